@@ -1,0 +1,35 @@
+"""The scale of every tensor of a checkpoint, and what a learning rate means for it.
+
+The functions have the names of the commands: `scalecheck.inspect(path)` is `scalecheck inspect`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from scalecheck.analysis.inspect import inspect
+    from scalecheck.checkpoint.open import open_checkpoint
+    from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
+
+__all__ = ["CheckpointError", "ScalecheckError", "UsageError", "inspect", "open_checkpoint"]
+
+_HOME = {
+    "CheckpointError": "scalecheck.errors",
+    "ScalecheckError": "scalecheck.errors",
+    "UsageError": "scalecheck.errors",
+    "inspect": "scalecheck.analysis.inspect",
+    "open_checkpoint": "scalecheck.checkpoint.open",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: `--version` needs none of them."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,5 @@
+"""`python -m scalecheck`."""
+
+from scalecheck.cli.main import run
+
+run()

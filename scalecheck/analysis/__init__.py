@@ -1,0 +1,1 @@
+"""One verb a file: (checkpoint, settings) to a Report."""

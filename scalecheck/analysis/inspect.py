@@ -1,0 +1,312 @@
+"""The scale of every tensor of a checkpoint, one by one or merged by layer, family or role."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from scalecheck.analysis.grouping import By, Groups, group_row
+from scalecheck.analysis.selection import Selection
+from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.errors import UsageError
+from scalecheck.measure.counting import NATIVE
+from scalecheck.measure.outliers import family_ratios, outliers
+from scalecheck.measure.scale import Scale, measure
+from scalecheck.measure.sketch import Moments, Sketch
+from scalecheck.report import figures
+from scalecheck.report.report import Column, Report, Row
+
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+_NAME = Column("name", "name", "text", "the tensor's name as stored, or the group's")
+_DTYPE = Column("dtype", "dtype", "text", "storage type by its safetensors name", 6)
+_SHAPE = Column("shape", "shape", "shape", "sizes of the dimensions", 3)
+_NUMEL = Column("numel", "numel", "count", "number of elements", 8)
+_FIGURES = (
+    Column("rms", "rms", "number", "√mean(w²) over the finite elements"),
+    Column("std", "std", "number", "population standard deviation", 7),
+    Column("mean", "mean", "number", "mean over the finite elements", 5),
+    Column("absmax", "absmax", "number", "largest |w|", 1),
+    Column("min", "min", "number", "smallest element"),
+    Column("max", "max", "number", "largest element"),
+    Column(
+        "zeros",
+        "zeros %",
+        "percent",
+        "number of elements that are 0; in tables their share",
+        2,
+        lambda row: row["zeros"] / row["numel"] if row["numel"] else None,
+    ),
+    Column("nan", "NaN", "count", "number of elements that are NaN"),
+    Column("inf", "inf", "count", "number of elements that are +inf or −inf"),
+)
+_FLAGS = Column(
+    "flags",
+    "flags",
+    "words",
+    "what stands out: nan, inf, all_zero, outlier (against its family), empty, tied",
+    1,
+    lambda row: _flag_words(row),
+)
+_QUANTILES = Column(
+    "quantiles", "quantiles", "quantiles", "values that 1 % to 99 % of the elements do not exceed"
+)
+_BAR = Column(
+    "log_rms",
+    "log rms",
+    "bar",
+    "rms on a logarithmic scale",
+    4,
+    lambda row: None if row["role"] == "buffer" else row["rms"],
+)
+
+TENSOR_COLUMNS = (
+    _NAME,
+    _DTYPE,
+    _SHAPE,
+    Column("role", "role", "text", "embedding, matrix, conv, norm, bias, lora_a, lora_b, buffer"),
+    Column("layer", "layer", "text", "module path up to and including the block index"),
+    Column("family", "family", "text", "the name with every index replaced by N"),
+    _NUMEL,
+    *_FIGURES,
+    Column("family_ratio", "× family", "number", "rms over the median rms of its family"),
+    Column("tied_to", "tied to", "text", "the first tensor that is the same view of the storage"),
+    _FLAGS,
+)
+GROUP_COLUMNS = (
+    replace(
+        _NAME,
+        cell=lambda row: row["name"] if row["tensors"] == 1 else f"{row['tensors']}× {row['name']}",
+    ),
+    _DTYPE,
+    _SHAPE,
+    Column("tensors", "tensors", "count", "number of tensors merged"),
+    _NUMEL,
+    *_FIGURES,
+    Column("rms_min", "rms min", "number", "smallest rms of a tensor in the group", 5),
+    Column("rms_max", "rms max", "number", "largest rms of a tensor in the group", 5),
+    Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
+    _FLAGS,
+)
+_LEADING = ("name", "dtype", "shape", "numel", "rms")
+_TRAILING = ("absmax", "zeros", "flags")
+_SHOWN = {
+    "tensor": (*_LEADING, "std", "mean", *_TRAILING),
+    "layer": (*_LEADING, "rms_min", "rms_max", *_TRAILING),
+    "family": (*_LEADING, "rms_min", "rms_max", "rms_by_tensor", *_TRAILING),
+    "role": (*_LEADING, "rms_min", "rms_max", *_TRAILING),
+}
+
+
+def inspect(
+    checkpoint: Checkpoint | str | Path,
+    *,
+    match: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    by: By = "tensor",
+    sort: str | None = None,
+    reverse: bool = False,
+    top: int | None = None,
+    columns: Sequence[str] | None = None,
+    quantiles: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda nbytes: None,
+) -> Report:
+    """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
+
+    `match` and `exclude` are globs over names; `sort` names a column and `columns` the ones wanted;
+    `top` rows are kept. `jobs` threads work, as many as there are cores where None, and `progress`
+    is called with the bytes read since its last call. Raises UsageError where one of them fits
+    nothing, CheckpointError where the checkpoint cannot be read.
+    """
+    fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS
+    usual = [column for column in fields if column.name in _SHOWN[by]]
+    if by == "tensor":
+        usual.append(_BAR)
+    if quantiles:
+        fields = (*fields, _QUANTILES)
+        usual.append(_QUANTILES)
+    selection = Selection(match, exclude, sort, reverse, top, columns)
+    selection.check(fields)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs {jobs}: at least 1 thread")
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
+    wanted = selection.tensors(checkpoint.tensors)
+
+    scales: list[Scale] = []
+    percentiles: dict[str, dict[str, float | None]] = {}
+    groups = Groups(by)
+    total = _Total()
+    readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
+    for tensor, sketch in measure(readable, jobs, progress):
+        scale = Scale.of(tensor, sketch)
+        scales.append(scale)
+        total.add(scale, sketch)
+        if by != "tensor":
+            groups.add(scale, sketch)
+        elif quantiles:
+            percentiles[scale.name] = _quantiles(sketch)
+
+    rows = _tensor_rows(scales)
+    if by != "tensor":
+        flags = {row["name"]: row["flags"] for row in rows}
+        rows = []
+        for key, (members, sketch) in groups.sketches().items():
+            rows.append(group_row(key, members, sketch, flags))
+            if quantiles:
+                percentiles[key] = _quantiles(sketch)
+    for row in rows if quantiles else ():
+        row["quantiles"] = percentiles[row["name"]]
+    chosen = selection.chosen(fields)
+    return Report(
+        kind="inspect",
+        columns=chosen or fields,
+        shown=_shown([replace(column, rank=0) for column in chosen] or usual),
+        rows=selection.rows(rows),
+        source={
+            "path": str(checkpoint.path),
+            "format": checkpoint.format,
+            "tensors": len(checkpoint.tensors),
+            "parameters": checkpoint.parameters,
+            "nbytes": checkpoint.nbytes,
+        },
+        settings={**selection.settings(), "by": by, "quantiles": quantiles},
+        skipped=[_skipped(tensor) for tensor in wanted if tensor.unmeasured is not None],
+        headline=_headline(checkpoint),
+        totals=total.sentence(),
+        notes=_notes(checkpoint, len(wanted), len(rows), top),
+    )
+
+
+class _Total:
+    """The scale of all parameters together, tied ones counted once."""
+
+    def __init__(self) -> None:
+        self.tensors = self.buffers = self.zeros = self.nan = self.inf = 0
+        self.moments = Moments()
+
+    def add(self, scale: Scale, sketch: Sketch) -> None:
+        if scale.role == "buffer":
+            self.buffers += 1
+            return
+        self.tensors += 1
+        if scale.tied_to is None:
+            self.moments += sketch.moments
+            self.zeros += scale.zeros
+            self.nan += scale.nan
+            self.inf += scale.inf
+
+    def sentence(self) -> str:
+        """The totals in words."""
+        numel = self.moments.count + self.nan + self.inf
+        rms = figures.number(Sketch(wide=self.moments, exact=False).rms)
+        parts = [f"{_plural(numel, 'parameter')} in {_plural(self.tensors, 'tensor')}"]
+        parts += [f"rms {rms}"] if rms else []
+        parts += [_plural(self.zeros, "zero")] if self.zeros else []
+        parts += [f"{self.nan:,} NaN"] if self.nan else []
+        parts += [f"{self.inf:,} inf"] if self.inf else []
+        parts += [_plural(self.buffers, "buffer") + " beside"] if self.buffers else []
+        return "total: " + ", ".join(parts)
+
+
+def _tensor_rows(scales: Sequence[Scale]) -> list[dict[str, Any]]:
+    """A row a tensor, with what only its family can tell."""
+    ratios: dict[str, float] = {}
+    out: set[str] = set()
+    parameters = sorted((s for s in scales if s.role != "buffer"), key=lambda s: s.family)
+    for _, members in groupby(parameters, key=lambda s: s.family):
+        rms = {scale.name: scale.rms for scale in members}
+        ratios |= family_ratios(rms)
+        out |= outliers(rms)
+    return [
+        {
+            **asdict(scale),
+            "shape": list(scale.shape),
+            "family_ratio": ratios.get(scale.name),
+            "flags": _flags(scale, scale.name in out),
+        }
+        for scale in scales
+    ]
+
+
+def _flags(scale: Scale, is_outlier: bool) -> list[str]:
+    flags = {
+        "nan": scale.nan > 0,
+        "inf": scale.inf > 0,
+        "all_zero": scale.role != "buffer" and 0 < scale.numel == scale.zeros,
+        "outlier": is_outlier,
+        "empty": scale.numel == 0,
+        "tied": scale.tied_to is not None,
+    }
+    return [flag for flag, holds in flags.items() if holds]
+
+
+def _flag_words(row: Row) -> list[str]:
+    """The flags of a row with their numbers, as short as a table needs them."""
+    words = {
+        "nan": lambda: f"{figures.count(row['nan'])} NaN",
+        "inf": lambda: f"{figures.count(row['inf'])} inf",
+        "all_zero": lambda: "all zero",
+        "outlier": lambda: (
+            f"{figures.number(row['family_ratio'])}× family" if "family_ratio" in row else "outlier"
+        ),
+        "tied": lambda: f"tied to {row['tied_to']}" if "tied_to" in row else "tied",
+    }
+    return [words.get(flag, lambda flag=flag: flag)() for flag in row["flags"]]
+
+
+def _quantiles(sketch: Sketch) -> dict[str, float | None]:
+    return {str(q): sketch.quantile(q) for q in QUANTILES}
+
+
+def _shown(columns: Sequence[Column]) -> list[Column]:
+    """The columns of a table, quantiles spread out to one each."""
+    spread = [
+        Column(str(q), f"{100 * q:g} %", "number", "", cell=partial(_quantile, q))
+        for q in QUANTILES
+    ]
+    return [c for column in columns for c in (spread if column.unit == "quantiles" else [column])]
+
+
+def _quantile(q: float, row: Row) -> float | None:
+    value: float | None = row["quantiles"][str(q)]
+    return value
+
+
+def _skipped(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype.name,
+        "shape": list(tensor.shape),
+        "reason": tensor.unmeasured,
+    }
+
+
+def _headline(checkpoint: Checkpoint) -> str:
+    dtypes = sorted({tensor.dtype.name for tensor in checkpoint.tensors})
+    types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
+    return (
+        f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, "
+        f"{_plural(len(checkpoint.tensors), 'tensor')}{types}, "
+        f"{_plural(checkpoint.parameters, 'parameter')}, {figures.nbytes(checkpoint.nbytes)}"
+    )
+
+
+def _notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> list[str]:
+    notes = []
+    if wanted < len(checkpoint.tensors):
+        notes.append(f"{wanted} of {_plural(len(checkpoint.tensors), 'tensor')} selected")
+    if top is not None and top < rows:
+        notes.append(f"{top} of {rows} rows shown")
+    notes += checkpoint.notes
+    if not NATIVE:
+        notes.append("measured by the numpy kernel: no compiler was at hand at installation")
+    return [figures.text(note) for note in notes]
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")

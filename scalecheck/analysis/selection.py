@@ -1,0 +1,91 @@
+"""Which tensors, rows and columns of a report are wanted and in what order, in the same words in
+every command."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Column, Row
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Globs over names that a tensor must match one of and none of, an order, a number of rows, and
+    columns by name; empty or None for all as they come."""
+
+    match: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    sort: str | None = None
+    reverse: bool = False
+    top: int | None = None
+    columns: Sequence[str] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The selection as the machine formats record it."""
+        return asdict(self)
+
+    def tensors(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The tensors wanted. Raises UsageError where a glob matches no tensor."""
+        names = [tensor.name for tensor in tensors]
+        for option, globs in (("--match", self.match), ("--exclude", self.exclude)):
+            for glob in globs:
+                if not any(fnmatchcase(name, glob) for name in names):
+                    raise UsageError(f"{option} {glob}: matches none of {len(names)} tensors")
+        return tuple(
+            tensor
+            for tensor in tensors
+            if (not self.match or any(fnmatchcase(tensor.name, glob) for glob in self.match))
+            and not any(fnmatchcase(tensor.name, glob) for glob in self.exclude)
+        )
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Raises UsageError where a column that is asked for does not exist, or top is below 1."""
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"--top {self.top}: at least 1 row")
+        wanted = [("--columns", name) for name in self.columns or ()]
+        if self.columns is not None and not wanted:
+            raise UsageError("--columns: names no column")
+        for option, name in [*wanted, *([("--sort", self.sort)] if self.sort else [])]:
+            known = [column.name for column in columns]
+            if name not in known:
+                near = get_close_matches(name, known, 1, 0.5)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                raise UsageError(f"{option} {name}: no such column; {hint}")
+            if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
+                raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")
+
+    def chosen(self, columns: Sequence[Column]) -> Sequence[Column]:
+        """The columns asked for in the order asked for; none where none was."""
+        by_name = {column.name: column for column in columns}
+        return [by_name[name] for name in dict.fromkeys(self.columns or ())]
+
+    def rows(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows in order, at most `top` of them. Numbers are sorted from the largest down, words
+        from A to Z with numbers inside them by value; what is absent comes last either way."""
+        if self.sort is not None:
+            name = self.sort
+            there = [row for row in rows if row[name] is not None]
+            absent = [row for row in rows if row[name] is None]
+            falling = any(isinstance(row[name], int | float) for row in there)
+            there.sort(key=lambda row: _order(row[name]), reverse=falling != self.reverse)
+            rows = [*there, *absent]
+        elif self.reverse:
+            rows = rows[::-1]
+        return rows[: self.top]
+
+
+def _order(value: Any) -> Any:
+    if isinstance(value, str):
+        return natural(value)
+    return value
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """A key that sorts names by the value of the numbers in them: layer.2 before layer.10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]

@@ -1,0 +1,241 @@
+"""Tensors that are read when asked and not before, and the checkpoint that lists them. Memory is
+bounded by the block, never by the tensor."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalecheck.checkpoint.dtypes import DType
+from scalecheck.errors import CheckpointError
+
+BLOCK_NBYTES = 1 << 20  # half of a common level-2 cache: a block is counted where it was read
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as it was when its checkpoint was opened; a later change of it is an error."""
+
+    path: Path
+    nbytes: int
+    inode: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file's identity. Raises CheckpointError where it cannot be had."""
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise CheckpointError(path, error.strerror or str(error)) from error
+        return cls(path, status.st_size, status.st_ino, status.st_mtime_ns)
+
+    def open(self) -> "Reader":
+        """A reader of its bytes. Raises CheckpointError where it changed or is out of reach."""
+        try:
+            reader = Reader(self)
+        except OSError as error:
+            raise CheckpointError(self.path, error.strerror or str(error)) from error
+        status = os.fstat(reader.fileno())
+        if (status.st_size, status.st_ino, status.st_mtime_ns) != (
+            self.nbytes,
+            self.inode,
+            self.modified_ns,
+        ):
+            reader.close()
+            raise CheckpointError(
+                self.path,
+                f"changed while it was read ({status.st_size} bytes, {self.nbytes} at the start)",
+            )
+        return reader
+
+
+class Reader(FileIO):
+    """Positioned reads of one source. A mapping would be as fast and would let a file that shrinks
+    kill the process."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source.path, "rb")
+        self.source = source
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Fills the buffer from a byte offset. Raises CheckpointError where the file ends."""
+        done = 0
+        try:
+            self.seek(offset)
+            while done < len(buffer):
+                count = self.readinto(buffer[done:])
+                if not count:
+                    raise CheckpointError(
+                        self.source.path,
+                        f"ends at byte {offset + done} and had {self.source.nbytes} at the start",
+                    )
+                done += count
+        except OSError as error:
+            raise CheckpointError(self.source.path, error.strerror or str(error)) from error
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named array of a checkpoint whose elements lie in a file.
+
+    `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
+    elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
+    as numbers; `tied_to` names the first tensor that is the same view of the same storage.
+    """
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    source: Source
+    offset: int
+    strides: tuple[int, ...] | None = None
+    tied_to: str | None = None
+    unmeasured: str | None = None
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its elements in storage, packed types rounded up."""
+        return -(-self.numel * self.dtype.bits // 8)
+
+    @property
+    def span(self) -> int:
+        """Elements of storage from the first to the last that it addresses."""
+        if self.strides is None or not self.numel:
+            return self.numel
+        return 1 + sum((n - 1) * stride for n, stride in zip(self.shape, self.strides, strict=True))
+
+    @property
+    def is_dense(self) -> bool:
+        """Its elements fill one stretch of the file, in whatever order."""
+        return self.span == self.numel
+
+    def blocks(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        reader: Reader | None = None,
+        buffer: NDArray[np.uint8] | None = None,
+    ) -> Iterator[NDArray[np.generic]]:
+        """Its raw words `start` to `stop`, in the order of storage, a block of at most the buffer's
+        bytes at a time, shape (n,).
+
+        A block is overwritten by the next one. Only a dense tensor can be read in part. Raises
+        CheckpointError where the file ends early, changed, or holds no readable numbers for it.
+        """
+        if self.unmeasured or self.dtype.words is None:
+            raise CheckpointError(self.source.path, f"{self.name}: {self.unmeasured}")
+        if buffer is None:
+            buffer = np.empty(BLOCK_NBYTES, np.uint8)
+        if reader is None:
+            with self.source.open() as reader:
+                yield from self.blocks(start, stop, reader=reader, buffer=buffer)
+            return
+        words = buffer[: buffer.nbytes - buffer.nbytes % 8].view(self.dtype.words)
+        if self.is_dense:
+            for first in range(start, self.numel if stop is None else stop, len(words)):
+                block = words[: min(len(words), (self.numel if stop is None else stop) - first)]
+                reader.fill(self.offset + first * self.dtype.itemsize, block.view(np.uint8).data)
+                yield block
+        else:
+            dimensions = sorted(zip(self.strides or (), self.shape, strict=True), reverse=True)
+            yield from self._gather(reader, words, 0, [d for d in dimensions if d[1] > 1])
+
+    def _gather(
+        self,
+        reader: Reader,
+        words: NDArray[np.generic],
+        first: int,
+        dimensions: list[tuple[int, int]],
+    ) -> Iterator[NDArray[np.generic]]:
+        """The elements at `first` + Σ index·stride, over (stride, size) sorted by falling stride,
+        cut along the widest dimension until a stretch of storage fits into `words`."""
+        span = 1 + sum((n - 1) * stride for stride, n in dimensions)
+        if span <= len(words):
+            reader.fill(self.offset + first * self.dtype.itemsize, words[:span].view(np.uint8).data)
+            yield np.lib.stride_tricks.as_strided(
+                words,
+                [n for _, n in dimensions],
+                [stride * self.dtype.itemsize for stride, _ in dimensions],
+                writeable=False,
+            ).ravel()
+            return
+        (stride, size), *rest = dimensions
+        rest_span = 1 + sum((n - 1) * step for step, n in rest)
+        at_once = max(1, (len(words) - rest_span) // stride + 1)
+        for index in range(0, size, at_once):
+            part = [(stride, count)] if (count := min(at_once, size - index)) > 1 else []
+            yield from self._gather(reader, words, first + index * stride, part + rest)
+
+    def words(self) -> NDArray[np.generic]:
+        """All its raw words as one array of its shape. Raises CheckpointError as `blocks` does."""
+        stretch = Tensor(
+            self.name,
+            self.dtype,
+            (self.span,),
+            self.source,
+            self.offset,
+            unmeasured=self.unmeasured,
+        )
+        flat = np.empty(self.span, self.dtype.words)
+        filled = 0
+        for block in stretch.blocks():
+            flat[filled : filled + len(block)] = block
+            filled += len(block)
+        if self.strides is None or not self.numel:
+            return flat.reshape(self.shape)
+        steps = [stride * self.dtype.itemsize for stride in self.strides]
+        return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+    def array(self) -> NDArray[np.float64]:
+        """All its elements decoded, as one float64 array of its shape."""
+        return self.dtype.decode(self.words())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a path holds: its tensors in the order of the file, shards joined.
+
+    `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside. It holds
+    no open file; as a context manager it only marks the lines that use it.
+    """
+
+    path: Path
+    format: str
+    tensors: tuple[Tensor, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    optimizer: tuple[Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """Elements of floating-point tensors, tied ones counted once."""
+        return sum(t.numel for t in self.tensors if t.dtype.is_float and t.tied_to is None)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors, tied ones counted once."""
+        return sum(t.nbytes for t in self.tensors if t.tied_to is None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None

@@ -1,0 +1,55 @@
+"""`scalecheck inspect`: the scale of every tensor of a checkpoint."""
+
+from typing import Annotated
+
+import typer
+
+from scalecheck.analysis.grouping import By
+from scalecheck.analysis.inspect import inspect as inspected
+from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.cli import options
+from scalecheck.cli.output import Output
+from scalecheck.cli.progress import Progress
+
+
+def inspect(
+    path: options.PathArgument,
+    match: options.Match = None,
+    exclude: options.Exclude = None,
+    by: Annotated[
+        By, typer.Option("--by", help="A row for each tensor, or for each group of them.")
+    ] = "tensor",
+    sort: options.Sort = None,
+    reverse: options.Reverse = False,
+    top: options.Top = None,
+    columns: options.Columns = None,
+    quantiles: Annotated[
+        bool, typer.Option("--quantiles", help="Add the values at 1, 5, 25, 50, 75, 95 and 99 %.")
+    ] = False,
+    format: options.Format = "table",
+    output: options.Output = None,
+    jobs: options.Jobs = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the scale of every tensor of a checkpoint.
+
+    rms is √mean(w²). Groups (--by) merge the elements of their tensors. Exit status: 0 when the
+    checkpoint was read, whatever was found in it; 2 for wrong usage; 3 when it could not be read.
+    """
+    with Output(format, output, quiet) as out:
+        checkpoint = open_checkpoint(path)
+        with Progress(checkpoint, quiet) as progress:
+            report = inspected(
+                checkpoint,
+                match=match or (),
+                exclude=exclude or (),
+                by=by,
+                sort=sort,
+                reverse=reverse,
+                top=top,
+                columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                quantiles=quantiles,
+                jobs=jobs,
+                progress=progress.advance,
+            )
+        out.write(report)

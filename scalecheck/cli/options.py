@@ -1,0 +1,78 @@
+"""The options that commands share: the same word means the same everywhere."""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalecheck import registry
+from scalecheck.errors import UsageError
+
+
+def _format(name: str) -> str:
+    known = registry.names("renderer")
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise UsageError(f"--format {name}: no such format; {hint}")
+    return name
+
+
+def _columns(names: str | None) -> str | None:
+    if names is not None and not all(name.strip() for name in names.split(",")):
+        raise UsageError(f"--columns {names!r}: a column has no name")
+    return names
+
+
+PathArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH",
+        help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
+        show_default=False,
+    ),
+]
+Match = Annotated[
+    list[str] | None,
+    typer.Option("--match", metavar="GLOB", help="Only tensors whose name matches (repeatable)."),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="GLOB", help="No tensors whose name matches (repeatable)."),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort", metavar="COLUMN", help="Sort by a column: numbers from the largest, words from A."
+    ),
+]
+Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Top = Annotated[int | None, typer.Option("--top", metavar="N", help="Only the first N rows.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", metavar="A,B,C", help="Only these columns, in this order.", callback=_columns
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help=f"How it is written: {', '.join(registry.names('renderer'))}.",
+        callback=_format,
+        autocompletion=lambda: registry.names("renderer"),
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="Write to a file instead of the terminal."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", help="Threads that read and count; all cores if absent."),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Only the rows: no headline, totals, notes or progress.")
+]

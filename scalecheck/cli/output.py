@@ -1,0 +1,90 @@
+"""Where a report goes: the terminal, a pipe, or a file that is whole or not there."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Self
+
+from scalecheck import registry
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Layout, Report
+
+
+class Output:
+    """A place for one report, tried before the long work: a bad path fails in the first second.
+
+    A file is written beside its place and renamed into it, so that a failure leaves what was there.
+    """
+
+    def __init__(self, format: str, target: Path | None, quiet: bool) -> None:
+        self._renderer: ModuleType = registry.load("renderer", format)
+        self._target = target
+        self._quiet = quiet
+        self._draft: Path | None = None
+
+    def __enter__(self) -> Self:
+        if self._target is not None:
+            try:
+                self._draft = self._drafted(self._target)
+            except OSError as error:
+                raise UsageError(f"--output {self._target}: {_words(error)}") from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._draft is not None:
+            self._draft.unlink(missing_ok=True)
+
+    def write(self, report: Report) -> None:
+        """Renders the report and puts it in its place. Raises UsageError where that fails."""
+        if self._target is None:
+            text = self._renderer.render(report, _layout(self._quiet))
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+            return
+        text = self._renderer.render(report, Layout(quiet=self._quiet)) + "\n"
+        place = self._draft or self._target
+        try:
+            place.write_text(text, "utf-8", "surrogateescape", newline="")
+            if self._draft is not None:
+                self._draft.replace(self._target.resolve())
+                self._draft = None
+        except OSError as error:
+            raise UsageError(f"--output {self._target}: {_words(error)}") from error
+
+    @staticmethod
+    def _drafted(target: Path) -> Path | None:
+        """An empty file beside the target; None where the target is a device or a pipe."""
+        if target.is_dir():
+            raise IsADirectoryError(None, "is a directory")
+        target = target.resolve()
+        if target.exists() and not target.is_file():
+            with target.open("ab"):
+                return None
+        if target.exists():
+            with target.open("ab"):
+                pass
+        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        with draft.open("xb"):
+            if target.exists():
+                shutil.copymode(target, draft)
+        return draft
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _layout(quiet: bool) -> Layout:
+    """The room on standard output: its width where it is a terminal or COLUMNS says one."""
+    width = None
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        width = shutil.get_terminal_size().columns
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    return Layout(width, encoding == "utf8" and os.environ.get("TERM") != "dumb", quiet)

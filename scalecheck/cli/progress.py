@@ -1,0 +1,66 @@
+"""The progress bar: bytes, rate and time left, on a terminal, for work that takes over a second."""
+
+import sys
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from scalecheck.checkpoint.tensor import Checkpoint
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+PATIENCE = 1.0  # seconds
+
+
+class Progress:
+    """Counts bytes; draws nothing before PATIENCE, and nothing where stderr is no terminal."""
+
+    def __init__(self, checkpoint: Checkpoint, quiet: bool) -> None:
+        self._wanted = sys.stderr.isatty() and not quiet
+        self._nbytes = checkpoint.nbytes
+        self._done = 0
+        self._start = monotonic()
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, nbytes: int) -> None:
+        """Takes note of bytes that were read."""
+        self._done += nbytes
+        if self._bar is None and self._wanted and monotonic() - self._start > PATIENCE:
+            self._bar = self._new_bar()
+            self._bar.start()
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=self._done)
+
+    def _new_bar(self) -> "Bar":
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        bar = Progress(
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bar.add_task("", total=self._nbytes)
+        return bar

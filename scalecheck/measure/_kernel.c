@@ -1,0 +1,337 @@
+/* The counting pass in C: what numpy cannot do in one go over a block that lies in the cache.
+ * Handed buffers whose sizes and alignment it checks; parses nothing, keeps nothing, and releases
+ * the interpreter while it works. reference.py is the same in numpy, and says what it computes. */
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "files are little-endian: the numpy kernel serves this machine"
+#endif
+
+/* Neighbouring words go to different tables: a constant tensor would otherwise wait for its own
+ * last store on every element. */
+enum { COUNT_LANES = 4, KEY_LANES = 2, SUM_LANES = 8, EXTREME_LANES = 16, STRIDE = 64 };
+
+/* The shift is the mean of the first 1/64: it keeps Σ(x−shift)² within a factor 64 of the true
+ * second moment, so that no more than two digits of a double can cancel. */
+enum { PILOT = 64 };
+
+/* Wider vectors where the machine has them. The lanes are fixed and nothing is contracted into
+ * fused multiply-adds, so the sums are the same to the last bit on either path. */
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#define WIDEST_VECTORS __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDEST_VECTORS
+#endif
+
+typedef struct {
+    double low, high, shift, sum, square; /* of (x − shift)·2^−exponent over finite x */
+    int64_t nan, inf, zeros;
+    int exponent;
+} Moments;
+
+static void count8(const uint8_t *words, size_t n, uint32_t *table)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        table[words[i]]++;
+        table[256 + words[i + 1]]++;
+        table[512 + words[i + 2]]++;
+        table[768 + words[i + 3]]++;
+    }
+    for (; i < n; i++)
+        table[words[i]]++;
+}
+
+static void count16(const uint16_t *words, size_t n, uint32_t *table)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        uint64_t four;
+        memcpy(&four, words + i, sizeof four);
+        table[four & 0xffff]++;
+        table[0x10000 + ((four >> 16) & 0xffff)]++;
+        table[0x20000 + ((four >> 32) & 0xffff)]++;
+        table[0x30000 + (four >> 48)]++;
+    }
+    for (; i < n; i++)
+        table[words[i]]++;
+}
+
+/* Masked: for the wide types, and for blocks of float32 with NaN or inf. */
+#define DEFINE_MOMENTS(NAME, TYPE)                                                                 \
+    static void NAME(const TYPE *words, size_t n, Moments *m)                                      \
+    {                                                                                              \
+        double low = INFINITY, high = -INFINITY;                                                   \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            double x = (double)words[i];                                                           \
+            m->nan += x != x;                                                                      \
+            m->inf += isinf(x) != 0;                                                               \
+            m->zeros += x == 0;                                                                    \
+            if (isfinite(x)) {                                                                     \
+                low = x < low ? x : low;                                                           \
+                high = x > high ? x : high;                                                        \
+            }                                                                                      \
+        }                                                                                          \
+        m->low = low;                                                                              \
+        m->high = high;                                                                            \
+        double largest = fmax(fabs(low), fabs(high));                                              \
+        m->exponent = 0; /* squares of float64 leave its range beyond 2^±511 */                    \
+        if (isfinite(largest) && largest > 0 && (largest > 0x1p400 || largest < 0x1p-400))         \
+            m->exponent = ilogb(largest);                                                          \
+        double half = ldexp(1.0, -(m->exponent / 2));                                              \
+        double rest = ldexp(1.0, -(m->exponent - m->exponent / 2));                                \
+        size_t pilot = n < PILOT ? n : n / PILOT, seen = 0;                                        \
+        double shift = 0;                                                                          \
+        for (size_t i = 0; i < pilot; i++) {                                                       \
+            double x = (double)words[i];                                                           \
+            if (isfinite(x)) {                                                                     \
+                shift += x * half * rest;                                                          \
+                seen++;                                                                            \
+            }                                                                                      \
+        }                                                                                          \
+        m->shift = seen ? shift / (double)seen : 0;                                                \
+        double sum[SUM_LANES] = {0}, square[SUM_LANES] = {0};                                      \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            double x = (double)words[i];                                                           \
+            if (isfinite(x)) {                                                                     \
+                double d = x * half * rest - m->shift;                                             \
+                sum[i % SUM_LANES] += d;                                                           \
+                square[i % SUM_LANES] += d * d;                                                    \
+            }                                                                                      \
+        }                                                                                          \
+        for (int lane = 0; lane < SUM_LANES; lane++) {                                             \
+            m->sum += sum[lane];                                                                   \
+            m->square += square[lane];                                                             \
+        }                                                                                          \
+    }
+
+DEFINE_MOMENTS(moments_f32, float)
+DEFINE_MOMENTS(moments_f64, double)
+DEFINE_MOMENTS(moments_i32, int32_t)
+DEFINE_MOMENTS(moments_u32, uint32_t)
+DEFINE_MOMENTS(moments_i64, int64_t)
+DEFINE_MOMENTS(moments_u64, uint64_t)
+
+static int64_t with_key(const uint32_t *table, size_t key)
+{
+    return (int64_t)table[key] + table[0x8000 + key] + table[0x10000 + key] + table[0x18000 + key];
+}
+
+static int64_t nonfinite_f32(const uint32_t *table)
+{
+    int64_t total = 0;
+    for (size_t key = 0x7f80; key < 0x8000; key++)
+        total += with_key(table, key);
+    return total;
+}
+
+/* One walk: the counting is bound by loads and stores, the sums by arithmetic, and they overlap. */
+WIDEST_VECTORS
+static void leading_f32(const float *restrict words, size_t n, uint32_t *restrict table, Moments *m)
+{
+    int64_t nonfinite = nonfinite_f32(table), tiny = with_key(table, 0);
+    double sum[SUM_LANES] = {0}, square[SUM_LANES] = {0}, shift = 0;
+    float low[EXTREME_LANES], high[EXTREME_LANES];
+    size_t whole = n - n % STRIDE, pilot = n / PILOT;
+    for (size_t i = 0; i < pilot; i++)
+        shift += words[i];
+    shift = pilot ? shift / (double)pilot : 0;
+    for (int lane = 0; lane < EXTREME_LANES; lane++) {
+        low[lane] = INFINITY;
+        high[lane] = -INFINITY;
+    }
+    for (size_t i = 0; i < whole; i += STRIDE) {
+        const float *restrict w = words + i;
+        for (int j = 0; j < STRIDE; j += 4) {
+            uint64_t one, two;
+            memcpy(&one, w + j, sizeof one);
+            memcpy(&two, w + j + 2, sizeof two);
+            table[(one >> 16) & 0xffff]++;
+            table[0x10000 + (one >> 48)]++;
+            table[(two >> 16) & 0xffff]++;
+            table[0x10000 + (two >> 48)]++;
+        }
+        for (int j = 0; j < STRIDE; j += EXTREME_LANES)
+            for (int lane = 0; lane < EXTREME_LANES; lane++) {
+                float x = w[j + lane];
+                low[lane] = x < low[lane] ? x : low[lane];
+                high[lane] = x > high[lane] ? x : high[lane];
+            }
+        double d[STRIDE];
+        for (int j = 0; j < STRIDE; j++)
+            d[j] = (double)w[j] - shift;
+        for (int j = 0; j < STRIDE; j += SUM_LANES)
+            for (int lane = 0; lane < SUM_LANES; lane++)
+                sum[lane] += d[j + lane];
+        for (int j = 0; j < STRIDE; j += SUM_LANES)
+            for (int lane = 0; lane < SUM_LANES; lane++)
+                square[lane] += d[j + lane] * d[j + lane];
+    }
+    for (size_t i = whole; i < n; i++) {
+        uint32_t word;
+        memcpy(&word, words + i, sizeof word);
+        table[word >> 16]++;
+        double d = words[i] - shift;
+        sum[0] += d;
+        square[0] += d * d;
+        low[0] = words[i] < low[0] ? words[i] : low[0];
+        high[0] = words[i] > high[0] ? words[i] : high[0];
+    }
+    if (nonfinite_f32(table) != nonfinite) {
+        moments_f32(words, n, m);
+        return;
+    }
+    if (with_key(table, 0) != tiny)
+        for (size_t i = 0; i < n; i++)
+            m->zeros += words[i] == 0;
+    m->shift = shift;
+    m->low = INFINITY;
+    m->high = -INFINITY;
+    for (int lane = 0; lane < SUM_LANES; lane++) {
+        m->sum += sum[lane];
+        m->square += square[lane];
+    }
+    for (int lane = 0; lane < EXTREME_LANES; lane++) {
+        m->low = fmin(m->low, low[lane]);
+        m->high = fmax(m->high, high[lane]);
+    }
+}
+
+#define DEFINE_LEADING(NAME, TYPE)                                                                 \
+    static void NAME(const TYPE *words, size_t n, uint32_t *table)                                 \
+    {                                                                                              \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            double x = (double)words[i];                                                           \
+            uint64_t bits;                                                                         \
+            memcpy(&bits, &x, sizeof bits);                                                        \
+            table[bits >> 44]++;                                                                   \
+        }                                                                                          \
+    }
+
+DEFINE_LEADING(leading_f64, double)
+DEFINE_LEADING(leading_i32, int32_t)
+DEFINE_LEADING(leading_u32, uint32_t)
+DEFINE_LEADING(leading_i64, int64_t)
+DEFINE_LEADING(leading_u64, uint64_t)
+
+/* Acquires both buffers, or sets ValueError and returns -1 with neither held. */
+static int acquire(PyObject *args[2], size_t itemsize, size_t table_nbytes, Py_buffer views[2])
+{
+    if (PyObject_GetBuffer(args[0], &views[0], PyBUF_SIMPLE) < 0)
+        return -1;
+    if (PyObject_GetBuffer(args[1], &views[1], PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&views[0]);
+        return -1;
+    }
+    if ((size_t)views[1].len != table_nbytes || (size_t)views[0].len % itemsize != 0 ||
+        (uintptr_t)views[0].buf % itemsize != 0 || (uintptr_t)views[1].buf % 4 != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "%zd bytes of words of %zu bytes with a table of %zd bytes, not %zu, "
+                     "or a buffer that is not aligned",
+                     views[0].len, itemsize, views[1].len, table_nbytes);
+        PyBuffer_Release(&views[0]);
+        PyBuffer_Release(&views[1]);
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(count_doc,
+             "count(words, itemsize, table): adds the counts of 1- or 2-byte words to the table.");
+
+static PyObject *count(PyObject *module, PyObject *args)
+{
+    PyObject *buffers[2];
+    Py_buffer views[2];
+    int itemsize;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OiO", &buffers[0], &itemsize, &buffers[1]))
+        return NULL;
+    if (itemsize != 1 && itemsize != 2) {
+        PyErr_Format(PyExc_ValueError, "words of %d bytes are not counted one by one", itemsize);
+        return NULL;
+    }
+    size_t keys = itemsize == 1 ? 0x100 : 0x10000;
+    if (acquire(buffers, (size_t)itemsize, COUNT_LANES * keys * sizeof(uint32_t), views) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (itemsize == 1)
+        count8(views[0].buf, (size_t)views[0].len, views[1].buf);
+    else
+        count16(views[0].buf, (size_t)views[0].len / 2, views[1].buf);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&views[0]);
+    PyBuffer_Release(&views[1]);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(moments_doc,
+             "moments(words, kind, table) -> (nan, inf, zeros, low, high, exponent, shift, sum, "
+             "square): adds the counts by leading bits to the table and sums a block of 4- or "
+             "8-byte words.");
+
+static PyObject *moments(PyObject *module, PyObject *args)
+{
+    PyObject *buffers[2];
+    Py_buffer views[2];
+    const char *kind;
+    Moments m = {0};
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OsO", &buffers[0], &kind, &buffers[1]))
+        return NULL;
+    if (strlen(kind) != 2 || !strchr("fiu", kind[0]) || !strchr("48", kind[1])) {
+        PyErr_Format(PyExc_ValueError, "no moments of words of kind %s", kind);
+        return NULL;
+    }
+    size_t itemsize = (size_t)(kind[1] - '0');
+    size_t keys = strcmp(kind, "f4") == 0 ? KEY_LANES * (size_t)0x10000 : (size_t)0x100000;
+    if (acquire(buffers, itemsize, keys * sizeof(uint32_t), views) < 0)
+        return NULL;
+    size_t n = (size_t)views[0].len / itemsize;
+    const void *words = views[0].buf;
+    uint32_t *table = views[1].buf;
+    Py_BEGIN_ALLOW_THREADS
+    if (kind[0] == 'f' && itemsize == 4) {
+        leading_f32(words, n, table, &m);
+    } else if (kind[0] == 'f') {
+        leading_f64(words, n, table);
+        moments_f64(words, n, &m);
+    } else if (kind[0] == 'i' && itemsize == 4) {
+        leading_i32(words, n, table);
+        moments_i32(words, n, &m);
+    } else if (kind[0] == 'i') {
+        leading_i64(words, n, table);
+        moments_i64(words, n, &m);
+    } else if (itemsize == 4) {
+        leading_u32(words, n, table);
+        moments_u32(words, n, &m);
+    } else {
+        leading_u64(words, n, table);
+        moments_u64(words, n, &m);
+    }
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&views[0]);
+    PyBuffer_Release(&views[1]);
+    return Py_BuildValue("LLLddiddd", (long long)m.nan, (long long)m.inf, (long long)m.zeros, m.low,
+                         m.high, m.exponent, m.shift, m.sum, m.square);
+}
+
+static PyMethodDef functions[] = {
+    {"count", count, METH_VARARGS, count_doc},
+    {"moments", moments, METH_VARARGS, moments_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_kernel", "The counting pass in C.", 0, functions, NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__kernel(void)
+{
+    return PyModuleDef_Init(&definition);
+}

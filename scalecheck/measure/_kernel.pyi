@@ -1,0 +1,6 @@
+from typing_extensions import Buffer
+
+def count(words: Buffer, itemsize: int, table: Buffer) -> None: ...
+def moments(
+    words: Buffer, kind: str, table: Buffer
+) -> tuple[int, int, int, float, float, int, float, float, float]: ...

@@ -1,0 +1,73 @@
+"""The counting pass in numpy: the oracle of the compiled kernel, and its stand-in where no compiler
+was at hand."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.generic]
+Table = NDArray[np.uint32]
+
+
+def keys_of(words: Words, narrow: bool) -> NDArray[np.unsignedinteger]:
+    """The table key of each word: itself where it is narrow, else its leading bits.
+
+    The leading bits are the upper 16 of a float32, and the upper 20 of any other type's word as
+    float64: 7 and 8 bits of mantissa.
+    """
+    if narrow:
+        return words.view(f"<u{words.itemsize}")
+    if words.dtype.str[1:] == "f4":
+        return words.view("<u4") >> np.uint32(16)
+    return words.astype(np.float64).view(np.uint64) >> np.uint64(44)
+
+
+def count(words: Words, itemsize: int, table: Table) -> None:
+    """Adds the counts of 1- or 2-byte words to row 0 of a table, shape (4, 2**(8·itemsize)).
+
+    Raises ValueError where the table has another size.
+    """
+    if itemsize not in (1, 2) or table.shape[-1] != 1 << 8 * itemsize:
+        raise ValueError(f"words of {itemsize} bytes with a table of {table.nbytes} bytes")
+    _tally(keys_of(words, narrow=True), table)
+
+
+def moments(
+    words: Words, kind: str, table: Table
+) -> tuple[int, int, int, float, float, int, float, float, float]:
+    """Adds the counts by leading bits to a table and sums one block of 4- or 8-byte words.
+
+    The table has shape (2, 65536) for kind "f4" and (1, 1048576) for every other. Returns (nan,
+    inf, zeros, low, high, exponent, shift, sum, square); low and high are the extremes of the
+    finite words, ±inf where there are none; sum and square are Σd and Σd² over
+    d = x·2^−exponent − shift, finite x.
+    """
+    wide = words.astype(np.float64)
+    _tally(keys_of(words, narrow=False), table)
+    finite = wide[np.isfinite(wide)]
+    nan = int(np.isnan(wide).sum())
+    zeros = int((finite == 0).sum())
+    if not len(finite):
+        return nan, len(wide) - nan, zeros, np.inf, -np.inf, 0, 0.0, 0.0, 0.0
+    low, high = float(finite.min()), float(finite.max())
+    largest = max(abs(low), abs(high))
+    exponent = 0
+    if largest > 2.0**400 or 0 < largest < 2.0**-400:
+        exponent = int(np.frexp(largest)[1]) - 1
+    scaled = np.ldexp(finite, -exponent)
+    shift = float(scaled.mean())
+    d = scaled - shift
+    return (
+        nan,
+        len(wide) - nan - len(finite),
+        zeros,
+        low,
+        high,
+        exponent,
+        shift,
+        float(d.sum()),
+        float(np.dot(d, d)),
+    )
+
+
+def _tally(keys: NDArray[np.unsignedinteger], table: Table) -> None:
+    table[0] += np.bincount(keys.astype(np.intp), minlength=table.shape[-1]).astype(np.uint32)

@@ -1,0 +1,28 @@
+"""The families of plug-in modules. A family is a folder, a member is a public file in it, and the
+file's name is its word on the command line: adding a member is adding a file."""
+
+from importlib import import_module
+from importlib.resources import files
+from types import ModuleType
+
+FAMILIES = {
+    "format": "scalecheck.checkpoint.formats",
+    "renderer": "scalecheck.report.renderers",
+}
+
+
+def names(family: str) -> list[str]:
+    """The members of a family, sorted; nothing is imported but the folder's package."""
+    modules = (entry.name for entry in files(FAMILIES[family]).iterdir())
+    return sorted(
+        name.removesuffix(".py")
+        for name in modules
+        if name.endswith(".py") and not name.startswith("_")
+    )
+
+
+def load(family: str, name: str) -> ModuleType:
+    """The module of one member. Raises KeyError where the family has no such member."""
+    if name not in names(family):
+        raise KeyError(f"no {family} is called {name}: {', '.join(names(family))}")
+    return import_module(f"{FAMILIES[family]}.{name}")

@@ -1,0 +1,43 @@
+"""The cells of a report as text, for the renderers that people read."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scalecheck.report import figures
+from scalecheck.report.report import Column, Report
+
+GRAPHIC = frozenset({"bar", "spark"})
+
+_WRITERS: dict[str, Callable[[Any], str]] = {
+    "text": lambda words: figures.text(words or ""),
+    "number": figures.number,
+    "count": figures.count,
+    "percent": figures.percent,
+    "shape": lambda shape: "" if shape is None else "×".join(map(str, shape)) or "scalar",
+    "words": lambda words: ", ".join(words),
+    "spark": figures.spark,
+}
+
+
+def is_left(column: Column) -> bool:
+    """Words stand to the left, numbers to the right."""
+    return column.unit in {"text", "words", "bar", "spark"}
+
+
+def cells(report: Report, columns: Sequence[Column]) -> list[list[str]]:
+    """Every row as text, in the order of the columns."""
+    writers = [_writer(report, column) for column in columns]
+    return [
+        [write(column.of(row)) for column, write in zip(columns, writers, strict=True)]
+        for row in report.rows
+    ]
+
+
+def _writer(report: Report, column: Column) -> Callable[[Any], str]:
+    if column.unit != "bar":
+        return _WRITERS[column.unit]
+    known = [x for row in report.rows if (x := column.of(row))]
+    low, high = min(known, default=1.0), max(known, default=1.0)
+    # The shortest bar stands for a little less than the smallest scale, and a table of equal scales
+    # shows equal bars.
+    return lambda x: figures.bar(x, low / 2, max(high, 10 * low))

@@ -1,0 +1,92 @@
+"""How a number, a name or a row of scales is written for people; rounding happens nowhere else."""
+
+import math
+from collections.abc import Sequence
+
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_BYTES = ("B", "kB", "MB", "GB", "TB")
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def number(x: float | None) -> str:
+    """Four significant digits, scientific where fixed notation would hide them; None is empty."""
+    if x is None:
+        return ""
+    if x == 0:
+        return "0"
+    return f"{x:#.4g}".rstrip(".")
+
+
+def count(n: int | None) -> str:
+    """A count: in full to 9,999, then to four digits with K, M, G, T for powers of 1000."""
+    if n is None:
+        return ""
+    if n < 10_000:
+        return str(n)
+    power = min((len(str(n)) - 1) // 3, 4)
+    return f"{n / 1000**power:#.4g}".rstrip(".") + " KMGT"[power]
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, never rounded to 0 or 100 unless it is."""
+    if share is None:
+        return ""
+    if share in (0, 1):
+        return "0" if share == 0 else "100"
+    digits = number(100 * share)
+    return "<100" if digits == "100.0" else digits
+
+
+def nbytes(n: int) -> str:
+    """Bytes in decimal units: 484.8 kB."""
+    power = min((len(str(n)) - 1) // 3, 4)
+    return f"{n} B" if power == 0 else f"{n / 1000**power:#.4g} ".replace(". ", " ") + _BYTES[power]
+
+
+def text(words: str) -> str:
+    """The words with everything escaped that a terminal or a line would not take as text."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in words
+    )
+
+
+def shortened(words: str, width: int) -> str:
+    """The words in at most so many characters, the middle left out."""
+    if len(words) <= width:
+        return words
+    tail = width // 2
+    return words[: width - 1 - tail] + "…" + words[len(words) - tail :]
+
+
+def bar(x: float | None, low: float, high: float, width: int = 8) -> str:
+    """The place of x between low and high on a logarithmic scale, as a bar."""
+    if not x:
+        return ""
+    eighths = max(1, round(8 * width * _place(x, low, high)))
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
+
+
+def spark(scales: Sequence[float | None], width: int = 24) -> str:
+    """One block a scale on a logarithmic scale of half a decade or more; a dot where it is 0."""
+    known = [x for x in scales if x]
+    if not known:
+        return ""
+    middle = math.sqrt(min(known) * max(known))
+    reach = max(math.sqrt(max(known) / min(known)), 10**0.25)
+    step = max(1, -(-len(scales) // width))
+    blocks = []
+    for start in range(0, len(scales), step):
+        some = [x for x in scales[start : start + step] if x]
+        if not some:
+            blocks.append("·")
+            continue
+        mean = math.exp(sum(map(math.log, some)) / len(some))
+        level = _place(mean, middle / reach, middle * reach)
+        blocks.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)])
+    return "".join(blocks)
+
+
+def _place(x: float, low: float, high: float) -> float:
+    """Where log x lies between log low and log high, 0 to 1."""
+    return (math.log(x) - math.log(low)) / (math.log(high) - math.log(low))

@@ -1,0 +1,49 @@
+"""A Markdown table as GitHub renders it, for a job summary, a comment or a notebook."""
+
+import re
+
+from tabulate import tabulate
+
+from scalecheck.report import figures
+from scalecheck.report.cells import cells, is_left
+from scalecheck.report.report import UNBOUNDED, Layout, Report
+
+
+def render(report: Report, layout: Layout = UNBOUNDED) -> str:
+    """The report as Markdown, names in code spans and everything else escaped."""
+    columns = list(report.shown)
+    grid = [
+        [
+            _code(cell) if column.unit == "text" else _escaped(cell)
+            for column, cell in zip(columns, line, strict=True)
+        ]
+        for line in cells(report, columns)
+    ]
+    table = tabulate(
+        grid,
+        [_escaped(column.title) for column in columns],
+        tablefmt="github",
+        disable_numparse=True,
+        colalign=["left" if is_left(column) else "right" for column in columns] if grid else None,
+    )
+    if layout.quiet:
+        return table
+    below = [_escaped(line) for line in (report.totals, *report.notes) if line]
+    below += [
+        f"skipped: {_code(figures.text(entry['name']))}: {_escaped(entry['reason'])}"
+        for entry in report.skipped
+    ]
+    return "\n\n".join([_escaped(report.headline), table, *(f"- {line}" for line in below)])
+
+
+def _escaped(words: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", words)
+
+
+def _code(words: str) -> str:
+    """A code span; a bar inside a table cell ends the cell even there, unless escaped."""
+    if not words:
+        return ""
+    fence = "`" * (max((len(run) for run in re.findall("`+", words)), default=0) + 1)
+    pad = " " if words.startswith("`") or words.endswith("`") else ""
+    return f"{fence}{pad}{words}{pad}{fence}".replace("|", "\\|")

@@ -1,0 +1,78 @@
+"""What a command says, before any formatting: raw numbers in base units, and how to show them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a report.
+
+    `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
+    says how a cell is written: text, number, count, percent, shape, words, bar or spark. `cell` is
+    what a table shows of a row where that is not the plain value. Of the columns that do not fit a
+    terminal the one of highest `rank` goes first; rank 0 never goes.
+    """
+
+    name: str
+    title: str
+    unit: str
+    help: str
+    rank: int = 0
+    cell: Callable[[Row], Any] | None = None
+
+    def of(self, row: Row) -> Any:
+        """What a table shows of the row, before it is written."""
+        return self.cell(row) if self.cell else row[self.name]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a command.
+
+    `columns` are the fields of the machine formats, in order; `shown` those of a table. `source`
+    says what was looked at, `settings` how; `skipped` lists what was not analysed, with a reason
+    each. `headline`, `totals` and `notes` are sentences for people.
+    """
+
+    kind: str
+    columns: Sequence[Column]
+    shown: Sequence[Column]
+    rows: Sequence[Row]
+    source: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    skipped: Sequence[Mapping[str, Any]] = ()
+    findings: Sequence[Mapping[str, Any]] = ()
+    headline: str = ""
+    totals: str = ""
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def schema(self) -> str:
+        return f"scalecheck.{self.kind}/1"
+
+    def __str__(self) -> str:
+        from scalecheck.report.renderers import table
+
+        return table.render(self)
+
+    def _repr_markdown_(self) -> str:
+        from scalecheck.report.renderers import markdown
+
+        return markdown.render(self)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The room a report is shown in: columns of text (None for as many as it takes), whether block
+    characters print, and whether only the rows are wanted."""
+
+    width: int | None = None
+    blocks: bool = True
+    quiet: bool = False
+
+
+UNBOUNDED = Layout()
