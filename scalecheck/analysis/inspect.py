@@ -1,7 +1,7 @@
 """The scale of every tensor of a checkpoint, one by one or merged by layer, family or role."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -85,7 +85,7 @@ GROUP_COLUMNS = (
     _SHAPE,
     Column("tensors", "tensors", "count", "number of tensors merged"),
     _NUMEL,
-    *_FIGURES,
+    *(replace(column, rank=6) if column.name == "absmax" else column for column in _FIGURES),
     Column("rms_min", "rms min", "number", "smallest rms of a tensor in the group", 5),
     Column("rms_max", "rms max", "number", "largest rms of a tensor in the group", 5),
     Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
@@ -206,9 +206,7 @@ class _Total:
         rms = figures.number(Sketch(wide=self.moments, exact=False).rms)
         parts = [f"{_plural(numel, 'parameter')} in {_plural(self.tensors, 'tensor')}"]
         parts += [f"rms {rms}"] if rms else []
-        parts += [_plural(self.zeros, "zero")] if self.zeros else []
-        parts += [f"{self.nan:,} NaN"] if self.nan else []
-        parts += [f"{self.inf:,} inf"] if self.inf else []
+        parts += [_plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
         parts += [_plural(self.buffers, "buffer") + " beside"] if self.buffers else []
         return "total: " + ", ".join(parts)
 
@@ -224,7 +222,7 @@ def _tensor_rows(scales: Sequence[Scale]) -> list[dict[str, Any]]:
         out |= outliers(rms)
     return [
         {
-            **asdict(scale),
+            **vars(scale),
             "shape": list(scale.shape),
             "family_ratio": ratios.get(scale.name),
             "flags": _flags(scale, scale.name in out),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.dtypes import DType
+from scalecheck.checkpoint.naming import role
 from scalecheck.errors import CheckpointError
 
 BLOCK_NBYTES = 1 << 20  # half of a common level-2 cache: a block is counted where it was read
@@ -221,8 +222,12 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int:
-        """Elements of floating-point tensors, tied ones counted once."""
-        return sum(t.numel for t in self.tensors if t.dtype.is_float and t.tied_to is None)
+        """Elements of tensors that are no buffers, tied ones counted once."""
+        return sum(
+            tensor.numel
+            for tensor in self.tensors
+            if tensor.tied_to is None and role(tensor.name, tensor.dtype, tensor.shape) != "buffer"
+        )
 
     @property
     def nbytes(self) -> int:

@@ -1,6 +1,6 @@
 """`scalecheck inspect`: the scale of every tensor of a checkpoint."""
 
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -11,13 +11,22 @@ from scalecheck.cli import options
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 
+BY: tuple[str, ...] = get_args(By)
+
 
 def inspect(
     path: options.PathArgument,
     match: options.Match = None,
     exclude: options.Exclude = None,
     by: Annotated[
-        By, typer.Option("--by", help="A row for each tensor, or for each group of them.")
+        str,
+        typer.Option(
+            "--by",
+            metavar="WHAT",
+            help=f"A row for each of: {', '.join(BY)}.",
+            callback=options.choice("--by", BY),
+            autocompletion=lambda: list(BY),
+        ),
     ] = "tensor",
     sort: options.Sort = None,
     reverse: options.Reverse = False,
@@ -43,7 +52,7 @@ def inspect(
                 checkpoint,
                 match=match or (),
                 exclude=exclude or (),
-                by=by,
+                by=cast(By, by),
                 sort=sort,
                 reverse=reverse,
                 top=top,

@@ -4,14 +4,16 @@ import os
 import sys
 import traceback
 from enum import IntEnum
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from scalecheck import __version__
 from scalecheck.cli.inspect import inspect
 from scalecheck.errors import CheckpointError, ScalecheckError
-from scalecheck.report.figures import text
+from scalecheck.report.figures import shortened, text
+
+MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 
 
 class ExitCode(IntEnum):
@@ -53,6 +55,10 @@ def main(
 
 def run() -> NoReturn:
     """Runs the command line and leaves with its exit code."""
+    if sys.stdout is None:  # the caller closed it
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # open to the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 # open to the end
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
     sys.exit(_exit_code())
@@ -60,12 +66,15 @@ def run() -> NoReturn:
 
 def _exit_code() -> int:
     try:
-        return int(app(standalone_mode=False) or ExitCode.CLEAN)
+        code = int(app(standalone_mode=False) or ExitCode.CLEAN)
+        # typer has its own answers to Ctrl-C and to a closed pipe: an exit code without a word.
+        return _failed("interrupted", code) if code == ExitCode.INTERRUPTED else code
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has what it wanted; the interpreter must not fail on its last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _discard(sys.stdout)  # the reader has what it wanted
         return ExitCode.CLEAN
     except typer.TyperException as error:
         return _failed(error.format_message(), ExitCode.USAGE)
@@ -73,6 +82,11 @@ def _exit_code() -> int:
         return _failed(str(error), ExitCode.UNREADABLE)
     except ScalecheckError as error:
         return _failed(str(error), ExitCode.USAGE)
+    except (
+        OSError
+    ) as error:  # files say theirs themselves; what is left is a full disk behind stdout
+        _discard(sys.stdout)
+        return _failed(f"standard output: {(error.strerror or str(error)).lower()}", ExitCode.USAGE)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".strip(": ")
         return _failed(
@@ -81,8 +95,19 @@ def _exit_code() -> int:
         )
 
 
-def _failed(message: str, code: ExitCode) -> ExitCode:
-    if "--debug" in sys.argv[1:]:
-        traceback.print_exc()
-    print(f"scalecheck: {text(message)}", file=sys.stderr)
+def _failed(message: str, code: int) -> int:
+    try:
+        if "--debug" in sys.argv[1:]:
+            traceback.print_exc()
+        if message:  # without arguments typer has printed the help instead
+            line = text(shortened(message, MAX_MESSAGE))
+            print(f"scalecheck: {line}", file=sys.stderr)
+    except OSError:
+        _discard(sys.stderr)
     return code
+
+
+def _discard(stream: TextIO) -> None:
+    """Lets a stream that cannot be written swallow the rest: the interpreter must not fail on its
+    last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,5 +1,6 @@
 """The options that commands share: the same word means the same everywhere."""
 
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +11,17 @@ from scalecheck import registry
 from scalecheck.errors import UsageError
 
 
-def _format(name: str) -> str:
-    known = registry.names("renderer")
-    if name not in known:
-        near = get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise UsageError(f"--format {name}: no such format; {hint}")
-    return name
+def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
+    """A callback that takes one of the known words and names the nearest one of another."""
+
+    def chosen(word: str) -> str:
+        if word not in known:
+            near = get_close_matches(word, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise UsageError(f"{option} {word}: not known; {hint}")
+        return word
+
+    return chosen
 
 
 def _columns(names: str | None) -> str | None:
@@ -61,7 +66,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help=f"How it is written: {', '.join(registry.names('renderer'))}.",
-        callback=_format,
+        callback=choice("--format", registry.names("renderer")),
         autocompletion=lambda: registry.names("renderer"),
     ),
 ]

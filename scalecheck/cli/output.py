@@ -1,9 +1,11 @@
 """Where a report goes: the terminal, a pipe, or a file that is whole or not there."""
 
+import errno
 import os
 import shutil
 import sys
 from pathlib import Path
+from secrets import token_hex
 from types import ModuleType, TracebackType
 from typing import Self
 
@@ -53,7 +55,7 @@ class Output:
         try:
             place.write_text(text, "utf-8", "surrogateescape", newline="")
             if self._draft is not None:
-                self._draft.replace(self._target.resolve())
+                self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
         except OSError as error:
             raise UsageError(f"--output {self._target}: {_words(error)}") from error
@@ -63,14 +65,18 @@ class Output:
         """An empty file beside the target; None where the target is a device or a pipe."""
         if target.is_dir():
             raise IsADirectoryError(None, "is a directory")
-        target = target.resolve()
         if target.exists() and not target.is_file():
-            with target.open("ab"):
-                return None
+            # Not opened to try it: a pipe's reader takes the first close for the end.
+            if not os.access(target, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return None
+        target = Path(os.path.realpath(target))
+        if target.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists():
             with target.open("ab"):
                 pass
-        draft = target.with_name(f".{target.name}.{os.getpid()}.part")
+        draft = target.with_name(f".scalecheck-{token_hex(8)}.part")
         with draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, draft)

@@ -26,7 +26,8 @@ _FEW = 4096  # below so many words sorting their keys is quicker than scanning a
 class Counter:
     """Counts words of one storage type, block by block; `take` gives the sketch and starts anew.
 
-    The tables are kept from sketch to sketch: one counter serves a worker.
+    The tables are kept from sketch to sketch: one counter serves a worker. A sketch counts fewer
+    than 2³² words.
     """
 
     def __init__(self, dtype: DType) -> None:
@@ -69,9 +70,9 @@ class Counter:
     def take(self) -> Sketch:
         """The sketch of all words since the last call."""
         if self._scan:
-            counts = self._table.sum(axis=0, dtype=np.int64)
+            counts = self._table.sum(axis=0, dtype=np.uint32)  # no cast: the tables are uint32
             keys = np.flatnonzero(counts)
-            counts = counts[keys]
+            counts = counts[keys].astype(np.int64)
             self._table[:] = 0
         else:
             keys = np.unique(np.concatenate([np.empty(0, np.uint32), *self._touched]))

@@ -65,7 +65,7 @@ def moments(
         exponent,
         shift,
         float(d.sum()),
-        float(np.dot(d, d)),
+        float((d * d).sum()),
     )
 
 

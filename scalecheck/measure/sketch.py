@@ -95,9 +95,10 @@ class Sketch:
             return self.wide
         count = int(self.counts.sum())
         exponent = 0
-        mean = float(np.dot(self.values, self.counts)) / count
+        # Products and pairwise sums, not np.dot: BLAS rounds differently from processor to processor.
+        mean = float((self.values * self.counts).sum()) / count
         deviation = self.values - mean
-        return Moments(count, exponent, mean, float(np.dot(deviation * deviation, self.counts)))
+        return Moments(count, exponent, mean, float((deviation * deviation * self.counts).sum()))
 
     @property
     def numel(self) -> int:

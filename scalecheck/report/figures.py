@@ -45,6 +45,8 @@ def nbytes(n: int) -> str:
 
 def text(words: str) -> str:
     """The words with everything escaped that a terminal or a line would not take as text."""
+    if words.isprintable():
+        return words
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in words
@@ -68,9 +70,9 @@ def bar(x: float | None, low: float, high: float, width: int = 8) -> str:
 
 
 def spark(scales: Sequence[float | None], width: int = 24) -> str:
-    """One block a scale on a logarithmic scale of half a decade or more; a dot where it is 0."""
+    """A block for each of several scales, on a logarithm of half a decade or more; 0 is a dot."""
     known = [x for x in scales if x]
-    if not known:
+    if len(scales) < 2 or not known:
         return ""
     middle = math.sqrt(min(known) * max(known))
     reach = max(math.sqrt(max(known) / min(known)), 10**0.25)

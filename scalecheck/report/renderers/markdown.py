@@ -33,7 +33,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         f"skipped: {_code(figures.text(entry['name']))}: {_escaped(entry['reason'])}"
         for entry in report.skipped
     ]
-    return "\n\n".join([_escaped(report.headline), table, *(f"- {line}" for line in below)])
+    return "\n\n".join([_escaped(report.headline), table, "\n".join(f"- {line}" for line in below)])
 
 
 def _escaped(words: str) -> str:

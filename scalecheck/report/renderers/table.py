@@ -9,7 +9,7 @@ from scalecheck.report.cells import GRAPHIC, cells, is_left
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 _GAP = 2  # what tabulate's "plain" format puts between columns
-_NAME_WIDTH = 24  # a name is not shortened below this as long as there is a column to leave out
+_NAME_WIDTH = 28  # a name is not shortened below this as long as there is a column to leave out
 _SKIPPED_LINES = 10  # of what was skipped; the rest is counted
 
 
@@ -18,7 +18,11 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     columns = [c for c in report.shown if layout.blocks or c.unit not in GRAPHIC]
     grid = cells(report, columns)
     kept = _fitting(columns, grid, layout.width)
-    left_out = [column.title for column in columns if column not in kept]
+    left_out = [
+        column.title
+        for column, texts in zip(columns, zip(*grid, strict=True), strict=False)
+        if column not in kept and any(texts)
+    ]
     places = [columns.index(column) for column in kept]
     grid = [[line[place] for place in places] for line in grid]
     _shorten(kept, grid, layout.width)
@@ -55,14 +59,15 @@ def _widths(columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[in
 def _fitting(
     columns: Sequence[Column], grid: Sequence[Sequence[str]], width: int | None
 ) -> list[Column]:
-    """The columns that fit beside names of _NAME_WIDTH: first those go whose cells are all alike,
-    then those of highest rank."""
+    """The columns that fit beside names of _NAME_WIDTH: first those go that are empty, then those
+    whose cells are all alike, then those of highest rank."""
     widths = _widths(columns, grid)
     needed = sum(widths) + _GAP * (len(columns) - 1) - max(0, widths[0] - _NAME_WIDTH)
-    alike = [
-        len(grid) > 1 and len({line[place] for line in grid}) == 1 for place in range(len(columns))
-    ]
-    order = sorted(range(1, len(columns)), key=lambda i: (alike[i], columns[i].rank), reverse=True)
+    telling = [len({line[place] for line in grid} - {""}) for place in range(len(columns))]
+    order = sorted(
+        range(1, len(columns)),
+        key=lambda i: (min(telling[i], 2 if len(grid) > 1 else 1), -columns[i].rank),
+    )
     kept = set(range(len(columns)))
     for place in order:
         if width is not None and needed > width and columns[place].rank:

@@ -1,0 +1,61 @@
+"""Checkpoints to measure on: real shapes, weights drawn from a normal law, any size.
+
+python benchmarks/files.py FILE BF16|F32 NBYTES
+python benchmarks/files.py FILE small COUNT
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+WIDTH = 4096
+_ITEMSIZE = {"BF16": 2, "F32": 4}
+
+
+def generate(path: Path, dtype: str, nbytes: int) -> None:
+    """Writes a safetensors file of about `nbytes`: square matrices of WIDTH, a norm beside each."""
+    itemsize = _ITEMSIZE[dtype]
+    matrix, norm = WIDTH * WIDTH * itemsize, WIDTH * itemsize
+    header: dict[str, object] = {}
+    at = 0
+    for layer in range(nbytes // (matrix + norm)):
+        for name, shape, size in (
+            (f"layers.{layer}.mlp.weight", [WIDTH, WIDTH], matrix),
+            (f"layers.{layer}.norm.weight", [WIDTH], norm),
+        ):
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
+            at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    generator = np.random.default_rng(0)
+    words = generator.normal(0, 0.02, (matrix + norm) // itemsize).astype(np.float32)
+    stored = words if dtype == "F32" else (words.view(np.uint32) >> 16).astype(np.uint16)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        while at:
+            at -= file.write(stored.tobytes()[:at])
+
+
+def generate_small(path: Path, count: int) -> None:
+    """Writes a safetensors file of `count` float32 vectors of 64 elements."""
+    header = {
+        f"layers.{i}.norm.weight": {
+            "dtype": "F32",
+            "shape": [64],
+            "data_offsets": [256 * i, 256 * i + 256],
+        }
+        for i in range(count)
+    }
+    text = json.dumps(header).encode()
+    body = np.random.default_rng(0).normal(1, 0.1, 64 * count).astype(np.float32)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + body.tobytes())
+
+
+if __name__ == "__main__":
+    file, kind, size = sys.argv[1:]
+    if kind == "small":
+        generate_small(Path(file), int(size))
+    else:
+        generate(Path(file), kind, int(size))

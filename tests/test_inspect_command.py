@@ -1,0 +1,389 @@
+"""`scalecheck inspect` as a user meets it."""
+
+import csv
+import io
+import json
+import math
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import numpy as np
+import pytest
+from command import scalecheck
+from safetensors.numpy import save_file
+
+import scalecheck as api
+from scalecheck import registry
+from scalecheck.report.figures import bar, count, nbytes, number, percent, shortened, spark, text
+
+SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
+TINY = SAMPLES / "tiny-gpt"
+BROKEN = SAMPLES / "broken.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _in_project_folder(monkeypatch):
+    monkeypatch.chdir(SAMPLES.parent)
+
+
+def rows(*arguments):
+    """The rows of the JSON report by name."""
+    done = scalecheck("inspect", *arguments, "--format", "json")
+    assert done.code == 0, done.err
+    return {row["name"]: row for row in json.loads(done.out)["rows"]}
+
+
+@pytest.mark.parametrize("columns", [20, 80, 160])
+@pytest.mark.parametrize("sample", ["broken.safetensors", "tiny-gpt"])
+def test_table_is_as_reviewed(sample, columns):
+    done = scalecheck("inspect", f"sample_ckpts/{sample}", columns=columns)
+    assert (done.code, done.err) == (0, "")
+    golden.check(f"inspect-{sample}-{columns}.txt", done.out)
+
+
+@pytest.mark.parametrize("by", ["layer", "family", "role"])
+def test_table_of_groups_is_as_reviewed(by):
+    done = scalecheck("inspect", "sample_ckpts/tiny-gpt", "--by", by, columns=80)
+    golden.check(f"inspect-by-{by}-80.txt", done.out)
+
+
+@pytest.mark.parametrize("format", registry.names("renderer"))
+def test_every_format_is_as_reviewed(format):
+    done = scalecheck(
+        "inspect", "sample_ckpts/broken.safetensors", "--format", format, "--quantiles"
+    )
+    assert done.code == 0
+    golden.check(f"inspect-broken.{format}", done.out)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 160])
+@pytest.mark.parametrize("by", ["tensor", "family"])
+def test_no_line_of_the_table_is_wider_than_the_terminal(columns, by):
+    done = scalecheck("inspect", TINY, "--by", by, "--quiet", columns=columns)
+    assert max(map(len, done.out.splitlines())) <= columns
+
+
+def test_a_pipe_gets_every_column_and_whole_names(tmp_path):
+    name = "a" * 300 + ".weight"
+    save_file({name: np.ones((2, 3), np.float32)}, tmp_path / "m.safetensors")
+    done = scalecheck("inspect", tmp_path / "m.safetensors")
+    assert name in done.out
+    assert "not shown" not in done.out
+
+
+def test_block_characters_stay_out_of_a_stream_that_cannot_show_them():
+    done = scalecheck("inspect", TINY, "--by", "family", encoding="latin-1")
+    assert done.code == 0
+    assert "over depth" not in done.out
+
+
+def test_json_has_the_fields_of_the_contract():
+    done = scalecheck("inspect", TINY, "--format", "json")
+    report = json.loads(done.out, parse_constant=pytest.fail)
+    assert report["schema"] == "scalecheck.inspect/1"
+    assert report["version"] == api.__version__
+    assert {"source", "settings", "rows", "findings", "skipped"} <= set(report)
+    assert set(report["source"]) == {"path", "format", "tensors", "parameters", "nbytes"}
+    fields = "name dtype shape role layer family numel rms std mean absmax min max zeros nan inf"
+    assert all(set(fields.split()) <= set(row) for row in report["rows"])
+    assert len(report["rows"]) == report["source"]["tensors"] == 52
+
+
+def test_json_is_the_same_byte_for_byte_whatever_the_threads():
+    texts = {
+        scalecheck("inspect", TINY, "--format", "json", "--jobs", jobs).out for jobs in (1, 2, 3)
+    }
+    assert len(texts) == 1
+
+
+def test_absent_figures_are_null_in_json_and_empty_in_csv():
+    assert rows(BROKEN)["prefix_emb.weight"]["rms"] is None
+    done = scalecheck("inspect", BROKEN, "--format", "csv")
+    (empty,) = [row for row in csv.DictReader(io.StringIO(done.out)) if row["numel"] == "0"]
+    assert empty["rms"] == empty["min"] == ""
+
+
+def test_csv_gives_the_numbers_of_json_back():
+    exact = rows(TINY)
+    done = scalecheck("inspect", TINY, "--format", "csv")
+    for row in csv.DictReader(io.StringIO(done.out)):
+        assert float(row["rms"]) == exact[row["name"]]["rms"]
+        assert row["shape"].split("x") == [str(n) for n in exact[row["name"]]["shape"]]
+
+
+def test_csv_does_not_hand_a_spreadsheet_a_formula(tmp_path):
+    save_file({"=1+1": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
+    done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "csv")
+    assert next(csv.DictReader(io.StringIO(done.out)))["name"] == "'=1+1"
+
+
+def test_markdown_keeps_a_row_whole_whatever_the_name(tmp_path):
+    save_file({"a|b`c`\n*d*": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
+    done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "markdown")
+    (row,) = [line for line in done.out.splitlines() if "a\\|b" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"\|", done.out.splitlines()[2]))
+
+
+def test_names_never_reach_the_terminal_raw(tmp_path):
+    save_file({"w\x1b[31m\x07\u202e.weight": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
+    for format in ("table", "markdown"):
+        done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", format)
+        assert "\\x1b[31m" in done.out.replace("\\\\", "\\").replace("\\[", "[")
+        assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
+
+
+def test_flags_name_every_planted_defect_and_nothing_else():
+    flagged = {name: row["flags"] for name, row in rows(BROKEN).items() if row["flags"]}
+    assert flagged == {
+        "blocks.1.attn.q.weight": ["nan"],
+        "blocks.3.mlp.up.weight": ["outlier"],
+        "blocks.4.attn.out.weight": ["inf"],
+        "blocks.5.mlp.down.weight": ["all_zero"],
+        "prefix_emb.weight": ["empty"],
+    }
+
+
+def test_a_trained_model_has_no_flags():
+    assert [name for name, row in rows(TINY).items() if row["flags"]] == []
+
+
+def test_match_and_exclude_select_by_glob():
+    done = rows(TINY, "--match", "blocks.[01].*.weight", "--match", "ln_f.*", "--exclude", "*mlp*")
+    assert len(done) == 2 * 4 + 2
+    assert not any("mlp" in name for name in done)
+
+
+def test_numbers_sort_from_the_largest_and_words_from_a():
+    rms = [row["rms"] for row in rows(BROKEN, "--sort", "rms").values()]
+    assert rms[-1] is None
+    assert rms[:-1] == sorted(rms[:-1], reverse=True)
+    rms = [row["rms"] for row in rows(BROKEN, "--sort", "rms", "--reverse").values()]
+    assert rms[-1] is None
+    assert rms[:-1] == sorted(rms[:-1])
+    names = list(rows(BROKEN, "--sort", "name"))
+    assert names[0] == "blocks.0.mlp.up.weight"
+    assert names == sorted(names)
+
+
+def test_names_sort_by_the_value_of_their_numbers(tmp_path):
+    names = [f"blocks.{i}.weight" for i in (0, 1, 10, 11, 2, 9)]
+    save_file({name: np.ones(2, np.float32) for name in names}, tmp_path / "m.safetensors")
+    listed = list(rows(tmp_path / "m.safetensors", "--sort", "name"))
+    assert listed == [f"blocks.{i}.weight" for i in (0, 1, 2, 9, 10, 11)]
+
+
+def test_top_keeps_the_first_rows_and_says_so():
+    done = scalecheck("inspect", TINY, "--sort", "rms", "--top", 3)
+    assert "3 of 52 rows shown" in done.out
+    assert "ln_f.weight" in done.out
+    assert "tok_emb.weight" not in done.out
+
+
+def test_columns_are_the_ones_asked_for_in_every_format():
+    (row, *_) = rows(TINY, "--columns", "rms, name").values()
+    assert list(row) == ["rms", "name"]
+    for format in ("csv", "table", "markdown"):
+        done = scalecheck("inspect", TINY, "--columns", "name,rms", "--format", format, "--quiet")
+        assert re.findall(r"\w+", done.out)[:2] == ["name", "rms"]
+        assert "absmax" not in done.out
+
+
+def test_every_column_can_be_shown_and_sorted_by_but_lists():
+    some = rows(BROKEN, "--quantiles")
+    for column in next(iter(some.values())):
+        done = scalecheck("inspect", BROKEN, "--quantiles", "--columns", f"name,{column}")
+        assert done.code == 0, done.err
+        done = scalecheck("inspect", BROKEN, "--quantiles", "--sort", column)
+        assert done.code == (2 if column == "quantiles" else 0), done.err
+
+
+def test_quantiles_rise_and_lie_between_the_extremes():
+    for row in rows(TINY, "--quantiles").values():
+        values = list(row["quantiles"].values())
+        assert values == sorted(values)
+        assert row["min"] <= values[0]
+        assert values[-1] <= row["max"]
+
+
+@pytest.mark.parametrize("by", ["layer", "family", "role"])
+def test_groups_merge_elements_not_averages(by):
+    tensors = rows(TINY)
+    for name, group in rows(TINY, "--by", by).items():
+        members = [row for row in tensors.values() if row[by] == name]
+        numel = sum(row["numel"] for row in members)
+        square = math.fsum(row["numel"] * row["rms"] ** 2 for row in members)
+        mean = math.fsum(row["numel"] * row["mean"] for row in members) / numel
+        assert group["tensors"] == len(members)
+        assert group["numel"] == numel
+        assert group["rms"] == pytest.approx(math.sqrt(square / numel), rel=1e-12)
+        assert group["mean"] == pytest.approx(mean, rel=1e-9, abs=1e-15)
+        assert group["std"] ** 2 == pytest.approx(square / numel - mean**2, rel=1e-9)
+        assert group["rms_min"] == min(row["rms"] for row in members)
+        assert group["absmax"] == max(row["absmax"] for row in members)
+
+
+def test_blocks_come_in_the_order_of_their_index(tmp_path):
+    names = sorted(f"blocks.{i}.weight" for i in range(12))
+    save_file({name: np.ones(2, np.float32) for name in names}, tmp_path / "m.safetensors")
+    listed = list(rows(tmp_path / "m.safetensors", "--by", "layer"))
+    assert listed == [f"blocks.{i}" for i in range(12)]
+
+
+def test_an_index_and_its_directory_hold_what_one_file_holds():
+    one = rows(SAMPLES / "tiny-gpt-bf16")
+    assert rows(SAMPLES / "tiny-gpt-bf16" / "model.safetensors.index.json") == one
+    assert {name: row["shape"] for name, row in one.items()} == {
+        name: row["shape"] for name, row in rows(TINY).items()
+    }
+    for name, row in rows(TINY).items():
+        assert one[name]["rms"] == pytest.approx(row["rms"], rel=2**-8)
+
+
+def test_output_writes_the_same_text_to_a_file(tmp_path):
+    file = tmp_path / "report.json"
+    done = scalecheck("inspect", TINY, "--format", "json", "--output", file)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert file.read_text() == scalecheck("inspect", TINY, "--format", "json").out
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--columns", "name,rsm"], "did you mean rms"),
+        (["--columns", ""], "--columns"),
+        (["--sort", "zzz"], "no such column"),
+        (["--format", "jsno"], "did you mean json"),
+        (["--by", "famly"], "did you mean family"),
+        (["--match", "nothing*"], "matches none of 52 tensors"),
+        (["--exclude", "nothing*"], "matches none of 52 tensors"),
+        (["--top", "0"], "--top 0"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--jobs", "many"], "--jobs"),
+        (["--no-such-option"], "--no-such-option"),
+        (["another"], "another"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments, words):
+    done = scalecheck("inspect", TINY, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("scalecheck: ")
+    assert done.err.count("\n") == 1
+    assert words in done.err
+
+
+def test_no_arguments_show_the_help_and_exit_2():
+    done = scalecheck()
+    assert done.code == 2
+    assert "inspect" in done.out
+    assert done.err == ""
+
+
+@pytest.mark.parametrize("command", [["-h"], ["inspect", "--help"], ["--version"]])
+def test_help_and_version_exit_0(command):
+    done = scalecheck(*command)
+    assert (done.code, done.err) == (0, "")
+    assert done.out
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "scalecheck", "--version"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert done.stdout == f"scalecheck {api.__version__}\n"
+
+
+def test_torch_is_never_imported():
+    code = (
+        "import sys; from scalecheck.cli.main import run\n"
+        f"sys.argv = ['scalecheck', 'inspect', {str(TINY)!r}, '--by', 'family']\n"
+        "try: run()\n"
+        "finally: print(sorted({'torch', 'rich', 'pandas'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stderr == "[]\n"
+
+
+def test_the_function_takes_a_path_or_an_open_checkpoint():
+    with api.open_checkpoint(TINY) as checkpoint:
+        assert (
+            api.inspect(checkpoint, sort="rms", top=2).rows
+            == api.inspect(str(TINY), sort="rms", top=2).rows
+        )
+    (tensor, *_) = checkpoint.tensors
+    assert tensor.array().shape == tensor.shape
+    assert math.sqrt((tensor.array() ** 2).mean()) == pytest.approx(
+        api.inspect(TINY).rows[0]["rms"], rel=1e-12
+    )
+
+
+def test_a_report_shows_itself():
+    report = api.inspect(TINY, by="role")
+    assert str(report).startswith(f"{TINY}: safetensors")
+    assert report._repr_markdown_().count("\n|") == 2 + len(report.rows)
+
+
+def test_the_public_names_are_there():
+    assert {name for name in api.__all__ if getattr(api, name)} == set(api.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = api.no_such_name
+
+
+def test_a_progress_bar_is_drawn_on_a_terminal_only(tmp_path):
+    """A sparse file of 20 GB takes longer than a second and no room on the disk."""
+    header = b'{"w":{"dtype":"F32","shape":[5000000000],"data_offsets":[0,20000000000]}}'
+    path = tmp_path / "m.safetensors"
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 20_000_000_000)
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "scalecheck", "inspect", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave) as child:
+        os.close(slave)
+        seen = b""
+        while b"/s" not in seen and (some := os.read(master, 4096)):
+            seen += some
+        child.terminate()
+    os.close(master)
+    assert b"GB" in seen
+
+
+def test_figures_have_four_significant_digits():
+    assert [number(x) for x in (0.1234567, 1e-7, 123456.0, -2.5, 1234.4, 0.0, None)] == [
+        "0.1235", "1.000e-07", "1.235e+05", "-2.500", "1234", "0", "",
+    ]  # fmt: skip
+    assert [count(n) for n in (0, 9999, 10_000, 22_713_216, 10**13)] == [
+        "0", "9999", "10.00K", "22.71M", "10.00T",
+    ]  # fmt: skip
+    assert [percent(x) for x in (0.0, 1.0, 0.5, 0.999999, 1e-9)] == [
+        "0", "100", "50.00", "<100", "1.000e-07",
+    ]  # fmt: skip
+    assert [nbytes(n) for n in (0, 999, 484_800, 1_073_741_824)] == [
+        "0 B", "999 B", "484.8 kB", "1.074 GB",
+    ]  # fmt: skip
+
+
+def test_names_are_shortened_in_the_middle():
+    assert shortened("model.layers.0.mlp.up_proj.weight", 16) == "model.l…j.weight"
+    assert shortened("short", 16) == "short"
+
+
+def test_graphics_show_scale_on_a_logarithm():
+    assert bar(1.0, 0.1, 10.0) == "█" * 4
+    assert bar(0.0, 0.1, 10.0) == bar(None, 0.1, 10.0) == ""
+    assert spark([1.0, 1.0, 1.0]) == "▅▅▅"
+    assert spark([1e-3, 0.0, 1.0]) == "▁·█"
+    assert len(spark([1.0] * 1000)) <= 24
+
+
+def test_text_escapes_what_is_not_printable():
+    assert text("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
+    assert text("größe×2") == "größe×2"

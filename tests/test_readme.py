@@ -1,0 +1,58 @@
+"""The README and the sample checkpoints' README do what they say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "sample_ckpts/README.md"]
+
+
+def console_blocks(page):
+    """Each (command, expected output) of the page's console blocks."""
+    text = (ROOT / page).read_text("utf-8")
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output
+
+
+def printed(command):
+    """What a shell in the project's folder shows in a terminal of 80 columns."""
+    scripts = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": scripts + os.pathsep + os.environ["PATH"],
+        "COLUMNS": "80",
+        "PYTHONUTF8": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout.decode()
+
+
+@pytest.mark.parametrize(
+    ("command", "output"), [pair for page in PAGES for pair in console_blocks(page)]
+)
+def test_console_block_prints_what_the_manual_shows(command, output):
+    assert printed(command) == output
+
+
+def test_readme_begins_with_the_two_commands():
+    text = (ROOT / "README.md").read_text("utf-8")
+    first = re.search(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert first[1].splitlines() == [
+        "pip install -c constraints.txt . && scalecheck inspect sample_ckpts/tiny-gpt",
+        'pip install -c constraints.txt -e ".[dev]" && pytest',
+    ]
+    assert len(list(console_blocks("README.md"))) >= 3
