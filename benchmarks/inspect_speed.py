@@ -1,5 +1,5 @@
-"""`scalecheck inspect` beside the naive loop and beside a bare read, in turn on the same file in the
-page cache. Checks first that both give the same numbers; prints medians, and ratios pair by pair.
+"""`scalecheck inspect` beside the naive loop and a bare read, in turn on a file in the page cache.
+Checks first that both give the same numbers; prints medians, and ratios pair by pair.
 
     python benchmarks/inspect_speed.py [--gib 1] [--runs 5] [--folder DIR]
 """

@@ -1,6 +1,11 @@
 """What can go wrong, as a user would say it: one line with the place, the matter and the number."""
 
 
+def reason(error: OSError) -> str:
+    """Why the system refused, as it words it: "no such file or directory"."""
+    return (error.strerror or str(error)).lower()
+
+
 class ScalecheckError(Exception):
     """An expected failure whose text is one line for the user."""
 

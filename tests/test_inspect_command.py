@@ -264,6 +264,7 @@ def test_output_writes_the_same_text_to_a_file(tmp_path):
         (["--exclude", "nothing*"], "matches none of 52 tensors"),
         (["--top", "0"], "--top 0"),
         (["--jobs", "0"], "--jobs 0"),
+        (["--jobs", "1000000"], "1 to 256 threads"),
         (["--jobs", "many"], "--jobs"),
         (["--no-such-option"], "--no-such-option"),
         (["another"], "another"),

@@ -14,7 +14,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.outliers import family_ratios, outliers
-from scalecheck.measure.scale import Scale, measure
+from scalecheck.measure.scale import MAX_JOBS, Scale, measure
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.report import figures
 from scalecheck.report.report import Column, Report, Row
@@ -131,8 +131,8 @@ def inspect(
         usual.append(_QUANTILES)
     selection = Selection(match, exclude, sort, reverse, top, columns)
     selection.check(fields)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"--jobs {jobs}: at least 1 thread")
+    if jobs is not None and not 1 <= jobs <= MAX_JOBS:
+        raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     wanted = selection.tensors(checkpoint.tensors)

@@ -88,4 +88,4 @@ def _order(value: Any) -> Any:
 def natural(name: str) -> list[tuple[int, int | str]]:
     """A key that sorts names by the value of the numbers in them: layer.2 before layer.10."""
     parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]

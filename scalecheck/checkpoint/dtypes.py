@@ -46,7 +46,8 @@ class DType:
             unsigned = words.view(f"<u{self.itemsize}")
             values: NDArray[np.float64] = self.values()[unsigned]
             return values
-        return words.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return words.astype(np.float64)
 
 
 def _small_float(

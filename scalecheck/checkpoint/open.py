@@ -4,7 +4,7 @@ from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError
+from scalecheck.errors import CheckpointError, reason
 
 _HEAD_NBYTES = 512
 
@@ -15,6 +15,7 @@ _FOREIGN = (
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which this version does not read"),
     (b"\x93NUMPY", "is a NumPy array file, which this version does not read"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+    (b"<!doctype", "is a web page, not a checkpoint"),
     (b"<!DOCTYPE", "is a web page, not a checkpoint"),
     (b"<html", "is a web page, not a checkpoint"),
 )
@@ -44,7 +45,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
                 checkpoint: Checkpoint = module.load(path)
                 return checkpoint
     except OSError as error:
-        raise CheckpointError(path, (error.strerror or str(error)).lower()) from error
+        problem = reason(error)
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            problem = f"is a link to {path.readlink()}, which does not exist"
+        raise CheckpointError(path, problem) from error
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
     raise CheckpointError(path, f"is no checkpoint: it starts with {head[:8]!r}")

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.dtypes import DType
 from scalecheck.checkpoint.naming import role
-from scalecheck.errors import CheckpointError
+from scalecheck.errors import CheckpointError, reason
 
+MAX_NAME = 1024  # characters; the longest names of real models have some 150
+MAX_DIMENSIONS = 64  # numpy's and torch's own limit
 BLOCK_NBYTES = 1 << 20  # half of a common level-2 cache: a block is counted where it was read
 
 
@@ -35,7 +37,7 @@ class Source:
         try:
             status = path.stat()
         except OSError as error:
-            raise CheckpointError(path, error.strerror or str(error)) from error
+            raise CheckpointError(path, reason(error)) from error
         return cls(path, status.st_size, status.st_ino, status.st_mtime_ns)
 
     def open(self) -> "Reader":
@@ -43,7 +45,7 @@ class Source:
         try:
             reader = Reader(self)
         except OSError as error:
-            raise CheckpointError(self.path, error.strerror or str(error)) from error
+            raise CheckpointError(self.path, reason(error)) from error
         status = os.fstat(reader.fileno())
         if (status.st_size, status.st_ino, status.st_mtime_ns) != (
             self.nbytes,
@@ -80,7 +82,7 @@ class Reader(FileIO):
                     )
                 done += count
         except OSError as error:
-            raise CheckpointError(self.source.path, error.strerror or str(error)) from error
+            raise CheckpointError(self.source.path, reason(error)) from error
 
 
 @dataclass(frozen=True)

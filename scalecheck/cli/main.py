@@ -10,7 +10,7 @@ import typer
 
 from scalecheck import __version__
 from scalecheck.cli.inspect import inspect
-from scalecheck.errors import CheckpointError, ScalecheckError
+from scalecheck.errors import CheckpointError, ScalecheckError, reason
 from scalecheck.report.figures import shortened, text
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
@@ -82,15 +82,14 @@ def _exit_code() -> int:
         return _failed(str(error), ExitCode.UNREADABLE)
     except ScalecheckError as error:
         return _failed(str(error), ExitCode.USAGE)
-    except (
-        OSError
-    ) as error:  # files say theirs themselves; what is left is a full disk behind stdout
+    except OSError as error:
+        # Files name themselves in their errors; what is left is a full disk behind stdout.
         _discard(sys.stdout)
-        return _failed(f"standard output: {(error.strerror or str(error)).lower()}", ExitCode.USAGE)
+        return _failed(f"standard output: {reason(error)}", ExitCode.USAGE)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip(": ")
+        words = f"{type(error).__name__}: {error}".strip(": ")
         return _failed(
-            f"internal error, please report it with the output of --debug: {reason}",
+            f"internal error, please report it with the output of --debug: {words}",
             ExitCode.INTERNAL,
         )
 

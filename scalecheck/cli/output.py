@@ -10,14 +10,17 @@ from types import ModuleType, TracebackType
 from typing import Self
 
 from scalecheck import registry
-from scalecheck.errors import UsageError
+from scalecheck.errors import UsageError, reason
 from scalecheck.report.report import Layout, Report
+
+_HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
 
 
 class Output:
     """A place for one report, tried before the long work: a bad path fails in the first second.
 
     A file is written beside its place and renamed into it, so that a failure leaves what was there.
+    What is no text is never replaced: the paths of report and checkpoint are easily swapped.
     """
 
     def __init__(self, format: str, target: Path | None, quiet: bool) -> None:
@@ -31,7 +34,7 @@ class Output:
             try:
                 self._draft = self._drafted(self._target)
             except OSError as error:
-                raise UsageError(f"--output {self._target}: {_words(error)}") from error
+                raise UsageError(f"--output {self._target}: {reason(error)}") from error
         return self
 
     def __exit__(
@@ -58,7 +61,7 @@ class Output:
                 self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
         except OSError as error:
-            raise UsageError(f"--output {self._target}: {_words(error)}") from error
+            raise UsageError(f"--output {self._target}: {reason(error)}") from error
 
     @staticmethod
     def _drafted(target: Path) -> Path | None:
@@ -74,17 +77,15 @@ class Output:
         if target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists():
-            with target.open("ab"):
-                pass
+            with target.open("r+b") as file:
+                if 0 in file.read(_HEAD_NBYTES):
+                    nbytes = target.stat().st_size
+                    raise FileExistsError(None, f"is no report but a binary file ({nbytes} bytes)")
         draft = target.with_name(f".scalecheck-{token_hex(8)}.part")
         with draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, draft)
         return draft
-
-
-def _words(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _layout(quiet: bool) -> Layout:

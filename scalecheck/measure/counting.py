@@ -117,7 +117,8 @@ def _middles(keys: NDArray[np.integer], dtype: DType) -> NDArray[np.float64]:
     if dtype.name == "F32":
         words = (keys.astype(np.uint32) << 16) | 0x8000
         words[keys & 0x7FFF == 0] = 0
-        return words.view(np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # the bins of NaN
+            return words.view(np.float32).astype(np.float64)
     bits = (keys.astype(np.uint64) << np.uint64(44)) | np.uint64(1 << 43)
     bits[keys & 0x7FFFF == 0] = 0
     middles = bits.view(np.float64)

@@ -15,16 +15,17 @@ def family_ratios(rms: Mapping[str, float | None]) -> dict[str, float]:
     if len(known) < 2:
         return {}
     middle = median(known.values())
-    return {name: x / middle for name, x in known.items()}
+    return {name: ratio for name, x in known.items() if 0 < (ratio := x / middle) < math.inf}
 
 
 def outliers(rms: Mapping[str, float | None]) -> set[str]:
     """The members whose log rms lies LEAST_DEVIATIONS robust deviations and a factor of
     LEAST_FACTOR from the family's median. A family of fewer than 3 has no norm to be out of."""
-    ratios = family_ratios(rms)
-    if len(ratios) < 3:
+    logs = {name: math.log(x) for name, x in rms.items() if x}
+    if len(logs) < 3:
         return set()
-    distances = {name: abs(math.log(ratio)) for name, ratio in ratios.items()}
+    middle = median(logs.values())
+    distances = {name: abs(log - middle) for name, log in logs.items()}
     spread = _MAD_TO_SIGMA * median(distances.values())
     limit = max(math.log(LEAST_FACTOR), LEAST_DEVIATIONS * spread)
     return {name for name, distance in distances.items() if distance > limit}

@@ -26,7 +26,7 @@ def count(words: Words, itemsize: int, table: Table) -> None:
 
     Raises ValueError where the table has another size.
     """
-    if itemsize not in (1, 2) or table.shape[-1] != 1 << 8 * itemsize:
+    if itemsize not in (1, 2) or table.shape != (4, 1 << 8 * itemsize):
         raise ValueError(f"words of {itemsize} bytes with a table of {table.nbytes} bytes")
     _tally(keys_of(words, narrow=True), table)
 
@@ -41,7 +41,8 @@ def moments(
     finite words, ±inf where there are none; sum and square are Σd and Σd² over
     d = x·2^−exponent − shift, finite x.
     """
-    wide = words.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        wide = words.astype(np.float64)
     _tally(keys_of(words, narrow=False), table)
     finite = wide[np.isfinite(wide)]
     nan = int(np.isnan(wide).sum())

@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from threading import Event
 
 import numpy as np
@@ -15,6 +16,7 @@ from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.measure.counting import Counter
 from scalecheck.measure.sketch import Sketch
 
+MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
 STRETCH_NBYTES = 16 << 20  # what a worker takes at a time: long beside its start, short to wait for
 
 
@@ -147,7 +149,7 @@ def _measured(
         return
     if workers == 1 or second is None:
         worker = _Worker(Event())
-        for work in (first, *([second] if second else ()), *stretches):
+        for work in chain((first, *([second] if second else ())), stretches):
             yield work, worker.measure(work)
         return
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -165,7 +167,7 @@ def _measured(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="scalecheck")
     try:
         ahead: deque[tuple[list[_Piece], Future[list[Sketch]]]] = deque()
-        for work in (first, second, *stretches):
+        for work in chain((first, second), stretches):
             ahead.append((work, pool.submit(task, work)))
             if len(ahead) > 2 * workers:
                 work, future = ahead.popleft()

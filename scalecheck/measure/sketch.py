@@ -95,7 +95,7 @@ class Sketch:
             return self.wide
         count = int(self.counts.sum())
         exponent = 0
-        # Products and pairwise sums, not np.dot: BLAS rounds differently from processor to processor.
+        # Products and pairwise sums, not np.dot: BLAS rounds by the processor it runs on.
         mean = float((self.values * self.counts).sum()) / count
         deviation = self.values - mean
         return Moments(count, exponent, mean, float((deviation * deviation * self.counts).sum()))
@@ -111,7 +111,7 @@ class Sketch:
     @property
     def mean(self) -> float | None:
         m = self.moments
-        return math.ldexp(m.mean, m.exponent) if m.count else None
+        return math.ldexp(m.mean, m.exponent) + 0.0 if m.count else None
 
     @property
     def std(self) -> float | None:

@@ -40,4 +40,4 @@ def _writer(report: Report, column: Column) -> Callable[[Any], str]:
     low, high = min(known, default=1.0), max(known, default=1.0)
     # The shortest bar stands for a little less than the smallest scale, and a table of equal scales
     # shows equal bars.
-    return lambda x: figures.bar(x, low / 2, max(high, 10 * low))
+    return lambda x: figures.bar(x, low / 2 or low, max(high, 10 * low))

@@ -74,8 +74,8 @@ def spark(scales: Sequence[float | None], width: int = 24) -> str:
     known = [x for x in scales if x]
     if len(scales) < 2 or not known:
         return ""
-    middle = math.sqrt(min(known) * max(known))
-    reach = max(math.sqrt(max(known) / min(known)), 10**0.25)
+    low, high = math.log(min(known)), math.log(max(known))
+    middle, reach = (low + high) / 2, max((high - low) / 2, math.log(10) / 4)
     step = max(1, -(-len(scales) // width))
     blocks = []
     for start in range(0, len(scales), step):
@@ -83,8 +83,8 @@ def spark(scales: Sequence[float | None], width: int = 24) -> str:
         if not some:
             blocks.append("·")
             continue
-        mean = math.exp(sum(map(math.log, some)) / len(some))
-        level = _place(mean, middle / reach, middle * reach)
+        mean = sum(map(math.log, some)) / len(some)
+        level = (mean - middle + reach) / (2 * reach)
         blocks.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)])
     return "".join(blocks)
 

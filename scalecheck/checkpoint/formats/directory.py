@@ -34,6 +34,8 @@ _BESIDE = {
     "training_args.bin",
 }
 
+_NAMED = 5  # files, as many as fit on a line
+
 
 def recognises(path: Path, head: bytes) -> bool:
     return path.is_dir()
@@ -44,7 +46,8 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError where there is none, or where several files could be it.
     """
-    files = sorted(file for file in path.iterdir() if file.is_file())
+    # What cannot be read, such as a link to nothing, is not passed over: it may be the model.
+    files = sorted(file for file in path.iterdir() if not file.is_dir())
     for pattern in _MODEL:
         found = [
             file
@@ -56,14 +59,18 @@ def load(path: Path) -> Checkpoint:
         if found:
             break
     else:
-        names = [file.name for file in files]
-        held = f"{len(names)} files: {', '.join(names[:3])}" if names else "no file"
+        held = f"{len(files)} files: {_listed(files)}" if files else "0 files"
         raise CheckpointError(path, f"holds no checkpoint ({held})")
     is_index = found[0].name.endswith(".index.json")
     if len(found) > 1 and (is_index or found[0].suffix not in {".safetensors", ".bin"}):
-        names = [file.name for file in found]
-        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {', '.join(names)}")
+        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
     checkpoint = open_checkpoint(found[0]) if len(found) == 1 else join(path, found)
     beside = [file.name for file in files if file.name in _BESIDE]
     notes = (f"beside the model, not inspected: {', '.join(beside)}",) if beside else ()
     return replace(checkpoint, path=path, notes=(*checkpoint.notes, *notes))
+
+
+def _listed(files: list[Path]) -> str:
+    more = len(files) - _NAMED
+    names = ", ".join(file.name for file in files[:_NAMED])
+    return names + (f" and {more} more" if more > 0 else "")

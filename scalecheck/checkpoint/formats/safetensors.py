@@ -1,49 +1,78 @@
-"""safetensors files. The safetensors library judges the header; the bytes are read by position,
-since the library's numpy face has neither BF16 nor FP8."""
+"""safetensors files. The header is judged here, to say what is wrong with its numbers, and by the
+safetensors library; the bytes are read by position, since the library's numpy face has neither BF16
+nor FP8."""
 
-import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from scalecheck.checkpoint.dtypes import DTYPES, DType
-from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.checkpoint.strict_json import in_words, parsed
+from scalecheck.checkpoint.tensor import (
+    MAX_DIMENSIONS,
+    MAX_NAME,
+    Checkpoint,
+    Source,
+    Tensor,
+)
 from scalecheck.errors import CheckpointError
 
 MAX_HEADER_NBYTES = 100_000_000  # the library's own limit, kept here so that nothing larger is read
+MAX_REFUSED_NBYTES = 1 << 24  # of a header that is parsed to say why the library refused it
+MAX_COUNT = 1 << 64  # the library keeps sizes and offsets in 64 bits
 
 
 def recognises(path: Path, head: bytes) -> bool:
-    """A header of JSON behind its length; or the name, so that a damaged file is named as one."""
-    return head[8:9] == b"{" or path.suffix == ".safetensors"
+    """A header of JSON behind its length, which has a zero byte where text has none; or the name,
+    so that a damaged file is named as one."""
+    return (head[8:9] == b"{" and 0 in head[:8]) or path.suffix == ".safetensors"
 
 
 def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
     source = Source.of(path)
-    header, start = _header(source)
-    metadata = header.pop("__metadata__", {})
+    text = _header(source)
+    refusal = ""
     try:
-        with safe_open(path, framework="numpy") as file:
-            names = file.offset_keys()
+        # The library maps the file, which a limit on address space can forbid.
+        with suppress(MemoryError), safe_open(path, framework="numpy"):
+            pass
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            path, _culprit(header, source.nbytes - start) or str(error)
-        ) from error
+        refusal = str(error).removeprefix("Error while deserializing header: ")
+    source.open().close()  # the library read what was read here
+    bad = f"has a bad header of {len(text)} bytes"
+    if refusal and len(text) > MAX_REFUSED_NBYTES:
+        raise CheckpointError(path, f"{bad}: {refusal}")
+    try:
+        header = parsed(text)
+    except ValueError as error:
+        raise CheckpointError(path, f"{bad}: {error}") from error
+    start = 8 + len(text)
+    if problem := _problem(header, source.nbytes - start, bool(refusal)):
+        raise CheckpointError(path, problem)
+    if refusal:
+        raise CheckpointError(path, f"{bad}: {refusal}")
+    metadata = header.pop("__metadata__", None) or {}
+    if not header:
+        raise CheckpointError(path, f"holds no tensor: a header of {len(text)} bytes names none")
     return Checkpoint(
         path,
         "safetensors",
-        tuple(_tensor(name, header[name], source, start) for name in names),
+        tuple(
+            _tensor(name, header[name], source, start)
+            for name in sorted(header, key=lambda name: header[name]["data_offsets"])
+        ),
         metadata,
     )
 
 
 def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Tensor:
     dtype = DTYPES.get(entry["dtype"])
+    begin, end = entry["data_offsets"]
     if dtype is None:  # a type younger than this program, which the library knows
-        begin, end = entry["data_offsets"]
         bits = 8 * (end - begin) // max(1, math.prod(entry["shape"]))
         dtype = DType(entry["dtype"], bits, "other", None, "this version does not know its type")
     return Tensor(
@@ -51,19 +80,23 @@ def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Ten
         dtype,
         tuple(entry["shape"]),
         source,
-        start + entry["data_offsets"][0],
+        start + begin,
         unmeasured=dtype.unmeasured,
     )
 
 
-def _header(source: Source) -> tuple[dict[str, Any], int]:
-    """The header's entries by name and the byte at which the data starts."""
+def _header(source: Source) -> bytearray:
+    """The text of the header, bounded before it is read."""
     with source.open() as reader:
         if source.nbytes < 8:
             raise CheckpointError(source.path, f"is truncated: {source.nbytes} bytes, no header")
-        length = bytearray(8)
-        reader.fill(0, memoryview(length))
-        nbytes = int.from_bytes(length, "little")
+        start = bytearray(min(9, source.nbytes))
+        reader.fill(0, memoryview(start))
+        nbytes = int.from_bytes(start[:8], "little")
+        if start[8:].strip() not in b"{":
+            raise CheckpointError(
+                source.path, f"is no safetensors file: it starts with {bytes(start)!r}"
+            )
         if nbytes > MAX_HEADER_NBYTES:
             raise CheckpointError(
                 source.path,
@@ -76,49 +109,69 @@ def _header(source: Source) -> tuple[dict[str, Any], int]:
             )
         text = bytearray(nbytes)
         reader.fill(8, memoryview(text))
-    try:
-        header = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(source.path, f"has a bad header: {error}") from error
+    return text
+
+
+def _problem(header: Any, nbytes: int, refused: bool) -> str | None:
+    """What is wrong with a header over so many bytes of data, said with its numbers. A storage type
+    unknown here is a problem only where the library refused the file too."""
     if not isinstance(header, dict):
-        raise CheckpointError(source.path, "has a header that is no JSON object")
-    return header, 8 + nbytes
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    entries = dict(pairs)
-    if len(entries) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice} is there {names.count(twice)} times")
-    return entries
-
-
-def _culprit(header: dict[str, Any], nbytes: int) -> str | None:
-    """The first entry that the library can have refused the file for, said with its numbers."""
+        return f"has a header that is {in_words(header)}, not an object"
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict | None):
+        return f"__metadata__ is {in_words(metadata)}, not an object"
+    for key, words in (metadata or {}).items():
+        if not isinstance(words, str):
+            return f"__metadata__: {key} is {in_words(words)}, not text"
     ranges = []
     for name, entry in header.items():
-        try:
-            dtype, shape = entry["dtype"], entry["shape"]
-            begin, end = entry["data_offsets"]
-            if begin > end or end > nbytes:
-                return f"{name}: offsets {begin}..{end} do not lie in the {nbytes} bytes of data"
-            if dtype not in DTYPES:
-                return f"{name}: storage type {dtype} is unknown"
-            expected = DTYPES[dtype].bits
-            for size in shape:
-                expected *= size
-            if expected != 8 * (end - begin):
-                return f"{name}: {dtype} {shape} needs {expected / 8:.15g} bytes, not {end - begin}"
-        except (KeyError, TypeError, ValueError):
-            return f"{name}: dtype, shape and data_offsets are not all there"
-        ranges.append((begin, end, name))
+        if name == "__metadata__":
+            continue
+        if len(name) > MAX_NAME:
+            return f"{name[:32]}…: a name of {len(name)} characters, the limit is {MAX_NAME}"
+        if problem := _entry_problem(entry, nbytes, refused):
+            return f"{name}: {problem}"
+        ranges.append((*entry["data_offsets"], name))
     at = 0
     for begin, end, name in sorted(ranges):
         if begin != at:
-            matter = "overlaps the tensor before" if begin < at else "leaves a hole before it"
-            return f"{name}: offset {begin} {matter}, which ends at {at}"
+            matter = "overlaps" if begin < at else "leaves a hole after"
+            return f"{name}: offset {begin} {matter} the tensor before, which ends at {at}"
         at = end
     if at != nbytes:
         return f"{nbytes - at} of {nbytes} bytes of data belong to no tensor"
+    return None
+
+
+def _entry_problem(entry: Any, nbytes: int, refused: bool) -> str | None:
+    if not isinstance(entry, dict):
+        return f"its entry is {in_words(entry)}, not an object"
+    for key in ("dtype", "shape", "data_offsets"):
+        if key not in entry:
+            return f"its entry has no {key}"
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str):
+        return f"dtype: {in_words(dtype)} is no text"
+    for key, counts in (("shape", shape), ("data_offsets", offsets)):
+        if not isinstance(counts, list):
+            return f"{key}: {in_words(counts)} is no list"
+        for number in counts:
+            if type(number) is not int or not 0 <= number < MAX_COUNT:
+                return f"{key}: {in_words(number)} is no count below 2^64"
+    if len(offsets) != 2:
+        return f"data_offsets: {len(offsets)} numbers, not 2"
+    if len(shape) > MAX_DIMENSIONS:
+        return f"has {len(shape)} dimensions, the limit is {MAX_DIMENSIONS}"
+    begin, end = offsets
+    if begin > end or end > nbytes:
+        return f"offsets {begin}..{end} do not lie in the {nbytes} bytes of data"
+    known = DTYPES.get(dtype)
+    if known is None:
+        return f"storage type {dtype} is unknown" if refused else None
+    bits = known.bits * math.prod(shape)
+    if bits != 8 * (end - begin):
+        needed = f"{bits // 8} bytes" if bits % 8 == 0 else f"{bits} bits"
+        if bits // 8 >= MAX_COUNT:
+            needed = "more than 2^64 bytes"
+        return f"{dtype} {shape} needs {needed}, not {end - begin} bytes"
     return None

@@ -1,20 +1,23 @@
 """A shard index (`*.index.json`): which file of its directory holds which tensor."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
+from os.path import exists
 from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.strict_json import in_words, parsed
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 
 MAX_INDEX_NBYTES = 100_000_000  # a hundred bytes a tensor: a million tensors
 
+_SUFFIX = ".index.json"
+
 
 def recognises(path: Path, head: bytes) -> bool:
     """The name says it, as it does for the libraries that write one."""
-    return path.name.endswith(".index.json")
+    return path.name.endswith(_SUFFIX)
 
 
 def load(path: Path) -> Checkpoint:
@@ -23,31 +26,21 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the index is damaged, a shard is missing, or a shard lacks a tensor
     the index names in it.
     """
-    nbytes = path.stat().st_size
-    if nbytes > MAX_INDEX_NBYTES:
-        raise CheckpointError(path, f"has {nbytes} bytes, an index has {MAX_INDEX_NBYTES} at most")
-    try:
-        weight_map = json.loads(path.read_bytes())["weight_map"]
-        files = {name: str(file) for name, file in weight_map.items()}
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"is not JSON: {error}") from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(path, "has no weight_map from tensors to files") from error
-    if not files:
-        raise CheckpointError(path, "names no tensor")
-    for name, file in files.items():
-        if Path(file).name != file or file in {"", ".", ".."}:
-            raise CheckpointError(path, f"{name}: shard {file!r} is not beside the index")
+    files = _weight_map(path)
     shards = sorted(set(files.values()))
-    missing = [shard for shard in shards if not (path.parent / shard).exists()]
+    missing = [shard for shard in shards if not exists(path.parent / shard)]
     if missing:
-        raise CheckpointError(path, f"{_some(missing)} of {len(shards)} shards missing")
+        raise CheckpointError(
+            path, f"{len(missing)} of {len(shards)} shards missing: {_some(missing)}"
+        )
     checkpoint = join(path, [path.parent / shard for shard in shards])
     held = {(tensor.name, tensor.source.path.name) for tensor in checkpoint.tensors}
-    lacking = [name for name, file in files.items() if (name, file) not in held]
+    lacking = [f"{name} in {file}" for name, file in files.items() if (name, file) not in held]
     if lacking:
         raise CheckpointError(
-            path, f"{_some(lacking)} not in {files[lacking[0]]}, where the index has it"
+            path,
+            f"{len(lacking)} of {len(files)} tensors not where the index has them:"
+            f" {_some(lacking)}",
         )
     tensors = tuple(
         tensor
@@ -58,9 +51,32 @@ def load(path: Path) -> Checkpoint:
     return replace(checkpoint, tensors=tensors)
 
 
+def _weight_map(path: Path) -> dict[str, str]:
+    """The shard's file name of each tensor, every one a plain name beside the index."""
+    with path.open("rb") as file:
+        text = file.read(MAX_INDEX_NBYTES + 1)
+    if len(text) > MAX_INDEX_NBYTES:
+        raise CheckpointError(path, f"is an index of over {MAX_INDEX_NBYTES} bytes, the limit")
+    try:
+        index = parsed(text)
+    except ValueError as error:
+        raise CheckpointError(path, f"has bad JSON in {len(text)} bytes: {error}") from error
+    files = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(files, dict):
+        raise CheckpointError(path, "has no weight_map from tensors to files")
+    if not files:
+        raise CheckpointError(path, "names 0 tensors")
+    for name, file in files.items():
+        if not isinstance(file, str):
+            raise CheckpointError(path, f"{name}: shard {in_words(file)} is no file name")
+        if Path(file).name != file or file in {"", ".", ".."}:
+            raise CheckpointError(path, f"{name}: shard {file!r} is not beside the index")
+    return files
+
+
 def join(path: Path, shards: Iterable[Path]) -> Checkpoint:
     """One checkpoint of several files. Raises CheckpointError where two hold the same name."""
-    parts = [open_checkpoint(shard) for shard in shards]
+    parts = [_part(shard) for shard in shards]
     held: dict[str, Path] = {}
     for part in parts:
         for tensor in part.tensors:
@@ -79,6 +95,14 @@ def join(path: Path, shards: Iterable[Path]) -> Checkpoint:
         tuple(tensor for part in parts for tensor in part.optimizer),
         tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
+
+
+def _part(shard: Path) -> Checkpoint:
+    """A shard opened; one that is an index or a directory could lead back here without end."""
+    if shard.is_dir() or shard.name.endswith(_SUFFIX):
+        kind = "a directory" if shard.is_dir() else "an index"
+        raise CheckpointError(shard, f"is {kind}, where a shard should be")
+    return open_checkpoint(shard)
 
 
 def _some(names: list[str]) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+from scalecheck.report import figures
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 
@@ -19,8 +20,8 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 
 def _cell(value: object, unit: str) -> object:
     if isinstance(value, str):
-        # A spreadsheet would run a name that begins like a formula.
-        return f"'{value}" if value[:1] in tuple("=+-@\t\r") else value
+        # A spreadsheet would run a name that begins like a formula, a terminal an escape sequence.
+        return figures.text(f"'{value}" if value.startswith(("=", "+", "-", "@")) else value)
     if isinstance(value, list):
         return ("x" if unit == "shape" else ";").join(map(str, value))
     return json.dumps(value) if isinstance(value, dict) else value

@@ -1,0 +1,173 @@
+"""torch.save's files, zip and legacy, and TorchScript archives. torch is not needed: the pickle is
+read as inert data, and the elements by their place in the file."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from scalecheck.checkpoint.pickled.inert import Foreign, Malformed, shown
+from scalecheck.checkpoint.pickled.legacy_file import read_legacy
+from scalecheck.checkpoint.pickled.records import Pickled, Stored, TensorRecord
+from scalecheck.checkpoint.pickled.state_dict import described, parts, same_view
+from scalecheck.checkpoint.pickled.torch_dtypes import dtype_of, itemsize_of
+from scalecheck.checkpoint.pickled.tree import Tree
+from scalecheck.checkpoint.pickled.zip_file import read_zip
+from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.errors import CheckpointError
+
+_HEAD_NBYTES = 512
+_NAMED_CLASSES = 5  # as many as fit on a line
+
+
+def recognises(path: Path, head: bytes) -> bool:
+    """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote."""
+    return (
+        head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+        # a safetensors file may start with a length that looks like a pickle's start
+        or (head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{")
+        or _is_tar(head)
+    )
+
+
+def load(path: Path) -> Checkpoint:
+    """Lists the tensors in a file of torch.save or torch.jit.save; imports and runs nothing of it.
+
+    Raises CheckpointError where the file is damaged, hostile, or holds no model weights.
+    """
+    source = Source.of(path)
+    try:
+        with source.open() as reader:
+            head = bytearray(min(_HEAD_NBYTES, source.nbytes))
+            reader.fill(0, memoryview(head))
+            if _is_tar(head):
+                raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
+            pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
+            tree = Tree(pickled.root)
+            named = parts(tree)
+            if not named.rows:
+                raise Malformed(
+                    f"holds an optimizer state of {len(named.optimizer)} tensors"
+                    " and no model weights"
+                    if named.optimizer
+                    else described(pickled.root)
+                )
+            return Checkpoint(
+                path,
+                pickled.format,
+                _tensors(named.rows, source, pickled.stored),
+                optimizer=_tensors(named.optimizer, source, pickled.stored),
+                notes=_notes(pickled, tree.holders),
+            )
+    except Malformed as error:
+        raise CheckpointError(path, str(error)) from error
+
+
+def _is_tar(head: bytes | bytearray) -> bool:
+    return head[257:262] == b"ustar"
+
+
+def _tensors(
+    named: Iterable[tuple[str, TensorRecord]], source: Source, stored: Callable[[str], Stored]
+) -> tuple[Tensor, ...]:
+    first: dict[object, str] = {}
+    tensors = []
+    for name, record in named:
+        tied_to = first.setdefault(same_view(record), name)
+        try:
+            tensors.append(
+                _tensor(name, record, source, stored, tied_to if tied_to != name else None)
+            )
+        except Malformed as error:
+            raise CheckpointError(source.path, f"{shown(name)}: {error}") from error
+    return tuple(tensors)
+
+
+def _tensor(
+    name: str,
+    record: TensorRecord,
+    source: Source,
+    stored: Callable[[str], Stored],
+    tied_to: str | None,
+) -> Tensor:
+    """The tensor of a record whose elements were found to lie in the file. Raises Malformed."""
+    dtype = dtype_of(record.dtype)
+    shape, strides = record.shape, record.strides
+    unmeasured = record.unmeasured or dtype.unmeasured
+    if dtype.name == "F4" and shape:  # torch counts pairs of them; safetensors, and so we, each
+        shape = (*shape[:-1], 2 * shape[-1])
+    storage = record.storage
+    if storage is None:
+        return Tensor(name, dtype, shape, source, 0, None, tied_to, unmeasured)
+    place = stored(storage.key)
+    nbytes = storage.whole * itemsize_of(storage.dtype)
+    if nbytes > place.nbytes:
+        raise Malformed(
+            f"storage {shown(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
+        )
+    itemsize = itemsize_of(record.dtype)
+    numel = storage.numel * itemsize_of(storage.dtype) // itemsize
+    position = place.position + storage.start * itemsize_of(storage.dtype)
+    unmeasured = place.unmeasured or unmeasured
+    if not record.numel:
+        return Tensor(name, dtype, shape, source, position, None, tied_to, unmeasured)
+    span = 1 + sum((n - 1) * stride for n, stride in zip(record.shape, strides, strict=True))
+    if record.offset + span > numel:
+        raise Malformed(
+            f"elements {record.offset}..{record.offset + span} past the end of its storage"
+            f" ({numel} elements)"
+        )
+    if _is_overlapping(record):
+        unmeasured = f"an expanded view: {record.numel} elements over a storage of {numel}"
+    return Tensor(
+        name,
+        dtype,
+        shape,
+        source,
+        position + record.offset * itemsize,
+        None if unmeasured or _is_contiguous(record) else _steps(record),
+        tied_to,
+        unmeasured,
+    )
+
+
+def _is_contiguous(record: TensorRecord) -> bool:
+    expected = 1
+    for n, stride in zip(reversed(record.shape), reversed(record.strides), strict=True):
+        if n > 1 and stride != expected:
+            return False
+        expected *= n
+    return True
+
+
+def _is_overlapping(record: TensorRecord) -> bool:
+    """Whether two indices may name one element: each stride must step over all that smaller ones
+    reach. Views that interleave without meeting count as overlapping; torch makes none itself."""
+    reach = 0
+    for stride, n in sorted(zip(record.strides, record.shape, strict=True)):
+        if n > 1:
+            if stride <= reach:
+                return True
+            reach += (n - 1) * stride
+    return False
+
+
+def _steps(record: TensorRecord) -> tuple[int, ...]:
+    """Its strides, 0 for a dimension of one element, whose stride means nothing and can be huge."""
+    return tuple(
+        stride if n > 1 else 0 for n, stride in zip(record.shape, record.strides, strict=True)
+    )
+
+
+def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
+    """The classes of the file, those that hold tensors and the rest. What a TorchScript archive
+    defines itself is no news."""
+    foreign = {name for name in pickled.foreign if not name.module.startswith("__torch__")}
+    notes = (
+        ("read as inert data", foreign & holders),
+        ("set aside, not run", foreign - holders),
+    )
+    return tuple(f"{how}: {_listed(sorted(map(str, names)))}" for how, names in notes if names)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED_CLASSES
+    return ", ".join(names[:_NAMED_CLASSES]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,136 @@
+"""The zip of torch.save since 1.6 and of torch.jit.save: the object in it, and at which byte each
+storage lies."""
+
+import io
+import struct
+import zipfile
+import zlib
+from collections import Counter
+
+from scalecheck.checkpoint.pickled.inert import Malformed, shown
+from scalecheck.checkpoint.pickled.records import Pickled, Stored
+from scalecheck.checkpoint.pickled.torch_globals import Globals
+from scalecheck.checkpoint.pickled.unpickle import MAX_PICKLE_NBYTES, unpickle
+from scalecheck.checkpoint.tensor import Reader
+
+MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
+
+_BROKEN_ZIP = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile raises on garbage."""
+
+
+def read_zip(reader: Reader) -> Pickled:
+    """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
+    try:
+        archive = zipfile.ZipFile(_BoundedReads(reader))
+    except _BROKEN_ZIP as error:
+        raise Malformed(
+            f"is truncated or damaged: its zip directory cannot be read ({shown(str(error))})"
+        ) from error
+    members = {member.filename: member for member in archive.infolist()}
+    if len(members) < len(archive.infolist()):
+        name, count = Counter(archive.namelist()).most_common(1)[0]
+        raise Malformed(f"has {count} members named {shown(name)}")
+    pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
+    pickles = [name for name in pickles if name.count("/") < 2]
+    if not pickles:
+        first = ", ".join([shown(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3))
+        raise Malformed(
+            f"is a zip of {len(members)} members that torch.save did not write"
+            f": no data.pkl{' beside ' + first if first else ''}"
+        )
+    if len(pickles) > 1:
+        raise Malformed(f"has {len(pickles)} members named data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
+    if byteorder := members.get(f"{root}byteorder"):
+        order = _content(archive, reader, byteorder, 16)
+        if order != b"little":
+            raise Malformed(f"has a byte order that is not read: {shown(repr(order))}")
+    names = Globals()
+    content = _content(archive, reader, members[pickles[0]], MAX_PICKLE_NBYTES)
+    tree = unpickle(io.BytesIO(content), names.known, names.persistent)
+
+    def stored(key: str) -> Stored:
+        member = members.get(f"{root}data/{key}")
+        if member is None:
+            raise Malformed(f"has no member data/{shown(key)}")
+        if member.compress_type != zipfile.ZIP_STORED:
+            return Stored(0, member.file_size, "its storage is compressed")
+        return Stored(_position(reader, member), member.file_size)
+
+    is_script = f"{root}constants.pkl" in members
+    return Pickled(
+        "torchscript" if is_script else "torch-zip", tree, names.foreign.values(), stored
+    )
+
+
+class _BoundedReads:
+    """A file as zipfile reads it, no more at once than a directory may be long."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self.reader.seek(offset, whence))
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.reader.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_DIRECTORY_NBYTES:
+            raise zipfile.BadZipFile(f"{size} bytes, the limit is {MAX_DIRECTORY_NBYTES}")
+        return self.reader.read(size)
+
+
+def _position(reader: Reader, member: zipfile.ZipInfo) -> int:
+    """The byte at which the data of a stored member starts: its own header, and not the directory,
+    says how long that header is."""
+    nbytes = reader.source.nbytes
+    name = shown(member.filename)
+    if member.flag_bits & 1:
+        raise Malformed(f"has an encrypted member {name}")
+    if not 0 <= member.header_offset <= nbytes - 30:
+        raise Malformed(f"has member {name} at byte {member.header_offset} of {nbytes}")
+    header = bytearray(30)
+    reader.fill(member.header_offset, memoryview(header))
+    if header[:4] != b"PK\x03\x04":
+        raise Malformed(f"has no member {name} at byte {member.header_offset}")
+    name_nbytes, extra_nbytes = struct.unpack("<HH", header[26:])
+    position: int = member.header_offset + 30 + name_nbytes + extra_nbytes
+    if position + member.file_size > nbytes:
+        raise Malformed(f"has member {name} of {member.file_size} bytes at {position} of {nbytes}")
+    return position
+
+
+def _content(
+    archive: zipfile.ZipFile, reader: Reader, member: zipfile.ZipInfo, limit: int
+) -> bytes:
+    """The bytes of a member, no more than `limit`. The checksum of a stored one is not looked at:
+    torch can be told to write none."""
+    name = shown(member.filename)
+    if member.file_size > limit:
+        raise Malformed(f"has member {name} of {member.file_size} bytes, the limit is {limit}")
+    if member.compress_type == zipfile.ZIP_STORED:
+        content = bytearray(member.file_size)
+        reader.fill(_position(reader, member), memoryview(content))
+        return bytes(content)
+    if member.compress_type != zipfile.ZIP_DEFLATED:  # zipfile does not bound what others unpack
+        raise Malformed(f"has member {name} compressed by method {member.compress_type}")
+    try:
+        with archive.open(member) as file:
+            return file.read(member.file_size)
+    except _BROKEN_ZIP as error:
+        raise Malformed(f"has a damaged member {name} ({shown(str(error))})") from error

@@ -1,0 +1,35 @@
+"""JSON of a file from outside, read by the letter: a name stands once in its object, and NaN is no
+number."""
+
+import json
+from collections import Counter
+from typing import Any, NoReturn
+
+
+def parsed(text: bytes | bytearray) -> Any:
+    """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong."""
+    try:
+        return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refused)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def in_words(value: Any) -> str:
+    """A value in a sentence: itself, unless it holds others."""
+    if isinstance(value, dict):
+        return "an object"
+    return "a list" if isinstance(value, list) else json.dumps(value)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        [(name, count)] = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{name} is there {count} times")
+    return members
+
+
+def _refused(token: str) -> NoReturn:
+    raise ValueError(f"{token} is not JSON")

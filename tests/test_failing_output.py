@@ -1,0 +1,159 @@
+"""A reader that goes away, a full disk, Ctrl-C, a bad place for the report: at most one line, and
+never half a report."""
+
+import os
+import pty
+import subprocess
+import sys
+from time import monotonic
+
+import pytest
+from command import Done, scalecheck
+from hostile import UNREADABLE, sound
+from odd import READABLE
+from process import SECONDS, finished, permissions_that_count, program, time_limit
+
+
+@pytest.fixture(autouse=True)
+def _time_limit():
+    with time_limit():
+        yield
+
+
+def test_ctrl_c_ends_it_at_once_with_one_line_and_no_half_report(tmp_path):
+    path = READABLE["tensor_of_8_tib"](tmp_path)
+    screen, terminal = pty.openpty()
+    process = program(
+        *("inspect", path, "--output", tmp_path / "report"),
+        before="import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)",
+        **dict.fromkeys(("stdin", "stdout", "stderr"), terminal),
+        start_new_session=True,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+    )
+    os.close(terminal)
+    shown = b""
+    while b"TB" not in shown:  # the progress bar: it is reading
+        shown += os.read(screen, 1024)
+    os.write(screen, b"\x03")
+    start = monotonic()
+    try:
+        while more := os.read(screen, 1024):
+            shown += more
+    except OSError:  # how Linux says that nobody writes to a terminal any more
+        pass
+    os.close(screen)
+    assert process.wait(SECONDS) == 130
+    assert monotonic() - start < 2
+    assert shown.endswith(b"scalecheck: interrupted\r\n")
+    assert b"Traceback" not in shown
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize("arguments", [("inspect", "PATH"), ("--help",), ("--version",)])
+def test_reader_that_closes_the_pipe_ends_it_quietly(arguments, tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    process = program(*(path if word == "PATH" else word for word in arguments))
+    process.stdout.close()
+    process.stdout = None
+    assert finished(process) == Done(0, "", "")
+
+
+@pytest.mark.parametrize("arguments", [("inspect", "PATH"), ("--help",)])
+def test_full_disk_behind_stdout_is_one_line(arguments, tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    with open("/dev/full", "w") as full:
+        arguments = (path if word == "PATH" else word for word in arguments)
+        said = finished(program(*arguments, stdout=full))
+    assert said == Done(2, "", "scalecheck: standard output: no space left on device\n")
+
+
+def test_full_disk_behind_stderr_leaves_the_exit_code(tmp_path):
+    with open("/dev/full", "w") as full:
+        assert finished(program("inspect", tmp_path, stderr=full)).code == 3
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_stream_closed_by_the_caller_changes_neither_the_other_nor_the_exit_code(closed, tmp_path):
+    command = f'exec "$0" -m scalecheck inspect "$1" {closed}>&-'
+    for path, code in ((sound(tmp_path / "model.safetensors", "w"), 0), (tmp_path / "none", 3)):
+        done = subprocess.run(
+            ["sh", "-c", command, sys.executable, path], capture_output=True, timeout=SECONDS
+        )
+        assert done.returncode == code
+        assert bool(done.stdout) == (closed == 2 and code == 0)
+        assert bool(done.stderr) == (closed == 1 and code == 3)
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ("nowhere/report", "no such file or directory"),
+        ("folder", "is a directory"),
+        ("model.safetensors/report", "not a directory"),
+        ("loop", "too many levels of symbolic links"),
+        ("r" * 300, "file name too long"),
+    ],
+)
+def test_bad_output_path_fails_before_the_checkpoint_is_looked_at(target, problem, tmp_path):
+    sound(tmp_path / "model.safetensors", "w")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    before = sorted(tmp_path.iterdir())
+    said = scalecheck("inspect", tmp_path / "missing", "--output", tmp_path / target)
+    assert said == Done(2, "", f"scalecheck: --output {tmp_path / target}: {problem}\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_report_never_takes_the_place_of_a_checkpoint(tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    whole = path.read_bytes()
+    said = scalecheck("inspect", path, "--output", path)
+    problem = "is no report but a binary file (86 bytes)"
+    assert said == Done(2, "", f"scalecheck: --output {path}: {problem}\n")
+    assert path.read_bytes() == whole
+
+
+def test_output_without_permission_fails_before_the_checkpoint_is_looked_at(tmp_path):
+    (tmp_path / "report").write_text("kept")
+    (tmp_path / "report").chmod(0o400)
+    (tmp_path / "folder").mkdir(0o500)
+    for target in (tmp_path / "report", tmp_path / "folder" / "report"):
+        with permissions_that_count():
+            said = scalecheck("inspect", tmp_path / "missing", "--output", target)
+        assert said == Done(2, "", f"scalecheck: --output {target}: permission denied\n")
+    assert (tmp_path / "report").read_text() == "kept"
+
+
+@pytest.mark.parametrize("kind", ["empty", "zip_that_ends_early", "tensors_overlap"])
+def test_failure_leaves_the_report_of_before_and_no_half_of_a_new_one(kind, tmp_path):
+    (tmp_path / "report").write_text("kept")
+    path = UNREADABLE[kind].build(tmp_path)
+    assert scalecheck("inspect", path, "--output", tmp_path / "report").code == 3
+    assert (tmp_path / "report").read_text() == "kept"
+    assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "report"])
+
+
+def test_report_takes_the_place_and_the_permissions_of_the_one_before(tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    (tmp_path / "report").write_text("old")
+    (tmp_path / "report").chmod(0o604)
+    (tmp_path / "link").symlink_to("report")
+    assert scalecheck("inspect", path, "--output", tmp_path / "link") == Done(0, "", "")
+    assert (tmp_path / "report").read_text().startswith(str(path))
+    assert (tmp_path / "report").stat().st_mode & 0o777 == 0o604
+    assert (tmp_path / "link").is_symlink()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_output_to_a_full_device_is_one_line(tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    said = scalecheck("inspect", path, "--output", "/dev/full")
+    assert said == Done(2, "", "scalecheck: --output /dev/full: no space left on device\n")
+
+
+def test_output_to_a_pipe_arrives_whole(tmp_path):
+    path = sound(tmp_path / "model.safetensors", "w")
+    os.mkfifo(tmp_path / "pipe")
+    process = program("inspect", path, "--output", tmp_path / "pipe")
+    assert (tmp_path / "pipe").read_text().startswith(str(path))
+    assert finished(process) == Done(0, "", "")
