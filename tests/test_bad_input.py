@@ -180,7 +180,7 @@ def test_memory_does_not_grow_with_the_tensor(tmp_path):
     calls = """
 import sys, scalecheck
 checkpoint = scalecheck.open_checkpoint(sys.argv[1])
-def progress(nbytes, calls=iter(range(8))):
+def progress(done, total, calls=iter(range(8))):
     if next(calls, None) is None:
         print(max(int(line.split()[1]) for line in open("/proc/self/status") if "VmHWM" in line))
         raise SystemExit
@@ -239,7 +239,7 @@ def test_file_that_changes_while_it_is_measured_is_unreadable(change, jobs, tmp_
     path = sparse(tmp_path / "model.safetensors", header, nbytes)
     changes = iter([change])
 
-    def progress(_):
+    def progress(*_):
         for make in changes:
             make(path)
 

@@ -1,6 +1,6 @@
 """The scale of every tensor of a checkpoint, one by one or merged by layer, family or role."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -14,7 +14,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.outliers import family_ratios, outliers
-from scalecheck.measure.scale import MAX_JOBS, Scale, measure
+from scalecheck.measure.scale import MAX_JOBS, Progress, Scale, measure
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.report import figures
 from scalecheck.report.report import Column, Report, Row
@@ -113,13 +113,13 @@ def inspect(
     columns: Sequence[str] | None = None,
     quantiles: bool = False,
     jobs: int | None = None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    progress: Progress = lambda done, total: None,
 ) -> Report:
     """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
 
     `match` and `exclude` are globs over names; `sort` names a column and `columns` the ones wanted;
     `top` rows are kept. `jobs` threads work, as many as there are cores where None, and `progress`
-    is called with the bytes read since its last call. Raises UsageError where one of them fits
+    is called with the bytes read so far and in all. Raises UsageError where one of them fits
     nothing, CheckpointError where the checkpoint cannot be read.
     """
     fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS

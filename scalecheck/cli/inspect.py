@@ -47,7 +47,7 @@ def inspect(
     """
     with Output(format, output, quiet) as out:
         checkpoint = open_checkpoint(path)
-        with Progress(checkpoint, quiet) as progress:
+        with Progress(quiet) as progress:
             report = inspected(
                 checkpoint,
                 match=match or (),
@@ -59,6 +59,6 @@ def inspect(
                 columns=None if columns is None else [name.strip() for name in columns.split(",")],
                 quantiles=quantiles,
                 jobs=jobs,
-                progress=progress.advance,
+                progress=progress.show,
             )
         out.write(report)

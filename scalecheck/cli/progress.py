@@ -5,8 +5,6 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from scalecheck.checkpoint.tensor import Checkpoint
-
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -14,12 +12,10 @@ PATIENCE = 1.0  # seconds
 
 
 class Progress:
-    """Counts bytes; draws nothing before PATIENCE, and nothing where stderr is no terminal."""
+    """Shows bytes read; nothing before PATIENCE, and nothing where stderr is no terminal."""
 
-    def __init__(self, checkpoint: Checkpoint, quiet: bool) -> None:
+    def __init__(self, quiet: bool) -> None:
         self._wanted = sys.stderr.isatty() and not quiet
-        self._nbytes = checkpoint.nbytes
-        self._done = 0
         self._start = monotonic()
         self._bar: Bar | None = None
 
@@ -35,32 +31,32 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, nbytes: int) -> None:
-        """Takes note of bytes that were read."""
-        self._done += nbytes
+    def show(self, done: int, total: int) -> None:
+        """Draws the bar at so many bytes of all."""
         if self._bar is None and self._wanted and monotonic() - self._start > PATIENCE:
-            self._bar = self._new_bar()
+            self._bar = _new_bar()
             self._bar.start()
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=self._done)
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
-    def _new_bar(self) -> "Bar":
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
 
-        bar = Progress(
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        bar.add_task("", total=self._nbytes)
-        return bar
+def _new_bar() -> "Bar":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    bar = Progress(
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.add_task("")
+    return bar

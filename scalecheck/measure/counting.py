@@ -71,7 +71,7 @@ class Counter:
         """The sketch of all words since the last call."""
         if self._scan:
             counts = self._table.sum(axis=0, dtype=np.uint32)  # no cast: the tables are uint32
-            keys = np.flatnonzero(counts)
+            keys = np.flatnonzero(counts != 0)
             counts = counts[keys].astype(np.int64)
             self._table[:] = 0
         else:

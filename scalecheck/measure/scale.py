@@ -3,7 +3,7 @@ huge tensor uses all cores, and ten thousand small ones cost little more than th
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from threading import Event
@@ -17,7 +17,11 @@ from scalecheck.measure.counting import Counter
 from scalecheck.measure.sketch import Sketch
 
 MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
-STRETCH_NBYTES = 16 << 20  # what a worker takes at a time: long beside its start, short to wait for
+STRETCH_NBYTES = 32 << 20  # what a worker takes at a time: long beside its end, short to wait for
+
+
+Progress = Callable[[int, int], None]
+"""Told of the bytes read so far and of those there are to read, a few times a second or more."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +91,16 @@ class _Piece:
 def measure(
     tensors: tuple[Tensor, ...],
     jobs: int | None = None,
-    progress: Callable[[int], None] = lambda nbytes: None,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[Tensor, Sketch]]:
     """Every tensor with the sketch of its elements, in the order given; a tie shares its sketch.
 
     `jobs` threads, as many as cores where None; the result does not depend on it. `progress` is
-    called from this thread with the bytes read since its last call. Raises CheckpointError where a
+    called from this thread with the bytes read so far and in all. Raises CheckpointError where a
     tensor cannot be read.
     """
+    total = sum(tensor.nbytes for tensor, tied in _with_ties(tensors) if not tied)
+    done = 0
     firsts = {tensor.tied_to for tensor in tensors}
     kept: dict[str | None, Sketch] = {}
     parts: list[Sketch] = []
@@ -108,7 +114,8 @@ def measure(
             if piece.tensor.name in firsts:
                 kept[piece.tensor.name] = whole
             yield piece.tensor, whole
-        progress(sum(piece.nbytes for piece in work))
+        done += sum(piece.nbytes for piece in work)
+        progress(done, total)
 
 
 def cores() -> int:
@@ -118,14 +125,19 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def _with_ties(tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    """Each tensor, and whether the one it is tied to came before."""
+    seen: set[str | None] = set()
+    for tensor in tensors:
+        yield tensor, tensor.tied_to in seen
+        seen.add(tensor.name)
+
+
 def _stretches(tensors: tuple[Tensor, ...]) -> Iterator[list[_Piece]]:
     """The tensors cut and gathered into stretches of about STRETCH_NBYTES."""
     work: list[_Piece] = []
     nbytes = 0
-    seen: set[str | None] = set()
-    for tensor in tensors:
-        tied = tensor.tied_to in seen
-        seen.add(tensor.name)
+    for tensor, tied in _with_ties(tensors):
         whole = tied or not tensor.is_dense
         step = tensor.numel if whole else STRETCH_NBYTES // tensor.dtype.itemsize
         for start in range(0, max(1, tensor.numel), max(1, step)):
