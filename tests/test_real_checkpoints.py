@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import math
 from functools import cache
 from pathlib import Path
 
 import pytest
 from real_checkpoints import INSTALL, real_file
 
+import scalecheck
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.measure.scale import Scale, measure
 
@@ -109,3 +111,14 @@ def test_an_absent_package_fails_in_ci(monkeypatch):
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match=INSTALL):
         real_file("no-such-package-as-this", "model.safetensors")
+
+
+def test_the_layer_of_chgnet_that_was_never_trained_stands_out():
+    """Its optimizer has no state for it, and its weights are what nn.Linear starts from."""
+    path = real_file("chgnet", "chgnet/pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar")
+    flagged = [row for row in scalecheck.inspect(path).rows if "outlier" in row["flags"]]
+    assert {row["layer"] for row in flagged} == {"angle_layers.2"}
+    for row in flagged:
+        assert row["rms"] == pytest.approx(1 / math.sqrt(3 * 256), rel=4e-3)
+        if row["role"] == "matrix":
+            assert row["family_ratio"] == pytest.approx(1 / 82, rel=0.02)
