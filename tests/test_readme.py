@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+
+from scalecheck.analysis.inspect import GROUP_COLUMNS, TENSOR_COLUMNS
+from scalecheck.cli.main import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "sample_ckpts/README.md"]
@@ -56,3 +60,23 @@ def test_readme_begins_with_the_two_commands():
         'pip install -c constraints.txt -e ".[dev]" && pytest',
     ]
     assert len(list(console_blocks("README.md"))) >= 3
+
+
+def test_every_option_and_column_is_in_the_manual():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        assert f"## {name}\n" in text
+        for option in (word for parameter in command.params for word in parameter.opts):
+            assert not option.startswith("--") or f"| `{option}" in text, option
+    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS):
+        assert f"| `{column.name}` | {column.help.replace('|', '&#124;')} |" in text, column.name
+
+
+def test_the_python_example_runs():
+    text = (ROOT / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    assert done.stdout.splitlines()[0].startswith("ln_f.weight 1.70269")
+    assert len(done.stdout.splitlines()) == 1 + 52

@@ -1,5 +1,6 @@
 """The torch reader against torch itself: the same words, shapes and views, from every container."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from real_checkpoints import real_file
 
 from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.formats.torch import load, recognises
+from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.pickled.torch_dtypes import DTYPE_NAMES
 from scalecheck.errors import CheckpointError
 
@@ -426,3 +428,22 @@ def test_listing_reads_no_element(save, container):
         (t.name, t.shape, t.offset) for t in before.tensors
     ]
     assert not after.tensors[0].words().any()
+
+
+def test_sharded_bin_files_are_joined_by_their_index(tmp_path):
+    """pytorch_model.bin in shards, as transformers wrote them before safetensors."""
+    weights = {f"layers.{i}.weight": torch.randn(3, 4) for i in range(4)}
+    shards = {
+        "pytorch_model-00001-of-00002.bin": ["layers.0.weight", "layers.1.weight"],
+        "pytorch_model-00002-of-00002.bin": ["layers.2.weight", "layers.3.weight"],
+    }
+    for file, names in shards.items():
+        torch.save({name: weights[name] for name in names}, tmp_path / file)
+    index = {"weight_map": {name: file for file, names in shards.items() for name in names}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    for path in (tmp_path, tmp_path / "pytorch_model.bin.index.json"):
+        checkpoint = open_checkpoint(path)
+        assert checkpoint.format == "torch-zip, 2 shards"
+        for tensor in checkpoint.tensors:
+            assert (tensor.array() == weights[tensor.name].double().numpy()).all()
+        assert {tensor.name for tensor in checkpoint.tensors} == set(weights)

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 from secrets import token_hex
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Self
 
 from scalecheck import registry
@@ -37,12 +37,7 @@ class Output:
                 raise UsageError(f"--output {self._target}: {reason(error)}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._draft is not None:
             self._draft.unlink(missing_ok=True)
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scalecheck import registry
+
 Row = Mapping[str, Any]
 
 
@@ -55,14 +57,16 @@ class Report:
         return f"scalecheck.{self.kind}/1"
 
     def __str__(self) -> str:
-        from scalecheck.report.renderers import table
-
-        return table.render(self)
+        return self.rendered("table")
 
     def _repr_markdown_(self) -> str:
-        from scalecheck.report.renderers import markdown
+        """What a notebook shows."""
+        return self.rendered("markdown")
 
-        return markdown.render(self)
+    def rendered(self, renderer: str) -> str:
+        """The report as text of a format, such as "json". Raises KeyError on an unknown one."""
+        text: str = registry.load("renderer", renderer).render(self)
+        return text
 
 
 @dataclass(frozen=True)
