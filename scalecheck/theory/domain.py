@@ -1,0 +1,38 @@
+"""Where the formulas hold: each check raises ValueError with the offending number in one line."""
+
+import math
+
+
+def require_beta(name: str, beta: float) -> None:
+    """An averaging factor lies in [0, 1)."""
+    if not 0.0 <= beta < 1.0:
+        raise ValueError(f"{name} {beta} is outside [0, 1)")
+
+
+def require_finite(name: str, number: float) -> None:
+    if not math.isfinite(number):
+        raise ValueError(f"{name} {number} is not finite")
+
+
+def require_positive(name: str, number: float) -> None:
+    """A finite number above zero."""
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{name} {number} is not a positive finite number")
+
+
+def require_not_negative(name: str, number: float) -> None:
+    """A finite number from zero up."""
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(f"{name} {number} is not a finite number from 0 up")
+
+
+def require_step(step: int | None) -> None:
+    """Steps count from 1; None stands for the stationary state and passes."""
+    if step is not None and step < 1:
+        raise ValueError(f"step {step} is below 1")
+
+
+def require_correlation(rho: float) -> None:
+    """The correlation of consecutive gradients lies inside (−1, 1)."""
+    if not -1 < rho < 1:
+        raise ValueError(f"rho {rho} is outside (-1, 1)")

@@ -1,0 +1,161 @@
+"""What a storage type can hold: the gap between neighbouring values, the share of weights that an
+update is too small to move, and the gradients whose squares an optimizer's state can keep."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalecheck.theory.domain import require_beta, require_not_negative
+from scalecheck.theory.special import erf
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FloatType:
+    """A binary floating-point format: stored mantissa bits, exponents of the smallest and of the
+    largest normal number."""
+
+    mantissa_bits: int
+    smallest_exponent: int
+    largest_exponent: int
+
+    @property
+    def largest(self) -> float:
+        return math.ldexp(2.0 - 2.0**-self.mantissa_bits, self.largest_exponent)
+
+    @property
+    def smallest_normal(self) -> float:
+        return math.ldexp(1.0, self.smallest_exponent)
+
+    @property
+    def smallest_subnormal(self) -> float:
+        return math.ldexp(1.0, self.smallest_exponent - self.mantissa_bits)
+
+
+FLOAT_TYPES = {
+    "BF16": FloatType(7, -126, 127),
+    "F16": FloatType(10, -14, 15),
+    "F32": FloatType(23, -126, 127),
+    "F64": FloatType(52, -1022, 1023),
+}
+
+
+def float_type(dtype: str) -> FloatType:
+    """The format of a storage type. ValueError for a type that is not a known float."""
+    if dtype not in FLOAT_TYPES:
+        raise ValueError(f"dtype {dtype!r} is none of {', '.join(FLOAT_TYPES)}")
+    return FLOAT_TYPES[dtype]
+
+
+def ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
+    """The gap from each magnitude to the next larger value of the type; below the normal numbers,
+    the smallest subnormal. Finite magnitudes; ValueError for an unknown dtype."""
+    kind = float_type(dtype)
+    exponent = np.frexp(np.abs(np.asarray(magnitude, dtype=np.float64)))[1] - 1
+    exponent = np.where(np.asarray(magnitude) == 0, kind.smallest_exponent, exponent)
+    gap: FloatArray = np.ldexp(
+        1.0, np.maximum(exponent, kind.smallest_exponent) - kind.mantissa_bits
+    )
+    return gap
+
+
+def half_ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
+    """The largest change that rounding to the type undoes, away from zero: ulp/2."""
+    return ulp(magnitude, dtype) / 2
+
+
+def half_ulp_toward_zero(magnitude: ArrayLike, dtype: str) -> FloatArray:
+    """The largest change that rounding to the type undoes, toward zero: ulp/2, and ulp/4 at a power
+    of two, where the gap changes."""
+    kind = float_type(dtype)
+    absolute = np.abs(np.asarray(magnitude, dtype=np.float64))
+    is_power = (np.frexp(absolute)[0] == 0.5) & (absolute > kind.smallest_normal)
+    return half_ulp(absolute, dtype) / np.where(is_power, 2.0, 1.0)
+
+
+def rounded(number: ArrayLike, dtype: str) -> FloatArray:
+    """Each number as the type stores it: to the nearest, ties to even, inf above the largest."""
+    exact = np.asarray(number, dtype=np.float64)
+    gap = ulp(exact, dtype)
+    with np.errstate(over="ignore"):
+        nearest: FloatArray = np.rint(exact / gap) * gap
+    return np.where(
+        np.abs(nearest) > float_type(dtype).largest, np.copysign(np.inf, exact), nearest
+    )
+
+
+def stalled_share(magnitudes: ArrayLike, counts: ArrayLike, update_rms: float, dtype: str) -> float:
+    """Share of weights of a type that an update leaves as they are: |update| ≤ half an ULP.
+
+    magnitudes: |w|, each a value of the type; counts: how many weights have it; same shape.
+    update_rms: standard deviation of the update, lr included, which is normal and independent of
+    the weight. erf(h/(√2·update_rms)), h half an ULP, averaged over both directions. Raises
+    ValueError for update_rms negative, no weights, an unknown dtype.
+    Checked against torch's rounding in tests/test_theory_precision.py.
+    """
+    require_not_negative("update_rms", update_rms)
+    if update_rms == 0:
+        return stalled_share_of_step(magnitudes, counts, 0.0, dtype)
+    scale = math.sqrt(2) * update_rms
+    with np.errstate(over="ignore"):
+        outward = half_ulp(magnitudes, dtype) / scale
+        inward = half_ulp_toward_zero(magnitudes, dtype) / scale
+    return _share(counts, erf(outward), erf(inward))
+
+
+def stalled_share_of_step(
+    magnitudes: ArrayLike, counts: ArrayLike, step: float, dtype: str
+) -> float:
+    """As stalled_share for updates that all have the size step, in either direction alike."""
+    require_not_negative("step", step)
+    return _share(
+        counts,
+        (step <= half_ulp(magnitudes, dtype)).astype(np.float64),
+        (step <= half_ulp_toward_zero(magnitudes, dtype)).astype(np.float64),
+    )
+
+
+def _share(counts: ArrayLike, outward: FloatArray, inward: FloatArray) -> float:
+    count = np.asarray(counts, dtype=np.float64)
+    total = float(count.sum())
+    if not total > 0:
+        raise ValueError(f"counts add up to {total}: no weights to move")
+    return float(np.sum(count * (outward + inward))) / (2 * total)
+
+
+@dataclass(frozen=True)
+class SquareLimits:
+    """The gradients whose square v ← beta2·v + (1−beta2)·g² can hold, as |g| of one element.
+
+    vanishing: up to here v stays 0, so the update is g/eps, or infinite without eps.
+    imprecise: below here (1−beta2)·g² is subnormal and v has fewer digits.
+    overflowing: above here v is inf and the update 0, silently and for good.
+    frozen_share: share of v's mantissas for which beta2·v rounds back to v: v cannot decay.
+    """
+
+    vanishing: float
+    imprecise: float
+    overflowing: float
+    frozen_share: float
+
+
+def square_limits(dtype: str, beta2: float) -> SquareLimits:
+    """The limits of Adam's v in a storage type, from (1−beta2)·g² at its first step.
+
+    vanishing √(smallest subnormal/2/(1−beta2)), imprecise √(smallest normal/(1−beta2)), overflowing
+    √(largest/(1−beta2)). frozen: (1−beta2)·v ≤ half an ULP of v, that is mantissa
+    ≤ 2^−(bits+1)/(1−beta2). Raises ValueError for beta2 outside [0, 1), an unknown dtype.
+    """
+    require_beta("beta2", beta2)
+    kind = float_type(dtype)
+    fresh = 1 - beta2
+    frozen_mantissa = 2.0 ** -(kind.mantissa_bits + 1) / fresh
+    return SquareLimits(
+        vanishing=math.sqrt(kind.smallest_subnormal) / math.sqrt(2 * fresh),
+        imprecise=math.sqrt(kind.smallest_normal) / math.sqrt(fresh),
+        overflowing=math.sqrt(kind.largest) / math.sqrt(fresh),
+        frozen_share=min(max(frozen_mantissa - 1, 0.0), 1.0),
+    )

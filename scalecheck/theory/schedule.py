@@ -1,0 +1,131 @@
+"""Learning-rate schedules as multiples of the peak lr, step by step and as exact sums of the
+multiples and of their squares, which is all that drift and noise ask of a schedule."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+SHAPES = ("constant", "linear", "cosine", "wsd", "inverse_sqrt")
+
+
+class Sums(NamedTuple):
+    """Σ multiple and Σ multiple² over the steps of a schedule; a peak lr scales them by lr, lr²."""
+
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Warm-up step/warmup to the peak, then the shape over the remaining n = steps − warmup.
+
+    constant: 1. linear: 1 → floor. cosine: floor + (1−floor)·(1+cos(πj/n))/2, j = 0..n−1.
+    wsd: 1, then linear to floor over the last `decay` steps. inverse_sqrt: √(warmup/step).
+    steps, warmup, decay count steps; floor is a share of the peak, approached, not reached, by the
+    last step. Raises ValueError for an unknown shape, steps < 1, warmup outside 0..steps (1..steps
+    for inverse_sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a floor or a decay
+    that the shape does not use.
+    """
+
+    shape: str
+    steps: int
+    warmup: int = 0
+    floor: float = 0.0
+    decay: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shape not in SHAPES:
+            raise ValueError(f"schedule {self.shape!r} is none of {', '.join(SHAPES)}")
+        if self.steps < 1:
+            raise ValueError(f"steps {self.steps} is below 1")
+        shortest = 1 if self.shape == "inverse_sqrt" else 0
+        if not shortest <= self.warmup <= self.steps:
+            raise ValueError(f"warmup {self.warmup} is outside {shortest}..{self.steps}")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor {self.floor} is outside [0, 1]")
+        if self.floor and self.shape in ("constant", "inverse_sqrt"):
+            raise ValueError(f"floor {self.floor}: a {self.shape} schedule has none")
+        if self.decay and self.shape != "wsd":
+            raise ValueError(f"decay {self.decay}: only a wsd schedule has one")
+        if not 0 <= self.decay <= self.steps - self.warmup:
+            raise ValueError(f"decay {self.decay} is outside 0..{self.steps - self.warmup}")
+
+    def multiples(self) -> FloatArray:
+        """The lr of steps 1..steps over the peak lr, shape (steps,)."""
+        remaining = self.steps - self.warmup
+        j = np.arange(remaining, dtype=np.float64)
+        if self.shape == "linear":
+            after = 1 - (1 - self.floor) * j / max(remaining, 1)
+        elif self.shape == "cosine":
+            after = (
+                self.floor + (1 - self.floor) * (1 + np.cos(math.pi * j / max(remaining, 1))) / 2
+            )
+        elif self.shape == "wsd":
+            decayed = np.maximum(j - (remaining - self.decay), 0) / max(self.decay, 1)
+            after = 1 - (1 - self.floor) * decayed
+        elif self.shape == "inverse_sqrt":
+            after = np.sqrt(self.warmup / (self.warmup + 1 + j))
+        else:
+            after = np.ones(remaining)
+        return np.concatenate([np.arange(1, self.warmup + 1) / max(self.warmup, 1), after])
+
+    def sums(self) -> Sums:
+        """The sums over all steps, in closed form; exact, 1e-10 for inverse_sqrt.
+
+        With w = warmup, n = steps − w: warm-up (w+1)/2 and (w+1)(2w+1)/(6w); cosine to zero
+        (n+1)/2 and (3n+4)/8; linear to zero (n+1)/2 and (n+1)(2n+1)/(6n).
+        """
+        warmup, remaining = self.warmup, self.steps - self.warmup
+        rising = _ramp(warmup, 0.0)
+        if self.shape == "linear":
+            after = _ramp(remaining, self.floor)
+        elif self.shape == "cosine":
+            after = _cosine(remaining, self.floor)
+        elif self.shape == "wsd":
+            falling = _ramp(self.decay, self.floor)
+            flat = remaining - self.decay
+            after = Sums(flat + falling.first, flat + falling.second)
+        elif self.shape == "inverse_sqrt":
+            after = Sums(
+                math.sqrt(warmup) * _power_sum(0.5, warmup, self.steps),
+                warmup * _power_sum(1.0, warmup, self.steps),
+            )
+        else:
+            after = Sums(remaining, remaining)
+        return Sums(rising.first + after.first, rising.second + after.second)
+
+
+def _ramp(n: int, floor: float) -> Sums:
+    """1 − (1−floor)·j/n over j = 0..n−1; backwards and with floor 0 it is a warm-up."""
+    if n == 0:
+        return Sums(0.0, 0.0)
+    fall = 1 - floor
+    first = n - fall * (n - 1) / 2
+    return Sums(first, n - fall * (n - 1) + fall**2 * (n - 1) * (2 * n - 1) / (6 * n))
+
+
+def _cosine(n: int, floor: float) -> Sums:
+    """floor + (1−floor)·(1+cos(πj/n))/2 over j = 0..n−1, by Σ cos = 1 and Σ cos² = n/2."""
+    if n == 0:
+        return Sums(0.0, 0.0)
+    middle, swing = (1 + floor) / 2, (1 - floor) / 2
+    squares = 1.0 if n == 1 else n / 2
+    return Sums(middle * n + swing, middle**2 * n + 2 * middle * swing + swing**2 * squares)
+
+
+def _power_sum(exponent: float, above: int, last: int) -> float:
+    """Σ k^(−exponent) over k = above+1..last: 16 terms as they are, the rest by Euler-Maclaurin."""
+    start = min(last, max(above, 16))
+    total = math.fsum(k**-exponent for k in range(above + 1, start + 1))
+    for end, sign in ((last, 1.0), (start, -1.0)):
+        height = math.pow(end, -exponent)
+        slope = -exponent * height / end
+        third = slope * (exponent + 1) * (exponent + 2) / end**2
+        area = math.log(end) if exponent == 1 else end * height / (1 - exponent)
+        total += sign * (area + height / 2 + slope / 12 - third / 720)
+    return total

@@ -1,0 +1,11 @@
+"""The share of a gradient's rms that is drift, from its signal to noise ratio mean/std."""
+
+import math
+
+from scalecheck.theory.domain import require_finite
+
+
+def drift_fraction(snr: float) -> float:
+    """d = mean/rms of a gradient: snr/√(1+snr²), from −1 to 1. ValueError for snr not finite."""
+    require_finite("snr", snr)
+    return snr / math.hypot(1.0, snr)

@@ -1,0 +1,127 @@
+"""Schedules: closed sums against the steps they stand for, and what they displace."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from scalecheck.theory.displacement import (
+    crossover_steps,
+    displaced_rms,
+    displacement_mean,
+    displacement_rms,
+    effective_steps,
+)
+from scalecheck.theory.schedule import SHAPES, Schedule
+
+WITH_FLOOR = ("linear", "cosine", "wsd")
+
+
+@st.composite
+def schedules(draw: st.DrawFn) -> Schedule:
+    shape = draw(st.sampled_from(SHAPES))
+    steps = draw(st.integers(1, 3000))
+    warmup = draw(st.integers(1 if shape == "inverse_sqrt" else 0, steps))
+    floor = draw(st.floats(0.0, 1.0)) if shape in WITH_FLOOR else 0.0
+    decay = draw(st.integers(0, steps - warmup)) if shape == "wsd" else 0
+    return Schedule(shape, steps, warmup, floor, decay)
+
+
+@settings(deadline=None)
+@given(schedules())
+def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
+    multiples = schedule.multiples()
+    assert len(multiples) == schedule.steps
+    assert schedule.sums().first == pytest.approx(math.fsum(multiples), rel=1e-9)
+    assert schedule.sums().second == pytest.approx(math.fsum(multiples**2), rel=1e-9)
+
+
+@settings(deadline=None)
+@given(schedules())
+def test_multiples_rise_to_the_peak_and_fall_from_it(schedule: Schedule) -> None:
+    multiples = schedule.multiples()
+    assert multiples.max() <= 1.0
+    assert multiples.min() > 0
+    assert np.all(np.diff(multiples[: schedule.warmup]) > 0)
+    assert np.all(np.diff(multiples[max(schedule.warmup - 1, 0) :]) <= 1e-15)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first", "second"),
+    [
+        (Schedule("constant", 30_000), 1.0, 1.0),
+        (Schedule("linear", 30_000), 1 / 2, 1 / 3),
+        (Schedule("cosine", 30_000), 1 / 2, 3 / 8),
+        (Schedule("cosine", 30_000, floor=0.1), 0.55, 0.01 + 0.09 + 3 * 0.81 / 8),
+        (Schedule("wsd", 30_000, decay=3000), 0.95, 0.9 + 0.1 / 3),
+        (Schedule("inverse_sqrt", 30_000, warmup=300), 0.185, 0.01 * (math.log(100) + 1 / 3)),
+    ],
+)
+def test_sums_of_long_schedules_are_the_integrals(
+    schedule: Schedule, first: float, second: float
+) -> None:
+    sums = schedule.sums()
+    assert sums.first / schedule.steps == pytest.approx(first, rel=1e-3)
+    assert sums.second / schedule.steps == pytest.approx(second, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("polynomial", 10), "schedule 'polynomial' is none of"),
+        (("constant", 0), "steps 0 is below 1"),
+        (("cosine", 10, 11), "warmup 11 is outside 0..10"),
+        (("inverse_sqrt", 10, 0), "warmup 0 is outside 1..10"),
+        (("linear", 10, 0, 1.5), r"floor 1.5 is outside \[0, 1\]"),
+        (("constant", 10, 0, 0.5), "floor 0.5: a constant schedule has none"),
+        (("cosine", 10, 0, 0.0, 3), "decay 3: only a wsd schedule has one"),
+        (("wsd", 10, 4, 0.0, 7), "decay 7 is outside 0..6"),
+    ],
+)
+def test_an_impossible_schedule_is_refused(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Schedule(*arguments)  # type: ignore[arg-type]  # the tuple mixes the fields' types
+
+
+@settings(deadline=None)
+@given(st.floats(0.0, 0.99), st.integers(1, 10**6))
+def test_momentum_holds_back_a_part_of_the_steps(beta1: float, steps: int) -> None:
+    weights = 1 - beta1 ** np.arange(1, min(steps, 10_000) + 1)
+    full = steps - min(steps, 10_000)
+    assert effective_steps(beta1, steps) == pytest.approx(full + float(weights @ weights))
+
+
+@settings(deadline=None)
+@given(st.floats(0.0, 1e6), st.floats(0.0, 1e6), st.floats(-10, 10), st.floats(-0.99, 0.99))
+def test_displacement_is_no_smaller_than_its_mean(
+    first: float, second: float, snr: float, rho: float
+) -> None:
+    rms = displacement_rms(first, second, snr, rho)
+    assert rms >= abs(displacement_mean(first, snr)) * (1 - 1e-12)
+    assert rms == displacement_rms(first, second, -snr, rho)
+    assert displaced_rms(1.0, rms) >= max(1.0, rms)
+
+
+@settings(deadline=None)
+@given(st.floats(0.01, 10), st.floats(-0.9, 0.9))
+def test_drift_carries_as_far_as_noise_at_the_crossover(snr: float, rho: float) -> None:
+    steps = crossover_steps(snr, rho)
+    rms = displacement_rms(steps, steps, snr, rho)
+    assert rms == pytest.approx(math.sqrt(2) * displacement_mean(steps, snr))
+
+
+def test_noise_is_never_crossed_without_drift() -> None:
+    assert crossover_steps(0.0) == math.inf
+    assert crossover_steps(1e-200) == math.inf
+    assert crossover_steps(0.1) == pytest.approx(100.0)
+
+
+@settings(deadline=None)
+@given(schedules(), st.floats(1e-6, 1e-2))
+def test_displacement_scales_with_the_peak_lr(schedule: Schedule, lr: float) -> None:
+    assume(schedule.steps > 1)
+    sums = schedule.sums()
+    scaled = displacement_rms(lr * sums.first, lr**2 * sums.second, 0.1)
+    assert scaled == pytest.approx(lr * displacement_rms(sums.first, sums.second, 0.1))

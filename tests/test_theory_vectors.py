@@ -1,0 +1,291 @@
+"""The numbered test vectors of the project's notes, as far as formulas go; those that replay an
+optimizer are in test_theory_replay.py."""
+
+import math
+
+import numpy as np
+import pytest
+
+from scalecheck.theory.adam_relatives import (
+    adagrad_update_rms,
+    adamax_update_rms,
+    atan2_update_rms,
+    nadam_update,
+    radam_rectification,
+)
+from scalecheck.theory.bounds import (
+    largest_update,
+    peak_after_jump,
+    single_gradient_displacement,
+)
+from scalecheck.theory.closed_form import first_order, second_order
+from scalecheck.theory.decay import (
+    coupled_equilibrium_rms,
+    equilibrium_relative_update,
+    equilibrium_rms,
+)
+from scalecheck.theory.displacement import displacement_mean, displacement_rms, effective_steps
+from scalecheck.theory.initialization import reference_rms, residual_rms, truncated_normal_rms
+from scalecheck.theory.noise import Autoregressive, Sparse, StudentT
+from scalecheck.theory.orthogonal_updates import newton_schulz_update_rms
+from scalecheck.theory.precision import rounded, square_limits
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
+from scalecheck.theory.signal import signal_from_state
+from scalecheck.theory.spectral import noise_spectral_norm, rank_one_spectral_norm
+from scalecheck.theory.update_rms import Update, expected_update, update_rms
+
+
+@pytest.mark.parametrize(
+    ("vector", "beta1", "beta2", "snr", "rms", "mean"),
+    [
+        (1, 0.9, 0.999, 0.0, 0.229302, 0.0),
+        (2, 0.9, 0.95, 0.0, 0.226057, 0.0),
+        (3, 0.9, 0.98, 0.0, 0.227567, 0.0),
+        (4, 0.9, 0.99, 0.0, 0.228387, 0.0),
+        (5, 0.8, 0.95, 0.0, 0.327071, 0.0),
+        (6, 0.95, 0.95, 0.0, 0.158819, 0.0),
+        (7, 0.0, 0.95, 0.0, 0.977754, 0.0),
+        (8, 0.0, 0.999, 0.0, 0.999501, 0.0),
+        (9, 0.9, 0.999, 0.1, 0.248862, 0.099444),
+        (10, 0.9, 0.999, 0.5, 0.491567, 0.447020),
+        (11, 0.9, 0.999, 1.0, 0.725048, 0.706955),
+        (12, 0.9, 0.95, 0.5, 0.479595, 0.443156),
+        (13, 0.9, 0.95, 1.0, 0.715074, 0.705030),
+        (14, 0.9, 0.999, 3.0, 0.951356, None),
+    ],
+)
+def test_stationary_update_is_the_vectors(
+    vector: int, beta1: float, beta2: float, snr: float, rms: float, mean: float | None
+) -> None:
+    update = expected_update(beta1, beta2, snr)
+    assert update.rms == pytest.approx(rms, abs=1e-5)
+    if mean is not None:
+        assert update.mean == pytest.approx(mean, abs=1e-5)
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("beta2", [0.9, 0.95, 0.999])
+@pytest.mark.parametrize("snr", [0.0, 0.5, 5.0])
+def test_vector_15_first_step_is_one(beta1: float, beta2: float, snr: float) -> None:
+    assert update_rms(beta1, beta2, snr, step=1) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("vector", "beta2", "snr", "step", "rms"),
+    [
+        (16, 0.999, 0.0, 2, 0.708076),
+        (17, 0.95, 0.0, 2, 0.707725),
+        (18, 0.999, 0.0, 5, 0.452096),
+        (18, 0.999, 0.0, 10, 0.330082),
+        (18, 0.999, 0.0, 100, 0.229321),
+        (19, 0.999, 0.5, 2, 0.747539),
+        (19, 0.999, 0.5, 10, 0.515699),
+        (20, 0.95, 0.5, 10, 0.513683),
+    ],
+)
+def test_transient_update_is_the_vectors(
+    vector: int, beta2: float, snr: float, step: int, rms: float
+) -> None:
+    assert update_rms(0.9, beta2, snr, step) == pytest.approx(rms, abs=1e-5)
+
+
+def test_vector_16_second_step_has_a_closed_form() -> None:
+    beta1, beta2 = 0.9, 0.999
+    root = math.sqrt(beta2)
+    square = (1 + beta2) / (1 + beta1) ** 2 * (beta1**2 / (root * (1 + root)) + 1 / (1 + root))
+    assert update_rms(beta1, beta2, step=2) == pytest.approx(math.sqrt(square), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("vector", "beta2", "snr", "step", "ratio", "rms"),
+    [
+        (21, 0.999, 0.0, None, 10.0, 0.208460),
+        (21, 0.999, 0.0, None, 1.0, 0.114669),
+        (22, 0.95, 0.0, None, 1.0, 0.113329),
+        (23, 0.999, 1.0, None, 10.0, 0.659154),
+        (24, 0.999, 0.0, 1, 1.0, 0.427801),
+    ],
+)
+def test_update_beside_eps_is_the_vectors(
+    vector: int, beta2: float, snr: float, step: int | None, ratio: float, rms: float
+) -> None:
+    assert update_rms(0.9, beta2, snr, step, ratio) == pytest.approx(rms, abs=1e-5)
+
+
+def test_vector_23_mean_beside_eps() -> None:
+    update = expected_update(0.9, 0.999, 1.0, grad_rms_over_eps=10.0)
+    assert update.mean == pytest.approx(0.642689, abs=1e-5)
+
+
+def test_vector_25_second_order() -> None:
+    assert second_order(0.9, 0.95, 0.5) == pytest.approx(0.478726, abs=1e-6)
+    assert second_order(0.9, 0.999, 0.5, step=10) == pytest.approx(0.514101, abs=1e-6)
+
+
+@pytest.mark.parametrize(("snr", "rms"), [(0.0, 0.229416), (0.5, 0.492042), (1.0, 0.725476)])
+def test_vector_26_first_order(snr: float, rms: float) -> None:
+    assert first_order(0.9, snr) == pytest.approx(rms, abs=1e-6)
+
+
+@pytest.mark.parametrize(("rho", "rms"), [(0.5, 0.37250), (0.9, 0.70809), (-0.5, 0.14129)])
+def test_vector_27_first_order_of_correlated_gradients(rho: float, rms: float) -> None:
+    assert first_order(0.9, rho=rho) == pytest.approx(rms, abs=1e-5)
+
+
+def test_vector_28_exact_for_correlated_gradients() -> None:
+    assert update_rms(0.9, 0.95, noise=Autoregressive(0.9)) == pytest.approx(0.61857, abs=1e-4)
+
+
+def test_vector_29_cauchy_noise_halves_the_mean_square() -> None:
+    rms = update_rms(0.0, 0.999, noise=StudentT(1.0))
+    assert rms == pytest.approx(0.70713, abs=1e-4)
+    assert rms == pytest.approx(math.sqrt(0.5), abs=1e-4)
+
+
+@pytest.mark.parametrize(("beta2", "rms"), [(0.999, 0.21481), (0.95, 0.10256)])
+def test_vector_30_sparse_gradients(beta2: float, rms: float) -> None:
+    assert update_rms(0.9, beta2, noise=Sparse(0.01)) == pytest.approx(rms, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("beta2", "total"), [(0.999, 31.7658), (0.99, 10.4749), (0.98, 7.7821), (0.95, 5.8368)]
+)
+def test_vector_31_single_gradient_displacement(beta2: float, total: float) -> None:
+    assert single_gradient_displacement(0.9, beta2) == pytest.approx(total, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("beta2", "bound"), [(0.999, 7.2703), (0.99, 2.3452), (0.98, 1.6977), (0.95, 1.1650)]
+)
+def test_vector_32_largest_update(beta2: float, bound: float) -> None:
+    assert largest_update(0.9, beta2) == pytest.approx(bound, abs=1e-4)
+
+
+def test_vector_33_peak_after_an_endless_jump() -> None:
+    peak = peak_after_jump(0.9, 0.999)
+    assert peak.step == 12
+    assert peak.update == pytest.approx(6.5685, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("step", "rms"), [(1, 10.0), (10, 3.22187), (100, 1.24991), (1000, 0.99515)]
+)
+def test_vector_34_rmsprop_on_noise(step: int, rms: float) -> None:
+    assert update_rms(0.0, 0.99, step=step, bias_correction=False) == pytest.approx(rms, abs=1e-4)
+
+
+@pytest.mark.parametrize(("step", "rms"), [(10, 3.23393), (100, 1.25593)])
+def test_vector_35_rmsprop_on_a_constant_gradient(step: int, rms: float) -> None:
+    update = update_rms(0.0, 0.99, snr=1e6, step=step, bias_correction=False)
+    assert update == pytest.approx(rms, abs=1e-5)
+
+
+def test_vector_36_adagrad() -> None:
+    assert [adagrad_update_rms(step) for step in (1, 4, 100)] == [1.0, 0.5, 0.1]
+
+
+def test_vector_37_adamax() -> None:
+    """The exact integral lies below the notes' independence formula, .08501 and .09020, and on
+    their Monte Carlo, .0840 and .0888."""
+    assert adamax_update_rms(0.9, 0.999) == pytest.approx(0.084340, abs=1e-6)
+    assert adamax_update_rms(0.9, 0.999, step=100) == pytest.approx(0.089023, abs=1e-6)
+
+
+def test_vector_38_nadam_limit() -> None:
+    """.265766 is the limit of beta2 → 1; at 0.999 the update is smaller by 0.05%."""
+    assert nadam_update(0.9, 0.999999).rms == pytest.approx(0.265766, abs=1e-5)
+    assert nadam_update(0.9, 0.999).rms == pytest.approx(0.265634, abs=1e-6)
+    assert nadam_update(0.9, 0.999, step=1000).rms == pytest.approx(0.5443, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [(5, None), (6, 0.025821), (10, 0.048998), (100, 0.215335), (1000, 0.645326)],
+)
+def test_vector_38_radam_rectification(step: int, factor: float | None) -> None:
+    assert radam_rectification(0.999, step) == (
+        factor if factor is None else pytest.approx(factor, abs=1e-5)
+    )
+
+
+def test_vector_39_noise_displacement() -> None:
+    sums = Schedule("constant", 10_000).sums()
+    assert displacement_rms(sums.first, sums.second) == pytest.approx(100.0)
+    assert math.sqrt(effective_steps(0.9, 10_000)) == pytest.approx(99.931, abs=1e-3)
+
+
+def test_vector_40_drifting_displacement() -> None:
+    sums = Schedule("constant", 3000).sums()
+    assert displacement_rms(sums.first, sums.second, 0.1) == pytest.approx(303.45, abs=0.01)
+    assert displacement_mean(sums.first, 0.1) == pytest.approx(298.51, abs=0.01)
+
+
+def test_vector_41_cosine_with_warmup() -> None:
+    sums = Schedule("cosine", 4000, warmup=400).sums()
+    assert sums == pytest.approx((2000, 1483.33), rel=1e-3)
+    assert sums == pytest.approx((2001.0, 1484.3), abs=0.05)
+
+
+def test_vector_42_adamw_equilibrium() -> None:
+    assert equilibrium_rms(0.01, 0.5) == pytest.approx(0.1, abs=1e-6)
+    assert equilibrium_rms(0.01, 0.5, beta1=0.9) == pytest.approx(0.0978296, abs=1e-6)
+
+
+def test_vector_43_equilibrium_relative_update() -> None:
+    assert equilibrium_relative_update(0.01, 0.5, 0.9) == pytest.approx(0.0229416, abs=1e-6)
+    assert equilibrium_relative_update(0.01, 0.5, 0.0) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_vector_44_equilibrium_with_drift() -> None:
+    assert equilibrium_rms(0.01, 0.5, snr=0.3) == pytest.approx(0.58262, abs=1e-5)
+
+
+def test_vector_45_coupled_equilibrium() -> None:
+    assert coupled_equilibrium_rms(1e-3, 0.3, 1.0) == pytest.approx(0.0408248, abs=1e-6)
+
+
+def test_vector_46_initial_rms() -> None:
+    assert reference_rms("torch_default", (256, 512)) == pytest.approx(0.0255155, abs=1e-6)
+    assert reference_rms("kaiming", (256, 512)) == pytest.approx(0.0625, abs=1e-6)
+    assert reference_rms("xavier", (1024, 512)) == pytest.approx(0.0360844, abs=1e-6)
+    assert reference_rms("orthogonal", (512, 1024)) == pytest.approx(0.03125, abs=1e-6)
+    assert residual_rms(12) == pytest.approx(0.00408248, abs=1e-6)
+    assert truncated_normal_rms(1.0, 2.0) == pytest.approx(0.879626, abs=1e-6)
+
+
+def test_vector_47_spectral_norm() -> None:
+    assert rank_one_spectral_norm(1024, 256, 1.0) == pytest.approx(512.0, abs=1e-6)
+    assert noise_spectral_norm(1024, 256, 0.2283) == pytest.approx(10.959, abs=1e-3)
+    assert noise_spectral_norm(1024, 256, 0.2283) == pytest.approx(10.90, rel=0.03)
+
+
+def test_vector_48_adam_moves_lr_and_eps_with_the_weights() -> None:
+    law = Reparameterization(1, {"eps": -1})
+    assert law.apply({"lr": 1e-3, "eps": 1e-8}, 10.0) == pytest.approx({"lr": 1e-2, "eps": 1e-9})
+
+
+def test_vector_49_snr_from_expected_moments() -> None:
+    """Moments as they are expected at snr 1 give snr 1 back."""
+    floor = first_order(0.9, step=10) ** 2
+    assert signal_from_state(0.5 + 0.5 * floor, 1.0, 0.9, 10).snr == pytest.approx(1.0)
+
+
+def test_vector_50_adam_atan2() -> None:
+    update = Update(first_order(0.9), 0.0)
+    assert atan2_update_rms(update) == pytest.approx(0.278848, abs=1e-5)
+
+
+@pytest.mark.parametrize(("rows", "cols", "rms"), [(256, 256, 0.181), (64, 1024, 0.151)])
+def test_vector_51_muon_with_matched_rms(rows: int, cols: int, rms: float) -> None:
+    matched = 0.2 * math.sqrt(max(rows, cols))
+    assert matched * newton_schulz_update_rms(rows, cols) == pytest.approx(rms, rel=0.005)
+
+
+def test_vector_52_smallest_and_largest_squares() -> None:
+    limits = square_limits("F32", 0.999)
+    assert 1e-22 < limits.vanishing < 1e-21 < limits.imprecise
+    assert limits.overflowing < 6e20
+    second_moment = rounded(1e-3 * 1e-42, "F32")
+    update = 1e-21 / np.sqrt(second_moment / 1e-3)
+    assert update == pytest.approx(0.844763, abs=1e-5)
