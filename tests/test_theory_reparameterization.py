@@ -85,5 +85,5 @@ def test_aligned_updates_change_activations_by_fan_in() -> None:
 def test_an_empty_matrix_has_no_spectral_norm() -> None:
     with pytest.raises(ValueError, match="a 0 x 4 matrix is empty"):
         noise_spectral_norm(0, 4, 1.0)
-    with pytest.raises(ValueError, match="rms -1.0"):
+    with pytest.raises(ValueError, match=r"rms -1\.0"):
         rank_one_spectral_norm(3, 4, -1.0)
