@@ -1,4 +1,4 @@
-"""The scale of every tensor of a checkpoint, and what a learning rate means for it.
+"""The scale of every tensor of a model checkpoint.
 
 The functions have the names of the commands: `scalecheck.inspect(path)` is `scalecheck inspect`.
 """

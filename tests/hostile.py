@@ -357,7 +357,7 @@ def folder_of_nothing(folder):
     return folder
 
 
-@unreadable("holds no checkpoint (7 files: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more)")
+@unreadable("holds no checkpoint (7 entries: 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more)")
 def folder_without_a_checkpoint(folder):
     """A directory of other files."""
     for i in range(7):

@@ -260,6 +260,8 @@ def test_output_writes_the_same_text_to_a_file(tmp_path):
         (["--sort", "zzz"], "no such column"),
         (["--format", "jsno"], "did you mean json"),
         (["--by", "famly"], "did you mean family"),
+        (["--exclude", "*"], "leave none of 52 tensors"),
+        (["--columns", "quantiles"], "it takes --quantiles"),
         (["--match", "nothing*"], "matches none of 52 tensors"),
         (["--exclude", "nothing*"], "matches none of 52 tensors"),
         (["--top", "0"], "--top 0"),
@@ -382,9 +384,110 @@ def test_graphics_show_scale_on_a_logarithm():
     assert bar(0.0, 0.1, 10.0) == bar(None, 0.1, 10.0) == ""
     assert spark([1.0, 1.0, 1.0]) == "▅▅▅"
     assert spark([1e-3, 0.0, 1.0]) == "▁·█"
-    assert len(spark([1.0] * 1000)) <= 24
+    assert spark([0.5]) == ""
+    assert spark([1.0, None]) == "▅?"
+
+
+def test_a_graph_of_many_layers_shows_the_one_that_is_out():
+    scales = [1.0] * 320
+    assert len(set(spark(scales))) == 1
+    for stray, mark in ((1000.0, "█"), (0.0, "·"), (None, "?")):
+        drawn = spark([*scales[:100], stray, *scales[101:]])
+        assert len(drawn) == 32
+        assert drawn.index(mark) == 10
 
 
 def test_text_escapes_what_is_not_printable():
     assert text("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
     assert text("größe×2") == "größe×2"
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80, 100])
+@pytest.mark.parametrize("by", ["tensor", "layer", "family", "role"])
+def test_flags_are_never_left_out(columns, by):
+    done = scalecheck("inspect", BROKEN, "--by", by, columns=columns)
+    assert "flags" in done.out.splitlines()[2]
+    assert "flagged: 5 of 14 (" in done.out
+
+
+def long_names(count):
+    stem = "base_model.model.model.layers.{}.self_attn.q_proj.lora_A.default.weight"
+    return [stem.format(i) for i in range(count)]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_names_that_differ_are_never_shortened_to_the_same(tmp_path, columns):
+    weights = {name: np.full((2, 3), i + 1.0, np.float32) for i, name in enumerate(long_names(40))}
+    for others in ({}, {"head.weight": np.ones((3, 2), np.float32)}):
+        save_file(weights | others, tmp_path / "m.safetensors")
+        done = scalecheck("inspect", tmp_path / "m.safetensors", "--quiet", columns=columns)
+        names = [line.split()[0] for line in done.out.splitlines()[2:]]
+        assert len(set(names)) == len(weights | others)
+
+
+def test_what_all_names_begin_with_is_said_once(tmp_path):
+    weights = {name: np.ones((2, 3), np.float32) for name in long_names(3)}
+    save_file(weights, tmp_path / "m.safetensors")
+    done = scalecheck("inspect", tmp_path / "m.safetensors", columns=100)
+    assert "names begin with base_model.model.model.layers.\n" in done.out
+    assert "\n…2.self_attn." in done.out
+
+
+def test_only_names_are_shortened():
+    done = scalecheck("inspect", TINY, "--columns", "mean,name,family,layer", "--quiet", columns=40)
+    assert "…" not in done.out
+
+
+def test_a_stream_without_unicode_gets_ascii():
+    done = scalecheck("inspect", BROKEN, "--by", "family", encoding="ascii")
+    assert done.out.isascii()
+    assert "6x blocks.N.mlp.up.weight" in done.out
+
+
+def test_siblings_have_one_shape(tmp_path):
+    """Layers of a Sequential share a family and little else."""
+    layers = {f"net.{i}.weight": np.full((8, 8), 0.05, np.float32) for i in range(0, 12, 2)}
+    layers |= {f"net.{i}.weight": np.ones(8, np.float32) for i in range(1, 12, 2)}
+    save_file(layers, tmp_path / "m.safetensors")
+    assert all(row["family_ratio"] == 1 for row in rows(tmp_path / "m.safetensors").values())
+    layers["net.4.weight"] *= 30
+    save_file(layers, tmp_path / "m.safetensors")
+    flagged = [name for name, row in rows(tmp_path / "m.safetensors").items() if row["flags"]]
+    assert flagged == ["net.4.weight"]
+
+
+def test_a_shard_whose_siblings_are_missing_is_no_model(tmp_path):
+    for i in (1, 3):
+        save_file({f"w{i}": np.ones(2)}, tmp_path / f"model-{i:05}-of-00003.safetensors")
+    done = scalecheck("inspect", tmp_path)
+    assert done.code == 3
+    assert "1 of 3 shards missing: number 2 is the first" in done.err
+
+
+def test_files_joined_and_files_left_are_named(tmp_path):
+    for name in ("unet", "vae"):
+        save_file({f"{name}.weight": np.ones(2)}, tmp_path / f"{name}.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"another copy")
+    done = scalecheck("inspect", tmp_path)
+    assert "joined as one model: unet.safetensors, vae.safetensors" in done.out
+    assert "beside the model, not inspected: pytorch_model.bin" in done.out
+
+
+def test_csv_keeps_what_was_skipped_and_spreads_quantiles(tmp_path):
+    header = (
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"C64","shape":[1],"data_offsets":[4,12]}}'
+    )
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(12))
+    done = scalecheck("inspect", path, "--format", "csv", "--quantiles")
+    first, second = csv.DictReader(io.StringIO(done.out))
+    assert first["quantiles_0.5"] == "0.0"
+    assert (second["name"], second["rms"]) == ("b", "")
+    assert second["flags"].startswith("skipped: ")
+
+
+def test_the_function_takes_one_word_for_several_and_refuses_what_it_does_not_know():
+    assert len(api.inspect(TINY, match="ln_f.*", columns="rms").rows) == 2
+    with pytest.raises(api.UsageError, match="families: not known"):
+        api.inspect(TINY, by="families")

@@ -457,3 +457,15 @@ PIECES = [tensor(), b"ca\nb\n", b"ca\nb\n)R", b"K\x01", b"X\x01\x00\x00\x00w", b
 @given(pieces=st.lists(st.sampled_from(OPCODES) | st.sampled_from(PIECES), max_size=30))
 def test_any_row_of_opcodes_is_refused_or_read(tmp_path, pieces):
     read_or_refused(of_opcodes(tmp_path, b"".join(pieces)))
+
+
+def test_several_archives_in_one_file_are_refused(tmp_path):
+    """As torch.distributed.checkpoint lays them end to end: zipfile sees the last one only."""
+    path = tmp_path / "__0_0.distcp"
+    parts = []
+    for number in range(3):
+        torch.save(torch.full((4,), float(number)), tmp_path / "one.pt")
+        parts.append((tmp_path / "one.pt").read_bytes())
+    path.write_bytes(b"".join(parts))
+    with pytest.raises(CheckpointError, match="several archives in one file"):
+        load(path)

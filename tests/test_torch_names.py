@@ -200,7 +200,26 @@ def test_a_whole_pickled_optimizer_is_no_row(checkpoint):
     model, optimizer = trained()
     listed = checkpoint({"model": model.state_dict(), "optimizer": optimizer})
     assert [tensor.name for tensor in listed.tensors] == STATE
-    assert listed.notes == ("read as inert data: torch.optim.adam.Adam",)
+    assert listed.notes == (
+        "read as inert data: torch.optim.adam.Adam",
+        "holds an optimizer state of 16 tensors too, not inspected",
+    )
+
+
+def test_optimizer_state_in_a_layout_of_its_own_goes_by_its_key(checkpoint):
+    """As DeepSpeed partitions it, without param_groups."""
+    partition = {"single_partition_of_fp32_groups": [torch.ones(8)], "zero_stage": 1}
+    listed = checkpoint({"module": {"w": torch.ones(2)}, "optimizer_state_dict": partition})
+    assert [tensor.name for tensor in listed.tensors] == ["w"]
+    assert len(listed.optimizer) == 1
+
+
+def test_an_average_of_the_model_is_listed_and_not_counted(checkpoint):
+    weights = {"blocks.0.weight": torch.ones(3, 3), "blocks.1.weight": torch.ones(3, 3)}
+    average = {name: torch.ones(3, 3) for name in weights}
+    listed = checkpoint({"model": weights, "ema": average, "best": torch.tensor(0.5)})
+    assert listed.beside == {"ema.blocks.0.weight", "ema.blocks.1.weight", "best"}
+    assert listed.parameters == 18
 
 
 class Nested(nn.Module):

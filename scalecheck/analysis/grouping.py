@@ -1,5 +1,6 @@
 """Tensors merged by layer, family or role: their elements together, never averages of averages."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ def group_row(
     """The fields of one group; `flags` are those of its tensors by name."""
     known = [scale.rms for scale in members if scale.rms is not None]
     shapes = {scale.shape for scale in members}
+    counts = Counter(flag for scale in members for flag in flags[scale.name])
     return {
         "name": key,
         "dtype": ", ".join(dict.fromkeys(scale.dtype for scale in members)),
@@ -71,5 +73,6 @@ def group_row(
         "rms_min": min(known, default=None),
         "rms_max": max(known, default=None),
         "rms_by_tensor": [scale.rms for scale in members],
-        "flags": list(dict.fromkeys(flag for scale in members for flag in flags[scale.name])),
+        "flags": list(counts),
+        "flag_counts": counts,
     }

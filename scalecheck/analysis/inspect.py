@@ -1,19 +1,18 @@
 """The scale of every tensor of a checkpoint, one by one or merged by layer, family or role."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from scalecheck.analysis.flags import group_words, sentence, tensor_rows, tensor_words
 from scalecheck.analysis.grouping import By, Groups, group_row
 from scalecheck.analysis.selection import Selection
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
-from scalecheck.measure.outliers import family_ratios, outliers
 from scalecheck.measure.scale import MAX_JOBS, Progress, Scale, measure
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.report import figures
@@ -48,8 +47,7 @@ _FLAGS = Column(
     "flags",
     "words",
     "what stands out: nan, inf, all_zero, outlier (against its family), empty, tied",
-    1,
-    lambda row: _flag_words(row),
+    cell=tensor_words,
 )
 _QUANTILES = Column(
     "quantiles", "quantiles", "quantiles", "values that 1 % to 99 % of the elements do not exceed"
@@ -62,6 +60,12 @@ _BAR = Column(
     4,
     lambda row: None if row["role"] == "buffer" else row["rms"],
 )
+
+
+def _of_several(name: str) -> Callable[[Row], Any]:
+    """A cell that stays empty where a group is one tensor, of which the rms says all."""
+    return lambda row: row[name] if row["tensors"] > 1 else None
+
 
 TENSOR_COLUMNS = (
     _NAME,
@@ -86,10 +90,24 @@ GROUP_COLUMNS = (
     Column("tensors", "tensors", "count", "number of tensors merged"),
     _NUMEL,
     *(replace(column, rank=6) if column.name == "absmax" else column for column in _FIGURES),
-    Column("rms_min", "rms min", "number", "smallest rms of a tensor in the group", 5),
-    Column("rms_max", "rms max", "number", "largest rms of a tensor in the group", 5),
+    Column(
+        "rms_min",
+        "rms min",
+        "number",
+        "smallest rms of a tensor in the group",
+        5,
+        _of_several("rms_min"),
+    ),
+    Column(
+        "rms_max",
+        "rms max",
+        "number",
+        "largest rms of a tensor in the group",
+        5,
+        _of_several("rms_max"),
+    ),
     Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
-    _FLAGS,
+    replace(_FLAGS, cell=group_words),
 )
 _LEADING = ("name", "dtype", "shape", "numel", "rms")
 _TRAILING = ("absmax", "zeros", "flags")
@@ -104,13 +122,13 @@ _SHOWN = {
 def inspect(
     checkpoint: Checkpoint | str | Path,
     *,
-    match: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    match: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     by: By = "tensor",
     sort: str | None = None,
     reverse: bool = False,
     top: int | None = None,
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     quantiles: bool = False,
     jobs: int | None = None,
     progress: Progress = lambda done, total: None,
@@ -122,6 +140,8 @@ def inspect(
     is called with the bytes read so far and in all. Raises UsageError where one of them fits
     nothing, CheckpointError where the checkpoint cannot be read.
     """
+    if by not in _SHOWN:
+        raise UsageError(f"--by {by}: not known; there are {', '.join(_SHOWN)}")
     fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS
     usual = [column for column in fields if column.name in _SHOWN[by]]
     if by == "tensor":
@@ -129,7 +149,9 @@ def inspect(
     if quantiles:
         fields = (*fields, _QUANTILES)
         usual.append(_QUANTILES)
-    selection = Selection(match, exclude, sort, reverse, top, columns)
+    selection = Selection(
+        _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
+    )
     selection.check(fields)
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
         raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
@@ -140,7 +162,7 @@ def inspect(
     scales: list[Scale] = []
     percentiles: dict[str, dict[str, float | None]] = {}
     groups = Groups(by)
-    total = _Total()
+    total = _Total(checkpoint.beside)
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
     for tensor, sketch in measure(readable, jobs, progress):
         scale = Scale.of(tensor, sketch)
@@ -151,7 +173,8 @@ def inspect(
         elif quantiles:
             percentiles[scale.name] = _quantiles(sketch)
 
-    rows = _tensor_rows(scales)
+    rows = tensor_rows(scales)
+    flagged = sentence(rows)
     if by != "tensor":
         flags = {row["name"]: row["flags"] for row in rows}
         rows = []
@@ -177,19 +200,23 @@ def inspect(
         settings={**selection.settings(), "by": by, "quantiles": quantiles},
         skipped=[_skipped(tensor) for tensor in wanted if tensor.unmeasured is not None],
         headline=_headline(checkpoint),
-        totals=total.sentence(),
+        totals=f"{total.sentence()}\n{flagged}",
         notes=_notes(checkpoint, len(wanted), len(rows), top),
     )
 
 
 class _Total:
-    """The scale of all parameters together, tied ones counted once."""
+    """The scale of all the model's parameters together, tied ones counted once."""
 
-    def __init__(self) -> None:
-        self.tensors = self.buffers = self.zeros = self.nan = self.inf = 0
+    def __init__(self, beside: frozenset[str]) -> None:
+        self._names_beside = beside
+        self.tensors = self.buffers = self.beside = self.zeros = self.nan = self.inf = 0
         self.moments = Moments()
 
     def add(self, scale: Scale, sketch: Sketch) -> None:
+        if scale.name in self._names_beside:
+            self.beside += 1
+            return
         if scale.role == "buffer":
             self.buffers += 1
             return
@@ -207,54 +234,11 @@ class _Total:
         parts = [f"{_plural(numel, 'parameter')} in {_plural(self.tensors, 'tensor')}"]
         parts += [f"rms {rms}"] if rms else []
         parts += [_plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
-        parts += [_plural(self.buffers, "buffer") + " beside"] if self.buffers else []
-        return "total: " + ", ".join(parts)
-
-
-def _tensor_rows(scales: Sequence[Scale]) -> list[dict[str, Any]]:
-    """A row a tensor, with what only its family can tell."""
-    ratios: dict[str, float] = {}
-    out: set[str] = set()
-    parameters = sorted((s for s in scales if s.role != "buffer"), key=lambda s: s.family)
-    for _, members in groupby(parameters, key=lambda s: s.family):
-        rms = {scale.name: scale.rms for scale in members}
-        ratios |= family_ratios(rms)
-        out |= outliers(rms)
-    return [
-        {
-            **vars(scale),
-            "shape": list(scale.shape),
-            "family_ratio": ratios.get(scale.name),
-            "flags": _flags(scale, scale.name in out),
-        }
-        for scale in scales
-    ]
-
-
-def _flags(scale: Scale, is_outlier: bool) -> list[str]:
-    flags = {
-        "nan": scale.nan > 0,
-        "inf": scale.inf > 0,
-        "all_zero": scale.role != "buffer" and 0 < scale.numel == scale.zeros,
-        "outlier": is_outlier,
-        "empty": scale.numel == 0,
-        "tied": scale.tied_to is not None,
-    }
-    return [flag for flag, holds in flags.items() if holds]
-
-
-def _flag_words(row: Row) -> list[str]:
-    """The flags of a row with their numbers, as short as a table needs them."""
-    words = {
-        "nan": lambda: f"{figures.count(row['nan'])} NaN",
-        "inf": lambda: f"{figures.count(row['inf'])} inf",
-        "all_zero": lambda: "all zero",
-        "outlier": lambda: (
-            f"{figures.number(row['family_ratio'])}× family" if "family_ratio" in row else "outlier"
-        ),
-        "tied": lambda: f"tied to {row['tied_to']}" if "tied_to" in row else "tied",
-    }
-    return [words.get(flag, lambda flag=flag: flag)() for flag in row["flags"]]
+        others = [_plural(self.buffers, "buffer")] if self.buffers else []
+        others += [_plural(self.beside, "tensor") + " beside the model"] if self.beside else []
+        return (
+            "total: " + ", ".join(parts) + ("; not counted: " if others else "") + ", ".join(others)
+        )
 
 
 def _quantiles(sketch: Sketch) -> dict[str, float | None]:
@@ -264,8 +248,8 @@ def _quantiles(sketch: Sketch) -> dict[str, float | None]:
 def _shown(columns: Sequence[Column]) -> list[Column]:
     """The columns of a table, quantiles spread out to one each."""
     spread = [
-        Column(str(q), f"{100 * q:g} %", "number", "", cell=partial(_quantile, q))
-        for q in QUANTILES
+        Column(str(q), f"{100 * q:g} %", "number", "", rank, partial(_quantile, q))
+        for q, rank in zip(QUANTILES, (2, 10, 9, 1, 9, 10, 2), strict=True)
     ]
     return [c for column in columns for c in (spread if column.unit == "quantiles" else [column])]
 
@@ -302,8 +286,13 @@ def _notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> l
         notes.append(f"{top} of {rows} rows shown")
     notes += checkpoint.notes
     if not NATIVE:
-        notes.append("measured by the numpy kernel: no compiler was at hand at installation")
+        notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [figures.text(note) for note in notes]
+
+
+def _several(words: str | Sequence[str]) -> Sequence[str]:
+    """A string is one word, not its letters."""
+    return (words,) if isinstance(words, str) else words
 
 
 def _plural(n: int, noun: str) -> str:

@@ -36,12 +36,15 @@ class Selection:
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in names):
                     raise UsageError(f"{option} {glob}: matches none of {len(names)} tensors")
-        return tuple(
+        wanted = tuple(
             tensor
             for tensor in tensors
             if (not self.match or any(fnmatchcase(tensor.name, glob) for glob in self.match))
             and not any(fnmatchcase(tensor.name, glob) for glob in self.exclude)
         )
+        if not wanted:
+            raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
+        return wanted
 
     def check(self, columns: Sequence[Column]) -> None:
         """Raises UsageError where a column that is asked for does not exist, or top is below 1."""
@@ -55,6 +58,8 @@ class Selection:
             if name not in known:
                 near = get_close_matches(name, known, 1, 0.5)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                if name == "quantiles":
+                    hint = "it takes --quantiles"
                 raise UsageError(f"{option} {name}: no such column; {hint}")
             if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
                 raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")
@@ -82,7 +87,7 @@ class Selection:
 def _order(value: Any) -> Any:
     if isinstance(value, str):
         return natural(value)
-    return value
+    return (not value, value) if isinstance(value, list) else value  # no flags after some
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:

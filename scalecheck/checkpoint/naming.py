@@ -15,7 +15,7 @@ _INDEX = re.compile(_BLOCK.pattern + r"|(?<=_[ih]h_l)\d+(?=_reverse$|$)")
 _BUFFERS = re.compile(
     r"running_mean|running_var|num_batches_tracked|position_ids|token_type_ids|\w+_buffer"
     r"|inv_freq|freqs|freqs_cis|freqs_cos|freqs_sin|cos_cached|sin_cached"
-    r"|masked_bias|attn_mask|causal_mask|relative_position_index|weight_u"
+    r"|masked_bias|mask|attn_mask|causal_mask|tril|relative_position_index|weight_u"
     r"|scales|qzeros|g_idx|weight_scale|weight_scale_inv|input_scale|output_scale"
 )
 _LORA = re.compile(r"(?:lora_|lora_embedding_|lora\.)(a|b|down|up)(?=[._]|$)", re.IGNORECASE)

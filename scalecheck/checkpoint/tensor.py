@@ -210,24 +210,28 @@ class Tensor:
 class Checkpoint:
     """What a path holds: its tensors in the order of the file, shards joined.
 
+    `beside` names the tensors that are not the model's: an average of it, a trainer's numbers.
     `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside. It holds
     no open file; as a context manager it only marks the lines that use it.
     """
 
     path: Path
     format: str
-    tensors: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    optimizer: tuple[Tensor, ...] = ()
+    beside: frozenset[str] = frozenset()
+    optimizer: tuple[Tensor, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
-        """Elements of tensors that are no buffers, tied ones counted once."""
+        """Elements of the model's tensors that are no buffers, tied ones counted once."""
         return sum(
             tensor.numel
             for tensor in self.tensors
-            if tensor.tied_to is None and role(tensor.name, tensor.dtype, tensor.shape) != "buffer"
+            if tensor.tied_to is None
+            and tensor.name not in self.beside
+            and role(tensor.name, tensor.dtype, tensor.shape) != "buffer"
         )
 
     @property

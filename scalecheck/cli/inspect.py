@@ -40,10 +40,9 @@ def inspect(
     jobs: options.Jobs = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Print the scale of every tensor of a checkpoint.
+    """Print the scale of every tensor of a checkpoint: rms, the root of the mean square, and more.
 
-    rms is √mean(w²). Groups (--by) merge the elements of their tensors. Exit status: 0 when the
-    checkpoint was read, whatever was found in it; 2 for wrong usage; 3 when it could not be read.
+    Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read.
     """
     with Output(format, output, quiet) as out:
         checkpoint = open_checkpoint(path)

@@ -50,7 +50,7 @@ def main(
         bool, typer.Option("--debug", help="On an error, print the traceback too.")
     ] = False,
 ) -> None:
-    """The scale of every tensor of a checkpoint, and what a learning rate means for it."""
+    """The scale of every tensor of a model checkpoint."""
 
 
 def run() -> NoReturn:

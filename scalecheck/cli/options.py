@@ -40,11 +40,17 @@ PathArgument = Annotated[
 ]
 Match = Annotated[
     list[str] | None,
-    typer.Option("--match", metavar="GLOB", help="Only tensors whose name matches (repeatable)."),
+    typer.Option(
+        "--match",
+        metavar="GLOB",
+        help="Only tensors whose whole name matches, * crossing dots (repeatable).",
+    ),
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option("--exclude", metavar="GLOB", help="No tensors whose name matches (repeatable)."),
+    typer.Option(
+        "--exclude", metavar="GLOB", help="No tensors whose whole name matches (repeatable)."
+    ),
 ]
 Sort = Annotated[
     str | None,
@@ -52,7 +58,7 @@ Sort = Annotated[
         "--sort", metavar="COLUMN", help="Sort by a column: numbers from the largest, words from A."
     ),
 ]
-Reverse = Annotated[bool, typer.Option("--reverse", help="The other way round.")]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 Top = Annotated[int | None, typer.Option("--top", metavar="N", help="Only the first N rows.")]
 Columns = Annotated[
     str | None,
@@ -65,7 +71,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help=f"How it is written: {', '.join(registry.names('renderer'))}.",
+        help=f"Output format: {', '.join(registry.names('renderer'))}.",
         callback=choice("--format", registry.names("renderer")),
         autocompletion=lambda: registry.names("renderer"),
     ),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BYTES = ("B", "kB", "MB", "GB", "TB")
@@ -69,23 +70,27 @@ def bar(x: float | None, low: float, high: float, width: int = 8) -> str:
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def spark(scales: Sequence[float | None], width: int = 24) -> str:
-    """A block for each of several scales, on a logarithm of half a decade or more; 0 is a dot."""
-    known = [x for x in scales if x]
+def spark(scales: Sequence[float | None], width: int = 32) -> str:
+    """A block for each of several scales, on a logarithm of half a decade or more; 0 is a dot, and
+    None, which has no scale, a question mark. Of more than `width` scales neighbours share a block,
+    which shows the one that is farthest from the middle."""
+    logs = [math.log(x) if x else None for x in scales]
+    known = [log for log in logs if log is not None]
     if len(scales) < 2 or not known:
         return ""
-    low, high = math.log(min(known)), math.log(max(known))
-    middle, reach = (low + high) / 2, max((high - low) / 2, math.log(10) / 4)
-    step = max(1, -(-len(scales) // width))
+    middle, reach = median(known), max((max(known) - min(known)) / 2, math.log(10) / 4)
+    low = (max(known) + min(known)) / 2 - reach
+    step = -(-len(scales) // width)
     blocks = []
     for start in range(0, len(scales), step):
-        some = [x for x in scales[start : start + step] if x]
-        if not some:
+        if None in scales[start : start + step]:
+            blocks.append("?")
+        elif None in logs[start : start + step]:
             blocks.append("·")
-            continue
-        mean = sum(map(math.log, some)) / len(some)
-        level = (mean - middle + reach) / (2 * reach)
-        blocks.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)])
+        else:
+            some = [log for log in logs[start : start + step] if log is not None]
+            level = (max(some, key=lambda log: abs(log - middle)) - low) / (2 * reach)
+            blocks.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)])
     return "".join(blocks)
 
 

@@ -43,7 +43,7 @@ class Report:
     kind: str
     columns: Sequence[Column]
     shown: Sequence[Column]
-    rows: Sequence[Row]
+    rows: Sequence[Row] = field(repr=False)
     source: Mapping[str, Any]
     settings: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]] = ()

@@ -1,5 +1,6 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,9 @@ _BESIDE = {
     "training_args.bin",
 }
 
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"}
+_SHARD = re.compile(r".*-(\d{1,6})-of-(\d{1,6})")  # as libraries number the shards of a model
+_MOST_SHARDS = 10_000  # of which the missing ones are sought
 _NAMED = 5  # files, as many as fit on a line
 
 
@@ -47,7 +51,8 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where there is none, or where several files could be it.
     """
     # What cannot be read, such as a link to nothing, is not passed over: it may be the model.
-    files = sorted(file for file in path.iterdir() if not file.is_dir())
+    entries = sorted(path.iterdir())
+    files = [entry for entry in entries if not entry.is_dir()]
     for pattern in _MODEL:
         found = [
             file
@@ -59,18 +64,37 @@ def load(path: Path) -> Checkpoint:
         if found:
             break
     else:
-        held = f"{len(files)} files: {_listed(files)}" if files else "0 files"
+        held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"
         raise CheckpointError(path, f"holds no checkpoint ({held})")
     is_index = found[0].name.endswith(".index.json")
     if len(found) > 1 and (is_index or found[0].suffix not in {".safetensors", ".bin"}):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
+    _check_complete(path, found)
     checkpoint = open_checkpoint(found[0]) if len(found) == 1 else join(path, found)
-    beside = [file.name for file in files if file.name in _BESIDE]
-    notes = (f"beside the model, not inspected: {', '.join(beside)}",) if beside else ()
-    return replace(checkpoint, path=path, notes=(*checkpoint.notes, *notes))
+    notes = list(checkpoint.notes)
+    if len(found) > 1 and not _SHARD.fullmatch(found[0].stem):
+        notes.append(f"joined as one model: {_listed(found)}")
+    read = {path / tensor.source.path.name for tensor in checkpoint.tensors}
+    beside = [file for file in files if file.suffix in _WEIGHTS and file not in read]
+    if beside:
+        notes.append(f"beside the model, not inspected: {_listed(beside)}")
+    return replace(checkpoint, path=path, notes=tuple(notes))
 
 
-def _listed(files: list[Path]) -> str:
-    more = len(files) - _NAMED
-    names = ", ".join(file.name for file in files[:_NAMED])
+def _check_complete(path: Path, shards: list[Path]) -> None:
+    """Raises CheckpointError where the names of shards count more of them than there are."""
+    numbers = [match for shard in shards if (match := _SHARD.fullmatch(shard.stem))]
+    if not numbers:
+        return
+    total = int(numbers[0][2])
+    missing = sorted(set(range(1, min(total, _MOST_SHARDS) + 1)) - {int(m[1]) for m in numbers})
+    if missing:
+        raise CheckpointError(
+            path, f"{len(missing)} of {total} shards missing: number {missing[0]} is the first"
+        )
+
+
+def _listed(entries: list[Path]) -> str:
+    more = len(entries) - _NAMED
+    names = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:_NAMED])
     return names + (f" and {more} more" if more > 0 else "")

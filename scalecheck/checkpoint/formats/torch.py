@@ -54,11 +54,16 @@ def load(path: Path) -> Checkpoint:
                 path,
                 pickled.format,
                 _tensors(named.rows, source, pickled.stored),
+                beside=named.beside,
                 optimizer=_tensors(named.optimizer, source, pickled.stored),
-                notes=_notes(pickled, tree.holders),
+                notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
             )
     except Malformed as error:
         raise CheckpointError(path, str(error)) from error
+
+
+def _optimizer_note(tensors: int) -> tuple[str, ...]:
+    return (f"holds an optimizer state of {tensors} tensors too, not inspected",) if tensors else ()
 
 
 def _is_tar(head: bytes | bytearray) -> bool:

@@ -39,9 +39,11 @@ CUSTOMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The tensors of a file by their names, in the order of the file."""
+    """The tensors of a file by their names, in the order of the file; `beside` names the rows that
+    are not the model's."""
 
     rows: Sequence[tuple[str, TensorRecord]]
+    beside: frozenset[str]
     optimizer: Sequence[tuple[str, TensorRecord]]
 
 
@@ -51,13 +53,19 @@ def parts(tree: Tree) -> Parts:
     found = _without_repeats(list(tree.walk(tree.root)))
     rows = [one for one in found if not one.is_optimizer]
     model = _model_path(tree)
-    bare = [one.path[len(model) :] if one.path[: len(model)] == model else one.path for one in rows]
+    inside = [one.path[: len(model)] == model for one in rows]
+    bare = [
+        one.path[len(model) :] if is_model else one.path
+        for one, is_model in zip(rows, inside, strict=True)
+    ]
     taken = Counter(bare)
+    named = _named(
+        (path if taken[path] == 1 else one.path, one.record)
+        for path, one in zip(bare, rows, strict=True)
+    )
     return Parts(
-        _named(
-            (path if taken[path] == 1 else one.path, one.record)
-            for path, one in zip(bare, rows, strict=True)
-        ),
+        named,
+        frozenset(name for (name, _), is_model in zip(named, inside, strict=True) if not is_model),
         _named((one.path, one.record) for one in found if one.is_optimizer),
     )
 

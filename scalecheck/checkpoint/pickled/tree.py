@@ -13,6 +13,11 @@ MAX_STEPS = 8 * MAX_TENSORS  # containers on the way to them; real files nest a 
 MAX_DEPTH = 200  # of a tensor; real modules nest some 30 deep
 MAX_NESTING = 10_000  # of anything; Python's pickler, which recurses, gives up near 1000
 
+OPTIMIZERS = frozenset(
+    ("optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict")
+)
+"""What trainers call an optimizer's state, whose content some of them lay out in their own way."""
+
 MODULE_TABLES = ("_parameters", "_buffers", "_modules")
 """What an nn.Module keeps its tensors in, in the order in which its state dict lists them."""
 
@@ -103,7 +108,7 @@ class Tree:
                 yield Found(path, child.node, optimizer, alias)
             else:
                 parts.append(child.part)
-                inside = optimizer or is_optimizer(child.node)
+                inside = optimizer or _holds_optimizer(child)
                 stack.append((iter(self.children(child.node)), inside, alias))
 
     def _look_into(self, root: object) -> None:
@@ -139,8 +144,9 @@ class Tree:
         held = [self.held(child.node) for child in kept]
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
-        rows = 0 if is_optimizer(node) else min(sum(one.rows for one in held), tensors)
-        elements = min(sum(one.elements for one in held), 1 << 64) if rows else 0
+        ours = [self.held(child.node) for child in kept if not _holds_optimizer(child)]
+        rows = 0 if is_optimizer(node) else min(sum(one.rows for one in ours), tensors)
+        elements = min(sum(one.elements for one in ours), 1 << 64) if rows else 0
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
         if isinstance(node, Placeholder) and isinstance(node.maker, Foreign):
@@ -153,6 +159,12 @@ CONTAINERS = (dict, list, tuple, Placeholder)
 def is_optimizer(node: object) -> bool:
     """A state dict of an optimizer, or a whole one that was pickled."""
     return any("state" in table and "param_groups" in table for table in _tables(node))
+
+
+def _holds_optimizer(child: Child) -> bool:
+    """Told by content, or by the customary key where it holds more than a tensor."""
+    is_named = child.part in OPTIMIZERS and isinstance(child.node, CONTAINERS)
+    return is_named or is_optimizer(child.node)
 
 
 def is_script(node: object) -> bool:

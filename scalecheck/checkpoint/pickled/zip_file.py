@@ -29,6 +29,15 @@ _BROKEN_ZIP = (
 """What zipfile raises on garbage."""
 
 
+_END_NBYTES = 22  # of the record that ends a zip without a comment
+
+
+def _is_end(reader: Reader, offset: int) -> bool:
+    magic = bytearray(4)
+    reader.fill(offset, memoryview(magic))
+    return magic == b"PK\x05\x06"
+
+
 def read_zip(reader: Reader) -> Pickled:
     """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
     try:
@@ -38,6 +47,12 @@ def read_zip(reader: Reader) -> Pickled:
             f"is truncated or damaged: its zip directory cannot be read ({shown(str(error))})"
         ) from error
     members = {member.filename: member for member in archive.infolist()}
+    before = min((member.header_offset for member in members.values()), default=0)
+    if before >= _END_NBYTES and _is_end(reader, before - _END_NBYTES):
+        raise Malformed(
+            f"has {before} bytes before its zip archive: several archives in one file, as"
+            " torch.distributed.checkpoint writes them, whose dcp_to_torch joins them"
+        )
     if len(members) < len(archive.infolist()):
         name, count = Counter(archive.namelist()).most_common(1)[0]
         raise Malformed(f"has {count} members named {shown(name)}")

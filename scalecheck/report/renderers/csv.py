@@ -2,26 +2,41 @@
 
 import csv
 import io
-import json
+from collections.abc import Sequence
 
 from scalecheck.report import figures
-from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The rows as CSV text: shapes as 64x48, lists joined by a semicolon, None as nothing."""
+    """The rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a column,
+    None as nothing. What was skipped has a row too, its reason among the flags."""
+    skipped = [
+        {**entry, "flags": [f"skipped: {entry['reason']}"], "quantiles": {}}
+        for entry in report.skipped
+    ]
+    lines = [_fields(report.columns, row) for row in (*report.rows, *skipped)]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.name for column in report.columns])
-    for row in report.rows:
-        writer.writerow([_cell(row[column.name], column.unit) for column in report.columns])
+    writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
     return out.getvalue().removesuffix("\n")
 
 
-def _cell(value: object, unit: str) -> object:
-    if isinstance(value, str):
-        # A spreadsheet would run a name that begins like a formula, a terminal an escape sequence.
-        return figures.text(f"'{value}" if value.startswith(("=", "+", "-", "@")) else value)
-    if isinstance(value, list):
-        return ("x" if unit == "shape" else ";").join(map(str, value))
-    return json.dumps(value) if isinstance(value, dict) else value
+def _fields(columns: Sequence[Column], row: Row) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    for column in columns:
+        value = row.get(column.name)
+        if isinstance(value, dict):
+            fields |= {f"{column.name}_{key}": number for key, number in value.items()}
+        elif isinstance(value, list):
+            joint = "x" if column.unit == "shape" else ";"
+            fields[column.name] = figures.text(joint.join(map(str, value)))
+        else:
+            fields[column.name] = _text(value) if isinstance(value, str) else value
+    return fields
+
+
+def _text(words: str) -> str:
+    """A spreadsheet would run a name that begins like a formula, a terminal an escape sequence."""
+    return figures.text(f"'{words}" if words.startswith(("=", "+", "-", "@")) else words)

@@ -28,7 +28,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     )
     if layout.quiet:
         return table
-    below = [_escaped(line) for line in (report.totals, *report.notes) if line]
+    below = [_escaped(line) for line in (*report.totals.splitlines(), *report.notes)]
     below += [
         f"skipped: {_code(figures.text(entry['name']))}: {_escaped(entry['reason'])}"
         for entry in report.skipped

@@ -1,6 +1,7 @@
 """A table for a terminal: names are shortened and the least telling columns left out to fit it."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from tabulate import tabulate
 
@@ -9,40 +10,38 @@ from scalecheck.report.cells import GRAPHIC, cells, is_left
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 _GAP = 2  # what tabulate's "plain" format puts between columns
-_NAME_WIDTH = 28  # a name is not shortened below this as long as there is a column to leave out
+_NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
+_PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _SKIPPED_LINES = 10  # of what was skipped; the rest is counted
+_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt ", "²": "^2", "−": "-"})
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The headline, the table, the totals, what was skipped and the notes, as lines of text."""
     columns = [c for c in report.shown if layout.blocks or c.unit not in GRAPHIC]
     grid = cells(report, columns)
-    kept = _fitting(columns, grid, layout.width)
-    left_out = [
-        column.title
-        for column, texts in zip(columns, zip(*grid, strict=True), strict=False)
-        if column not in kept and any(texts)
-    ]
-    places = [columns.index(column) for column in kept]
-    grid = [[line[place] for place in places] for line in grid]
-    _shorten(kept, grid, layout.width)
-    rules = ["-" * width for width in _widths(kept, grid)]
-    table = tabulate(
-        [[column.title for column in kept], rules, *grid],
-        tablefmt="plain",
-        disable_numparse=True,
-        colalign=["left" if is_left(column) else "right" for column in kept],
-    )
-    table = "\n".join(line.rstrip() for line in table.splitlines())
-    if layout.quiet:
-        return table
     below = [report.totals, *(_skipped(entry) for entry in report.skipped[:_SKIPPED_LINES])]
     if len(report.skipped) > _SKIPPED_LINES:
         below.append(f"skipped: {len(report.skipped) - _SKIPPED_LINES} more, see --format json")
     below += report.notes
-    if left_out:
-        below.append(f"not shown at {layout.width} columns of text: {', '.join(left_out)}")
-    return "\n".join([report.headline, "", table, "", *filter(None, below)])
+    if layout.width is not None:
+        prefix = _without_prefix(columns, grid, layout.width)
+        if prefix:
+            below.append(f"names begin with {prefix}")
+        columns, grid, left_out = _fitted(columns, grid, layout.width)
+        if left_out:
+            below.append(f"left out to fit {layout.width} characters: {', '.join(left_out)}")
+    rules = ["-" * width for width in _widths(columns, grid)]
+    text = tabulate(
+        [[column.title for column in columns], rules, *grid],
+        tablefmt="plain",
+        disable_numparse=True,
+        colalign=["left" if is_left(column) else "right" for column in columns],
+    )
+    text = "\n".join(line.rstrip() for line in text.splitlines())
+    if not layout.quiet:
+        text = "\n".join([report.headline, "", text, "", *filter(None, below)])
+    return text if layout.blocks else text.translate(_ASCII)
 
 
 def _skipped(entry: Row) -> str:
@@ -56,31 +55,63 @@ def _widths(columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[in
     ]
 
 
-def _fitting(
-    columns: Sequence[Column], grid: Sequence[Sequence[str]], width: int | None
-) -> list[Column]:
-    """The columns that fit beside names of _NAME_WIDTH: first those go that are empty, then those
-    whose cells are all alike, then those of highest rank."""
+def _without_prefix(columns: Sequence[Column], grid: Sequence[list[str]], width: int) -> str:
+    """Takes from the names, in place, what they all begin with, where the table is too wide."""
     widths = _widths(columns, grid)
-    needed = sum(widths) + _GAP * (len(columns) - 1) - max(0, widths[0] - _NAME_WIDTH)
-    telling = [len({line[place] for line in grid} - {""}) for place in range(len(columns))]
-    order = sorted(
-        range(1, len(columns)),
-        key=lambda i: (min(telling[i], 2 if len(grid) > 1 else 1), -columns[i].rank),
+    if len(grid) < 2 or columns[0].name != "name" or sum(widths) + _GAP * len(widths) <= width:
+        return ""
+    names = [line[0] for line in grid]
+    shared = "".join(
+        c for c, *_ in takewhile(lambda cs: len(set(cs)) == 1, zip(*names, strict=False))
     )
+    prefix = shared[: shared.rfind(".") + 1]
+    if len(prefix) < _PREFIX or widths[0] <= _NAME_WIDTH:
+        return ""
+    for line in grid:
+        line[0] = "…" + line[0].removeprefix(prefix)
+    return prefix
+
+
+def _fitted(
+    columns: Sequence[Column], grid: Sequence[list[str]], width: int
+) -> tuple[list[Column], list[list[str]], list[str]]:
+    """The columns and cells that fit, and the titles of columns that are left out: first those that
+    are empty, then those whose cells are all alike, then those of highest rank. Names are cut to
+    what the others leave, as long as they stay different."""
+    widths = _widths(columns, grid)
+    shortest = (
+        _shortest_width([line[0] for line in grid]) if columns[0].name == "name" else widths[0]
+    )
+    needed = sum(widths) + _GAP * (len(columns) - 1) - max(0, widths[0] - shortest)
+
+    def telling(place: int) -> tuple[int, int]:
+        texts = {line[place] for line in grid}
+        kinds = 0 if texts <= {""} else 1 if len(texts) == 1 < len(grid) else 2
+        return kinds, -columns[place].rank
+
     kept = set(range(len(columns)))
-    for place in order:
-        if width is not None and needed > width and columns[place].rank:
+    for place in sorted(range(1, len(columns)), key=telling):
+        if needed > width and (columns[place].rank or telling(place)[0] == 0):
             kept.remove(place)
             needed -= widths[place] + _GAP
-    return [columns[place] for place in sorted(kept)]
+    places = sorted(kept)
+    room = max(shortest, width - sum(widths[place] + _GAP for place in places[1:]))
+    cut = [
+        [figures.shortened(line[0], room), *(line[place] for place in places[1:])] for line in grid
+    ]
+    left_out = [
+        column.title
+        for place, column in enumerate(columns)
+        if place not in kept and any(line[place] for line in grid)
+    ]
+    return [columns[place] for place in places], cut, left_out
 
 
-def _shorten(columns: Sequence[Column], grid: Sequence[list[str]], width: int | None) -> None:
-    """Cuts the names, in place, to what the other columns leave of the width."""
-    if width is None:
-        return
-    widths = _widths(columns, grid)
-    room = max(8, width - sum(w + _GAP for w in widths[1:]))
-    for line in grid:
-        line[0] = figures.shortened(line[0], room)
+def _shortest_width(names: Sequence[str]) -> int:
+    """The least width, from _NAME_WIDTH up, at which names that differ are not cut to the same."""
+    longest = max(map(len, names), default=0)
+    different = len(set(names))
+    for width in range(min(_NAME_WIDTH, longest), longest):
+        if len({figures.shortened(name, width) for name in names}) == different:
+            return width
+    return longest
