@@ -7,6 +7,7 @@ from types import ModuleType
 
 FAMILIES = {
     "format": "scalecheck.checkpoint.formats",
+    "optimizer": "scalecheck.optimizers",
     "renderer": "scalecheck.report.renderers",
 }
 

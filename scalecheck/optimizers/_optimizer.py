@@ -1,0 +1,133 @@
+"""What every optimizer of the family states: its hyperparameters, the torch optimizer that it is,
+the update RMS to expect of it, and how it follows the weights to another scale."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, get_type_hints
+
+from scalecheck.errors import ScalecheckError
+from scalecheck.theory.domain import (
+    require_beta,
+    require_finite,
+    require_not_negative,
+    require_positive,
+    require_step,
+)
+from scalecheck.theory.noise import Gaussian, Noise, StudentT
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import GAUSSIAN
+
+if TYPE_CHECKING:
+    import torch
+
+# A hyperparameter's domain is part of its type; Validated checks it.
+Beta = Annotated[float, require_beta]
+Finite = Annotated[float, require_finite]
+NotNegative = Annotated[float, require_not_negative]
+Positive = Annotated[float, require_positive]
+
+
+class Unlawful(ScalecheckError):
+    """Theory has no such law for this optimizer or this gradient; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A frozen dataclass whose fields lie in the domains of their types. Raises ValueError."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self), include_extras=True)
+        for field in fields(self):
+            for require in getattr(hints[field.name], "__metadata__", ()):
+                require(field.name, getattr(self, field.name))
+
+
+@dataclass(frozen=True)
+class Gradient(Validated):
+    """The law of a tensor's gradient over time, the same for every element.
+
+    rms: √E[g²]. snr: mean/std of an element; 1e6 and more is a constant gradient. noise: how the
+    gradients of one element vary around their mean.
+    """
+
+    rms: Positive = 1.0
+    snr: Finite = 0.0
+    noise: Noise = GAUSSIAN
+
+    def over(self, eps: float) -> float:
+        """rms/eps, inf for eps = 0."""
+        return self.rms / eps if eps else math.inf
+
+    def require_independent(self) -> None:
+        """Raises Unlawful for gradients that depend on earlier ones or have no mean square."""
+        if self.noise.needs_every_lag:
+            raise Unlawful(f"{self.noise}: solved for independent gradients only")
+        if isinstance(self.noise, StudentT) and self.noise.dof <= 2:
+            raise Unlawful(f"{self.noise}: a gradient without a mean square has no update RMS")
+
+    def require_gaussian(self) -> None:
+        """Raises Unlawful for any other noise than Gaussian."""
+        if not isinstance(self.noise, Gaussian):
+            raise Unlawful(f"{self.noise}: solved for independent Gaussian gradients only")
+
+
+@dataclass(frozen=True)
+class Weights(Validated):
+    """What an update RMS can depend on beside the gradient: a tensor's shape and RMS."""
+
+    shape: tuple[int, ...] = (1,)
+    rms: NotNegative = 1.0
+
+    def require_nonzero(self) -> None:
+        """Raises Unlawful for weights that are all zero, relative to which no update has a size."""
+        if self.rms == 0:
+            raise Unlawful("weights that are all zero have no relative update")
+
+
+UNIT = Weights()
+
+
+@dataclass(frozen=True)
+class Hyperparameters(Validated, ABC):
+    """An optimizer without its lr: torch.optim's names and defaults, with beta1 and beta2 for the
+    tuple betas. Members of the family are subclasses called Optimizer, one a module.
+
+    relative_lr: lr is already the relative update, so that update_rms is relative as well.
+    """
+
+    relative_lr: ClassVar[bool] = False
+
+    @abstractmethod
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        """The running optimizer: torch.optim's own class where it has one."""
+
+    @abstractmethod
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """RMS of Δw/lr over the elements at this step, of Δw/(lr·rms(w)) where relative_lr.
+
+        Weight decay's share is left out. step counts from 1; None is the limit of late steps.
+        Raises Unlawful where theory has no answer, ValueError for step < 1 and for a gradient
+        that theory's formulas refuse at these settings.
+        """
+
+    @abstractmethod
+    def reparameterization(self) -> Reparameterization:
+        """How lr and hyperparameters follow weights k times larger. Raises Unlawful."""
+
+    def effective_lr(self, lr: float, step: int | None = None) -> float:
+        """The lr that counts at this step where lr is given: lr, unless the optimizer caps it."""
+        require_step(step)
+        return lr
+
+    def rescaled(self, k: float) -> Self:
+        """The optimizer that trains weights k times larger as this one does these, with
+        lr' = k^lr_exponent·lr. Raises Unlawful, and ValueError for k not positive."""
+        law = self.reparameterization()
+        moved = law.apply({name: getattr(self, name) for name in law.exponents}, k)
+        return replace(self, **moved)

@@ -1,0 +1,54 @@
+"""Optimizers that torch lacks, each given as the move of one tensor. Apart, because a subclass of
+torch.optim.Optimizer at a module's top would import torch."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    State = dict[str, Any]
+    Move = Callable[[torch.Tensor, torch.Tensor, State, float], None]
+
+
+def per_tensor_optimizer(
+    params: "Iterable[torch.Tensor]", lr: float, move: "Move"
+) -> "torch.optim.Optimizer":
+    """A torch optimizer that calls move(weights, gradient, state, lr) for each tensor with a
+    gradient. move changes weights and state in place; state["step"] counts from 1."""
+    import torch
+
+    class PerTensor(torch.optim.Optimizer):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            for group in self.param_groups:
+                for weights in group["params"]:
+                    if weights.grad is not None:
+                        state = self.state[weights]
+                        state["step"] = state.get("step", 0) + 1
+                        move(weights, weights.grad, state, group["lr"])
+            return loss
+
+    return PerTensor(params, {"lr": lr})
+
+
+def moving_average(
+    state: "State", name: str, beta: float, newest: "torch.Tensor"
+) -> "torch.Tensor":
+    """state[name] = beta·state[name] + (1−beta)·newest, from zero, in place."""
+    average: torch.Tensor = state.setdefault(name, newest.new_zeros(newest.shape))
+    return average.mul_(beta).add_(newest, alpha=1 - beta)
+
+
+def bias_corrected_averages(
+    state: "State", gradient: "torch.Tensor", beta1: float, beta2: float
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """m̂ and v̂ of Adam (Kingma & Ba 2015, algorithm 1), with their state moved on."""
+    step = state["step"]
+    first = moving_average(state, "exp_avg", beta1, gradient) / (1 - beta1**step)
+    second = moving_average(state, "exp_avg_sq", beta2, gradient * gradient) / (1 - beta2**step)
+    return first, second

@@ -1,0 +1,59 @@
+"""Adadelta: Adagrad's successor that takes the size of a step from the steps before it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Adadelta: Δ = g·√(D + eps)/√(v + eps), w ← w − lr·Δ.
+
+    v and D are the moving averages of g² and Δ² with rho, from zero; g includes weight_decay·w.
+    Source: Zeiler 2012, who has no lr.
+    """
+
+    rho: Beta = 0.9
+    eps: NotNegative = 1e-6
+    weight_decay: NotNegative = 0.0
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.Adadelta(
+            params, lr=lr, rho=self.rho, eps=self.eps, weight_decay=self.weight_decay
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> NoReturn:
+        """Unlawful: an update's size is fed back from the updates before it, from √eps on."""
+        raise Unlawful(
+            "Adadelta takes the size of a step from its earlier steps, starting at √eps: "
+            "no expectation in closed form"
+        )
+
+    def reparameterization(self) -> NoReturn:
+        """Unlawful: eps is added to a mean square of gradients and to one of updates.
+
+        Two separate eps, one over k² and one times k², would make lr relative.
+        """
+        raise Unlawful(
+            "Adadelta adds one eps to squared gradients, which shrink with k², and to squared "
+            "updates, which grow with k²: no exponent fits both"
+        )

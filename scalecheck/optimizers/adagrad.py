@@ -1,0 +1,82 @@
+"""Adagrad: the gradient over the root of the sum of all its squares so far."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.adam_relatives import adagrad_update_rms
+from scalecheck.theory.averages import Averages
+from scalecheck.theory.quadrature import update_moments
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Adagrad: w ← w − lr/(1 + (t−1)·lr_decay)·g/(√Σg² + eps).
+
+    The sum starts at initial_accumulator_value, 0 in torch and 0.1 in TensorFlow and optax. eps is
+    outside the root; optax has it inside. g includes weight_decay·w.
+    Source: Duchi et al. 2011.
+    """
+
+    lr_decay: NotNegative = 0.0
+    weight_decay: NotNegative = 0.0
+    initial_accumulator_value: NotNegative = 0.0
+    eps: NotNegative = 1e-10
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.Adagrad(
+            params,
+            lr=lr,
+            lr_decay=self.lr_decay,
+            weight_decay=self.weight_decay,
+            initial_accumulator_value=self.initial_accumulator_value,
+            eps=self.eps,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """1/√step, exactly and for any independent gradients while eps does not count; 0 in the
+        limit. Raises Unlawful for an initial_accumulator_value: solved for 0 only.
+        """
+        if self.initial_accumulator_value:
+            raise Unlawful(
+                f"initial_accumulator_value {self.initial_accumulator_value}: solved for 0 only"
+            )
+        gradient.require_independent()
+        if step is None:
+            return 0.0
+        unscaled = adagrad_update_rms(step)
+        if self.eps:
+            # Σg² is step times an average in which all gradients weigh alike.
+            averages = Averages(
+                np.array([1.0, step - 1.0]), np.array([1.0, 0.0]), np.full(2, 1 / step)
+            )
+            eps = 1 / (gradient.over(self.eps) * math.sqrt(step))
+            unscaled *= math.sqrt(update_moments(averages, gradient.noise, gradient.snr, eps)[0])
+        return unscaled / (1 + (step - 1) * self.lr_decay)
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k, weight_decay and initial_accumulator_value over k²."""
+        return Reparameterization(
+            1, {"eps": -1, "weight_decay": -2, "initial_accumulator_value": -2}
+        )

@@ -1,0 +1,74 @@
+"""Adam: the gradient's moving average over the root of its square's."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import update_rms
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Adam: w ← w − lr·m̂/(√v̂ + eps), g including weight_decay·w (coupled L2).
+
+    m and v average g and g² with beta1 and beta2, hats divide by 1 − beta^step; amsgrad: v̂ from
+    the largest v so far. eps is added to √v̂; TensorFlow adds it to √v, which makes it
+    1/√(1−beta2^step) times larger. optax.adam has no weight_decay.
+    Source: Kingma & Ba 2015; amsgrad: Reddi et al. 2018.
+    """
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.0
+    amsgrad: bool = False
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.Adam(
+            params,
+            lr=lr,
+            betas=(float(self.beta1), float(self.beta2)),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            amsgrad=self.amsgrad,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """E[(m̂/(√v̂ + eps))²]^½, exact: 0.2293 for noise, 1 at step 1 or for a constant gradient.
+
+        Raises Unlawful for amsgrad after step 1: the law of a running maximum is not solved.
+        Adam's is an upper bound for it.
+        """
+        if self.amsgrad and step != 1:
+            raise Unlawful("amsgrad divides by a running maximum, whose law is not solved")
+        return update_rms(
+            self.beta1,
+            self.beta2,
+            gradient.snr,
+            step,
+            gradient.over(self.eps),
+            gradient.noise,
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k², as it joins the gradient."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -2})

@@ -1,0 +1,64 @@
+"""Adam-atan2: Adam with the arc tangent of its update, which needs no eps."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Weights,
+)
+from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.theory.adam_relatives import atan2_update_rms
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import expected_update
+
+if TYPE_CHECKING:
+    import torch
+
+    from scalecheck.optimizers._per_tensor import State
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """w ← (1 − lr·weight_decay)·w − lr·(4/π)·atan2(m̂, √v̂).
+
+    4/π makes a constant gradient's update 1; implementations round it to 1.27 or leave it out.
+    Source: Everett et al. 2024.
+    """
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: NotNegative = 0.0
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        return per_tensor_optimizer(params, lr, self._move)
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """1 at step 1; then (4/π)·rms(atan(u)) over Adam's update u taken as normal: 0.2788 for
+        noise. Low by up to 9% at step 2, 4% at 5, 1.5% from 10 and 0.6% from 20 on."""
+        if step == 1:
+            return 1.0
+        return atan2_update_rms(
+            expected_update(self.beta1, self.beta2, gradient.snr, step, noise=gradient.noise)
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, weight_decay' = weight_decay/k."""
+        return Reparameterization(1, {"weight_decay": -1})
+
+    def _move(
+        self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
+    ) -> None:
+        m, v = bias_corrected_averages(state, gradient, self.beta1, self.beta2)
+        weights.mul_(1 - lr * self.weight_decay)
+        weights.sub_(m.atan2(v.sqrt()), alpha=lr * 4 / math.pi)

@@ -1,0 +1,68 @@
+"""Adamax: Adam over the decaying maximum of |gradient| instead of its root mean square."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.adam_relatives import adamax_update_rms
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+EPS_COUNTS_BELOW = 1e3  # rms(g)/eps; above, eps takes less than 1% from the update, at step 1 most
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Adamax: w ← w − lr·m̂/u, u = max(beta2·u, |g| + eps), g including weight_decay·w.
+
+    eps is added to every |g| before the maximum; the paper has none.
+    Source: Kingma & Ba 2015, algorithm 2.
+    """
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.0
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.Adamax(
+            params,
+            lr=lr,
+            betas=(float(self.beta1), float(self.beta2)),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """E[(m̂/max_i(beta2^i·|g_(t−i)|))²]^½, exact for eps = 0: 0.085 for noise.
+
+        Raises Unlawful where rms(g)/eps is below EPS_COUNTS_BELOW, and for other than Gaussian
+        noise.
+        """
+        gradient.require_gaussian()
+        if gradient.over(self.eps) < EPS_COUNTS_BELOW:
+            raise Unlawful(
+                f"rms(g)/eps {gradient.over(self.eps):.4g}: solved for an eps that does not count"
+            )
+        return adamax_update_rms(self.beta1, self.beta2, step, gradient.snr)
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -2})

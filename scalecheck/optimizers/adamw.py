@@ -1,0 +1,41 @@
+"""AdamW: Adam with weight decay beside the gradient instead of in it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers import adam
+from scalecheck.optimizers._optimizer import NotNegative
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(adam.Optimizer):
+    """torch.optim.AdamW: w ← (1 − lr·weight_decay)·w − lr·m̂/(√v̂ + eps).
+
+    weight_decay is multiplied by lr, as in optax and Keras; the paper multiplies it by the
+    schedule alone. Source: Loshchilov & Hutter 2019.
+    """
+
+    weight_decay: NotNegative = 1e-2
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.AdamW(
+            params,
+            lr=lr,
+            betas=(float(self.beta1), float(self.beta2)),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            amsgrad=self.amsgrad,
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k keeps lr·weight_decay."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -1})

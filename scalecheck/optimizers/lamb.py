@@ -1,0 +1,66 @@
+"""LAMB: Adam's update stretched to the length of the weights, so that lr is relative."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Weights,
+)
+from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.theory.domain import require_step
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+    from scalecheck.optimizers._per_tensor import State
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """u = m̂/(√v̂ + eps) + weight_decay·w, w ← w − lr·‖w‖/‖u‖·u.
+
+    The paper's φ is the identity: implementations that cap ‖w‖ or the ratio lose the law where the
+    cap acts. The ratio is 1 where a norm is 0, and lr is not relative there. weight_decay counts
+    through the direction only. Source: You et al. 2020, algorithm 2.
+    """
+
+    relative_lr: ClassVar[bool] = True
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: NotNegative = 1e-6
+    weight_decay: NotNegative = 0.01
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        return per_tensor_optimizer(params, lr, self._move)
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """1, exactly, weight decay included. Raises Unlawful for weights that are all zero."""
+        require_step(step)
+        weights.require_nonzero()
+        return 1.0
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = lr, eps' = eps/k, weight_decay' = weight_decay/k."""
+        return Reparameterization(0, {"eps": -1, "weight_decay": -1})
+
+    def _move(
+        self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
+    ) -> None:
+        m, v = bias_corrected_averages(state, gradient, self.beta1, self.beta2)
+        update = (m / (v.sqrt() + self.eps)).masked_fill(m == 0, 0.0)  # 0/0 where eps is 0
+        update += self.weight_decay * weights
+        length, update_length = float(weights.norm()), float(update.norm())
+        ratio = length / update_length if length and update_length else 1.0
+        weights.sub_(update, alpha=lr * ratio)

@@ -1,0 +1,101 @@
+"""Muon: momentum of a matrix with its singular values brought near 1."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.domain import require_step
+from scalecheck.theory.orthogonal_updates import COEFFICIENTS, STEPS, newton_schulz_update_rms
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+MATCHED_RMS = 0.2  # the update RMS that match_rms_adamw aims at
+ADJUSTMENTS = (None, "original", "match_rms_adamw")
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Muon: w ← (1 − lr·weight_decay)·w − lr·adjust·O, of rows × cols matrices only.
+
+    O: ns_steps times X ← a·X + (b·XXᵀ + c·(XXᵀ)²)·X, ns_coefficients (a, b, c), in bfloat16, from
+    X = M/max(‖M‖, eps). M = momentum·M + (1−momentum)·g, or the same once more with nesterov.
+    adjust: √max(1, rows/cols) for adjust_lr_fn "original" or None, 0.2·√max(rows, cols) for
+    "match_rms_adamw". weight_decay is multiplied by lr before adjust. Source: Jordan et al. 2024.
+    """
+
+    weight_decay: NotNegative = 0.1
+    momentum: Beta = 0.95
+    nesterov: bool = True
+    ns_coefficients: tuple[float, float, float] = COEFFICIENTS
+    eps: NotNegative = 1e-7
+    ns_steps: int = STEPS
+    adjust_lr_fn: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.adjust_lr_fn not in ADJUSTMENTS:
+            raise ValueError(
+                f"adjust_lr_fn {self.adjust_lr_fn!r} is not original or match_rms_adamw"
+            )
+        if not 1 <= self.ns_steps < 100:
+            raise ValueError(f"ns_steps {self.ns_steps} is outside 1..99")
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        """Raises ValueError for a tensor that is not a matrix."""
+        import torch
+
+        return torch.optim.Muon(
+            params,
+            lr=lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+            ns_coefficients=self.ns_coefficients,
+            eps=self.eps,
+            ns_steps=self.ns_steps,
+            adjust_lr_fn=self.adjust_lr_fn,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """adjust·√E[p(s)²]/√max(rows, cols) over the singular values s of a Gaussian matrix, p the
+        iterated polynomial: 0.76 to 0.96 of what exact singular values of 1 would give.
+
+        The gradient's size and the step do not count while ‖M‖ > eps. Raises Unlawful for an snr:
+        what counts is the rank of the mean, which the law of an element does not tell; ValueError
+        for a shape other than a matrix.
+        """
+        require_step(step)
+        if len(weights.shape) != 2:
+            raise ValueError(f"Muon takes matrices only, not the shape {weights.shape}")
+        gradient.require_gaussian()
+        if gradient.snr:
+            raise Unlawful(
+                f"snr {gradient.snr}: Muon's update depends on the rank of the mean gradient, "
+                "solved for noise only"
+            )
+        rows, cols = weights.shape
+        rms = newton_schulz_update_rms(rows, cols, self.ns_coefficients, self.ns_steps)
+        if self.adjust_lr_fn == "match_rms_adamw":
+            return rms * MATCHED_RMS * math.sqrt(max(rows, cols))
+        return rms * math.sqrt(max(1.0, rows / cols))
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k; to the precision of bfloat16,
+        exactly for k a power of 2."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -1})

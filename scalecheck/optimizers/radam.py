@@ -1,0 +1,94 @@
+"""RAdam: SGD with momentum in the first steps, then Adam with a factor that grows to 1."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.adam_relatives import RECTIFIED_ABOVE, radam_rectification
+from scalecheck.theory.closed_form import first_order
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import update_rms
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.RAdam: w ← w − lr·r_t·m̂·√(1−beta2^t)/(√v + eps), or w − lr·m̂ while ρ_t ≤ 5.
+
+    ρ_t = ρ∞ − 2t·beta2^t/(1−beta2^t), ρ∞ = 2/(1−beta2) − 1, r_t the rectification. eps is added to
+    √v, before the bias correction, where Adam's is after. g includes weight_decay·w unless
+    decoupled_weight_decay, where w first shrinks by lr·weight_decay.
+    Source: Liu et al. 2020, with torch's threshold of 5 for the paper's 4.
+    """
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.0
+    decoupled_weight_decay: bool = False
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.RAdam(
+            params,
+            lr=lr,
+            betas=(float(self.beta1), float(self.beta2)),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=self.decoupled_weight_decay,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """r_t times Adam's, with eps/√(1−beta2^step) for its eps; in the first steps the RMS of m̂,
+        which is proportional to the gradient."""
+        factor = self._rectification(step)
+        if factor is None:
+            gradient.require_independent()
+            return gradient.rms * first_order(self.beta1, gradient.snr, step)
+        remaining = 0.0 if step is None else self.beta2**step
+        return factor * update_rms(
+            self.beta1,
+            self.beta2,
+            gradient.snr,
+            step,
+            gradient.over(self.eps) * math.sqrt(1 - remaining),
+            gradient.noise,
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """Unlawful: lr' = k²·lr in the first steps, and k·lr with eps/k after them.
+
+        A beta2 up to ⅔ never leaves the first steps, and has SGD's law.
+        """
+        if self._rectification(None) is None:
+            return Reparameterization(2, {"weight_decay": -2})
+        step = 1
+        while self._rectification(step) is None:
+            step += 1
+        raise Unlawful(
+            f"RAdam's first {step - 1} steps follow the gradient's scale (lr' = k²·lr), "
+            "later ones do not (lr' = k·lr): no one exponent fits both"
+        )
+
+    def _rectification(self, step: int | None) -> float | None:
+        """r_t; None where the update is m̂ itself; 1 in the limit of late steps."""
+        if step is None:
+            return 1.0 if 2 / (1 - self.beta2) - 1 > RECTIFIED_ABOVE else None
+        return radam_rectification(self.beta2, step)

@@ -1,0 +1,99 @@
+"""RMSprop: the gradient over the root of its square's moving average, without bias correction."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import Update, expected_update
+
+if TYPE_CHECKING:
+    import torch
+
+NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.RMSprop: v = alpha·v + (1−alpha)·g², w ← w − lr·g/(√v + eps).
+
+    momentum: buffer = momentum·buffer + g/(√v + eps), w ← w − lr·buffer. centered: v less the
+    square of g's moving average. g includes weight_decay·w. eps is outside the root; TensorFlow
+    has it inside.
+    Source: Tieleman & Hinton 2012; centered: Graves 2013.
+    """
+
+    alpha: Beta = 0.99
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.0
+    momentum: Beta = 0.0
+    centered: bool = False
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.RMSprop(
+            params,
+            lr=lr,
+            alpha=self.alpha,
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            centered=self.centered,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """Adam's with beta1 = 0 and no bias correction: 1/√(1−alpha) = 10 at step 1, 0.995 late.
+
+        momentum adds updates up as if only their means were correlated: exact for noise and for a
+        constant gradient, at most 2.5% high between. In the limit it makes them 1/√(1−momentum²)
+        and 1/(1−momentum) times as large. Raises Unlawful for centered, where a constant
+        gradient's v goes to 0 and the update to 1/eps, and for momentum on correlated gradients.
+        """
+        if self.centered:
+            raise Unlawful(
+                "centered RMSprop divides by the gradient's variance: without noise the update "
+                "grows without bound, and between its law is not solved"
+            )
+        if not self.momentum:
+            return self._scaled_gradient(gradient, step).rms
+        gradient.require_independent()
+        count = math.ceil(math.log(NEGLIGIBLE) / math.log(self.momentum))
+        steps = [None] * count if step is None else range(step, max(step - count, 0), -1)
+        mean = variance = 0.0
+        for age, earlier in enumerate(steps):
+            update = self._scaled_gradient(gradient, earlier)
+            mean += self.momentum**age * update.mean
+            variance += self.momentum ** (2 * age) * (update.rms**2 - update.mean**2)
+        return math.sqrt(mean**2 + variance)
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -2})
+
+    def _scaled_gradient(self, gradient: Gradient, step: int | None) -> Update:
+        if step is not None and self.alpha**step < NEGLIGIBLE:
+            step = None  # one late step is like another, and found in the cache
+        return expected_update(
+            0.0,
+            self.alpha,
+            gradient.snr,
+            step,
+            gradient.over(self.eps),
+            gradient.noise,
+            bias_correction=False,
+        )

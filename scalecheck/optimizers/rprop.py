@@ -1,0 +1,91 @@
+"""Rprop: the gradient's sign times a step size that grows while the sign stays."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Gradient,
+    Hyperparameters,
+    Positive,
+    Unlawful,
+    Weights,
+)
+from scalecheck.theory.domain import require_step
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.Rprop: w ← w − sign(g)·s; s starts at lr, and is multiplied by eta_plus where
+    g has the sign of the step before, by eta_minus where it has the other.
+
+    Where the sign changed, the weight stays and the next step leaves s as it is. s is kept in
+    step_size_min..step_size_max. torch's etas are (eta_minus, eta_plus), its step_sizes the
+    bounds. Source: Riedmiller & Braun 1993, without its return to the weight before.
+    """
+
+    eta_minus: Positive = 0.5
+    eta_plus: Positive = 1.2
+    step_size_min: Positive = 1e-6
+    step_size_max: Positive = 50.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.eta_minus < 1 < self.eta_plus:
+            raise ValueError(
+                f"eta_minus {self.eta_minus}, eta_plus {self.eta_plus}: 1 is not between them"
+            )
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.Rprop(
+            params,
+            lr=lr,
+            etas=(self.eta_minus, self.eta_plus),
+            step_sizes=(self.step_size_min, self.step_size_max),
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """E[(s/lr)²; the weight moves]^½ for independent Gaussian gradients, while s is inside its
+        bounds: eta_plus^(step−1) for a constant gradient, about 0.93^step for noise.
+
+        Between two moves of one sign s² grows by eta_plus², a change of sign takes eta_minus² and a
+        pause. Raises Unlawful in the limit, which is at step_size_min or step_size_max, and for
+        other noise. Derived here, checked in tests/test_optimizers_replay.py.
+        """
+        require_step(step)
+        gradient.require_gaussian()
+        if step is None:
+            raise Unlawful(
+                "Rprop's step sizes end at step_size_min or step_size_max, whatever lr was"
+            )
+        positive = (1 + math.erf(gradient.snr / math.sqrt(2))) / 2
+        negative = 1 - positive
+        grown, shrunk = self.eta_plus**2, self.eta_minus**2
+        # E[(s/lr)²] over: moved along +g, moved along −g, paused; column: from, row: to.
+        transition = np.array(
+            [
+                [positive * grown, 0.0, positive],
+                [0.0, negative * grown, negative],
+                [negative * shrunk, positive * shrunk, 0.0],
+            ]
+        )
+        moved = np.linalg.matrix_power(transition, step - 1) @ [positive, negative, 0.0]
+        return math.sqrt(moved[0] + moved[1])
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, and both bounds times k."""
+        return Reparameterization(1, {"step_size_min": 1, "step_size_max": 1})

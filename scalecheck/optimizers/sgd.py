@@ -1,0 +1,75 @@
+"""SGD: the gradient itself, its momentum or Nesterov's look-ahead of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Finite,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Weights,
+)
+from scalecheck.theory.domain import require_step
+from scalecheck.theory.momentum import momentum_update_rms
+from scalecheck.theory.reparameterization import Reparameterization
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """torch.optim.SGD: buffer = momentum·buffer + (1−dampening)·g, w ← w − lr·buffer.
+
+    nesterov: w ← w − lr·(g + momentum·buffer). g includes weight_decay·w. torch does not dampen
+    the first gradient, and keeps lr out of the buffer, where Sutskever et al. 2013 have it within.
+    Raises ValueError for nesterov without momentum or with dampening.
+    """
+
+    momentum: Beta = 0.0
+    dampening: Finite = 0.0
+    weight_decay: NotNegative = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(
+                f"nesterov with momentum {self.momentum}, dampening {self.dampening}: "
+                "it needs momentum and no dampening"
+            )
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        import torch
+
+        return torch.optim.SGD(
+            params,
+            lr=lr,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            weight_decay=self.weight_decay,
+            nesterov=self.nesterov,
+        )
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """rms(g)·√(d²·(Σk)² + (1−d²)·Σk²), k_i the weights of past gradients: in the limit
+        rms(g)/√(1−momentum²) for noise, rms(g)/(1−momentum) for a constant gradient."""
+        require_step(step)
+        gradient.require_independent()
+        if not self.momentum:
+            return gradient.rms  # torch keeps no buffer then, and dampens nothing
+        return gradient.rms * momentum_update_rms(
+            self.momentum, gradient.snr, step, self.dampening, self.nesterov
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k²·lr: the update shrinks with the gradient while the weights grow."""
+        return Reparameterization(2, {"weight_decay": -2})

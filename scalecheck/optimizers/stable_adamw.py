@@ -1,0 +1,70 @@
+"""StableAdamW: AdamW whose step shrinks where gradients outgrow their average square."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    NotNegative,
+    Weights,
+)
+from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import update_rms
+
+if TYPE_CHECKING:
+    import torch
+
+    from scalecheck.optimizers._per_tensor import State
+
+
+@dataclass(frozen=True)
+class Optimizer(Hyperparameters):
+    """w ← (1 − η·weight_decay)·w − η·m̂/(√v̂ + eps), η = lr/max(1, √mean(g²/max(v̂, eps²))).
+
+    The mean is over the tensor. The paper writes m̂ and v̂ as averages with beta·(1−beta^(t−1))/
+    (1−beta^t), which is the same. weight_decay is multiplied by η; the code published with the
+    paper multiplies it by lr. Source: Wortsman et al. 2023, algorithm 2.
+    """
+
+    beta1: Beta = 0.9
+    beta2: Beta = 0.99
+    eps: NotNegative = 1e-8
+    weight_decay: NotNegative = 0.2
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        return per_tensor_optimizer(params, lr, self._move)
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> float:
+        """Adam's: a gradient that keeps its scale has E[g²/v̂] ≤ 1, which clips nothing in a
+        tensor of many elements. After a jump of the gradient's scale the update is smaller."""
+        return update_rms(
+            self.beta1,
+            self.beta2,
+            gradient.snr,
+            step,
+            gradient.over(self.eps),
+            gradient.noise,
+        )
+
+    def reparameterization(self) -> Reparameterization:
+        """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -1})
+
+    def _move(
+        self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
+    ) -> None:
+        m, v = bias_corrected_averages(state, gradient, self.beta1, self.beta2)
+        square = gradient * gradient / v.clamp(min=self.eps**2)
+        square = square.masked_fill(gradient == 0, 0.0)  # 0/0 where eps is 0
+        eta = lr / max(1.0, float(square.mean().sqrt()))
+        weights.mul_(1 - eta * self.weight_decay)
+        weights.sub_((m / (v.sqrt() + self.eps)).masked_fill(m == 0, 0.0), alpha=eta)
