@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import FileIO
 from pathlib import Path
 from typing import Self
@@ -223,7 +224,7 @@ class Checkpoint:
     optimizer: tuple[Tensor, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Elements of the model's tensors that are no buffers, tied ones counted once."""
         return sum(
