@@ -10,10 +10,20 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scalecheck.analysis.inspect import inspect
+    from scalecheck.analysis.simulate import simulate
     from scalecheck.checkpoint.open import open_checkpoint
     from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
+    from scalecheck.theory.update_rms import update_rms
 
-__all__ = ["CheckpointError", "ScalecheckError", "UsageError", "inspect", "open_checkpoint"]
+__all__ = [
+    "CheckpointError",
+    "ScalecheckError",
+    "UsageError",
+    "inspect",
+    "open_checkpoint",
+    "simulate",
+    "update_rms",
+]
 
 _HOME = {
     "CheckpointError": "scalecheck.errors",
@@ -21,6 +31,8 @@ _HOME = {
     "UsageError": "scalecheck.errors",
     "inspect": "scalecheck.analysis.inspect",
     "open_checkpoint": "scalecheck.checkpoint.open",
+    "simulate": "scalecheck.analysis.simulate",
+    "update_rms": "scalecheck.theory.update_rms",
 }
 
 

@@ -1,5 +1,8 @@
 """What can go wrong, as a user would say it: one line with the place, the matter and the number."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 def reason(error: OSError) -> str:
     """Why the system refused, as it words it: "no such file or directory"."""
@@ -12,6 +15,13 @@ class ScalecheckError(Exception):
 
 class UsageError(ScalecheckError):
     """What was asked for does not exist or does not fit: an option, a column, an output path."""
+
+
+def unknown(option: str, word: str, known: Sequence[str]) -> UsageError:
+    """The error for a word that an option does not know, with the nearest one that it does."""
+    near = get_close_matches(word, known, 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+    return UsageError(f"{option} {word}: not known; {hint}")
 
 
 class CheckpointError(ScalecheckError):

@@ -73,7 +73,7 @@ def test_torch_is_imported_by_replays_only_and_inside_functions(module):
     ]
     assert "torch" not in {name.split(".")[0] for name in top if name}
     if any(name.split(".")[0] == "torch" for _, name in imports(module)):
-        assert module.parts[0] == "optimizers" or module == Path("analysis/simulate.py")
+        assert module.parts[0] == "optimizers"
 
 
 def test_every_family_has_a_folder_and_members():

@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from scalecheck.analysis.inspect import GROUP_COLUMNS, TENSOR_COLUMNS
+from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
 from scalecheck.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -39,17 +40,22 @@ def printed(command):
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     return done.stdout.decode()
+
+
+def steady(output):
+    """The output without what is rounding error, which differs from processor to processor."""
+    return re.sub(r"\b\d\.\d{3}e-1\d\b", "rounding ", output)
 
 
 @pytest.mark.parametrize(
     ("command", "output"), [pair for page in PAGES for pair in console_blocks(page)]
 )
 def test_console_block_prints_what_the_manual_shows(command, output):
-    assert printed(command) == output
+    assert steady(printed(command)) == steady(output)
 
 
 def test_readme_begins_with_the_two_commands():
@@ -68,7 +74,9 @@ def test_every_option_and_column_is_in_the_manual():
         assert f"## {name}\n" in text
         for option in (word for parameter in command.params for word in parameter.opts):
             assert not option.startswith("--") or f"| `{option}" in text, option
-    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS):
+    simulated = (claim, update_size, weight_scale, layers, overview)
+    laws = (column for law in simulated for column in law.COLUMNS)
+    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS, *laws, *sweep.FIELDS):
         assert f"| `{column.name}` | {column.help.replace('|', '&#124;')} |" in text, column.name
 
 

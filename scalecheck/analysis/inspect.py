@@ -16,7 +16,7 @@ from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.scale import MAX_JOBS, Progress, Scale, measure
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.report import figures
-from scalecheck.report.report import Column, Report, Row
+from scalecheck.report.report import Column, Report, Row, Table
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -187,9 +187,14 @@ def inspect(
     chosen = selection.chosen(fields)
     return Report(
         kind="inspect",
-        columns=chosen or fields,
-        shown=_shown([replace(column, rank=0) for column in chosen] or usual),
-        rows=selection.rows(rows),
+        tables=[
+            Table(
+                "rows",
+                columns=chosen or fields,
+                shown=_shown([replace(column, rank=0) for column in chosen] or usual),
+                rows=selection.rows(rows),
+            )
+        ],
         source={
             "path": str(checkpoint.path),
             "format": checkpoint.format,

@@ -3,26 +3,18 @@
 import os
 import sys
 import traceback
-from enum import IntEnum
 from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from scalecheck import __version__
+from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.inspect import inspect
+from scalecheck.cli.simulate import simulate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
 from scalecheck.report.figures import shortened, text
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
-
-
-class ExitCode(IntEnum):
-    CLEAN = 0
-    FINDINGS = 1
-    USAGE = 2
-    UNREADABLE = 3
-    INTERNAL = 70  # EX_SOFTWARE of sysexits.h
-    INTERRUPTED = 130
 
 
 app = typer.Typer(
@@ -32,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect)
+app.command()(simulate)
 
 
 def _version(wanted: bool) -> None:
@@ -50,7 +43,7 @@ def main(
         bool, typer.Option("--debug", help="On an error, print the traceback too.")
     ] = False,
 ) -> None:
-    """The scale of every tensor of a model checkpoint."""
+    """The scale of a model's weights, and what an lr is to them."""
 
 
 def run() -> NoReturn:

@@ -1,14 +1,13 @@
 """The options that commands share: the same word means the same everywhere."""
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scalecheck import registry
-from scalecheck.errors import UsageError
+from scalecheck.errors import UsageError, unknown
 
 
 def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
@@ -16,9 +15,7 @@ def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
 
     def chosen(word: str) -> str:
         if word not in known:
-            near = get_close_matches(word, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UsageError(f"{option} {word}: not known; {hint}")
+            raise unknown(option, word, known)
         return word
 
     return chosen
@@ -83,6 +80,25 @@ Output = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option("--jobs", metavar="N", help="Threads that read and count; all cores if absent."),
+]
+Beta1 = Annotated[
+    float | None,
+    typer.Option("--beta1", metavar="B", help="Averaging factor of the gradient, 0 to below 1."),
+]
+Beta2 = Annotated[
+    float | None,
+    typer.Option("--beta2", metavar="B", help="Averaging factor of the gradient's square."),
+]
+Eps = Annotated[
+    float | None,
+    typer.Option("--eps", metavar="EPS", help="Added to the root that a gradient is divided by."),
+]
+WeightDecay = Annotated[
+    float | None, typer.Option("--weight-decay", metavar="WD", help="The optimizer's weight decay.")
+]
+Momentum = Annotated[
+    float | None,
+    typer.Option("--momentum", metavar="M", help="Share of the last update that the next keeps."),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Only the rows: no headline, totals, notes or progress.")

@@ -95,9 +95,13 @@ class Hyperparameters(Validated, ABC):
     tuple betas. Members of the family are subclasses called Optimizer, one a module.
 
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
+    formula_error: relative error of update_rms, where it is an approximation.
+    precision: to which the reparameterization holds in float64 arithmetic.
     """
 
     relative_lr: ClassVar[bool] = False
+    formula_error: ClassVar[float] = 0.0
+    precision: ClassVar[float] = 1e-9
 
     @abstractmethod
     def torch_optimizer(

@@ -40,6 +40,7 @@ class Optimizer(Hyperparameters):
     """
 
     relative_lr: ClassVar[bool] = True
+    formula_error: ClassVar[float] = 0.01  # row and column means of a finite matrix
 
     beta2_decay: Finite = -0.8
     eps1: float | None = None

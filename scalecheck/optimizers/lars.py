@@ -34,6 +34,7 @@ class Optimizer(Hyperparameters):
     """
 
     relative_lr: ClassVar[bool] = True
+    formula_error: ClassVar[float] = 0.002  # the norm of a finite tensor
 
     momentum: Beta = 0.9
     weight_decay: NotNegative = 0.0

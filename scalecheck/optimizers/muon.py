@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -34,6 +34,11 @@ class Optimizer(Hyperparameters):
     adjust: √max(1, rows/cols) for adjust_lr_fn "original" or None, 0.2·√max(rows, cols) for
     "match_rms_adamw". weight_decay is multiplied by lr before adjust. Source: Jordan et al. 2024.
     """
+
+    formula_error: ClassVar[float] = (
+        0.02  # finite matrices stray from the law of their singular values
+    )
+    precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
 
     weight_decay: NotNegative = 0.1
     momentum: Beta = 0.95

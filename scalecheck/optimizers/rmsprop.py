@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -32,6 +32,8 @@ class Optimizer(Hyperparameters):
     has it inside.
     Source: Tieleman & Hinton 2012; centered: Graves 2013.
     """
+
+    formula_error: ClassVar[float] = 0.025  # momentum of correlated updates
 
     alpha: Beta = 0.99
     eps: NotNegative = 1e-8

@@ -21,6 +21,8 @@ from scalecheck.theory.reparameterization import Reparameterization
 if TYPE_CHECKING:
     import torch
 
+MARGIN = 10.0  # of the RMS above step_size_min: half the step sizes and more are smaller
+
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -63,8 +65,9 @@ class Optimizer(Hyperparameters):
         bounds: eta_plus^(step−1) for a constant gradient, about 0.93^step for noise.
 
         Between two moves of one sign s² grows by eta_plus², a change of sign takes eta_minus² and a
-        pause. Raises Unlawful in the limit, which is at step_size_min or step_size_max, and for
-        other noise. Derived here, checked in tests/test_optimizers_replay.py.
+        pause. Raises Unlawful in the limit, which is at step_size_min or step_size_max, where it is
+        near to them at lr 1, and for other noise. Derived here, checked in
+        tests/test_optimizers_replay.py.
         """
         require_step(step)
         gradient.require_gaussian()
@@ -84,7 +87,10 @@ class Optimizer(Hyperparameters):
             ]
         )
         moved = np.linalg.matrix_power(transition, step - 1) @ [positive, negative, 0.0]
-        return math.sqrt(moved[0] + moved[1])
+        size = math.sqrt(moved[0] + moved[1])
+        if size < MARGIN * self.step_size_min or size > self.step_size_max:
+            raise Unlawful(f"Rprop's step sizes reach their bounds before step {step} at lr 1")
+        return size
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, and both bounds times k."""

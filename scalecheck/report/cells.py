@@ -4,13 +4,19 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from scalecheck.report import figures
-from scalecheck.report.report import Column, Report
+from scalecheck.report.report import Column, Table
 
-GRAPHIC = frozenset({"bar", "spark"})
+GRAPHIC = frozenset({"bar", "chart", "spark"})
+
+_CHART_WIDTH = 32
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "text": lambda words: figures.text(words or ""),
+    "sentence": lambda words: figures.text(words or ""),
+    "written": lambda words: words,
     "number": figures.number,
+    "measured": lambda x: "not finite" if x is None else figures.number(x),
+    "setting": figures.setting,
     "count": figures.count,
     "percent": figures.percent,
     "shape": lambda shape: "" if shape is None else "×".join(map(str, shape)) or "scalar",
@@ -21,23 +27,24 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
 
 def is_left(column: Column) -> bool:
     """Words stand to the left, numbers to the right."""
-    return column.unit in {"text", "words", "bar", "spark"}
+    return column.unit in {"text", "sentence", "words", "bar", "spark", "chart"}
 
 
-def cells(report: Report, columns: Sequence[Column]) -> list[list[str]]:
+def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
     """Every row as text, in the order of the columns."""
-    writers = [_writer(report, column) for column in columns]
+    writers = [_writer(table, column) for column in columns]
     return [
         [write(column.of(row)) for column, write in zip(columns, writers, strict=True)]
-        for row in report.rows
+        for row in table.rows
     ]
 
 
-def _writer(report: Report, column: Column) -> Callable[[Any], str]:
-    if column.unit != "bar":
+def _writer(table: Table, column: Column) -> Callable[[Any], str]:
+    if column.unit not in ("bar", "chart"):
         return _WRITERS[column.unit]
-    known = [x for row in report.rows if (x := column.of(row))]
+    known = [x for row in table.rows if (x := column.of(row))]
     low, high = min(known, default=1.0), max(known, default=1.0)
     # The shortest bar stands for a little less than the smallest scale, and a table of equal scales
     # shows equal bars.
-    return lambda x: figures.bar(x, low / 2 or low, max(high, 10 * low))
+    width = _CHART_WIDTH if column.unit == "chart" else 8
+    return lambda x: figures.bar(x, low / 2 or low, max(high, 10 * low), width)

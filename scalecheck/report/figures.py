@@ -18,6 +18,11 @@ def number(x: float | None) -> str:
     return f"{x:#.4g}".rstrip(".")
 
 
+def setting(x: float | None) -> str:
+    """A number that was given, as short as it can be written; None is empty."""
+    return "" if x is None else f"{x:.4g}"
+
+
 def count(n: int | None) -> str:
     """A count: in full to 9,999, then to four digits with K, M, G, T for powers of 1000."""
     if n is None:

@@ -14,9 +14,10 @@ class Column:
     """One column of a report.
 
     `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
-    says how a cell is written: text, number, count, percent, shape, words, bar or spark. `cell` is
-    what a table shows of a row where that is not the plain value. Of the columns that do not fit a
-    terminal the one of highest `rank` goes first; rank 0 never goes.
+    says how a cell is written: text (a name), sentence, words, written (a figure that is text),
+    number, measured (None is not finite), setting, count, percent, shape, bar, chart or spark.
+    `cell` is what a table shows of a row where that is not the plain value. Of the columns that do
+    not fit a terminal the one of highest `rank` goes first; rank 0 never goes.
     """
 
     name: str
@@ -32,18 +33,32 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The result of a command.
+class Table:
+    """Rows of one kind. `name` is their word in JSON, where tables of one name are one list.
 
-    `columns` are the fields of the machine formats, in order; `shown` those of a table. `source`
-    says what was looked at, `settings` how; `skipped` lists what was not analysed, with a reason
-    each. `headline`, `totals` and `notes` are sentences for people.
+    `columns` are the fields of the machine formats, in order; `shown` those that people see.
+    `title` stands above the table, `notes` below it.
     """
 
-    kind: str
+    name: str
     columns: Sequence[Column]
     shown: Sequence[Column]
     rows: Sequence[Row] = field(repr=False)
+    title: str = ""
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a command.
+
+    `tables` hold what was found, the principal one first. `source` says what was looked at,
+    `settings` how; `skipped` lists what was not analysed, with a reason each. `headline`, `totals`
+    and `notes` are sentences for people.
+    """
+
+    kind: str
+    tables: Sequence[Table]
     source: Mapping[str, Any]
     settings: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]] = ()
@@ -51,6 +66,15 @@ class Report:
     headline: str = ""
     totals: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the principal table, and of those of its name."""
+        return [row for table in self.named(self.tables[0].name) for row in table.rows]
+
+    def named(self, name: str) -> list[Table]:
+        """The tables of one name, which have the same columns."""
+        return [table for table in self.tables if table.name == name]
 
     @property
     def schema(self) -> str:

@@ -9,13 +9,13 @@ from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a column,
-    None as nothing. What was skipped has a row too, its reason among the flags."""
+    """The principal rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a
+    column, None as nothing. What was skipped has a row too, its reason among the flags."""
     skipped = [
         {**entry, "flags": [f"skipped: {entry['reason']}"], "quantiles": {}}
         for entry in report.skipped
     ]
-    lines = [_fields(report.columns, row) for row in (*report.rows, *skipped)]
+    lines = [_fields(report.tables[0].columns, row) for row in (*report.rows, *skipped)]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()

@@ -6,24 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalecheck import __version__
-from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.report import UNBOUNDED, Layout, Report, Row, Table
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as JSON text. Raises ValueError where a number is not finite."""
-    names = [column.name for column in report.columns]
     fields: dict[str, Any] = {
         "schema": report.schema,
         "version": __version__,
         "source": report.source,
         "settings": report.settings,
-        "rows": [{name: row[name] for name in names} for row in report.rows],
+        **{table.name: _records(report.named(table.name)) for table in report.tables},
         "findings": report.findings,
         "skipped": report.skipped,
         "notes": report.notes,
     }
     lines = [f" {_dumps(name)}: {_lines(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _records(tables: Sequence[Table]) -> list[Row]:
+    names = [column.name for column in tables[0].columns]
+    return [{name: row[name] for name in names} for table in tables for row in table.rows]
 
 
 def _lines(value: Mapping[str, Any] | Sequence[Any] | str) -> str:

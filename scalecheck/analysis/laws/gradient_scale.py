@@ -1,0 +1,127 @@
+"""The law of gradient scale: the streams g and k·g give updates of which one is k^degree times the
+other; degree 0, the same updates, is what Adam and all have that normalise the gradient."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from scalecheck.analysis.experiment import Experiment, Lane
+from scalecheck.analysis.laws.claim import Claim, claims_table
+from scalecheck.analysis.laws.reasons import reason
+from scalecheck.analysis.replays import Replayed
+from scalecheck.analysis.streams import deviation
+from scalecheck.optimizers._optimizer import Hyperparameters
+from scalecheck.optimizers.sgd import Optimizer as Sgd
+from scalecheck.report.figures import setting
+from scalecheck.report.report import Table
+
+LAW = "gradient scale"
+WINDOW_STEPS = 50
+WINDOW_SIZE = 4096  # elements at most
+FIRST, LAST, RESOLUTION = 1e-3, 300.0, 1e-4  # decades
+
+
+def table(experiment: Experiment, replayed: Replayed) -> Table:
+    """The law and its contrast, with the window of k within which each holds."""
+    found = [*claims(experiment, replayed)]
+    share = f"{setting(100 * experiment.deviates)} %"
+    notes = []
+    if experiment.degree is None:
+        notes.append(f"no law: {experiment.refusal}")
+    else:
+        low, high = window(experiment, experiment.optimizer, experiment.degree)
+        notes.append(f"holds to {share} {_from(low, high)}")
+    if experiment.name != "sgd" and experiment.degree == 0:
+        low, high = window(experiment, Sgd(), 0)
+        notes[-1] += f"; the same of sgd {_from(low, high)}"
+    return claims_table(
+        found, f"1  Gradient scale: k·g moves {experiment.name} {_times(experiment)}", notes
+    )
+
+
+def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
+    """The law where there is one, and one contrast."""
+    scales = {"g": 1.0, "k·g": experiment.k}
+
+    def claim(words: str, optimizer: str, measured: float, contrast: bool, why: str) -> Claim:
+        return Claim(
+            LAW,
+            words,
+            optimizer,
+            experiment.k,
+            measured,
+            0.0,
+            experiment.deviates,
+            contrast,
+            why,
+        )
+
+    if replayed.in_proportion is not None:
+        words = f"k·g moves {experiment.name} {_times(experiment)}"
+        why = reason(experiment, scales)
+        yield claim(words, experiment.name, replayed.in_proportion, False, why)
+    if experiment.degree == 0:
+        words = "contrast: k·g moves sgd as g does"
+        yield claim(words, "sgd", replayed.sgd_alike, True, "k·g moves sgd k times as far")
+    else:
+        why = (
+            "it has no law"
+            if experiment.refusal
+            else f"k·g moves {experiment.name} {_times(experiment)}"
+        )
+        words = f"contrast: k·g moves {experiment.name} as g does"
+        yield claim(words, experiment.name, replayed.alike, True, why)
+
+
+def window(experiment: Experiment, optimizer: Hyperparameters, degree: int) -> tuple[float, float]:
+    """The smallest and the largest k up to which the law holds over the first steps of an
+    optimizer: by steps outwards from k = 1, each twice the one before, and bisection of the last.
+    """
+    small = replace(
+        experiment,
+        steps=min(experiment.steps, WINDOW_STEPS),
+        size=min(experiment.size, WINDOW_SIZE),
+    )
+    own = None if optimizer is experiment.optimizer else optimizer
+    base = Lane(small, optimizer=own)
+    steps = [(gradient, base.update(gradient)) for gradient in small.stream()]
+
+    def holds(decades: float) -> bool:
+        k = 10.0**decades
+        lane = Lane(small, k, own)
+        return all(
+            deviation(lane.update(gradient), k**degree * update) <= small.deviates
+            for gradient, update in steps
+        )
+
+    return 10.0 ** -_edge(lambda x: holds(-x)), 10.0 ** _edge(holds)
+
+
+def _edge(holds: Callable[[float], bool]) -> float:
+    """The largest x up to LAST for which it holds, as far as doubling x from FIRST and bisection
+    find it; 0 where it does not hold at FIRST."""
+    inside, outside = 0.0, FIRST
+    while holds(outside):
+        if outside == LAST:
+            return LAST
+        inside, outside = outside, min(2 * outside, LAST)
+    while outside - inside > RESOLUTION:
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
+
+
+def _from(low: float, high: float) -> str:
+    return f"for k from {low:.4g} to {high:.4g}" if low < 1 < high else "for no other k than 1"
+
+
+def _times(experiment: Experiment) -> str:
+    """The law in words."""
+    match experiment.degree:
+        case None:
+            return "by no law"
+        case 0:
+            return "as g does"
+        case 1:
+            return "k times as far as g"
+        case degree:
+            return f"k^{degree} times as far as g"

@@ -1,0 +1,110 @@
+"""Synthetic gradients: a noise law by its word on the command line, and draws of it by step."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalecheck.errors import UsageError
+from scalecheck.theory.noise import Autoregressive, Gaussian, Noise, Sparse, StudentT
+from scalecheck.theory.snr import drift_fraction
+
+FloatArray = NDArray[np.float64]
+
+CLIP_EPS = 1e-6  # what torch.nn.utils.clip_grad_norm_ adds to the norm it divides by
+
+SAFE = 1e-280  # a sum of squares from here to its inverse lost nothing to underflow or overflow
+
+_LAWS: dict[str, tuple[Callable[[float], Noise], str, str]] = {
+    "student-t": (StudentT, "its degrees of freedom", "3"),
+    "sparse": (Sparse, "its density", "0.01"),
+    "ar1": (Autoregressive, "its correlation from step to step", "0.9"),
+}
+
+
+def noise_law(word: str) -> Noise:
+    """The law that gaussian, student-t:DOF, sparse:DENSITY or ar1:RHO names. Raises UsageError."""
+    name, _, parameter = word.partition(":")
+    if name == "gaussian":
+        if parameter:
+            raise UsageError(f"--noise {word}: gaussian takes no parameter")
+        return Gaussian()
+    if name not in _LAWS:
+        raise UsageError(f"--noise {word}: not known; there are gaussian, {', '.join(_LAWS)}")
+    law, what, example = _LAWS[name]
+    if not parameter:
+        raise UsageError(f"--noise {word}: needs {what}, such as {name}:{example}")
+    try:
+        return law(float(parameter))
+    except ValueError as error:
+        raise UsageError(f"--noise {word}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Gradients of mean square 1 (Student-t of 2 degrees of freedom and less: of unit scale)
+    around a mean of snr standard deviations, the same numbers for the same seed."""
+
+    noise: Noise
+    snr: float
+    shape: tuple[int, ...]
+    seed: int
+
+    def gradients(self, steps: int) -> Iterator[FloatArray]:
+        """One array of the shape a step."""
+        mean = drift_fraction(self.snr)
+        std = 1 / math.hypot(1, self.snr)
+        for noise in self._noise(steps):
+            yield mean + std * noise
+
+    def _noise(self, steps: int) -> Iterator[FloatArray]:
+        rng = np.random.default_rng(self.seed)
+        match self.noise:
+            case StudentT(dof):
+                scale = math.sqrt((dof - 2) / dof) if dof > 2 else 1.0
+                for _ in range(steps):
+                    yield scale * rng.standard_t(dof, self.shape)
+            case Sparse(density):
+                for _ in range(steps):
+                    hit = rng.random(self.shape) < density
+                    yield hit * rng.standard_normal(self.shape) / math.sqrt(density)
+            case Autoregressive(rho):
+                value = rng.standard_normal(self.shape)
+                for _ in range(steps):
+                    yield value
+                    innovation = math.sqrt(1 - rho * rho) * rng.standard_normal(self.shape)
+                    value = rho * value + innovation
+            case _:
+                for _ in range(steps):
+                    yield rng.standard_normal(self.shape)
+
+
+def clip_factor(gradient: FloatArray, max_norm: float | None) -> float:
+    """What clipping to a norm multiplies the gradient by, as torch.nn.utils.clip_grad_norm_."""
+    if max_norm is None:
+        return 1.0
+    norm = math.sqrt(gradient.size) * rms(gradient)
+    return min(1.0, max_norm / (norm + CLIP_EPS))
+
+
+def rms(numbers: FloatArray) -> float:
+    """√mean(x²), without overflow; NaN or inf where an element is."""
+    total = float(np.vdot(numbers, numbers))
+    if SAFE < total < 1 / SAFE:
+        return math.sqrt(total / numbers.size)
+    largest = float(np.max(np.abs(numbers), initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * float(np.sqrt(np.mean((numbers / largest) ** 2)))
+
+
+def deviation(updates: FloatArray, reference: FloatArray) -> float:
+    """rms(updates − reference)/rms(reference); inf where only the reference is 0."""
+    with np.errstate(invalid="ignore"):
+        difference = rms(updates - reference)
+    size = rms(reference)
+    if difference == 0:
+        return 0.0
+    return difference / size if size else math.inf
