@@ -101,4 +101,5 @@ def main() -> None:
     print(tabulate(rows, heads, tablefmt="github", disable_numparse=True))
 
 
-main()
+if __name__ == "__main__":
+    main()

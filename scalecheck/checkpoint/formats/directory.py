@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from os.path import isdir, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.shard_index import join
@@ -24,10 +25,13 @@ _MODEL = (
     "*.pth.tar",
 )
 
+# As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+_MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
+
 # What trainers write beside a model, by the name they give it.
 _BESIDE = {
-    "optimizer.pt",
-    "optimizer.bin",
+    *_OPTIMIZERS,
     "optimizer.safetensors",
     "scheduler.pt",
     "scheduler.bin",
@@ -79,6 +83,20 @@ def load(path: Path) -> Checkpoint:
     if beside:
         notes.append(f"beside the model, not inspected: {_listed(beside)}")
     return replace(checkpoint, path=path, notes=tuple(notes))
+
+
+def optimizer_beside(model: Path) -> Path | None:
+    """The optimizer state that a trainer wrote into the directory of a model, told by the names of
+    both; None where there is none. Raises CheckpointError where there are two, or no file."""
+    folder = model if isdir(model) else model.parent
+    if folder != model and not _MODELS.fullmatch(model.name):
+        return None
+    found = [folder / name for name in _OPTIMIZERS if lexists(folder / name)]
+    if len(found) > 1:
+        raise CheckpointError(folder, f"holds 2 optimizer states, name one: {_listed(found)}")
+    if found and isdir(found[0]):
+        raise CheckpointError(found[0], "is a directory, where an optimizer state should be")
+    return found[0] if found else None
 
 
 def _check_complete(path: Path, shards: list[Path]) -> None:

@@ -1,17 +1,19 @@
 """torch.save's files, zip and legacy, and TorchScript archives. torch is not needed: the pickle is
 read as inert data, and the elements by their place in the file."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from scalecheck.checkpoint.pickled.inert import Foreign, Malformed, shown
 from scalecheck.checkpoint.pickled.legacy_file import read_legacy
-from scalecheck.checkpoint.pickled.records import Pickled, Stored, TensorRecord
+from scalecheck.checkpoint.pickled.records import Pickled, TensorRecord
 from scalecheck.checkpoint.pickled.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickled.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickled.tree import Tree
 from scalecheck.checkpoint.pickled.zip_file import read_zip
-from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 
 _HEAD_NBYTES = 512
@@ -28,10 +30,26 @@ def recognises(path: Path, head: bytes) -> bool:
     )
 
 
-def load(path: Path) -> Checkpoint:
-    """Lists the tensors in a file of torch.save or torch.jit.save; imports and runs nothing of it.
+@dataclass(frozen=True, slots=True)
+class Unpickled:
+    """A file that is open, and what its pickle holds."""
 
-    Raises CheckpointError where the file is damaged, hostile, or holds no model weights.
+    reader: Reader
+    pickled: Pickled
+
+    def tensor(self, name: str, record: TensorRecord, tied_to: str | None = None) -> Tensor:
+        """The tensor of a record. Raises CheckpointError where its elements are not in the file."""
+        try:
+            return _tensor(name, record, self, tied_to)
+        except Malformed as error:
+            raise CheckpointError(self.reader.source.path, f"{shown(name)}: {error}") from error
+
+
+@contextmanager
+def unpickled(path: Path) -> Iterator[Unpickled]:
+    """A file of torch.save or torch.jit.save, open; a Malformed of the body is a CheckpointError.
+
+    Raises CheckpointError where the file is damaged or hostile.
     """
     source = Source.of(path)
     try:
@@ -41,25 +59,35 @@ def load(path: Path) -> Checkpoint:
             if _is_tar(head):
                 raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
             pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
-            tree = Tree(pickled.root)
-            named = parts(tree)
-            if not named.rows:
-                raise Malformed(
-                    f"holds an optimizer state of {len(named.optimizer)} tensors"
-                    " and no model weights"
-                    if named.optimizer
-                    else described(pickled.root)
-                )
-            return Checkpoint(
-                path,
-                pickled.format,
-                _tensors(named.rows, source, pickled.stored),
-                beside=named.beside,
-                optimizer=_tensors(named.optimizer, source, pickled.stored),
-                notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
-            )
+            yield Unpickled(reader, pickled)
     except Malformed as error:
         raise CheckpointError(path, str(error)) from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Lists the tensors in a file of torch.save or torch.jit.save; imports and runs nothing of it.
+
+    Raises CheckpointError where the file is damaged, hostile, or holds no model weights.
+    """
+    with unpickled(path) as file:
+        pickled = file.pickled
+        tree = Tree(pickled.root)
+        named = parts(tree)
+        if not named.rows:
+            raise Malformed(
+                f"holds an optimizer state of {len(named.optimizer)} tensors and no model weights"
+                if named.optimizer
+                else described(pickled.root)
+            )
+        return Checkpoint(
+            path,
+            pickled.format,
+            _tensors(named.rows, file),
+            beside=named.beside,
+            optimizer=_tensors(named.optimizer, file),
+            notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
+            in_order=named.in_order,
+        )
 
 
 def _optimizer_note(tensors: int) -> tuple[str, ...]:
@@ -70,30 +98,18 @@ def _is_tar(head: bytes | bytearray) -> bool:
     return head[257:262] == b"ustar"
 
 
-def _tensors(
-    named: Iterable[tuple[str, TensorRecord]], source: Source, stored: Callable[[str], Stored]
-) -> tuple[Tensor, ...]:
+def _tensors(named: Iterable[tuple[str, TensorRecord]], file: Unpickled) -> tuple[Tensor, ...]:
     first: dict[object, str] = {}
     tensors = []
     for name, record in named:
         tied_to = first.setdefault(same_view(record), name)
-        try:
-            tensors.append(
-                _tensor(name, record, source, stored, tied_to if tied_to != name else None)
-            )
-        except Malformed as error:
-            raise CheckpointError(source.path, f"{shown(name)}: {error}") from error
+        tensors.append(file.tensor(name, record, tied_to if tied_to != name else None))
     return tuple(tensors)
 
 
-def _tensor(
-    name: str,
-    record: TensorRecord,
-    source: Source,
-    stored: Callable[[str], Stored],
-    tied_to: str | None,
-) -> Tensor:
+def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | None) -> Tensor:
     """The tensor of a record whose elements were found to lie in the file. Raises Malformed."""
+    source = file.reader.source
     dtype = dtype_of(record.dtype)
     shape, strides = record.shape, record.strides
     unmeasured = record.unmeasured or dtype.unmeasured
@@ -102,7 +118,7 @@ def _tensor(
     storage = record.storage
     if storage is None:
         return Tensor(name, dtype, shape, source, 0, None, tied_to, unmeasured)
-    place = stored(storage.key)
+    place = file.pickled.stored(storage.key)
     nbytes = storage.whole * itemsize_of(storage.dtype)
     if nbytes > place.nbytes:
         raise Malformed(

@@ -40,11 +40,12 @@ CUSTOMARY = (
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The tensors of a file by their names, in the order of the file; `beside` names the rows that
-    are not the model's."""
+    are not the model's, and `in_order` says that these are one state dict or module."""
 
     rows: Sequence[tuple[str, TensorRecord]]
     beside: frozenset[str]
     optimizer: Sequence[tuple[str, TensorRecord]]
+    in_order: bool
 
 
 def parts(tree: Tree) -> Parts:
@@ -52,7 +53,7 @@ def parts(tree: Tree) -> Parts:
     tensors have one name."""
     found = _without_repeats(list(tree.walk(tree.root)))
     rows = [one for one in found if not one.is_optimizer]
-    model = _model_path(tree)
+    model, node = _model(tree)
     inside = [one.path[: len(model)] == model for one in rows]
     bare = [
         one.path[len(model) :] if is_model else one.path
@@ -67,6 +68,7 @@ def parts(tree: Tree) -> Parts:
         named,
         frozenset(name for (name, _), is_model in zip(named, inside, strict=True) if not is_model),
         _named((one.path, one.record) for one in found if one.is_optimizer),
+        _is_in_order(tree, node),
     )
 
 
@@ -117,8 +119,9 @@ def _named(tensors: Iterable[tuple[Path, TensorRecord]]) -> list[tuple[str, Tens
     return list(named.items())
 
 
-def _model_path(tree: Tree) -> Path:
-    """The path to the model's part: inward as long as one part of a container is clearly it."""
+def _model(tree: Tree) -> tuple[Path, object]:
+    """The model's part and the path to it: inward as long as one part of a container is clearly
+    it."""
     node = tree.root
     path: Path = ()
     for _ in range(MAX_WRAPPERS):
@@ -126,7 +129,15 @@ def _model_path(tree: Tree) -> Path:
         if inner is None or inner.part is None:
             break
         node, path = inner.node, (*path, inner.part)
-    return path
+    return path, node
+
+
+def _is_in_order(tree: Tree, model: object) -> bool:
+    """Whether it is as nn.Module.state_dict lists it, flat and so of one module, or a module. The
+    parts of a nest may belong to several modules, and lie in whatever order a trainer chose."""
+    rows = (child.node for child in tree.children(model) if tree.held(child.node).rows)
+    is_flat = isinstance(model, dict) and all(isinstance(node, TensorRecord) for node in rows)
+    return is_flat or is_module(model)
 
 
 def _inner(tree: Tree, node: object) -> Child | None:

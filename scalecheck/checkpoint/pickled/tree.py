@@ -120,7 +120,7 @@ class Tree:
         if not isinstance(root, CONTAINERS):
             return
         self._held[id(root)] = _NOTHING
-        stack: list[tuple[object, Iterator[Child], list[Child]]] = [(root, _children(root), [])]
+        stack: list[tuple[object, Iterator[Child], list[Child]]] = [(root, contents_of(root), [])]
         while stack:
             node, rest, kept = stack[-1]
             for child in rest:
@@ -129,7 +129,7 @@ class Tree:
                         raise Malformed(f"nests its contents deeper than {MAX_NESTING}")
                     self._held[id(child.node)] = _NOTHING
                     kept.append(child)
-                    stack.append((child.node, _children(child.node), []))
+                    stack.append((child.node, contents_of(child.node), []))
                     break
                 if self.held(child.node).tensors:
                     kept.append(child)
@@ -158,7 +158,7 @@ CONTAINERS = (dict, list, tuple, Placeholder)
 
 def is_optimizer(node: object) -> bool:
     """A state dict of an optimizer, or a whole one that was pickled."""
-    return any("state" in table and "param_groups" in table for table in _tables(node))
+    return any("state" in table and "param_groups" in table for table in tables_of(node))
 
 
 def _holds_optimizer(child: Child) -> bool:
@@ -178,7 +178,7 @@ def is_script(node: object) -> bool:
 
 def is_module(node: object) -> bool:
     """An nn.Module that was pickled whole."""
-    return isinstance(node, Placeholder) and any("_modules" in table for table in _tables(node))
+    return isinstance(node, Placeholder) and any("_modules" in table for table in tables_of(node))
 
 
 def is_named(node: object) -> bool:
@@ -206,7 +206,7 @@ def _text(key: object, place: int) -> str:
     return str(key) if key is None or isinstance(key, (int, float)) else f"#{place}"
 
 
-def _tables(node: object) -> Iterator[dict[object, object]]:
+def tables_of(node: object) -> Iterator[dict[object, object]]:
     """The dictionaries by which a container can be asked for a name."""
     if isinstance(node, dict):
         yield node
@@ -235,7 +235,8 @@ def _is_pairs(node: object) -> bool:
     )
 
 
-def _children(node: object) -> Iterator[Child]:
+def contents_of(node: object) -> Iterator[Child]:
+    """The containers and tensors in a container, whether they hold tensors or not."""
     if not isinstance(node, Placeholder):
         yield from _items(node)
         return
@@ -243,7 +244,7 @@ def _children(node: object) -> Iterator[Child]:
         yield Child("state", node.state)
     elif not _states(node):
         yield from _items(node.state)
-    tables = list(_tables(node))
+    tables = list(tables_of(node))
     if is_module(node):
         yield from _of_module(tables)
     else:

@@ -1,0 +1,135 @@
+"""Which of a model's parameters each entry of an optimizer state belongs to, as far as shapes and
+order decide it. Torch numbers the entries and does not name them."""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+Shape = tuple[int, ...]
+Group = dict[int, Shape | None]
+"""The numbers of a group's entries in their order, each with its parameter's shape where that is
+known."""
+
+
+def certain(
+    groups: Iterable[Group], parameters: Mapping[str, Shape], *, in_order: bool
+) -> dict[int, str] | None:
+    """The name of each entry's parameter where only one is possible, by the entry's number; None
+    where a group has no assignment at all, or two groups must have one parameter.
+
+    An assignment gives every entry of a group a parameter of its shape, no two the same one, in one
+    of the orders in which training code lists parameters: that of the module; by name, as minGPT
+    and what descends from it does; by size, the largest first, otherwise as in the module, as
+    Muon's reference does. An entry is named if all assignments of its group agree on it. Groups are
+    judged one by one: what another group must have is still taken as free.
+
+    `in_order` says that `parameters` are in the order in which their module lists them. Otherwise
+    that order is known in part, as `_by_index` says. Assumed is that every parameter that has an
+    entry is in `parameters`; others, such as frozen ones and buffers, may be there too.
+    """
+    by_name = sorted(parameters)
+    if in_order:
+        by_size = sorted(parameters, key=parameters.__getitem__, reverse=True)
+        lines = [_Line(order, parameters) for order in ([*parameters], by_name, by_size)]
+        alike = None
+    else:
+        lines = [_Line(by_name, parameters)]
+        alike = _alike(parameters)
+    names: dict[int, str] = {}
+    for group in groups:
+        answers = [line.certain(group) for line in lines]
+        if alike is not None:
+            answers.append(_by_index(group, alike, len(parameters)))
+        possible = [answer for answer in answers if answer is not None]
+        if not possible:
+            return None
+        names |= dict(set.intersection(*(set(answer.items()) for answer in possible)))
+    return names if len({*names.values()}) == len(names) else None
+
+
+class _Line:
+    """Parameters one after the other, and the places of each shape, under None of all shapes."""
+
+    def __init__(self, order: Sequence[str], parameters: Mapping[str, Shape]) -> None:
+        self.order = order
+        self.places: dict[Shape | None, list[int]] = defaultdict(list)
+        for place, name in enumerate(order):
+            self.places[parameters[name]].append(place)
+            self.places[None].append(place)
+
+    def certain(self, group: Group) -> dict[int, str] | None:
+        """The names that entries have in every assignment along the line: those on which the
+        leftmost and the rightmost one agree. None where there is none."""
+        leftmost = {}
+        last = -1
+        for entry, shape in group.items():
+            places = self.places.get(shape, ())
+            after = bisect_right(places, last)
+            if after == len(places):
+                return None
+            leftmost[entry] = last = places[after]
+        names = {}
+        last = len(self.order)
+        for entry, shape in reversed(group.items()):
+            places = self.places[shape]
+            last = places[bisect_left(places, last) - 1]
+            if leftmost[entry] == last:
+                names[entry] = self.order[last]
+        return names
+
+
+Alike = Mapping[Shape, tuple[Sequence[str], bool]]
+"""The parameters of each shape by index, and whether indices alone order them."""
+
+
+def _alike(parameters: Mapping[str, Shape]) -> Alike:
+    alike = defaultdict(list)
+    for key, name in sorted((_index_key(name), name) for name in parameters):
+        alike[parameters[name]].append((key, name))
+    return {
+        shape: (
+            [name for _, name in same],
+            all(_is_before(one, other) for (one, _), (other, _) in pairwise(same)),
+        )
+        for shape, same in alike.items()
+    }
+
+
+def _by_index(group: Group, alike: Alike, parameters: int) -> dict[int, str] | None:
+    """The names that entries of known shape have in every order of a module in which lists go by
+    index, and so do parameters of one shape whose names first differ in an index. None where there
+    is no assignment."""
+    if len(group) > parameters:
+        return None
+    entries = defaultdict(list)
+    for entry, shape in group.items():
+        if shape is not None:
+            entries[shape].append(entry)
+    names: dict[int, str] = {}
+    for shape, same in entries.items():
+        candidates, are_ordered = alike.get(shape, ((), True))
+        if len(same) > len(candidates):
+            return None
+        if len(same) == len(candidates) and are_ordered:
+            names |= zip(same, candidates, strict=True)
+    return names
+
+
+IndexKey = tuple[tuple[bool, int, str], ...]
+
+
+def _index_key(name: str) -> IndexKey:
+    """A name by its parts, indices as numbers."""
+    return tuple(
+        (False, int(part), "") if part.isdecimal() and part.isascii() else (True, 0, part)
+        for part in re.split(r"[./]", name)
+    )
+
+
+def _is_before(one: IndexKey, other: IndexKey) -> bool:
+    """Whether the first parts in which the names differ are indices, the smaller one first."""
+    differing = ((a, b) for a, b in zip(one, other, strict=False) if a != b)
+    (is_word, index, _), (is_other_word, second, _) = next(differing, ((True, 0, ""),) * 2)
+    return not is_word and not is_other_word and index < second

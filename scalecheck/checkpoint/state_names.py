@@ -1,0 +1,128 @@
+"""The names that a checkpoint has for the parameters of an optimizer state, where they are certain:
+a wrong name would pass one layer's update off as another's."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from scalecheck.checkpoint.optimizer_state import OptimizerState
+from scalecheck.checkpoint.parameter_order import Group, certain
+from scalecheck.checkpoint.pickled.inert import shown
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.errors import CheckpointError
+
+# What torch puts into the names of a module that it wraps.
+_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module)\.")
+
+# What torch's normalisations update themselves. Other buffers are told from parameters by their
+# names alone, so that they count as what an optimizer may train.
+_STATISTICS = re.compile(r"(?:.*\.)?running_(?:mean|var)")
+
+
+def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
+    """The state with the checkpoint's names for its parameters, where they are certain.
+
+    A name is certain where it was saved with the state, as by an optimizer that was given
+    named_parameters(); or, where no names were saved, where shapes and order leave no other, as
+    `parameter_order.certain` explains. Assumed is that the checkpoint holds every parameter the
+    optimizer trains. The notes say what was named and how.
+
+    Raises CheckpointError where the checkpoint has another shape under a saved name.
+    """
+    model = [tensor for tensor in checkpoint.tensors if tensor.name not in checkpoint.beside]
+    if any(one.saved_name is not None for one in state.states):
+        names, note = _saved(state, model, checkpoint)
+    else:
+        names, note = _by_order(state, model, checkpoint)
+    states = (replace(one, name=names.get(place)) for place, one in enumerate(state.states))
+    return replace(state, states=tuple(states), notes=(*state.notes, note))
+
+
+def _saved(
+    state: OptimizerState, model: Sequence[Tensor], checkpoint: Checkpoint
+) -> tuple[dict[int, str], str]:
+    """The checkpoint's names by the saved ones, which a wrapper may have changed. Two states of one
+    name, as of two modules trained together, get none."""
+    tensors = defaultdict(list)
+    for tensor in model:
+        tensors[_bare(tensor.name)].append(tensor)
+    saved = [None if one.saved_name is None else _bare(one.saved_name) for one in state.states]
+    claims = Counter(saved)
+    names = {}
+    for place, (one, bare) in enumerate(zip(state.states, saved, strict=True)):
+        if bare is None or claims[bare] != 1 or len(tensors[bare]) != 1:
+            continue
+        [tensor] = tensors[bare]
+        if one.shape is not None and one.shape != tensor.shape:
+            raise CheckpointError(
+                state.path,
+                f"{shown(tensor.name)} has a state of shape {[*one.shape]},"
+                f" {checkpoint.path} has it of shape {[*tensor.shape]}",
+            )
+        names[place] = tensor.name
+    return names, f"{len(names)} of {len(state.states)} parameters named as saved with the state"
+
+
+def _bare(name: str) -> str:
+    return _WRAPPERS.sub("", name)
+
+
+def _by_order(
+    state: OptimizerState, model: Sequence[Tensor], checkpoint: Checkpoint
+) -> tuple[dict[int, str], str]:
+    """Names by shapes and order."""
+    parameters = _parameters(model)
+    others = _others(model, checkpoint)
+    groups: list[Group] = [{} for _ in state.groups]
+    for place, one in enumerate(state.states):
+        if not others or (one.shape is not None and one.shape not in others):
+            groups[one.group][place] = one.shape
+    in_order = checkpoint.in_order and not _is_sorted(parameters)
+    shapes = {tensor.name: tensor.shape for tensor in parameters}
+    count = len(state.states)
+    names = certain(groups, shapes, in_order=in_order)
+    if names is None:
+        return {}, f"no parameter named: {count} shapes fit those of the model in no order"
+    how = "the model's order" if in_order else "index, as the file does not keep the model's order"
+    note = f"{len(names)} of {count} parameters named by shape and {how}"
+    more = count - len(names)
+    return names, note + (f": for {more} another name is possible" if more else "")
+
+
+def _parameters(model: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors of the model that an optimizer may train, of tied ones the first."""
+    first: dict[str, Tensor] = {}
+    for tensor in model:
+        if _may_be_trained(tensor):
+            first.setdefault(tensor.tied_to or tensor.name, tensor)
+    return [*first.values()]
+
+
+def _may_be_trained(tensor: Tensor) -> bool:
+    return tensor.dtype.kind in ("float", "other") and not _STATISTICS.fullmatch(tensor.name)
+
+
+def _others(model: Iterable[Tensor], checkpoint: Checkpoint) -> set[tuple[int, ...]]:
+    """The shapes of what lies beside the model and is no copy of it, such as a discriminator: the
+    optimizer may train that too."""
+    shapes = {tensor.name: tensor.shape for tensor in model}
+
+    def is_copy(tensor: Tensor) -> bool:
+        cuts = (match.end() for match in re.finditer(r"\.", tensor.name))
+        return any(shapes.get(tensor.name[cut:]) == tensor.shape for cut in cuts)
+
+    return {
+        tensor.shape
+        for tensor in checkpoint.tensors
+        if tensor.name in checkpoint.beside and _may_be_trained(tensor) and not is_copy(tensor)
+    }
+
+
+def _is_sorted(parameters: Iterable[Tensor]) -> bool:
+    """Whether the names of each type are in the order of the alphabet: that of a file made from a
+    safetensors file, which keeps no other."""
+    names = defaultdict(list)
+    for tensor in parameters:
+        names[tensor.dtype.name].append(tensor.name)
+    return all(alike == sorted(alike) for alike in names.values())
