@@ -15,7 +15,7 @@ from scalecheck.theory.domain import (
     require_positive,
     require_step,
 )
-from scalecheck.theory.noise import Gaussian, Noise, StudentT
+from scalecheck.theory.noise import Gaussian, Noise, Sparse, StudentT
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import GAUSSIAN
 
@@ -60,6 +60,12 @@ class Gradient(Validated):
         """rms/eps, inf for eps = 0."""
         return self.rms / eps if eps else math.inf
 
+    def reached(self, step: int | None) -> float:
+        """The share of elements that had a gradient other than 0 by this step; None is late."""
+        if not isinstance(self.noise, Sparse) or step is None:
+            return 1.0
+        return 1 - (1 - self.noise.density) ** step
+
     def require_independent(self) -> None:
         """Raises Unlawful for gradients that depend on earlier ones or have no mean square."""
         if self.noise.needs_every_lag:
@@ -97,11 +103,13 @@ class Hyperparameters(Validated, ABC):
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
     formula_error: relative error of update_rms, where it is an approximation.
     precision: to which the reparameterization holds in float64 arithmetic.
+    equal_updates: |Δw| is the same for all elements.
     """
 
     relative_lr: ClassVar[bool] = False
     formula_error: ClassVar[float] = 0.0
     precision: ClassVar[float] = 1e-9
+    equal_updates: ClassVar[bool] = False
 
     @abstractmethod
     def torch_optimizer(
@@ -119,6 +127,21 @@ class Hyperparameters(Validated, ABC):
         Raises Unlawful where theory has no answer, ValueError for step < 1 and for a gradient
         that theory's formulas refuse at these settings.
         """
+
+    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+        """RMS of the sum of many updates, of Σlr and Σlr² over the steps, weight decay left out:
+        drift adds up with Σlr, noise with √Σlr². Raises Unlawful where it is not solved."""
+        raise Unlawful("how far its updates carry over many steps is not solved")
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """RMS at which weight decay and updates hold the weights in balance. Raises Unlawful where
+        it is not solved, ValueError where lr or weight decay is not positive."""
+        raise Unlawful("where weight decay holds its weights is not solved")
+
+    def single_hit(self) -> float:
+        """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises Unlawful
+        where it is not solved, ValueError where the sum diverges."""
+        raise Unlawful("what a single gradient moves is not solved")
 
     @abstractmethod
     def reparameterization(self) -> Reparameterization:

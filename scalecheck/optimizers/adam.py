@@ -1,5 +1,6 @@
 """Adam: the gradient's moving average over the root of its square's."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from scalecheck.optimizers._optimizer import (
     Unlawful,
     Weights,
 )
+from scalecheck.theory.bounds import single_gradient_displacement
+from scalecheck.theory.decay import coupled_equilibrium_rms
+from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import update_rms
 
@@ -68,6 +72,26 @@ class Optimizer(Hyperparameters):
             gradient.over(self.eps),
             gradient.noise,
         )
+
+    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+        """√((d·Σlr)² + (1−d²)·Σlr²), d the share of drift, whatever beta1; where eps counts, times
+        what it leaves of an update. Independent gradients."""
+        gradient.require_independent()
+        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * self._kept(gradient)
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """√(lr·rms(g)/(2·weight_decay)): the decay is in the gradient (coupled L2)."""
+        gradient.require_independent()
+        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.rms)
+
+    def single_hit(self) -> float:
+        """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)): 31.8 at (0.9, 0.999)."""
+        return single_gradient_displacement(self.beta1, self.beta2)
+
+    def _kept(self, gradient: Gradient) -> float:
+        """The share of an update that eps leaves."""
+        ratio = gradient.over(self.eps)
+        return ratio / (ratio + 1) if ratio < math.inf else 1.0
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k², as it joins the gradient."""

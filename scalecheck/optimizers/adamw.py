@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scalecheck.optimizers import adam
-from scalecheck.optimizers._optimizer import NotNegative
+from scalecheck.optimizers._optimizer import Gradient, NotNegative
+from scalecheck.theory.decay import equilibrium_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ class Optimizer(adam.Optimizer):
             weight_decay=self.weight_decay,
             amsgrad=self.amsgrad,
         )
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """√(d²/weight_decay² + (1−d²)·lr/(2·weight_decay)), sharpened for beta1; whatever the
+        gradient's scale, while eps does not count."""
+        gradient.require_independent()
+        return equilibrium_rms(lr, self.weight_decay, gradient.snr, self.beta1)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k keeps lr·weight_decay."""

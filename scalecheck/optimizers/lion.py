@@ -1,8 +1,9 @@
 """Lion: the sign of an average between momentum and gradient."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -10,11 +11,13 @@ from scalecheck.optimizers._optimizer import (
     Gradient,
     Hyperparameters,
     NotNegative,
+    Unlawful,
     Weights,
 )
 from scalecheck.optimizers._per_tensor import moving_average, per_tensor_optimizer
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.sign_updates import lion_equilibrium_rms, lion_noise_gain
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +32,8 @@ class Optimizer(Hyperparameters):
     weight_decay is multiplied by lr. Source: Chen et al. 2023.
     """
 
+    equal_updates: ClassVar[bool] = True
+
     beta1: Beta = 0.9
     beta2: Beta = 0.99
     weight_decay: NotNegative = 0.0
@@ -41,9 +46,26 @@ class Optimizer(Hyperparameters):
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
-        """1: every element whose c is not zero moves by lr."""
+        """1: every element whose c is not zero moves by lr; √(1−(1−density)^step) of sparse
+        gradients, √density where none is remembered."""
         require_step(step)
-        return 1.0
+        return gradient.reached(step if self.beta1 else 1) ** 0.5
+
+    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+        """√Σlr² times 6.78 at (0.9, 0.99), for Gaussian gradients without a mean: signs of an
+        average stay for many steps."""
+        self._require_noise(gradient)
+        return lion_noise_gain(self.beta1, self.beta2) * math.sqrt(lr_square_sum)
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """As its displacement, with the decay of what it adds up."""
+        self._require_noise(gradient)
+        return lion_equilibrium_rms(lr, self.weight_decay, self.beta1, self.beta2)
+
+    def _require_noise(self, gradient: Gradient) -> None:
+        gradient.require_gaussian()
+        if gradient.snr:
+            raise Unlawful(f"snr {gradient.snr}: solved for gradients without a mean only")
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, weight_decay' = weight_decay/k."""

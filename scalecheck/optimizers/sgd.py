@@ -13,6 +13,7 @@ from scalecheck.optimizers._optimizer import (
     NotNegative,
     Weights,
 )
+from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
@@ -69,6 +70,12 @@ class Optimizer(Hyperparameters):
         return gradient.rms * momentum_update_rms(
             self.momentum, gradient.snr, step, self.dampening, self.nesterov
         )
+
+    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+        """Adam's law times rms(g)·(1−dampening)/(1−momentum), what a gradient moves in all."""
+        gradient.require_independent()
+        whole = (1 - self.dampening) / (1 - self.momentum) if self.momentum else 1.0
+        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.rms * whole
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k²·lr: the update shrinks with the gradient while the weights grow."""

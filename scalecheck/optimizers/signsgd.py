@@ -1,10 +1,18 @@
 """signSGD: the sign of the gradient, or of its momentum (Signum)."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._optimizer import UNIT, Beta, Gradient, Hyperparameters, Weights
+from scalecheck.optimizers._optimizer import (
+    UNIT,
+    Beta,
+    Gradient,
+    Hyperparameters,
+    Unlawful,
+    Weights,
+)
 from scalecheck.optimizers._per_tensor import moving_average, per_tensor_optimizer
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
@@ -19,6 +27,8 @@ if TYPE_CHECKING:
 class Optimizer(Hyperparameters):
     """m = momentum·m + (1−momentum)·g, w ← w − lr·sign(m). Source: Bernstein et al. 2018."""
 
+    equal_updates: ClassVar[bool] = True
+
     momentum: Beta = 0.0
 
     def torch_optimizer(
@@ -29,9 +39,19 @@ class Optimizer(Hyperparameters):
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
-        """1: every element whose m is not zero moves by lr."""
+        """1: every element whose m is not zero moves by lr; √(1−(1−density)^step) of sparse
+        gradients, √density where none is remembered."""
         require_step(step)
-        return 1.0
+        return gradient.reached(step if self.momentum else 1) ** 0.5
+
+    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+        """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign. Raises Unlawful for momentum:
+        solved without it only."""
+        gradient.require_gaussian()
+        if self.momentum:
+            raise Unlawful(f"momentum {self.momentum}: solved without it only")
+        mean = math.erf(gradient.snr / math.sqrt(2))
+        return math.hypot(mean * lr_sum, math.sqrt((1 - mean * mean) * lr_square_sum))
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, and nothing else."""

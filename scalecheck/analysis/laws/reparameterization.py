@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from scalecheck.analysis.experiment import Experiment
 from scalecheck.analysis.laws.claim import NO_REASON, Claim, claims_table
-from scalecheck.analysis.streams import deviation
+from scalecheck.analysis.streams import CLIP_EPS, deviation
 from scalecheck.optimizers._twins import Training, suitable_lr, train
+from scalecheck.report.figures import setting
 from scalecheck.report.report import Table
 
 LAW = "reparameterization"
@@ -49,10 +50,20 @@ def claims(experiment: Experiment) -> list[Claim]:
                 _deviation(twin, base),
                 APART * min(1.0, abs(math.log(experiment.k))) if off else 0.0,
                 None if off else precision,
-                reason=_POWERLESS if off else NO_REASON,
+                reason=_POWERLESS if off else _reason(experiment),
             )
         )
     return found
+
+
+def _reason(experiment: Experiment) -> str:
+    """What in the settings does not follow k."""
+    if eps1 := getattr(experiment.optimizer, "eps1", None):
+        return f"eps1 {setting(eps1)} bounds squared gradients and does not follow k"
+    if experiment.clip is not None:
+        clip = setting(experiment.clip / experiment.k)
+        return f"torch adds {CLIP_EPS:g} to a norm that it clips to clip/k = {clip}"
+    return NO_REASON
 
 
 def _trained(experiment: Experiment, k: float, lr: float) -> Training:
