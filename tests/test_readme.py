@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.analysis.inspect import GROUP_COLUMNS, TENSOR_COLUMNS
 from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
 from scalecheck.cli.main import app
@@ -76,7 +77,7 @@ def test_every_option_and_column_is_in_the_manual():
             assert not option.startswith("--") or f"| `{option}" in text, option
     simulated = (claim, update_size, weight_scale, layers, overview)
     laws = (column for law in simulated for column in law.COLUMNS)
-    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS, *laws, *sweep.FIELDS):
+    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS, *INIT_COLUMNS, *laws, *sweep.FIELDS):
         assert f"| `{column.name}` | {column.help.replace('|', '&#124;')} |" in text, column.name
 
 

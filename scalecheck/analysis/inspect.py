@@ -8,6 +8,9 @@ from typing import Any
 
 from scalecheck.analysis.flags import group_words, sentence, tensor_rows, tensor_words
 from scalecheck.analysis.grouping import By, Groups, group_row
+from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
+from scalecheck.analysis.init_ratio import init_fields, silence
+from scalecheck.analysis.reference import Model, Reference, scheme
 from scalecheck.analysis.selection import Selection
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -130,20 +133,26 @@ def inspect(
     top: int | None = None,
     columns: str | Sequence[str] | None = None,
     quantiles: bool = False,
+    init: str | None = None,
     jobs: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
 
     `match` and `exclude` are globs over names; `sort` names a column and `columns` the ones wanted;
-    `top` rows are kept. `jobs` threads work, as many as there are cores where None, and `progress`
-    is called with the bytes read so far and in all. Raises UsageError where one of them fits
-    nothing, CheckpointError where the checkpoint cannot be read.
+    `top` rows are kept. `init` names an initialization as --init does, such as kaiming or
+    normal:0.02. `jobs` threads work, as many as there are cores where None, and `progress` is
+    called with the bytes read so far and in all. Raises UsageError where one of them fits nothing,
+    CheckpointError where the checkpoint cannot be read.
     """
     if by not in _SHOWN:
         raise UsageError(f"--by {by}: not known; there are {', '.join(_SHOWN)}")
     fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS
     usual = [column for column in fields if column.name in _SHOWN[by]]
+    initialization = None if init is None else scheme(init)
+    if initialization:
+        fields = (*fields[:-1], *INIT_COLUMNS, fields[-1])  # the flags stay last
+        usual[-1:-1] = INIT_COLUMNS
     if by == "tensor":
         usual.append(_BAR)
     if quantiles:
@@ -175,11 +184,20 @@ def inspect(
 
     rows = tensor_rows(scales)
     flagged = sentence(rows)
+    references: dict[str, Reference | None] = {}
+    if initialization:
+        model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
+        for scale, row in zip(scales, rows, strict=True):
+            reference = initialization.of(scale.name, scale.role, scale.shape, model)
+            references[scale.name] = reference
+            row |= init_fields([reference], row)
     if by != "tensor":
         flags = {row["name"]: row["flags"] for row in rows}
         rows = []
         for key, (members, sketch) in groups.sketches().items():
             rows.append(group_row(key, members, sketch, flags))
+            if initialization:
+                rows[-1] |= init_fields([references[scale.name] for scale in members], rows[-1])
             if quantiles:
                 percentiles[key] = _quantiles(sketch)
     for row in rows if quantiles else ():
@@ -202,11 +220,19 @@ def inspect(
             "parameters": checkpoint.parameters,
             "nbytes": checkpoint.nbytes,
         },
-        settings={**selection.settings(), "by": by, "quantiles": quantiles},
+        settings={
+            **selection.settings(),
+            "by": by,
+            "quantiles": quantiles,
+            **({"init": init} if initialization else {}),
+        },
         skipped=[_skipped(tensor) for tensor in wanted if tensor.unmeasured is not None],
         headline=_headline(checkpoint),
         totals=f"{total.sentence()}\n{flagged}",
-        notes=_notes(checkpoint, len(wanted), len(rows), top),
+        notes=[
+            *_notes(checkpoint, len(wanted), len(rows), top),
+            *(silence(initialization.word, references.values()) if initialization else ()),
+        ],
     )
 
 

@@ -12,6 +12,11 @@ from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
 from scalecheck.report.report import Column, Row
 
+_TAKES = {  # columns that an option adds
+    "quantiles": "it takes --quantiles",
+    **dict.fromkeys(("init_rms", "init_ratio", "init_tolerance"), "it takes --init"),
+}
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -58,8 +63,7 @@ class Selection:
             if name not in known:
                 near = get_close_matches(name, known, 1, 0.5)
                 hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                if name == "quantiles":
-                    hint = "it takes --quantiles"
+                hint = _TAKES.get(name, hint)
                 raise UsageError(f"{option} {name}: no such column; {hint}")
             if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
                 raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")

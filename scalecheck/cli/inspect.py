@@ -6,6 +6,7 @@ import typer
 
 from scalecheck.analysis.grouping import By
 from scalecheck.analysis.inspect import inspect as inspected
+from scalecheck.analysis.reference import WORDS
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.cli import options
 from scalecheck.cli.output import Output
@@ -35,6 +36,15 @@ def inspect(
     quantiles: Annotated[
         bool, typer.Option("--quantiles", help="Add the values at 1, 5, 25, 50, 75, 95 and 99 %.")
     ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init",
+            metavar="SCHEME",
+            help=f"Show rms as a multiple of what an initialization gives: {', '.join(WORDS)}.",
+            autocompletion=lambda: list(WORDS),
+        ),
+    ] = None,
     format: options.Format = "table",
     output: options.Output = None,
     jobs: options.Jobs = None,
@@ -57,6 +67,7 @@ def inspect(
                 top=top,
                 columns=None if columns is None else [name.strip() for name in columns.split(",")],
                 quantiles=quantiles,
+                init=init,
                 jobs=jobs,
                 progress=progress.show,
             )

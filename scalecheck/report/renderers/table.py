@@ -14,7 +14,7 @@ _GAP = 2  # what tabulate's "plain" format puts between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _SKIPPED_LINES = 10  # of what was skipped; the rest is counted
-_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt ", "²": "^2", "−": "-", "·": "*"})
+_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt ", "²": "^2", "−": "-", "±": "+-", "·": "*"})
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
