@@ -42,7 +42,7 @@ class Optimizer(Hyperparameters):
         """1: every element whose m is not zero moves by lr; √(1−(1−density)^step) of sparse
         gradients, √density where none is remembered."""
         require_step(step)
-        return gradient.reached(step if self.momentum else 1) ** 0.5
+        return math.sqrt(gradient.reached(step if self.momentum else 1))
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
         """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign. Raises Unlawful for momentum:
