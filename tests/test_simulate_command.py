@@ -102,7 +102,7 @@ def test_layers_are_moved_alike_and_by_sgd_a_million_times_apart():
 @pytest.mark.parametrize(
     ("arguments", "laws", "reason"),
     [
-        (["--k", 1e-9], {"gradient scale"}, "eps 1e-08 is 10 times rms(k·g)"),
+        (["--k", 1e-9], {"gradient scale"}, "eps 1e-08 is 10 of rms(k·g)"),
         (["--eps", 1e-3, "--k", 1e-3], {"gradient scale", "many layers"}, "eps 0.001"),
         (["--weight-decay", 0.1], {"gradient scale", "update size", "many layers"}, "coupled L2"),
         (["--clip", 0.01, "--optimizer", "sgd"], {"gradient scale"}, "clip 0.01"),
@@ -210,7 +210,10 @@ def test_a_stream_without_unicode_gets_none():
         (["--tolerance", 0], "--tolerance 0.0: a number between 0 and 1"),
         (["--noise", "sparse"], "--noise sparse: needs its density, such as sparse:0.01"),
         (["--noise", "sparse:2"], "--noise sparse:2: density 2.0 is outside (0, 1]"),
-        (["--noise", "ar1:x"], "--noise ar1:x: could not convert string to float: 'x'"),
+        (
+            ["--noise", "ar1:x"],
+            "--noise ar1:x: needs its correlation from step to step, such as ar1:0.9",
+        ),
         (["--noise", "gaussian:1"], "--noise gaussian:1: gaussian takes no parameter"),
         (["--noise", "pink"], "--noise pink: not known; there are gaussian, student-t, "),
         (["--dtype", "float8"], "--dtype float8: not known; did you mean float"),

@@ -78,7 +78,13 @@ class Experiment:
 
     @cached_property
     def deviates(self) -> float:
-        """What the updates of two replays may deviate by that a law says are the same."""
+        """What the updates of two replays may deviate by, element by element, that a law says are
+        the same: six times the optimizer's precision, if that is more than the tolerance."""
+        return max(self.tolerance, 6 * self.optimizer.precision)
+
+    @cached_property
+    def sizes_deviate(self) -> float:
+        """The same of the RMS of two replays."""
         return max(self.tolerance, 2 * self.optimizer.precision)
 
     @cached_property
@@ -88,13 +94,21 @@ class Experiment:
 
     @cached_property
     def is_decay_coupled(self) -> bool:
-        """Weight decay that the optimizer sees as a part of the gradient or of the update, and not
-        beside them."""
+        """Weight decay that the optimizer sees as a part of the gradient: g' = g/k wants it over
+        k²."""
         if not self.decay:
             return False
         if self.law is None:
             return not getattr(self.optimizer, "decoupled_weight_decay", False)
-        return self.law.exponents.get("weight_decay", 0) != -self.law.lr_exponent
+        return self.law.exponents.get("weight_decay", 0) == -2
+
+    @cached_property
+    def decay_beside(self) -> float:
+        """The weight decay that shrinks the weights beside the update, and is no part of it."""
+        if self.law is None:
+            return 0.0 if self.is_decay_coupled else self.decay
+        is_beside = self.law.exponents.get("weight_decay", 0) == -self.law.lr_exponent
+        return self.decay if is_beside and not self.is_decay_coupled else 0.0
 
     @cached_property
     def unaveraged(self) -> Hyperparameters | None:
@@ -115,16 +129,21 @@ class Experiment:
         """Where the tensor is held: zero, which rounds nothing away; signs, of RMS 1, where the
         optimizer looks at the weights."""
         if self.optimizer.relative_lr or self.is_decay_coupled:
-            return np.random.default_rng(self.seed).choice([-1.0, 1.0], self.shape)
+            return np.random.default_rng([self.seed, 1]).choice([-1.0, 1.0], self.shape)
         return np.zeros(self.shape)
 
     def stream(self) -> Iterator[FloatArray]:
         """The gradients before grad_scale, a step each."""
         return Stream(self.noise, self.snr, self.shape, self.seed).gradients(self.steps)
 
+    def rms(self, k: float = 1.0) -> float:
+        """RMS of the gradients k·g, clipped."""
+        largest = math.inf if self.clip is None else self.clip / math.sqrt(self.size)
+        return min(self.grad_scale * k, largest)
+
     def gradient(self, k: float = 1.0) -> Gradient:
-        """The law of the gradients k·g."""
-        return Gradient(self.grad_scale * k, self.snr, self.noise)
+        """The law of the gradients k·g, clipped."""
+        return Gradient(self.rms(k), self.snr, self.noise)
 
     def expected(self, step: int, gradient: Gradient) -> Expected:
         """RMS of the optimizer's update at lr 1 at this step."""
@@ -147,8 +166,7 @@ class Lane:
         self._scale = experiment.grad_scale * scale
         self._clip = experiment.clip
         self._start = experiment.weights
-        beside = experiment.decay and not experiment.is_decay_coupled and optimizer is None
-        self._decay = experiment.decay if beside else 0.0
+        self._decay = experiment.decay_beside if optimizer is None else 0.0
         self._replay = Replay(self._optimizer, self._start, 1.0, experiment.dtype, held=True)
         self.steps = 0
 

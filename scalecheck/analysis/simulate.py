@@ -30,6 +30,9 @@ ALL = "all"
 MAX_SIZE, MAX_STEPS = 10**7, 10**7
 SMALLEST, LARGEST = 1e-100, 1e100  # of a scale: its cube and its inverse are still float64 numbers
 
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+"""torch.finfo's eps of each type."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -63,8 +66,8 @@ def simulate(
     The report's claims say whether they hold; one that breaks and is no contrast is a failure.
     Raises UsageError for an unknown word and a setting outside its domain.
     """
-    own = _hyperparameters(optimizer, hyperparameters)
     _check(k, steps, size, lr, snr, grad_scale, clip, dtype, seed, tolerance)
+    own = _hyperparameters(optimizer, hyperparameters, dtype)
     if sweep and len(own) > 1:
         raise UsageError(f"--sweep: of one optimizer, not of {optimizer}")
     law = noise_law(noise)
@@ -81,13 +84,16 @@ def simulate(
         )
         for name, one in own.items()
     ]
-    with few_threads(size):
-        if optimizer == ALL:
-            tables = [*_overview(experiments)]
-        elif sweep:
-            tables = [*_sweep(experiments[0])]
-        else:
-            tables = [*_laws(experiments[0])]
+    try:
+        with few_threads(size):
+            if optimizer == ALL:
+                tables = [*_overview(experiments)]
+            elif sweep:
+                tables = [*_sweep(experiments[0])]
+            else:
+                tables = [*_laws(experiments[0])]
+    except RuntimeError as error:  # torch, of a setting that its types cannot hold
+        raise UsageError(f"--optimizer {optimizer}: {error}") from error
     return Report(
         kind="simulate",
         tables=tables,
@@ -142,20 +148,26 @@ def _overview(experiments: list[Experiment]) -> Iterator[Table]:
     yield Table("claims", COLUMNS, (), [claim.row() for claim in claims])
 
 
-def _hyperparameters(optimizer: str, given: Mapping[str, Any]) -> dict[str, Hyperparameters]:
+def _hyperparameters(
+    optimizer: str, given: Mapping[str, Any], dtype: str
+) -> dict[str, Hyperparameters]:
     """The optimizer of a name, or all of them, with the settings given where they have them."""
     known = registry.names("optimizer")
     if optimizer not in (ALL, *known):
         raise unknown("--optimizer", optimizer, [*known, ALL])
     found: dict[str, Hyperparameters] = {}
     nowhere = set(given)
+    for word, value in given.items():
+        if isinstance(value, float) and abs(value) > LARGEST:
+            raise UsageError(f"--optimizer {optimizer}: {word} {value} is above {LARGEST:g}")
     for name in known if optimizer == ALL else [optimizer]:
         family: type[Hyperparameters] = registry.load("optimizer", name).Optimizer
         has = [field.name for field in fields(family)]
         if optimizer != ALL and (lacking := [word for word in given if word not in has]):
             raise UsageError(f"--optimizer {name}: has no {lacking[0]}; it has {', '.join(has)}")
         try:
-            found[name] = family(**{word: given[word] for word in given if word in has})
+            one = family(**{word: given[word] for word in given if word in has})
+            found[name] = one.at_precision(EPSILON[dtype])
         except (TypeError, ValueError) as error:
             raise UsageError(f"--optimizer {name}: {error}") from error
         nowhere -= set(has)

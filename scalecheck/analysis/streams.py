@@ -37,7 +37,11 @@ def noise_law(word: str) -> Noise:
     if not parameter:
         raise UsageError(f"--noise {word}: needs {what}, such as {name}:{example}")
     try:
-        return law(float(parameter))
+        number = float(parameter)
+    except ValueError:
+        raise UsageError(f"--noise {word}: needs {what}, such as {name}:{example}") from None
+    try:
+        return law(number)
     except ValueError as error:
         raise UsageError(f"--noise {word}: {error}") from error
 

@@ -101,13 +101,13 @@ class Hyperparameters(Validated, ABC):
     tuple betas. Members of the family are subclasses called Optimizer, one a module.
 
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
-    formula_error: relative error of update_rms, where it is an approximation.
+    few_carry: the RMS of late updates of noise is that of a few elements, so that samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
     equal_updates: |Δw| is the same for all elements.
     """
 
     relative_lr: ClassVar[bool] = False
-    formula_error: ClassVar[float] = 0.0
+    few_carry: ClassVar[bool] = False
     precision: ClassVar[float] = 1e-9
     equal_updates: ClassVar[bool] = False
 
@@ -127,6 +127,15 @@ class Hyperparameters(Validated, ABC):
         Raises Unlawful where theory has no answer, ValueError for step < 1 and for a gradient
         that theory's formulas refuse at these settings.
         """
+
+    def formula_error(self, step: int | None = None) -> float:
+        """Relative error of update_rms at this step, 0 where it is exact."""
+        return 0.0
+
+    def at_precision(self, epsilon: float) -> Self:
+        """The optimizer with the defaults that it takes from the weights' type, whose relative
+        spacing is epsilon."""
+        return self
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
         """RMS of the sum of many updates, of Σlr and Σlr² over the steps, weight decay left out:

@@ -1,6 +1,7 @@
 """A small network and its twin with weights k times larger that are divided by k in the forward
 pass: at the right lr and co-scaling the real optimizer makes them the same function."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,15 +75,15 @@ def train(
 
 def suitable_lr(optimizer: Hyperparameters, clip: float | None = None, seed: int = 0) -> float:
     """The lr that by theory changes the network's weights by RELATIVE_UPDATE a step at the
-    gradients it starts with, clipped. Raises Unlawful where theory has no update RMS."""
+    gradients it starts with, clipped; where theory has no update RMS, as if that were 1."""
     inside, hidden, outside = SIZES
     rms = ((hidden + outside) / (hidden * (inside + outside))) ** 0.5
     weights = Weights((hidden, inside), rms)
     start = train(Sgd(), 0.0, seed=seed, steps=1)
     kept = 1.0 if clip is None else min(1.0, clip / float(start.grad_norms[0]))
     gradient = Gradient(rms=kept * float(start.grad_rms[0]))
-    try:
-        u = optimizer.update_rms(gradient, TYPICAL_STEP, weights)
-    except Unlawful:
-        u = optimizer.update_rms(gradient, 1, weights)
+    u = 1.0
+    for step in (1, TYPICAL_STEP):
+        with suppress(Unlawful, ValueError):
+            u = optimizer.update_rms(gradient, step, weights)
     return RELATIVE_UPDATE * (1.0 if optimizer.relative_lr else rms) / u

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -40,7 +40,6 @@ class Optimizer(Hyperparameters):
     """
 
     relative_lr: ClassVar[bool] = True
-    formula_error: ClassVar[float] = 0.01  # row and column means of a finite matrix
 
     beta2_decay: Finite = -0.8
     eps1: float | None = None
@@ -96,6 +95,14 @@ class Optimizer(Hyperparameters):
         else:
             unclipped = min(self._vector_rms(gradient, step), gradient.rms / eps1)
         return min(unclipped, self.d) * max(self.eps2 / weights.rms, 1.0)
+
+    def at_precision(self, epsilon: float) -> Self:
+        """eps1 None is the weights' spacing."""
+        return replace(self, eps1=epsilon) if self.eps1 is None else self
+
+    def formula_error(self, step: int | None = None) -> float:
+        """Row and column means of a finite matrix."""
+        return 0.01
 
     def reparameterization(self) -> Reparameterization:
         """lr' = lr, eps2' = k·eps2. An eps1 that counts has no law: it bounds a mean square and,

@@ -34,7 +34,6 @@ class Optimizer(Hyperparameters):
     """
 
     relative_lr: ClassVar[bool] = True
-    formula_error: ClassVar[float] = 0.002  # the norm of a finite tensor
 
     momentum: Beta = 0.9
     weight_decay: NotNegative = 0.0
@@ -61,6 +60,10 @@ class Optimizer(Hyperparameters):
         return (
             self.trust_coefficient * share * momentum_update_rms(self.momentum, gradient.snr, step)
         )
+
+    def formula_error(self, step: int | None = None) -> float:
+        """The norm of a finite tensor."""
+        return 0.002
 
     def reparameterization(self) -> Reparameterization:
         """lr' = lr, weight_decay' = weight_decay/k²."""

@@ -49,7 +49,11 @@ class Optimizer(Hyperparameters):
         """1: every element whose c is not zero moves by lr; √(1−(1−density)^step) of sparse
         gradients, √density where none is remembered."""
         require_step(step)
-        return math.sqrt(gradient.reached(step if self.beta1 else 1))
+        if not self.beta1:
+            return math.sqrt(gradient.reached(1))
+        if not self.beta2:  # c holds two gradients
+            step = 2 if step is None else min(step, 2)
+        return math.sqrt(gradient.reached(step))
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
         """√Σlr² times 6.78 at (0.9, 0.99), for Gaussian gradients without a mean: signs of an

@@ -21,6 +21,7 @@ from scalecheck.theory.reparameterization import Reparameterization
 if TYPE_CHECKING:
     import torch
 
+SMALLEST = 16  # rows and columns from which on the law of singular values holds to formula_error
 MATCHED_RMS = 0.2  # the update RMS that match_rms_adamw aims at
 ADJUSTMENTS = (None, "original", "match_rms_adamw")
 
@@ -35,9 +36,6 @@ class Optimizer(Hyperparameters):
     "match_rms_adamw". weight_decay is multiplied by lr before adjust. Source: Jordan et al. 2024.
     """
 
-    formula_error: ClassVar[float] = (
-        0.02  # finite matrices stray from the law of their singular values
-    )
     precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
 
     weight_decay: NotNegative = 0.1
@@ -95,10 +93,16 @@ class Optimizer(Hyperparameters):
                 "solved for noise only"
             )
         rows, cols = weights.shape
+        if min(rows, cols) < SMALLEST:
+            raise Unlawful(f"{rows}×{cols}: the law of singular values is that of larger matrices")
         rms = newton_schulz_update_rms(rows, cols, self.ns_coefficients, self.ns_steps)
         if self.adjust_lr_fn == "match_rms_adamw":
             return rms * MATCHED_RMS * math.sqrt(max(rows, cols))
         return rms * math.sqrt(max(1.0, rows / cols))
+
+    def formula_error(self, step: int | None = None) -> float:
+        """Finite matrices stray from the law of their singular values."""
+        return 0.02
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k; to the precision of bfloat16,

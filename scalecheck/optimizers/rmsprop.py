@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -32,8 +32,6 @@ class Optimizer(Hyperparameters):
     has it inside.
     Source: Tieleman & Hinton 2012; centered: Graves 2013.
     """
-
-    formula_error: ClassVar[float] = 0.025  # momentum of correlated updates
 
     alpha: Beta = 0.99
     eps: NotNegative = 1e-8
@@ -82,6 +80,10 @@ class Optimizer(Hyperparameters):
             mean += self.momentum**age * update.mean
             variance += self.momentum ** (2 * age) * (update.rms**2 - update.mean**2)
         return math.sqrt(mean**2 + variance)
+
+    def formula_error(self, step: int | None = None) -> float:
+        """Momentum of correlated updates."""
+        return 0.025
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""

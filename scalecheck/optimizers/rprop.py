@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class Optimizer(Hyperparameters):
     step_size_min..step_size_max. torch's etas are (eta_minus, eta_plus), its step_sizes the
     bounds. Source: Riedmiller & Braun 1993, without its return to the weight before.
     """
+
+    few_carry: ClassVar[bool] = True
 
     eta_minus: Positive = 0.5
     eta_plus: Positive = 1.2

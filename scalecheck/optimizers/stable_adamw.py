@@ -10,6 +10,7 @@ from scalecheck.optimizers._optimizer import (
     Gradient,
     Hyperparameters,
     NotNegative,
+    Unlawful,
     Weights,
 )
 from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
@@ -45,7 +46,10 @@ class Optimizer(Hyperparameters):
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
         """Adam's: a gradient that keeps its scale has E[g²/v̂] ≤ 1, which clips nothing in a
-        tensor of many elements. After a jump of the gradient's scale the update is smaller."""
+        tensor of many elements. After a jump of the gradient's scale the update is smaller. Raises
+        Unlawful for gradients that depend on earlier ones, whose g² strays from v̂ together."""
+        if gradient.noise.needs_every_lag:
+            raise Unlawful(f"{gradient.noise}: solved for independent gradients only")
         return update_rms(
             self.beta1,
             self.beta2,
@@ -54,6 +58,10 @@ class Optimizer(Hyperparameters):
             gradient.over(self.eps),
             gradient.noise,
         )
+
+    def formula_error(self, step: int | None = None) -> float:
+        """The clip shortens where chance takes the tensor's mean above 1."""
+        return 0.03
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k."""

@@ -17,6 +17,7 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "number": figures.number,
     "measured": lambda x: "not finite" if x is None else figures.number(x),
     "setting": figures.setting,
+    "power": str,
     "count": figures.count,
     "percent": figures.percent,
     "shape": lambda shape: "" if shape is None else "×".join(map(str, shape)) or "scalar",

@@ -15,7 +15,7 @@ class Column:
 
     `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
     says how a cell is written: text (a name), sentence, words, written (a figure that is text),
-    number, measured (None is not finite), setting, count, percent, shape, bar, chart or spark.
+    number, measured (None is not finite), setting, power, count, percent, shape, bar, chart, spark.
     `cell` is what a table shows of a row where that is not the plain value. Of the columns that do
     not fit a terminal the one of highest `rank` goes first; rank 0 never goes.
     """

@@ -61,8 +61,10 @@ def _expected(row: Row) -> str:
 
 
 def verdict(row: Row) -> str:
-    """HOLDS, BREAKS, or neither where theory had nothing to compare with."""
-    return "" if row["holds"] is None else "HOLDS" if row["holds"] else "BREAKS"
+    """HOLDS, BREAKS, of a contrast DIFFERS; nothing where there was nothing to compare with."""
+    if row["holds"] is None:
+        return ""
+    return "HOLDS" if row["holds"] else "DIFFERS" if row.get("contrast") else "BREAKS"
 
 
 HOLDS = Column(
@@ -101,7 +103,7 @@ def broken(claims: Sequence[Claim]) -> list[str]:
 def claims_table(claims: Sequence[Claim], title: str = "", notes: Sequence[str] = ()) -> Table:
     """The claims with what they are judged by, and why those that break do."""
     contrasts = [
-        f"the contrast is no failure: {claim.reason}"
+        f"the contrast differs as it should: {claim.reason}"
         for claim in claims
         if claim.contrast and not claim.holds
     ]

@@ -1,6 +1,7 @@
 """The law of gradient scale: the streams g and k·g give updates of which one is k^degree times the
 other; degree 0, the same updates, is what Adam and all have that normalise the gradient."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ LAW = "gradient scale"
 WINDOW_STEPS = 50
 WINDOW_SIZE = 4096  # elements at most
 FIRST, LAST, RESOLUTION = 1e-3, 300.0, 1e-4  # decades
+FINE = 1e-4  # of the decades found
 
 
 def table(experiment: Experiment, replayed: Replayed) -> Table:
@@ -104,14 +106,23 @@ def _edge(holds: Callable[[float], bool]) -> float:
         if outside == LAST:
             return LAST
         inside, outside = outside, min(2 * outside, LAST)
-    while outside - inside > RESOLUTION:
+    while outside - inside > max(RESOLUTION, FINE * inside):
         middle = (inside + outside) / 2
         inside, outside = (middle, outside) if holds(middle) else (inside, middle)
     return inside
 
 
 def _from(low: float, high: float) -> str:
-    return f"for k from {low:.4g} to {high:.4g}" if low < 1 < high else "for no other k than 1"
+    if -math.log10(low) >= LAST and math.log10(high) >= LAST:
+        return f"for every k tried, {low:.2g} to {high:.2g}"
+    if not low < 1 < high:
+        return "for no other k than 1"
+    return f"for k from {_digits(low)} to {_digits(high)}"
+
+
+def _digits(k: float) -> str:
+    """Two digits, of which the second depends on the gradients drawn; three beside 1."""
+    return f"{k:.3g}" if 0.1 < k < 10 else f"{k:.2g}"
 
 
 def _times(experiment: Experiment) -> str:

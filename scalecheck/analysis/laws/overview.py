@@ -34,7 +34,7 @@ def row(experiment: Experiment) -> tuple[dict[str, Any], list[Claim]]:
     law = experiment.law
     twins = reparameterization.claims(experiment) if law else []
     at_p, *wrong = (claim.measured for claim in twins) if twins else (None, None)
-    claims = [*gradient_scale.claims(experiment, run), *update_size.limits(experiment, run), *twins]
+    claims = [*gradient_scale.claims(experiment, run), *update_size.claims(experiment, run), *twins]
     laws = [claim for claim in claims if not claim.contrast]
     return {
         "optimizer": experiment.name,

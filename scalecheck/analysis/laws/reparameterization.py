@@ -14,7 +14,7 @@ from scalecheck.report.report import Table
 
 LAW = "reparameterization"
 CLIPPED = 1e-4  # precision with clipping: torch adds 1e-6 to the norm, which does not scale
-_POWERLESS = "the training is too short or too slow to tell p from another"
+_POWERLESS = "k is too near 1, or the training too slow, to tell p from another"
 APART = 0.01  # how far apart another p must take the functions, for a k of e and more
 
 
@@ -48,7 +48,7 @@ def claims(experiment: Experiment) -> list[Claim]:
                 experiment.name,
                 experiment.k,
                 _deviation(twin, base),
-                APART * min(1.0, abs(math.log(experiment.k))) if off else 0.0,
+                max(APART * min(1.0, abs(math.log(experiment.k))), 5 * precision) if off else 0.0,
                 None if off else precision,
                 reason=_POWERLESS if off else _reason(experiment),
             )

@@ -80,4 +80,5 @@ def _region(experiment: Experiment, k: float, size: Size, expected: float | None
 
 
 def _is(experiment: Experiment, size: Size, expected: float) -> bool:
-    return abs(size.rms - expected) <= tolerance(experiment, size, expected)
+    allowed = tolerance(experiment, size, expected)
+    return allowed is not None and abs(size.rms - expected) <= allowed

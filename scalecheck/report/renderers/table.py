@@ -12,48 +12,53 @@ from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row, Tab
 
 _GAP = 2  # what tabulate's "plain" format puts between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
+_SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _SKIPPED_LINES = 10  # of what was skipped; the rest is counted
-_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt ", "²": "^2", "−": "-", "±": "+-", "·": "*"})
+_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt", "²": "^2", "−": "-", "±": "+-", "·": "*"})
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The headline, each table with its title and notes, the totals, what was skipped and the
     notes, as lines of text."""
     parts = [] if layout.quiet else [report.headline]
-    fitting: list[str] = []
+    prefixes: dict[str, None] = {}
+    left_out: dict[str, None] = {}
     for table in report.tables:
-        text, losses = _grid(table, layout)
-        fitting += losses
+        text, prefix, lost = _grid(table, layout)
+        prefixes |= dict.fromkeys([prefix] if prefix else [])
+        left_out |= dict.fromkeys(lost)
         if layout.quiet:
-            parts.append(text)
+            parts += [text] if table.shown else []
         else:
             notes = "\n".join(_wrapped(note, layout.width) for note in table.notes)
             parts += filter(None, [table.title, text, notes])
     if not layout.quiet:
-        below = [report.totals, *(_skipped(entry) for entry in report.skipped[:_SKIPPED_LINES])]
+        totals = (_wrapped(line, layout.width) for line in report.totals.splitlines())
+        below = [*totals, *(_skipped(entry) for entry in report.skipped[:_SKIPPED_LINES])]
         if len(report.skipped) > _SKIPPED_LINES:
             below.append(f"skipped: {len(report.skipped) - _SKIPPED_LINES} more, see --format json")
-        parts.append("\n".join(filter(None, [*below, *report.notes, *dict.fromkeys(fitting)])))
+        below += [_wrapped(note, layout.width) for note in report.notes]
+        below += [f"names begin with {prefix}" for prefix in prefixes]
+        if left_out:
+            below.append(f"left out to fit {layout.width} characters: {', '.join(left_out)}")
+        parts.append("\n".join(filter(None, below)))
     text = "\n\n".join(parts)
     return text if layout.blocks else text.translate(_ASCII)
 
 
-def _grid(table: Table, layout: Layout) -> tuple[str, list[str]]:
-    """The table as text, empty without rows under a title or without columns to show, and what was
-    left out to fit."""
+def _grid(table: Table, layout: Layout) -> tuple[str, str, list[str]]:
+    """The table as text, empty without rows under a title or without columns to show; the beginning
+    taken from its names, and the columns left out to fit."""
     if (table.title and not table.rows) or not table.shown:
-        return "", []
+        return "", "", []
     columns = [c for c in table.shown if layout.blocks or c.unit not in GRAPHIC]
     grid = cells(table, columns)
-    losses = []
+    prefix = ""
+    left_out: list[str] = []
     if layout.width is not None:
         prefix = _without_prefix(columns, grid, layout.width)
-        if prefix:
-            losses.append(f"names begin with {prefix}")
         columns, grid, left_out = _fitted(columns, grid, layout.width)
-        if left_out:
-            losses.append(f"left out to fit {layout.width} characters: {', '.join(left_out)}")
     rules = ["-" * width for width in _widths(columns, grid)]
     text = tabulate(
         [[column.title for column in columns], rules, *grid],
@@ -61,14 +66,20 @@ def _grid(table: Table, layout: Layout) -> tuple[str, list[str]]:
         disable_numparse=True,
         colalign=["left" if is_left(column) else "right" for column in columns],
     )
-    return "\n".join(line.rstrip() for line in text.splitlines()), losses
+    return "\n".join(line.rstrip() for line in text.splitlines()), prefix, left_out
 
 
 def _wrapped(note: str, width: int | None) -> str:
     """A sentence on as many lines as it takes."""
-    if width is None:
+    if width is None or len(note) <= width:
         return note
-    lines = wrap(note, max(width, _NAME_WIDTH), subsequent_indent="  ", break_long_words=False)
+    lines = wrap(
+        note,
+        max(width, _SENTENCE_WIDTH),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     return "\n".join(lines)
 
 
