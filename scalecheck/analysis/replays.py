@@ -15,6 +15,8 @@ from scalecheck.theory.noise import Gaussian
 
 FloatArray = NDArray[np.float64]
 
+LIMIT_STEPS = 200  # by which an update has its late size, and the contrast with SGD is seen
+
 
 @dataclass(frozen=True)
 class Size:
@@ -39,7 +41,8 @@ class Replayed:
     """What one pass gave.
 
     sizes: updates of the gradients g, at the steps of `reported`. noise, constant, unaveraged: the
-    last update of noise without a mean, of a constant gradient, and of that noise at beta1 = 0.
+    update at step LIMIT_STEPS, or the last before it, of noise without a mean, of a constant
+    gradient, and of that noise at beta1 = 0.
     in_proportion, alike: largest deviation of the updates of k·g from k^degree and from 1 times
     those of g; sgd_alike: the same of SGD, where k^degree is 1.
     """
@@ -76,22 +79,24 @@ def replayed(experiment: Experiment) -> Replayed:
     sizes = []
     in_proportion = alike = sgd_alike = 0.0
     last: dict[str, FloatArray] = {}
+    limit = min(experiment.steps, LIMIT_STEPS)
     for step, (gradient, other) in enumerate(_gradients(experiment, noise is not None), 1):
         update, larger = base.update(gradient), scaled.update(gradient)
         alike = _worse(alike, deviation(larger, update))
         if factor is not None:
             in_proportion = _worse(in_proportion, deviation(larger, factor * update))
-        if contrast:
-            small, large = (lane.update(gradient) for lane in contrast)
-            sgd_alike = _worse(sgd_alike, deviation(large, small))
         if step in wanted:
             sizes.append(Size.of(step, update))
-        last["constant"] = constant.update(ones)
-        last["noise"] = noise.update(other) if noise else update
-        if unaveraged:
-            last["unaveraged"] = unaveraged.update(other)
+        if step <= limit:
+            if contrast:
+                small, large = (lane.update(gradient) for lane in contrast)
+                sgd_alike = _worse(sgd_alike, deviation(large, small))
+            last["constant"] = constant.update(ones)
+            last["noise"] = noise.update(other) if noise else update
+            if unaveraged:
+                last["unaveraged"] = unaveraged.update(other)
         experiment.tick()
-    ends = {name: Size.of(experiment.steps, update) for name, update in last.items()}
+    ends = {name: Size.of(limit, update) for name, update in last.items()}
     return Replayed(
         sizes=tuple(sizes),
         noise=ends["noise"],
