@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from scalecheck.analysis.inspect import inspect
     from scalecheck.analysis.simulate import simulate
+    from scalecheck.analysis.translate import translate
     from scalecheck.checkpoint.open import open_checkpoint
     from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
     from scalecheck.theory.update_rms import update_rms
@@ -22,6 +23,7 @@ __all__ = [
     "inspect",
     "open_checkpoint",
     "simulate",
+    "translate",
     "update_rms",
 ]
 
@@ -32,6 +34,7 @@ _HOME = {
     "inspect": "scalecheck.analysis.inspect",
     "open_checkpoint": "scalecheck.checkpoint.open",
     "simulate": "scalecheck.analysis.simulate",
+    "translate": "scalecheck.analysis.translate",
     "update_rms": "scalecheck.theory.update_rms",
 }
 

@@ -1,6 +1,6 @@
 """`scalecheck inspect`: the scale of every tensor of a checkpoint."""
 
-from typing import Annotated, cast, get_args
+from typing import Annotated, cast
 
 import typer
 
@@ -12,23 +12,12 @@ from scalecheck.cli import options
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 
-BY: tuple[str, ...] = get_args(By)
-
 
 def inspect(
     path: options.PathArgument,
     match: options.Match = None,
     exclude: options.Exclude = None,
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by",
-            metavar="WHAT",
-            help=f"A row for each of: {', '.join(BY)}.",
-            callback=options.choice("--by", BY),
-            autocompletion=lambda: list(BY),
-        ),
-    ] = "tensor",
+    by: options.By = "tensor",
     sort: options.Sort = None,
     reverse: options.Reverse = False,
     top: options.Top = None,

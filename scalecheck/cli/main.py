@@ -11,6 +11,7 @@ from scalecheck import __version__
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.inspect import inspect
 from scalecheck.cli.simulate import simulate
+from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
 from scalecheck.report.figures import shortened, text
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect)
+app.command()(translate)
 app.command()(simulate)
 
 

@@ -9,6 +9,8 @@ import typer
 from scalecheck import registry
 from scalecheck.errors import UsageError, unknown
 
+BY = ("tensor", "layer", "family", "role")
+
 
 def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
     """A callback that takes one of the known words and names the nearest one of another."""
@@ -47,6 +49,16 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude", metavar="GLOB", help="No tensors whose whole name matches (repeatable)."
+    ),
+]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="WHAT",
+        help=f"A row for each of: {', '.join(BY)}.",
+        callback=choice("--by", BY),
+        autocompletion=lambda: list(BY),
     ),
 ]
 Sort = Annotated[

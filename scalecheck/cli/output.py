@@ -43,12 +43,16 @@ class Output:
 
     def write(self, report: Report) -> None:
         """Renders the report and puts it in its place. Raises UsageError where that fails."""
+        layout = _layout(self._quiet) if self._target is None else Layout(quiet=self._quiet)
+        self.write_text(self._renderer.render(report, layout))
+
+    def write_text(self, text: str) -> None:
+        """Puts the text in its place. Raises UsageError where that fails."""
+        text += "\n"
         if self._target is None:
-            text = self._renderer.render(report, _layout(self._quiet))
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(text)
             sys.stdout.flush()
             return
-        text = self._renderer.render(report, Layout(quiet=self._quiet)) + "\n"
         place = self._draft or self._target
         try:
             place.write_text(text, "utf-8", "surrogateescape", newline="")

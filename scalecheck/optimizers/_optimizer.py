@@ -3,9 +3,12 @@ the update RMS to expect of it, and how it follows the weights to another scale.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scalecheck.errors import ScalecheckError
 from scalecheck.theory.domain import (
@@ -21,6 +24,8 @@ from scalecheck.theory.update_rms import GAUSSIAN
 
 if TYPE_CHECKING:
     import torch
+
+FloatArray = NDArray[np.float64]
 
 # A hyperparameter's domain is part of its type; Validated checks it.
 Beta = Annotated[float, require_beta]
@@ -95,6 +100,19 @@ class Weights(Validated):
 UNIT = Weights()
 
 
+class Recovered(NamedTuple):
+    """What a state tells of its elements; None where `reason` says why it does not.
+
+    update: −Δw/lr of the step applied last, weight decay left out. mean: the gradient's average,
+    square: that of its square, both corrected for their zero start.
+    """
+
+    update: FloatArray | None = None
+    mean: FloatArray | None = None
+    square: FloatArray | None = None
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class Hyperparameters(Validated, ABC):
     """An optimizer without its lr: torch.optim's names and defaults, with beta1 and beta2 for the
@@ -104,12 +122,14 @@ class Hyperparameters(Validated, ABC):
     few_carry: the RMS of late updates of noise is that of a few elements, so that samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
     equal_updates: |Δw| is the same for all elements.
+    state_without_step: its saved state does not count steps, nor needs to.
     """
 
     relative_lr: ClassVar[bool] = False
     few_carry: ClassVar[bool] = False
     precision: ClassVar[float] = 1e-9
     equal_updates: ClassVar[bool] = False
+    state_without_step: ClassVar[bool] = False
 
     @abstractmethod
     def torch_optimizer(
@@ -151,6 +171,11 @@ class Hyperparameters(Validated, ABC):
         """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises Unlawful
         where it is not solved, ValueError where the sum diverges."""
         raise Unlawful("what a single gradient moves is not solved")
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """What elements of a saved state of torch.optim's class tell after this step; float64,
+        each of the parameter's elements under the state's own names. KeyError without one."""
+        return Recovered(reason="its state does not tell the last update")
 
     @abstractmethod
     def reparameterization(self) -> Reparameterization:

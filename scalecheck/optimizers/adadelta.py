@@ -1,15 +1,17 @@
 """Adadelta: Adagrad's successor that takes the size of a step from the steps before it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -47,6 +49,12 @@ class Optimizer(Hyperparameters):
             "Adadelta takes the size of a step from its earlier steps, starting at √eps: "
             "no expectation in closed form"
         )
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The average of squared gradients."""
+        square = state["square_avg"] / (1 - self.rho**step)
+        why = "Adadelta's last update is of a gradient that its state does not hold"
+        return Recovered(square=square, reason=why)
 
     def reparameterization(self) -> NoReturn:
         """Unlawful: eps is added to a mean square of gradients and to one of updates.

@@ -1,7 +1,7 @@
 """Adafactor: the clipped gradient over factored second moments, relative to the weights' RMS."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -10,10 +10,12 @@ import numpy as np
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Finite,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
     Positive,
+    Recovered,
     Weights,
 )
 from scalecheck.theory.averages import Averages
@@ -103,6 +105,12 @@ class Optimizer(Hyperparameters):
     def formula_error(self, step: int | None = None) -> float:
         """Row and column means of a finite matrix."""
         return 0.01
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The squares of a vector's gradients, and of a matrix's their means over its rows."""
+        square = state["variance"] if "variance" in state else state["row_var"]
+        why = "Adafactor's last update is of a gradient that its state does not hold"
+        return Recovered(square=square, reason=why)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = lr, eps2' = k·eps2. An eps1 that counts has no law: it bounds a mean square and,

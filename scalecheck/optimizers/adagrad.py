@@ -1,7 +1,7 @@
 """Adagrad: the gradient over the root of the sum of all its squares so far."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,11 @@ import numpy as np
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -74,6 +76,12 @@ class Optimizer(Hyperparameters):
             eps = 1 / (gradient.over(self.eps) * math.sqrt(step))
             unscaled *= math.sqrt(update_moments(averages, gradient.noise, gradient.snr, eps)[0])
         return unscaled / (1 + (step - 1) * self.lr_decay)
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The mean square of all gradients."""
+        square = (state["sum"] - self.initial_accumulator_value) / step
+        why = "Adagrad's last update is of a gradient that its state does not hold"
+        return Recovered(square=square, reason=why)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay and initial_accumulator_value over k²."""

@@ -1,16 +1,20 @@
 """Adam: the gradient's moving average over the root of its square's."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -92,6 +96,15 @@ class Optimizer(Hyperparameters):
         """The share of an update that eps leaves."""
         ratio = gradient.over(self.eps)
         return ratio / (ratio + 1) if ratio < math.inf else 1.0
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """m̂/(√v̂ + eps), v̂ of amsgrad from the largest v."""
+        mean = state["exp_avg"] / (1 - self.beta1**step)
+        square = state["exp_avg_sq"] / (1 - self.beta2**step)
+        divisor = square
+        if self.amsgrad:
+            divisor = state["max_exp_avg_sq"] / (1 - self.beta2**step)
+        return Recovered(mean / (np.sqrt(divisor) + self.eps), mean, square)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k², as it joins the gradient."""

@@ -1,15 +1,17 @@
 """Adamax: Adam over the decaying maximum of |gradient| instead of its root mean square."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -62,6 +64,11 @@ class Optimizer(Hyperparameters):
                 f"rms(g)/eps {gradient.over(self.eps):.4g}: solved for an eps that does not count"
             )
         return adamax_update_rms(self.beta1, self.beta2, step, gradient.snr)
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """m̂ over the largest gradient that is remembered, eps in it."""
+        mean = state["exp_avg"] / (1 - self.beta1**step)
+        return Recovered(mean / state["exp_inf"], mean)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""

@@ -33,6 +33,7 @@ class Optimizer(Hyperparameters):
     """
 
     equal_updates: ClassVar[bool] = True
+    state_without_step: ClassVar[bool] = True
 
     beta1: Beta = 0.9
     beta2: Beta = 0.99

@@ -1,15 +1,17 @@
 """NAdam: Adam with Nesterov momentum whose factor grows over the steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Weights,
 )
 from scalecheck.theory.adam_relatives import nadam_update
@@ -65,6 +67,14 @@ class Optimizer(Hyperparameters):
             self.momentum_decay,
             gradient.over(self.eps),
         ).rms
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The averages; the last update holds the last gradient beside them."""
+        return Recovered(
+            mean=state["exp_avg"] / (1 - self.beta1**step),
+            square=state["exp_avg_sq"] / (1 - self.beta2**step),
+            reason="NAdam's last update holds a gradient that its state does not",
+        )
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k if decoupled, else /k²."""

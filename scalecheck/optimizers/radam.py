@@ -1,16 +1,20 @@
 """RAdam: SGD with momentum in the first steps, then Adam with a factor that grows to 1."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -71,6 +75,17 @@ class Optimizer(Hyperparameters):
             gradient.over(self.eps) * math.sqrt(1 - remaining),
             gradient.noise,
         )
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """m̂, times r_t·√(1−beta2^step)/(√v + eps) from where it is rectified."""
+        mean = state["exp_avg"] / (1 - self.beta1**step)
+        remaining = 1 - self.beta2**step
+        factor = self._rectification(step)
+        update = mean
+        if factor is not None:
+            root = np.sqrt(state["exp_avg_sq"]) + self.eps
+            update = factor * math.sqrt(remaining) * mean / root
+        return Recovered(update, mean, state["exp_avg_sq"] / remaining)
 
     def reparameterization(self) -> Reparameterization:
         """Unlawful: lr' = k²·lr in the first steps, and k·lr with eps/k after them.

@@ -1,16 +1,18 @@
 """RMSprop: the gradient over the root of its square's moving average, without bias correction."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Unlawful,
     Weights,
 )
@@ -84,6 +86,14 @@ class Optimizer(Hyperparameters):
     def formula_error(self, step: int | None = None) -> float:
         """Momentum of correlated updates."""
         return 0.025
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The buffer where there is momentum."""
+        square = state["square_avg"] / (1 - self.alpha**step)
+        if not self.momentum:
+            why = "RMSprop's last update is of a gradient that its state does not hold"
+            return Recovered(square=square, reason=why)
+        return Recovered(state["momentum_buffer"], square=square)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""

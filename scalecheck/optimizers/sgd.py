@@ -1,16 +1,18 @@
 """SGD: the gradient itself, its momentum or Nesterov's look-ahead of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Finite,
+    FloatArray,
     Gradient,
     Hyperparameters,
     NotNegative,
+    Recovered,
     Weights,
 )
 from scalecheck.theory.displacement import displacement_rms
@@ -30,6 +32,8 @@ class Optimizer(Hyperparameters):
     the first gradient, and keeps lr out of the buffer, where Sutskever et al. 2013 have it within.
     Raises ValueError for nesterov without momentum or with dampening.
     """
+
+    state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
     dampening: Finite = 0.0
@@ -76,6 +80,14 @@ class Optimizer(Hyperparameters):
         gradient.require_independent()
         whole = (1 - self.dampening) / (1 - self.momentum) if self.momentum else 1.0
         return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.rms * whole
+
+    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+        """The buffer, unless nesterov looks ahead of it."""
+        if self.nesterov:
+            return Recovered(
+                reason="nesterov's last update holds a gradient that its state does not"
+            )
+        return Recovered(state["momentum_buffer"])
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k²·lr: the update shrinks with the gradient while the weights grow."""

@@ -28,6 +28,7 @@ class Optimizer(Hyperparameters):
     """m = momentum·m + (1−momentum)·g, w ← w − lr·sign(m). Source: Bernstein et al. 2018."""
 
     equal_updates: ClassVar[bool] = True
+    state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
 

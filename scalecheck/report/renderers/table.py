@@ -41,7 +41,8 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         below += [_wrapped(note, layout.width) for note in report.notes]
         below += [f"names begin with {prefix}" for prefix in prefixes]
         if left_out:
-            below.append(f"left out to fit {layout.width} characters: {', '.join(left_out)}")
+            words = f"left out to fit {layout.width} characters: {', '.join(left_out)}"
+            below.append(_wrapped(words, layout.width))
         parts.append("\n".join(filter(None, below)))
     text = "\n\n".join(parts)
     return text if layout.blocks else text.translate(_ASCII)

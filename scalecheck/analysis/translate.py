@@ -1,0 +1,494 @@
+"""From an lr to the relative update that each tensor will feel, and back."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from scalecheck.analysis.grouping import By
+from scalecheck.analysis.selection import Selection
+from scalecheck.analysis.translation import backward
+from scalecheck.analysis.translation.assumed import COLUMNS as ASSUMED
+from scalecheck.analysis.translation.assumed import Assumption, assumed_scale, shapes_of
+from scalecheck.analysis.translation.bands import LIMITS, ROLES, Bands
+from scalecheck.analysis.translation.columns import COLUMNS, LATE, SAVED, STATES
+from scalecheck.analysis.translation.late import late_fields
+from scalecheck.analysis.translation.late import schedule as planned
+from scalecheck.analysis.translation.line import Line, merged
+from scalecheck.analysis.translation.saved import Saved
+from scalecheck.analysis.translation.saved import figures as figures_of
+from scalecheck.analysis.translation.scaled import scaled_table
+from scalecheck.analysis.translation.sentences import sentences
+from scalecheck.analysis.translation.stall import param_dtype as stored
+from scalecheck.analysis.translation.stall import stalled
+from scalecheck.analysis.translation.states import States, states_of
+from scalecheck.analysis.translation.training import Training, Trainings
+from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.checkpoint.naming import role
+from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.optimizer_state import ParamState
+from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.errors import UsageError
+from scalecheck.forecast import UNSEEN, Forecast, forecast
+from scalecheck.measure.scale import Progress, Scale, measure
+from scalecheck.measure.sketch import Sketch
+from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful
+from scalecheck.report import figures
+from scalecheck.report.report import Column, Report, Row, Table
+from scalecheck.theory.schedule import Schedule
+
+_SHOWN = (
+    "name",
+    "dtype",
+    "shape",
+    "role",
+    "rms",
+    "lr",
+    "update_rms",
+    "update_rms_expected",
+    "relative_update",
+    "nominal_relative_update",
+    "band",
+    "decay_pull",
+    "stalled",
+)
+_STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
+_SPREAD = ("tensors", "relative_update_min", "relative_update_max")
+
+
+def translate(
+    checkpoint: Checkpoint | str | Path | None = None,
+    *,
+    lr: float | None = None,
+    optimizer: str | None = None,
+    group: str | Sequence[str] = (),
+    snr: float = 0.0,
+    grad_rms: float | None = None,
+    step: int | None = None,
+    state: str | Path | None = None,
+    steps: int | None = None,
+    schedule: str = "constant",
+    warmup: int = 0,
+    final: float = 0.0,
+    bands: Sequence[float] = LIMITS,
+    param_dtype: str | None = None,
+    target: float | None = None,
+    like: Checkpoint | str | Path | None = None,
+    to: str | None = None,
+    scale_by: float | None = None,
+    assume: str | None = None,
+    shape: str | Sequence[str] = (),
+    match: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    by: By = "tensor",
+    sort: str | None = None,
+    reverse: bool = False,
+    top: int | None = None,
+    columns: str | Sequence[str] | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda done, total: None,
+    **hyperparameters: Any,
+) -> Report:
+    """The relative update of each tensor at an lr: expected, nominal, and where an optimizer state
+    was saved, measured.
+
+    lr, optimizer and hyperparameters go before those of the state, which go before the optimizer's
+    defaults; `group` holds GLOB:lr=1e-4,weight_decay=0 for some tensors. snr, grad_rms: the
+    gradients' mean/std and RMS, for the expected update. step: of the expected update; the state's
+    where None, else the late one. state: a file, "none", or what lies with the checkpoint. steps,
+    schedule, warmup, final: a whole run; final is a share of lr. bands: limits of the relative
+    update. param_dtype: the type that the weights are trained in, where it is not the stored one.
+    target: a relative update, like: another checkpoint, to: another optimizer, to give the lr for;
+    scale_by: a factor of the weights, to give the settings for.
+    assume: an initialization, to show what is believed of it; with it shape, NAME=4096x1024, may
+    take the place of a checkpoint.
+    The others are as in `inspect`. Raises UsageError, CheckpointError.
+    """
+    if by not in get_args(By):
+        raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
+    _check(lr, snr, grad_rms, step, target)
+    judged = Bands(tuple(bands))
+    trainings = Trainings(optimizer, lr, hyperparameters, _several(group))
+    plan = planned(schedule, steps, warmup, final)
+    checkpoint = _opened(checkpoint, _several(shape), assume)
+    states = states_of(checkpoint, state)
+    asked = [
+        *(SAVED if states.path else ()),
+        *(LATE if plan else ()),
+        *(backward.TARGET if target is not None else ()),
+        *(backward.LIKE if like is not None else ()),
+        *(backward.TO if to is not None else ()),
+        *(ASSUMED if assume is not None else ()),
+    ]
+    fields = (*COLUMNS, *asked)
+    selection = Selection(
+        _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
+    )
+    selection.check(fields)
+    wanted = selection.tensors(checkpoint.tensors)
+    trainings.check([tensor.name for tensor in wanted])
+    others = None
+    if like is not None:
+        if lr is None:
+            raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
+        there = translate(
+            like,
+            lr=lr,
+            optimizer=optimizer,
+            snr=snr,
+            grad_rms=grad_rms,
+            step=step,
+            state="none",
+            jobs=jobs,
+            **hyperparameters,
+        )
+        others = backward.Others(there.rows)
+
+    translator = _Translator(
+        trainings,
+        states,
+        Gradient(UNSEEN if grad_rms is None else grad_rms, snr),
+        step,
+        plan,
+        stored(param_dtype),
+        None if to is None else Trainings(to, 1.0, {}, option="--to").of("").optimizer,
+        None
+        if assume is None
+        else Assumption(assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}),
+    )
+    skipped = [_skipped(t, reason) for t in wanted if (reason := _untrained(t, checkpoint))]
+    trained = tuple(t for t in wanted if _untrained(t, checkpoint) is None)
+    if shape:
+        lines = [translator.line(translator.assumed(tensor), Sketch()) for tensor in trained]
+    else:
+        lines = [
+            translator.line(Scale.of(tensor, sketch), sketch)
+            for tensor, sketch in measure(trained, jobs, progress)
+        ]
+    _require_sizes(lines)
+    rows = _rows(lines, by, judged)
+    for row in rows:
+        if target is not None:
+            row |= backward.towards(row, target)
+        if others is not None:
+            row |= backward.alike(row, others)
+        if to is not None:
+            row["to_lr"] = backward.to_lr(row)
+    ordered = selection.rows(rows)
+    chosen = selection.chosen(fields)
+    tables = _tables(
+        ordered,
+        chosen or fields,
+        [replace(c, rank=0) for c in chosen] or _usual(by, asked, states.path is not None),
+        split=not (chosen or sort or top),
+        unnamed=[
+            translator.unnamed(one)
+            for one in states.unnamed
+            if not (match or exclude) or one.shape in {line.scale.shape for line in lines}
+        ],
+    )
+    if scale_by is not None:
+        tables += [scaled_table(one, scale_by) for one in _trainings(lines)]
+    return Report(
+        kind="translate",
+        tables=tables,
+        source={
+            "path": str(checkpoint.path),
+            "format": checkpoint.format,
+            "tensors": len(checkpoint.tensors),
+            "parameters": checkpoint.parameters,
+            "nbytes": checkpoint.nbytes,
+            "state": None if states.path is None else str(states.path),
+        },
+        settings={
+            **selection.settings(),
+            "by": by,
+            "lr": lr,
+            "optimizer": optimizer,
+            "hyperparameters": hyperparameters,
+            "group": list(_several(group)),
+            "snr": snr,
+            "grad_rms": grad_rms,
+            "step": step,
+            "steps": steps,
+            "schedule": schedule,
+            "warmup": warmup,
+            "final": final,
+            "bands": list(judged.limits),
+            "param_dtype": translator.dtype,
+            "target": target,
+            "like": None if like is None else str(getattr(like, "path", like)),
+            "to": to,
+            "scale_by": scale_by,
+            "assume": assume,
+            "shape": list(_several(shape)),
+        },
+        skipped=skipped,
+        headline=_headline(checkpoint, lines, states),
+        totals="\n".join(
+            [
+                *sentences(rows, judged, plan),
+                *([] if translator.assumption is None else [translator.assumption.sentence(rows)]),
+            ]
+        ),
+        notes=[
+            f"bands of the relative update, rules of thumb for matrices: {judged}",
+            *(figures.text(note) for note in (*states.notes, *_reasons(lines))),
+            *_on_lrs(lines, states, lr),
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class _Translator:
+    """What is the same for all tensors."""
+
+    trainings: Trainings
+    states: States
+    gradient: Gradient
+    step: int | None
+    plan: Schedule | None
+    dtype: str | None
+    other: Hyperparameters | None
+    assumption: Assumption | None
+
+    def assumed(self, tensor: Tensor) -> Scale:
+        """The scale of a tensor that does not exist yet."""
+        assert self.assumption is not None
+        return assumed_scale(tensor.name, tensor.shape, self.assumption)
+
+    def line(self, scale: Scale, sketch: Sketch) -> Line:
+        """A tensor's, from its scale and the sketch of its elements."""
+        training = self.trainings.of(scale.name, self.states.settings(scale.name))
+        state = self.states.by_name.get(scale.name)
+        saved = None if state is None else figures_of(state, training.optimizer)
+        gradient, known = self._gradient(saved)
+        step = self.step if self.step is not None or saved is None else saved.step
+        rms = scale.rms or 0.0
+        expected = forecast(training.optimizer, training.lr, rms, scale.shape, gradient, step)
+        if training.follows_gradient and not known:
+            why = f"{training.name} moves as far as its gradients are large: give --grad-rms"
+            expected = replace(expected, update_rms=None, reason=why)
+        measured = None
+        if saved is not None and saved.update_rms is not None:
+            measured = replace(expected, update_rms=saved.update_rms, reason="")
+        more = _state_fields(saved, self.states.path is not None)
+        if self.plan is not None:
+            more |= late_fields(training, rms, self.plan, gradient, known)
+        if self.other is not None:
+            other = forecast(self.other, 1.0, rms, scale.shape, gradient, step)
+            more["to_update"] = other.absolute_update
+        if self.assumption is not None:
+            more |= self.assumption.fields(scale, (measured or expected).relative_update)
+        return Line(
+            scale,
+            training,
+            expected,
+            measured,
+            self._stalled(scale, sketch, training, measured or expected),
+            training.decay_pull,
+            _rare_row(scale, training),
+            more,
+        )
+
+    def unnamed(self, state: ParamState) -> dict[str, Any]:
+        """The row of a state that is not certain to be a tensor's."""
+        settings = self.states.of_group(state)
+        training = self.trainings.of("", settings)
+        saved = figures_of(state, training.optimizer)
+        return {
+            "name": state.label,
+            "shape": None if state.shape is None else list(state.shape),
+            "lr": training.lr,
+            "weight_decay": training.weight_decay,
+            "update_rms": saved.update_rms,
+            **_state_fields(saved, True),
+        }
+
+    def _gradient(self, saved: Saved | None) -> tuple[Gradient, bool]:
+        """The law of its gradients, and whether their RMS is known."""
+        if self.gradient.rms != UNSEEN:
+            return self.gradient, True
+        if saved is not None and saved.grad_rms:
+            return replace(self.gradient, rms=saved.grad_rms), True
+        return self.gradient, False
+
+    def _stalled(
+        self, scale: Scale, sketch: Sketch, training: Training, update: Forecast
+    ) -> float | None:
+        equal = training.optimizer.equal_updates or update.update_rms == 1 == self.step
+        return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
+
+
+def _opened(
+    checkpoint: Checkpoint | str | Path | None, shapes: Sequence[str], assume: str | None
+) -> Checkpoint:
+    """The checkpoint, or one of tensors that do not exist yet."""
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    if checkpoint is not None and not shapes:
+        return open_checkpoint(checkpoint)
+    if checkpoint is not None or not shapes:
+        raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
+    if assume is None:
+        raise UsageError("--shape: needs --assume, the initialization that gives the scale")
+    source = Source(Path("-"), 0, 0, 0)
+    tensors = [
+        Tensor(name, DTYPES["F32"], sizes, source, 0) for name, sizes in shapes_of(shapes).items()
+    ]
+    return Checkpoint(source.path, "shapes", tuple(tensors))
+
+
+def _rare_row(scale: Scale, training: Training) -> float | None:
+    """Relative displacement of an embedding's row by one gradient after none for long."""
+    if scale.role != "embedding" or not scale.rms:
+        return None
+    try:
+        return training.lr * training.optimizer.single_hit() / scale.rms
+    except (Unlawful, ValueError):
+        return None
+
+
+def _state_fields(saved: Saved | None, wanted: bool) -> dict[str, Any]:
+    """The fields of SAVED."""
+    if not wanted:
+        return {}
+    return {column.name: getattr(saved, column.name, None) for column in SAVED}
+
+
+def _untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
+    """Why an optimizer does not train the tensor, or it cannot be measured."""
+    if tensor.unmeasured is not None:
+        return tensor.unmeasured
+    if tensor.name in checkpoint.beside:
+        return "beside the model"
+    if tensor.tied_to is not None:
+        return f"tied to {tensor.tied_to}"
+    return "a buffer" if role(tensor.name, tensor.dtype, tensor.shape) == "buffer" else None
+
+
+def _skipped(tensor: Tensor, reason: str) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype.name,
+        "shape": list(tensor.shape),
+        "reason": reason,
+    }
+
+
+def _rows(lines: Sequence[Line], by: By, bands: Bands) -> list[dict[str, Any]]:
+    if by == "tensor":
+        return [line.row(bands) for line in lines]
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(getattr(line.scale, by), []).append(line)
+    return [merged(key, members, bands) for key, members in groups.items()]
+
+
+def _tables(
+    rows: Sequence[Row],
+    fields: Sequence[Column],
+    shown: Sequence[Column],
+    split: bool,
+    unnamed: Sequence[Row],
+) -> list[Table]:
+    """Matrices apart from norms, biases and embeddings, of which the bands do not speak; and the
+    states without a name."""
+    apart = [row for row in rows if row["role"] not in ROLES]
+    if not split or not apart or len(apart) == len(rows):
+        tables = [Table("rows", fields, shown, rows)]
+    else:
+        inner = [row for row in rows if row["role"] in ROLES]
+        has_band = any(row["band"] for row in apart)
+        rest = [c for c in shown if c.name != "band" or has_band]
+        if any(row["rare_row_update"] is not None for row in apart):
+            rest.append(next(c for c in fields if c.name == "rare_row_update"))
+        tables = [
+            Table("rows", fields, shown, inner, "Matrices"),
+            Table("rows", fields, rest, apart, "Norms, biases and embeddings"),
+        ]
+    if unnamed:
+        tables.append(
+            Table(
+                "states",
+                STATES,
+                [c for c in STATES if c.name in _STATE_SHOWN],
+                unnamed,
+                "States whose tensor is not certain",
+            )
+        )
+    return tables
+
+
+def _usual(by: By, asked: Sequence[Column], has_state: bool) -> list[Column]:
+    names = {*_SHOWN, *(_SPREAD if by != "tensor" else ()), *(column.name for column in asked)}
+    names -= {"eps_near_share", "v_zeros", "v_not_finite"}
+    names -= set() if has_state else {"update_rms"}
+    return [column for column in (*COLUMNS, *asked) if column.name in names]
+
+
+def _require_sizes(lines: Sequence[Line]) -> None:
+    """Raises UsageError where the optimizer leaves the size of every update unknown."""
+    sized = [line for line in lines if line.is_finite and line.scale.rms]
+    if sized and all(line.update.update_rms is None for line in sized):
+        first = sized[0]
+        raise UsageError(f"--optimizer {first.training.name}: {first.update.reason}")
+
+
+def _trainings(lines: Sequence[Line]) -> list[Training]:
+    """The different ways in which the tensors are trained."""
+    return [*{repr(line.training): line.training for line in lines}.values()]
+
+
+def _on_lrs(lines: Sequence[Line], states: States, lr: float | None) -> list[str]:
+    """What an lr is that stands in the report."""
+    notes = []
+    if states.path is not None and lr is None:
+        notes.append(
+            "the lr is the state's, which a scheduler may have moved on after the last update"
+        )
+    relative = sorted({line.training.name for line in lines if line.training.optimizer.relative_lr})
+    notes += [f"the lr of {name} is relative to the weights already" for name in relative]
+    return notes
+
+
+def _reasons(lines: Sequence[Line]) -> list[str]:
+    """Why updates are not known, each reason once."""
+    sized = [line for line in lines if line.is_finite and line.scale.rms]
+    counts = Counter(line.update.reason for line in sized if line.update.reason)
+    return [f"no update for {n} of {len(lines)} tensors: {reason}" for reason, n in counts.items()]
+
+
+def _headline(checkpoint: Checkpoint, lines: Sequence[Line], states: States) -> str:
+    """The checkpoint, who trains it, and where that was found."""
+    first = lines[0].training
+    names = {line.training.name for line in lines}
+    lrs = {line.training.lr for line in lines}
+    lr = f"lr {figures.setting(first.lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
+    at = "" if states.path is None else f", state of {figures.text(str(states.path))}"
+    words = f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, {len(lines)} tensors"
+    return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
+
+
+def _check(
+    lr: float | None,
+    snr: float,
+    grad_rms: float | None,
+    step: int | None,
+    target: float | None,
+) -> None:
+    """Raises UsageError for a number outside its domain."""
+    for name, number in (("lr", lr), ("grad-rms", grad_rms), ("target", target)):
+        if number is not None and not 0 < number < math.inf:
+            raise UsageError(f"--{name} {number}: a positive number")
+    if not math.isfinite(snr):
+        raise UsageError(f"--snr {snr}: a finite number")
+    if step is not None and step < 1:
+        raise UsageError(f"--step {step}: steady, or a number from 1 up")
+
+
+def _several(words: str | Sequence[str]) -> Sequence[str]:
+    """A string is one word, not its letters."""
+    return (words,) if isinstance(words, str) else words

@@ -1,0 +1,71 @@
+"""Which lr gives a relative update that is wanted: one that is named, that of another checkpoint,
+or that of another optimizer."""
+
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from scalecheck.report.report import Column
+
+TARGET = (
+    Column("target_lr", "lr for it", "number", "the lr of the relative update asked for"),
+    Column("target_factor", "× lr", "number", "over the lr it has"),
+)
+LIKE = (
+    Column("like_relative_update", "there", "number", "relative update of the other's tensor", 2),
+    Column("like_by", "matched by", "text", "name, or family where the other has no such name", 3),
+    *TARGET,
+)
+TO = (
+    Column("to_update", "its update", "number", "RMS of Δw at lr 1 of the other optimizer"),
+    Column("to_lr", "its lr", "number", "the other optimizer's lr of the same Δw"),
+)
+
+Fields = dict[str, Any]
+
+
+def towards(row: Mapping[str, Any], relative_update: float | None) -> Fields:
+    """The fields of TARGET of a row, whose update is in proportion to its lr."""
+    own = row["relative_update"]
+    if relative_update is None or not own:
+        return {"target_lr": None, "target_factor": None}
+    factor = relative_update / own
+    return {
+        "target_lr": None if row["lr"] is None else row["lr"] * factor,
+        "target_factor": factor,
+    }
+
+
+def alike(row: Mapping[str, Any], others: "Others") -> Fields:
+    """The fields of LIKE of a row."""
+    by, relative = others.of(row["name"], row["family"])
+    return {"like_relative_update": relative, "like_by": by, **towards(row, relative)}
+
+
+class Others:
+    """The relative updates of another checkpoint, by name and by family."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._by_name: dict[str, float] = {}
+        families: dict[str, list[float]] = {}
+        for row in rows:
+            if (relative := row["relative_update"]) is not None:
+                self._by_name[row["name"]] = relative
+                families.setdefault(row["family"], []).append(relative)
+        self._by_family = {family: median(known) for family, known in families.items()}
+
+    def of(self, name: str, family: str | None) -> tuple[str | None, float | None]:
+        """How the tensor was found, and its relative update."""
+        if name in self._by_name:
+            return "name", self._by_name[name]
+        if family in self._by_family:
+            return "family", self._by_family[family]
+        return None, None
+
+
+def to_lr(row: Mapping[str, Any]) -> float | None:
+    """The other optimizer's lr of the same Δw, from to_update."""
+    if row["absolute_update"] is None or not row["to_update"]:
+        return None
+    lr: float = row["absolute_update"] / row["to_update"]
+    return lr

@@ -1,0 +1,155 @@
+"""The lrs of a translation as parameter groups: Python for torch.optim, JSON, or TOML for
+scalecheck.toml."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from scalecheck.analysis.translation.training import Training
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Row
+
+FORMS = ("torch", "json", "toml")
+TORCH = {
+    "adadelta": "Adadelta",
+    "adafactor": "Adafactor",
+    "adagrad": "Adagrad",
+    "adam": "Adam",
+    "adamax": "Adamax",
+    "adamw": "AdamW",
+    "muon": "Muon",
+    "nadam": "NAdam",
+    "radam": "RAdam",
+    "rmsprop": "RMSprop",
+    "rprop": "Rprop",
+    "sgd": "SGD",
+}
+"""torch.optim's class of each optimizer that it has."""
+
+_PAIRS = {
+    "betas": ("beta1", "beta2"),
+    "eps": ("eps1", "eps2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_size_min", "step_size_max"),
+}
+
+Settings = dict[str, Any]
+
+
+def emit(form: str, rows: Sequence[Row]) -> str:
+    """The groups of rows that have members, training and target_lr, as text of a form.
+
+    A row without target_lr keeps the lr it has. Raises UsageError where torch.optim lacks the
+    optimizer and where rows have several.
+    """
+    names = sorted({row["training"].name for row in rows if row["training"] is not None})
+    if len(names) != 1:
+        raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'several'}")
+    return {"torch": _torch, "json": _json, "toml": _toml}[form](rows)
+
+
+def torch_settings(training: Training) -> Settings:
+    """The hyperparameters under torch.optim's names, lr first."""
+    own = asdict(training.optimizer)
+    settings: Settings = {"lr": training.lr}
+    for pair, (first, second) in _PAIRS.items():
+        if first in own:
+            settings[pair] = (own.pop(first), own.pop(second))
+    return settings | own
+
+
+def _groups(
+    rows: Sequence[Row], shared: Settings, settings: Callable[[Training], Settings]
+) -> Iterable[tuple[list[str], Settings]]:
+    """The members of each row, and the settings in which it differs from the shared ones."""
+    for row in rows:
+        own = settings(row["training"])
+        if row["target_lr"] is not None:
+            own["lr"] = row["target_lr"]
+        differing = {name for name, value in own.items() if value != shared[name]}
+        yield row["members"], {name: own[name] for name in own if name in differing | {"lr"}}
+
+
+def _torch(rows: Sequence[Row]) -> str:
+    training: Training = rows[0]["training"]
+    if training.name not in TORCH:
+        raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
+    shared = torch_settings(training)
+    groups = "".join(
+        f'    {{\n        "names": [\n{_listed(names)}        ],\n'
+        + "".join(f"        {json.dumps(name)}: {value!r},\n" for name, value in own.items())
+        + "    },\n"
+        for names, own in _groups(rows, shared, torch_settings)
+    )
+    settings = "".join(f"    {json.dumps(name)}: {value!r},\n" for name, value in shared.items())
+    return _TORCH.format(name=TORCH[training.name], settings=settings, groups=groups)
+
+
+_TORCH = '''\
+"""Parameter groups for torch.optim.{name}: optimizer(model) makes it."""
+
+import torch
+
+SETTINGS = {{
+{settings}}}
+GROUPS = [
+{groups}]
+
+
+def param_groups(model):
+    """The model's parameters in GROUPS; those that no group names come last, with SETTINGS."""
+    left = {{name: p for name, p in model.named_parameters() if p.requires_grad}}
+    groups = []
+    for group in GROUPS:
+        params = [left.pop(name) for name in group["names"] if name in left]
+        if params:
+            rest = {{key: value for key, value in group.items() if key != "names"}}
+            groups.append({{"params": params, **rest}})
+    if left:
+        groups.append({{"params": list(left.values())}})
+    return groups
+
+
+def optimizer(model):
+    return torch.optim.{name}(param_groups(model), **SETTINGS)'''
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"            {name!r},\n" for name in names)
+
+
+def _json(rows: Sequence[Row]) -> str:
+    training: Training = rows[0]["training"]
+    shared = _plain(training)
+    groups = [{"names": names, **own} for names, own in _groups(rows, shared, _plain)]
+    return json.dumps(
+        {
+            "schema": "scalecheck.groups/1",
+            "optimizer": training.name,
+            "settings": shared,
+            "groups": groups,
+        },
+        indent=1,
+        allow_nan=False,
+    )
+
+
+def _toml(rows: Sequence[Row]) -> str:
+    training: Training = rows[0]["training"]
+    shared = _plain(training)
+    lines = ["[optimizer]", f"name = {json.dumps(training.name)}", *_toml_lines(shared)]
+    for names, own in _groups(rows, shared, _plain):
+        lines += ["", "[[group]]", f"names = {json.dumps(names)}", *_toml_lines(own)]
+    return "\n".join(lines)
+
+
+def _toml_lines(settings: Mapping[str, Any]) -> list[str]:
+    """TOML has no null: what is None is its default."""
+    return [
+        f"{name} = {json.dumps(value)}" for name, value in settings.items() if value is not None
+    ]
+
+
+def _plain(training: Training) -> Settings:
+    return {"lr": training.lr, **asdict(training.optimizer)}

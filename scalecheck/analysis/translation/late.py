@@ -1,0 +1,65 @@
+"""How far a whole schedule carries a tensor, and where weight decay would hold it."""
+
+from typing import Any
+
+from scalecheck.analysis.translation.training import Training
+from scalecheck.errors import UsageError
+from scalecheck.optimizers._optimizer import Gradient, Unlawful
+from scalecheck.theory.schedule import Schedule
+
+COOLDOWN = 0.2  # share of a wsd schedule over which it falls
+CONSTANT = 1e6  # an snr that is as good as a constant gradient
+
+
+def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
+    """The schedule of these words, None without steps; wsd falls over the last fifth. Raises
+    UsageError."""
+    if steps is None:
+        if shape != "constant" or warmup or final:
+            raise UsageError("--schedule, --warmup and --final: need --steps")
+        return None
+    decay = round(COOLDOWN * (steps - warmup)) if shape == "wsd" else 0
+    try:
+        return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
+    except ValueError as error:
+        raise UsageError(f"--schedule {shape}: {error}") from error
+
+
+def late_fields(
+    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, known: bool
+) -> dict[str, Any]:
+    """The fields of LATE of a tensor; known: the gradient's RMS is measured or given."""
+    first, second = plan.sums()
+    lr = training.lr
+    drift = _displacement(training, lr * first, lr * lr * second, Gradient(gradient.rms, CONSTANT))
+    walk = _displacement(training, lr * first, lr * lr * second, gradient)
+    balance = _equilibrium(training, gradient, known)
+    pull = lr * training.weight_decay
+    relative = 0.0 if rms is None else rms
+    return {
+        "drift": drift / relative if drift is not None and relative else None,
+        "random_walk": walk / relative if walk is not None and relative else None,
+        "equilibrium_rms": balance,
+        "equilibrium_ratio": relative / balance if balance else None,
+        "memory_steps": 1 / pull if pull and balance is not None else None,
+        "decay_sum": pull * first,
+    }
+
+
+def _displacement(
+    training: Training, lr_sum: float, lr_square_sum: float, gradient: Gradient
+) -> float | None:
+    try:
+        return training.optimizer.displacement(lr_sum, lr_square_sum, gradient)
+    except (Unlawful, ValueError):
+        bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
+        return lr_sum if bound else None
+
+
+def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:
+    if not training.weight_decay or not (known or training.is_decay_decoupled):
+        return None
+    try:
+        return training.optimizer.equilibrium_rms(training.lr, gradient)
+    except (Unlawful, ValueError):
+        return None

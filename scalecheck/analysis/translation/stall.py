@@ -1,0 +1,34 @@
+"""The share of a tensor's elements that an update is too small to move at a storage precision."""
+
+import numpy as np
+
+from scalecheck.errors import unknown
+from scalecheck.measure.sketch import Sketch
+from scalecheck.theory.precision import FLOAT_TYPES, stalled_share, stalled_share_of_step
+
+ROUNDING = 2.0**-53  # of the share's own sum
+WORDS = {"bf16": "BF16", "fp16": "F16", "f16": "F16", "fp32": "F32", "f32": "F32", "f64": "F64"}
+
+
+def param_dtype(word: str | None) -> str | None:
+    """The storage type of --param-dtype by its safetensors name. Raises UsageError."""
+    if word is None:
+        return None
+    name = WORDS.get(word.lower(), word.upper())
+    if name not in FLOAT_TYPES:
+        raise unknown("--param-dtype", word, sorted(WORDS))
+    return name
+
+
+def stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> float | None:
+    """The share of finite elements whose expected update is at most half an ULP of a type.
+
+    update: RMS of Δw, normal and independent of the element, or of one size where `equal`. Exact
+    for types of 16 bits and less; else the elements are counted by their leading 16 bits. None for
+    a type without known ULPs, no update and no element.
+    """
+    if update is None or dtype not in FLOAT_TYPES or not len(sketch.values):
+        return None
+    law = stalled_share_of_step if equal else stalled_share
+    share = law(np.abs(sketch.values), sketch.counts, update, dtype)
+    return share if share > ROUNDING else 0.0

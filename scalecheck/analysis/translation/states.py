@@ -1,0 +1,86 @@
+"""An optimizer state looked at by the names of the model's tensors."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scalecheck.analysis.translation.saved import is_guessed, settings
+from scalecheck.checkpoint.optimizer_state import (
+    OptimizerState,
+    ParamState,
+    find_state,
+    open_state,
+)
+from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.errors import CheckpointError, UsageError
+
+NONE = "none"
+GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
+
+
+class States:
+    """The states that are certain to belong to a tensor, and those that are not."""
+
+    def __init__(self, state: OptimizerState | None) -> None:
+        self.path = state.path if state else None
+        self.notes: Sequence[str] = state.notes if state else ()
+        states = state.states if state else ()
+        keys = {key for one in states for key in one.tensors}
+        self._groups = [settings(group, keys) for group in state.groups] if state else []
+        if state and any(is_guessed(group, keys) for group in state.groups):
+            self.notes = (*self.notes, GUESSED)
+        self.by_name = {one.name: one for one in states if one.name is not None}
+        self.unnamed = [one for one in states if one.name is None]
+        self._others = _common(
+            [self._groups[number] for number in sorted({one.group for one in self.unnamed})]
+            or self._groups
+        )
+
+    def settings(self, name: str) -> Mapping[str, Any]:
+        """The settings of the tensor's group; where that is not certain, what all the groups that
+        it can be in have in common."""
+        known = self.by_name.get(name)
+        return self._others if known is None else self._groups[known.group]
+
+    def of_group(self, state: ParamState) -> Mapping[str, Any]:
+        """The settings of a state's group."""
+        return self._groups[state.group]
+
+
+def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
+    """The state in a file, that saved with the checkpoint where None, or none at all for "none".
+
+    Raises CheckpointError as open_state; UsageError where a state that was asked for fits no
+    tensor.
+    """
+    if str(where) == NONE:
+        return States(None)
+    if where is None:
+        try:
+            state = find_state(checkpoint)
+        except CheckpointError as error:
+            raise CheckpointError(
+                error.path, f"{error.problem}; go on with --state none"
+            ) from error
+        return States(named(state, checkpoint) if state else None)
+    found = States(named(open_state(where), checkpoint))
+    shapes = {tensor.shape for tensor in checkpoint.tensors}
+    if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
+        raise UsageError(
+            f"--state {where}: its {len(found.unnamed)} states fit none of "
+            f"{len(checkpoint.tensors)} tensors"
+        )
+    return found
+
+
+def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The settings that all the groups have."""
+    if not groups:
+        return {}
+    first, *others = groups
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }

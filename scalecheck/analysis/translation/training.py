@@ -1,0 +1,147 @@
+"""Which optimizer trains a tensor, at which lr: the command line over the saved state over the
+optimizer's defaults."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from scalecheck import registry
+from scalecheck.errors import UsageError, unknown
+from scalecheck.optimizers._optimizer import Hyperparameters, Unlawful
+from scalecheck.theory.reparameterization import Reparameterization
+
+DEFAULT = "adamw"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one tensor is trained."""
+
+    name: str
+    optimizer: Hyperparameters
+    lr: float
+
+    @property
+    def weight_decay(self) -> float:
+        return float(getattr(self.optimizer, "weight_decay", 0.0))
+
+    @property
+    def follows_gradient(self) -> bool:
+        """Its updates grow with the gradient, as SGD's do."""
+        law = self.law
+        return law is not None and law.lr_exponent > (0 if self.optimizer.relative_lr else 1)
+
+    @property
+    def is_decay_decoupled(self) -> bool:
+        """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
+        law = self.law
+        if law is None:
+            return bool(getattr(self.optimizer, "decoupled_weight_decay", False))
+        return law.exponents.get("weight_decay", 0) == -law.lr_exponent
+
+    @property
+    def decay_pull(self) -> float | None:
+        """lr·weight_decay; None where the optimizer divides the decay by the gradient's scale."""
+        is_sgd = self.law is not None and self.law.lr_exponent == 2
+        if self.weight_decay and not (self.is_decay_decoupled or is_sgd):
+            return None
+        return self.lr * self.weight_decay
+
+    @property
+    def law(self) -> Reparameterization | None:
+        """How it follows weights of another scale; None where it has no such law."""
+        try:
+            return self.optimizer.reparameterization()
+        except Unlawful:
+            return None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings of the tensors whose names match a glob."""
+
+    glob: str
+    settings: Mapping[str, float]
+
+    @classmethod
+    def parsed(cls, word: str) -> "Group":
+        """GLOB:lr=1e-3,weight_decay=0. Raises UsageError."""
+        glob, colon, pairs = word.rpartition(":")
+        if not (glob and colon):
+            raise UsageError(f"--group {word}: is not GLOB:lr=1e-3,weight_decay=0")
+        settings = {}
+        for pair in pairs.split(","):
+            name, equals, number = pair.partition("=")
+            try:
+                settings[name.strip()] = float(number)
+            except ValueError:
+                equals = ""
+            if not (name.strip() and equals):
+                raise UsageError(f"--group {word}: {pair!r} is not a setting such as lr=1e-3")
+        return cls(glob, settings)
+
+
+class Trainings:
+    """The training of each tensor by its name. Raises UsageError where settings do not fit."""
+
+    def __init__(
+        self,
+        optimizer: str | None,
+        lr: float | None,
+        given: Mapping[str, Any],
+        groups: Sequence[str] = (),
+        option: str = "--optimizer",
+    ) -> None:
+        known = registry.names("optimizer")
+        if optimizer is not None and optimizer not in known:
+            raise unknown(option, optimizer, known)
+        self._optimizer = optimizer
+        self._given = dict(given) | ({} if lr is None else {"lr": lr})
+        self.groups = [Group.parsed(word) for word in groups]
+        for where, settings in (
+            ("--lr", self._given),
+            *((g.glob, g.settings) for g in self.groups),
+        ):
+            if "lr" in settings:
+                _require_lr(where, settings["lr"])
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises UsageError where a group's glob matches none of the tensors."""
+        for group in self.groups:
+            if not any(fnmatchcase(name, group.glob) for name in names):
+                raise UsageError(f"--group {group.glob}: matches none of {len(names)} tensors")
+
+    def of(self, name: str, saved: Mapping[str, Any] | None = None) -> Training:
+        """A tensor's training; `saved` are the settings of its group in an optimizer state, and
+        "optimizer" its name there."""
+        settings = {**(saved or {}), **self._given}
+        for group in self.groups:
+            if fnmatchcase(name, group.glob):
+                settings |= group.settings
+        chosen = self._optimizer or settings.get("optimizer") or DEFAULT
+        family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
+        has = [field.name for field in fields(family)]
+        asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
+        if lacking := [word for word in asked if word not in (*has, "lr")]:
+            raise UsageError(f"--optimizer {chosen}: has no {lacking[0]}; it has {', '.join(has)}")
+        if "lr" not in settings:
+            raise UsageError("--lr: needed, as no optimizer state was found that says it")
+        if not _is_lr(settings["lr"]):
+            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+        try:
+            optimizer = family(**{word: settings[word] for word in has if word in settings})
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--optimizer {chosen}: {error}") from error
+        return Training(chosen, optimizer, float(settings["lr"]))
+
+
+def _is_lr(lr: object) -> bool:
+    return isinstance(lr, int | float) and 0 < lr < math.inf
+
+
+def _require_lr(where: str, lr: float) -> None:
+    if not _is_lr(lr):
+        at = where if where.startswith("--") else f"--group {where}: lr"
+        raise UsageError(f"{at} {lr}: a positive number")

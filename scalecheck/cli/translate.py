@@ -1,0 +1,250 @@
+"""`scalecheck translate`: the relative update of each tensor at an lr, and back."""
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from scalecheck import registry
+from scalecheck.analysis.grouping import By
+from scalecheck.analysis.reference import WORDS
+from scalecheck.cli import options
+from scalecheck.cli.output import Output
+from scalecheck.cli.progress import Progress
+from scalecheck.errors import UsageError
+
+OPTIMIZERS = registry.names("optimizer")
+SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
+EMITTED = ("torch", "json", "toml")
+BANDS = "1e-5,1e-4,3e-3,1e-2"
+
+
+def _step(word: str) -> int | None:
+    if word in ("", "steady"):
+        return None
+    if not word.isdecimal():
+        raise UsageError(f"--step {word}: steady, or a number from 1 up")
+    return int(word)
+
+
+def _bands(word: str) -> list[float]:
+    try:
+        return [float(limit) for limit in word.split(",")]
+    except ValueError:
+        raise UsageError(f"--bands {word}: four rising numbers, such as {BANDS}") from None
+
+
+def translate(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[PATH]",
+            help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
+            show_default=False,
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", metavar="LR", help="The lr; that of the optimizer state if absent."),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            metavar="NAME",
+            help=f"That of the state, else adamw; one of {', '.join(OPTIMIZERS)}.",
+            autocompletion=lambda: OPTIMIZERS,
+        ),
+    ] = None,
+    beta1: options.Beta1 = None,
+    beta2: options.Beta2 = None,
+    eps: options.Eps = None,
+    weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--group",
+            metavar="GLOB:SETTINGS",
+            help="Other settings for some names, such as '*.bias:lr=1e-4,weight_decay=0' "
+            "(repeatable).",
+        ),
+    ] = None,
+    snr: Annotated[
+        float, typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient.")
+    ] = 0.0,
+    grad_rms: Annotated[
+        float | None,
+        typer.Option(
+            "--grad-rms",
+            metavar="RMS",
+            help="RMS of the gradients; that of the state, else so large that eps does not count.",
+        ),
+    ] = None,
+    step: Annotated[
+        str,
+        typer.Option("--step", metavar="STEP", help="Of the expected update: a number, or steady."),
+    ] = "",
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="PATH",
+            help="The optimizer state; none for none; what lies with the checkpoint if absent.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", help="Add how far a run of so many steps carries."),
+    ] = None,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            "--schedule",
+            metavar="SHAPE",
+            help=f"Of the run: {', '.join(SCHEDULES)}; wsd falls over its last fifth.",
+            callback=options.choice("--schedule", SCHEDULES),
+            autocompletion=lambda: list(SCHEDULES),
+        ),
+    ] = "constant",
+    warmup: Annotated[
+        int, typer.Option("--warmup", metavar="N", help="Steps over which the lr rises.")
+    ] = 0,
+    final: Annotated[
+        float, typer.Option("--final", metavar="SHARE", help="Share of the lr at the end.")
+    ] = 0.0,
+    bands: Annotated[
+        str,
+        typer.Option(
+            "--bands",
+            metavar="A,B,C,D",
+            help="Limits between frozen, low, typical, high and very high.",
+        ),
+    ] = BANDS,
+    param_dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--param-dtype",
+            metavar="DTYPE",
+            help="Type that the weights are trained in: bf16, fp16, fp32; as stored if absent.",
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option("--target", metavar="SHARE", help="Add the lr of this relative update."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="PATH",
+            help="Add the lr of the relative update that --lr gives on this checkpoint.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="NAME", help="Add the lr at which this optimizer moves as far."
+        ),
+    ] = None,
+    scale_by: Annotated[
+        float | None,
+        typer.Option(
+            "--scale-by",
+            metavar="K",
+            help="Add the settings that train weights K times larger alike.",
+        ),
+    ] = None,
+    assume: Annotated[
+        str | None,
+        typer.Option(
+            "--assume",
+            metavar="SCHEME",
+            help=f"Add what is believed of an initialization: {', '.join(WORDS)}.",
+            autocompletion=lambda: list(WORDS),
+        ),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape",
+            metavar="NAME=AxB",
+            help="In place of PATH: a tensor such as wte.weight=50257x768 (repeatable).",
+        ),
+    ] = None,
+    emit: Annotated[
+        str | None,
+        typer.Option(
+            "--emit",
+            metavar="FORM",
+            help=f"Print only the parameter groups of --target or --like: {', '.join(EMITTED)}.",
+        ),
+    ] = None,
+    match: options.Match = None,
+    exclude: options.Exclude = None,
+    by: options.By = "tensor",
+    sort: options.Sort = None,
+    reverse: options.Reverse = False,
+    top: options.Top = None,
+    columns: options.Columns = None,
+    format: options.Format = "table",
+    output: options.Output = None,
+    jobs: options.Jobs = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
+
+    Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read.
+    """
+    from scalecheck.analysis.translate import translate as translated
+    from scalecheck.analysis.translation.emit import emit as emitted
+
+    if emit is not None:
+        options.choice("--emit", EMITTED)(emit)
+        if target is None and like is None:
+            raise UsageError(f"--emit {emit}: needs --target or --like")
+    given = {
+        "beta1": beta1,
+        "beta2": beta2,
+        "eps": eps,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+    }
+    with Output(format, output, quiet) as out:
+        with Progress(quiet) as progress:
+            report = translated(
+                path,
+                lr=lr,
+                optimizer=optimizer,
+                group=group or (),
+                snr=snr,
+                grad_rms=grad_rms,
+                step=_step(step),
+                state=state,
+                steps=steps,
+                schedule=schedule,
+                warmup=warmup,
+                final=final,
+                bands=_bands(bands),
+                param_dtype=param_dtype,
+                target=target,
+                like=like,
+                to=to,
+                scale_by=scale_by,
+                assume=assume,
+                shape=shape or (),
+                match=match or (),
+                exclude=exclude or (),
+                by=cast(By, by),
+                sort=sort,
+                reverse=reverse,
+                top=top,
+                columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                jobs=jobs,
+                progress=progress.show,
+                **{name: value for name, value in given.items() if value is not None},
+            )
+        if emit is None:
+            out.write(report)
+        else:
+            out.write_text(emitted(emit, report.rows))

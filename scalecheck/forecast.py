@@ -1,0 +1,76 @@
+"""What an lr does to a tensor of a known scale: arithmetic on the optimizer's expected update."""
+
+import math
+from dataclasses import dataclass
+
+from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful, Weights
+
+UNSEEN = 1e12  # a gradient RMS beside which no eps counts, for one that is not known
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One step of a tensor. RMS over its elements; None where `reason` says why.
+
+    rms: of the weights, at least 0. lr: as given. effective_lr: lr, unless the optimizer caps it.
+    update_rms: of Δw/lr, or of Δw/(lr·rms) where the optimizer's lr is relative already
+    (`relative_lr`); weight decay is not in it.
+    """
+
+    rms: float
+    lr: float
+    effective_lr: float
+    update_rms: float | None
+    relative_lr: bool = False
+    reason: str = ""
+
+    @property
+    def absolute_update(self) -> float | None:
+        """RMS of Δw."""
+        if self.update_rms is None:
+            return None
+        return self.effective_lr * self.update_rms * (self.rms if self.relative_lr else 1.0)
+
+    @property
+    def relative_update(self) -> float | None:
+        """RMS of Δw over that of w; None too where the weights are all zero."""
+        if self.update_rms is None or not self.rms:
+            return None
+        return self.effective_lr * self.update_rms / (1.0 if self.relative_lr else self.rms)
+
+    @property
+    def nominal_relative_update(self) -> float | None:
+        """lr/rms: that of an update of 1 an element; None where the weights are all zero."""
+        if self.relative_lr:
+            return self.lr
+        return self.lr / self.rms if self.rms else None
+
+    def lr_for(self, relative_update: float) -> float | None:
+        """The lr of this relative update, where the optimizer does not cap it; None where there is
+        none."""
+        if not self.update_rms or not self.rms:
+            return None
+        return relative_update * (1.0 if self.relative_lr else self.rms) / self.update_rms
+
+
+def forecast(
+    optimizer: Hyperparameters,
+    lr: float,
+    rms: float,
+    shape: tuple[int, ...],
+    gradient: Gradient,
+    step: int | None = None,
+) -> Forecast:
+    """The expected step of a tensor of this RMS and shape; step None is the late one.
+
+    Where theory refuses, update_rms is None and the reason its words.
+    """
+    update, reason = None, ""
+    try:
+        update = optimizer.update_rms(gradient, step, Weights(shape, rms))
+    except (Unlawful, ValueError) as error:
+        reason = str(error)
+    if update is not None and not math.isfinite(update):
+        update, reason = None, "the expected update is not finite"
+    effective = optimizer.effective_lr(lr, step)
+    return Forecast(rms, lr, effective, update, optimizer.relative_lr, reason)
