@@ -12,6 +12,7 @@ import typer
 from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.analysis.inspect import GROUP_COLUMNS, TENSOR_COLUMNS
 from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
+from scalecheck.analysis.translation import assumed, backward, columns, scaled
 from scalecheck.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +78,10 @@ def test_every_option_and_column_is_in_the_manual():
             assert not option.startswith("--") or f"| `{option}" in text, option
     simulated = (claim, update_size, weight_scale, layers, overview)
     laws = (column for law in simulated for column in law.COLUMNS)
-    for column in (*TENSOR_COLUMNS, *GROUP_COLUMNS, *INIT_COLUMNS, *laws, *sweep.FIELDS):
+    asked = (*columns.SAVED, *columns.LATE, *backward.LIKE, *backward.TO, *assumed.COLUMNS)
+    translated = (*columns.COLUMNS, *asked, *scaled.COLUMNS)
+    inspected = (*TENSOR_COLUMNS, *GROUP_COLUMNS, *INIT_COLUMNS)
+    for column in (*inspected, *laws, *sweep.FIELDS, *translated):
         assert f"| `{column.name}` | {column.help.replace('|', '&#124;')} |" in text, column.name
 
 

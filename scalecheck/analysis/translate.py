@@ -183,6 +183,7 @@ def translate(
         chosen or fields,
         [replace(c, rank=0) for c in chosen] or _usual(by, asked, states.path is not None),
         split=not (chosen or sort or top),
+        whole=by == "tensor" and not (chosen or sort or top),
         unnamed=[
             translator.unnamed(one)
             for one in states.unnamed
@@ -392,6 +393,7 @@ def _tables(
     fields: Sequence[Column],
     shown: Sequence[Column],
     split: bool,
+    whole: bool,
     unnamed: Sequence[Row],
 ) -> list[Table]:
     """Matrices apart from norms, biases and embeddings, of which the bands do not speak; and the
@@ -410,15 +412,9 @@ def _tables(
             Table("rows", fields, rest, apart, "Norms, biases and embeddings"),
         ]
     if unnamed:
-        tables.append(
-            Table(
-                "states",
-                STATES,
-                [c for c in STATES if c.name in _STATE_SHOWN],
-                unnamed,
-                "States whose tensor is not certain",
-            )
-        )
+        columns = [c for c in STATES if c.name in _STATE_SHOWN] if whole else []
+        title = "States whose tensor is not certain" if whole else ""
+        tables.append(Table("states", STATES, columns, unnamed, title))
     return tables
 
 
