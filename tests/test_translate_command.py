@@ -120,6 +120,22 @@ def test_a_state_lends_its_settings_and_measures_the_update():
     assert row["eps_share"] == 0
 
 
+def test_an_snr_at_the_noise_floor_says_so_and_is_no_number():
+    found = rows(f"{TINY}.pt")
+    floor = [row for row in found.values() if row["at_noise_floor"]]
+    assert len(floor) == 28
+    assert {row["snr"] for row in floor} == {None}
+    assert "floor" in scalecheck("translate", f"{TINY}.pt").out
+
+
+def test_elements_ruled_by_eps_are_counted_and_named():
+    found = rows(f"{TINY}.pt")
+    assert found["blocks.0.attn.qkv.bias"]["eps_share"] == pytest.approx(1 / 3)  # the keys' third
+    assert found[MATRIX]["eps_share"] == 0
+    out = scalecheck("translate", f"{TINY}.pt").out
+    assert "eps counts: √v̂ is below 100 eps in blocks.0.attn.qkv.bias (33.33 %)" in out
+
+
 def test_a_state_whose_tensor_is_not_certain_is_no_tensors():
     report = translated(TINY)
     by_name = {row["name"]: row for row in report["rows"]}

@@ -420,7 +420,7 @@ def _tables(
 
 def _usual(by: By, asked: Sequence[Column], has_state: bool) -> list[Column]:
     names = {*_SHOWN, *(_SPREAD if by != "tensor" else ()), *(column.name for column in asked)}
-    names -= {"eps_near_share", "v_zeros", "v_not_finite"}
+    names -= {"at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite"}
     names -= set() if has_state else {"update_rms"}
     return [column for column in (*COLUMNS, *asked) if column.name in names]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from scalecheck.report.figures import number
 from scalecheck.report.report import Column, Row
 
 
@@ -101,10 +102,12 @@ SAVED = (
     Column(
         "snr",
         "snr",
-        "number",
+        "written",
         "mean/std of an element's gradient, by the state; null at the noise floor",
         6,
+        lambda row: "floor" if row["at_noise_floor"] else number(row["snr"]),
     ),
+    Column("at_noise_floor", "floor", "sentence", "the estimate of snr² is not above 0", 9),
     Column(
         "eps_share",
         "√v<eps %",

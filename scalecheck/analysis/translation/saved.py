@@ -43,7 +43,7 @@ class Saved:
     update_rms: float | None = None
     grad_rms: float | None = None
     snr: float | None = None
-    at_noise_floor: bool = False
+    at_noise_floor: bool | None = None
     eps_share: float | None = None
     eps_near_share: float | None = None
     v_zeros: int = 0
@@ -186,11 +186,11 @@ class _Sums:
 
     def _snr(
         self, step: int | None, beta1: float | None, square: float | None
-    ) -> tuple[float | None, bool]:
+    ) -> tuple[float | None, bool | None]:
         if step is None or beta1 is None or not square or not self.means:
-            return None, False
+            return None, None
         try:
             signal = signal_from_state(self.mean / self.means, square, beta1, step)
         except ValueError:  # at step 1 and for beta1 0 one gradient tells neither
-            return None, False
+            return None, None
         return signal.snr, signal.drift <= 0

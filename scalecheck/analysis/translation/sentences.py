@@ -145,13 +145,15 @@ def _stalled(rows: Rows) -> Iterator[str]:
 
 def _without_ratio(rows: Rows) -> Iterator[str]:
     for band, words in (
-        ("zero-init", "all zero, so that no update is small beside it"),
+        ("zero-init", "all zero, so that there is no ratio"),
         ("not finite", "NaN or inf in it, and no ratio"),
     ):
         names = [row for row in rows if row["band"] == band]
         if names:
             more = f" and {count(len(names) - 1)} more" if len(names) > 1 else ""
-            yield f"{band}: {_name(names[0])}{more}: {words}"
+            first = names[0]["absolute_update"] if band == "zero-init" else None
+            step = "" if first is None else f"; the first moves by {number(first)} a step"
+            yield f"{band}: {_name(names[0])}{more}: {words}{step}"
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -98,6 +98,7 @@ class Trainings:
         if optimizer is not None and optimizer not in known:
             raise unknown(option, optimizer, known)
         self._optimizer = optimizer
+        self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
         self.groups = [Group.parsed(word) for word in groups]
         for where, settings in (
@@ -120,6 +121,12 @@ class Trainings:
         for group in self.groups:
             if fnmatchcase(name, group.glob):
                 settings |= group.settings
+        key = tuple(settings.items())
+        if key not in self._made:
+            self._made[key] = self._training(settings)
+        return self._made[key]
+
+    def _training(self, settings: Mapping[str, Any]) -> Training:
         chosen = self._optimizer or settings.get("optimizer") or DEFAULT
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
