@@ -29,6 +29,11 @@ def _columns(names: str | None) -> str | None:
     return names
 
 
+def given(**settings: float | None) -> dict[str, float]:
+    """The settings that were given."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 PathArgument = Annotated[
     Path,
     typer.Argument(
@@ -111,6 +116,9 @@ WeightDecay = Annotated[
 Momentum = Annotated[
     float | None,
     typer.Option("--momentum", metavar="M", help="Share of the last update that the next keeps."),
+]
+Snr = Annotated[
+    float, typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient.")
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Only the rows: no headline, totals, notes or progress.")

@@ -42,9 +42,7 @@ def simulate(
     eps: options.Eps = None,
     weight_decay: options.WeightDecay = None,
     momentum: options.Momentum = None,
-    snr: Annotated[
-        float, typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient.")
-    ] = 0.0,
+    snr: options.Snr = 0.0,
     noise: Annotated[
         str,
         typer.Option(
@@ -88,13 +86,9 @@ def simulate(
     from scalecheck.analysis.simulate import failures  # here, as inspect answers without it
     from scalecheck.analysis.simulate import simulate as simulated
 
-    given = {
-        "beta1": beta1,
-        "beta2": beta2,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-    }
+    hyperparameters = options.given(
+        beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum
+    )
     with Output(format, output, quiet) as out:
         with Progress(quiet, unit="steps") as progress:
             report = simulated(
@@ -112,7 +106,7 @@ def simulate(
                 tolerance=tolerance,
                 sweep=sweep,
                 progress=progress.show,
-                **{name: value for name, value in given.items() if value is not None},
+                **hyperparameters,
             )
         out.write(report)
     return ExitCode.FINDINGS if failures(report) else ExitCode.CLEAN

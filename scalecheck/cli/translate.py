@@ -70,9 +70,7 @@ def translate(
             "(repeatable).",
         ),
     ] = None,
-    snr: Annotated[
-        float, typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient.")
-    ] = 0.0,
+    snr: options.Snr = 0.0,
     grad_rms: Annotated[
         float | None,
         typer.Option(
@@ -203,13 +201,9 @@ def translate(
         options.choice("--emit", EMITTED)(emit)
         if target is None and like is None:
             raise UsageError(f"--emit {emit}: needs --target or --like")
-    given = {
-        "beta1": beta1,
-        "beta2": beta2,
-        "eps": eps,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-    }
+    hyperparameters = options.given(
+        beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum
+    )
     with Output(format, output, quiet) as out:
         with Progress(quiet) as progress:
             report = translated(
@@ -242,7 +236,7 @@ def translate(
                 columns=None if columns is None else [name.strip() for name in columns.split(",")],
                 jobs=jobs,
                 progress=progress.show,
-                **{name: value for name, value in given.items() if value is not None},
+                **hyperparameters,
             )
         if emit is None:
             out.write(report)
