@@ -309,6 +309,22 @@ def test_emitted_python_runs_as_printed():
     assert printed(command) == ""
 
 
+def test_members_of_a_group_that_are_trained_differently_are_emitted_apart():
+    emitted = json.loads(scalecheck("translate", TINY, *_BY_LAYER, "--emit", "json").out)
+    found = rows(TINY, *_BY_LAYER)
+    decays = {
+        name: group.get("weight_decay", emitted["settings"]["weight_decay"])
+        for group in emitted["groups"]
+        for name in group["names"]
+    }
+    assert decays == {name: row["weight_decay"] for name, row in rows(TINY).items()}
+    lrs = {name: group["lr"] for group in emitted["groups"] for name in group["names"]}
+    assert lrs[MATRIX] == pytest.approx(0.0002 * found["blocks.0"]["target_factor"])
+
+
+_BY_LAYER = ("--target", 1e-3, "--by", "layer")
+
+
 def test_emitted_json_and_toml_say_the_same():
     first = json.loads(scalecheck("translate", INIT, *_TARGET, "--emit", "json").out)
     second = tomllib.loads(scalecheck("translate", INIT, *_TARGET, "--emit", "toml").out)
@@ -331,6 +347,14 @@ def test_every_torch_class_that_is_emitted_takes_its_settings():
         made = training.optimizer.torch_optimizer([torch.zeros(4, 4)], 1e-3)
         assert type(made) is type(running)
         assert made.defaults == running.defaults
+
+
+@pytest.mark.parametrize("by", ["layer", "family", "role"])
+def test_like_matches_groups_with_groups(by):
+    found = rows(TINY, "--state", "none", "--lr", 3e-4, "--like", INIT, "--by", by)
+    there = rows(INIT, "--lr", 3e-4, "--by", by)
+    for name, row in found.items():
+        assert row["like_relative_update"] == there[name]["relative_update"]
 
 
 def test_like_gives_the_relative_update_of_the_other(tmp_path):

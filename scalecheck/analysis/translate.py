@@ -141,6 +141,7 @@ def translate(
             grad_rms=grad_rms,
             step=step,
             state="none",
+            by=by,
             jobs=jobs,
             **hyperparameters,
         )

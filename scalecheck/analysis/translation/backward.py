@@ -51,14 +51,15 @@ class Others:
         for row in rows:
             if (relative := row["relative_update"]) is not None:
                 self._by_name[row["name"]] = relative
-                families.setdefault(row["family"], []).append(relative)
+                if row["family"] is not None:  # it is of a group of several
+                    families.setdefault(row["family"], []).append(relative)
         self._by_family = {family: median(known) for family, known in families.items()}
 
     def of(self, name: str, family: str | None) -> tuple[str | None, float | None]:
         """How the tensor was found, and its relative update."""
         if name in self._by_name:
             return "name", self._by_name[name]
-        if family in self._by_family:
+        if family is not None and family in self._by_family:
             return "family", self._by_family[family]
         return None, None
 

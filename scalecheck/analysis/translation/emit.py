@@ -38,15 +38,17 @@ Settings = dict[str, Any]
 
 
 def emit(form: str, rows: Sequence[Row]) -> str:
-    """The groups of rows that have members, training and target_lr, as text of a form.
+    """The groups of rows that have members and target_factor, as text of a form; members of one row
+    that are trained differently make a group each.
 
-    A row without target_lr keeps the lr it has. Raises UsageError where torch.optim lacks the
-    optimizer and where rows have several.
+    A row without target_factor keeps the lr it has. Raises UsageError where torch.optim lacks the
+    optimizer and where there are several.
     """
-    names = sorted({row["training"].name for row in rows if row["training"] is not None})
+    trainings = [training for row in rows for _, training in row["members"]]
+    names = sorted({training.name for training in trainings})
     if len(names) != 1:
-        raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'several'}")
-    return {"torch": _torch, "json": _json, "toml": _toml}[form](rows)
+        raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
+    return {"torch": _torch, "json": _json, "toml": _toml}[form](rows, trainings[0])
 
 
 def torch_settings(training: Training) -> Settings:
@@ -62,17 +64,19 @@ def torch_settings(training: Training) -> Settings:
 def _groups(
     rows: Sequence[Row], shared: Settings, settings: Callable[[Training], Settings]
 ) -> Iterable[tuple[list[str], Settings]]:
-    """The members of each row, and the settings in which it differs from the shared ones."""
+    """The names of each group, and the settings in which it differs from the shared ones."""
     for row in rows:
-        own = settings(row["training"])
-        if row["target_lr"] is not None:
-            own["lr"] = row["target_lr"]
-        differing = {name for name, value in own.items() if value != shared[name]}
-        yield row["members"], {name: own[name] for name in own if name in differing | {"lr"}}
+        alike: dict[str, tuple[list[str], Training]] = {}
+        for name, training in row["members"]:
+            alike.setdefault(repr(training), ([], training))[0].append(name)
+        for names, training in alike.values():
+            own = settings(training)
+            own["lr"] *= 1.0 if row["target_factor"] is None else row["target_factor"]
+            differing = {name for name, value in own.items() if value != shared[name]}
+            yield names, {name: own[name] for name in own if name in differing | {"lr"}}
 
 
-def _torch(rows: Sequence[Row]) -> str:
-    training: Training = rows[0]["training"]
+def _torch(rows: Sequence[Row], training: Training) -> str:
     if training.name not in TORCH:
         raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
     shared = torch_settings(training)
@@ -119,8 +123,7 @@ def _listed(names: Iterable[str]) -> str:
     return "".join(f"            {name!r},\n" for name in names)
 
 
-def _json(rows: Sequence[Row]) -> str:
-    training: Training = rows[0]["training"]
+def _json(rows: Sequence[Row], training: Training) -> str:
     shared = _plain(training)
     groups = [{"names": names, **own} for names, own in _groups(rows, shared, _plain)]
     return json.dumps(
@@ -135,8 +138,7 @@ def _json(rows: Sequence[Row]) -> str:
     )
 
 
-def _toml(rows: Sequence[Row]) -> str:
-    training: Training = rows[0]["training"]
+def _toml(rows: Sequence[Row], training: Training) -> str:
     shared = _plain(training)
     lines = ["[optimizer]", f"name = {json.dumps(training.name)}", *_toml_lines(shared)]
     for names, own in _groups(rows, shared, _plain):

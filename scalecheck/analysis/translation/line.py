@@ -91,8 +91,7 @@ class Line:
             "stalled": self.stalled,
             "rare_row_update": self.rare_row if finite else None,
             "reason": self.update.reason or None,
-            "members": [scale.name],
-            "training": self.training,
+            "members": [(scale.name, self.training)],
             **self.more,
         }
 
@@ -111,7 +110,7 @@ def merged(key: str, lines: Sequence[Line], bands: Bands) -> dict[str, Any]:
     row = {name: _common(row[name] for row in rows) for name in rows[0]}
     row |= {
         "name": key,
-        "members": [line.scale.name for line in lines],
+        "members": [(line.scale.name, line.training) for line in lines],
         "dtype": ", ".join(dict.fromkeys(row["dtype"] for row in rows)),
         "tensors": len(rows),
         "numel": sum(row["numel"] for row in rows),
