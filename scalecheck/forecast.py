@@ -1,7 +1,7 @@
 """What an lr does to a tensor of a known scale: arithmetic on the optimizer's expected update."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful, Weights
 
@@ -61,16 +61,31 @@ def forecast(
     gradient: Gradient,
     step: int | None = None,
 ) -> Forecast:
-    """The expected step of a tensor of this RMS and shape; step None is the late one.
+    """The expected step of a tensor of this RMS and shape; step None is the late one, and a
+    gradient of RMS UNSEEN one whose RMS is not known.
 
-    Where theory refuses, update_rms is None and the reason its words.
+    Where theory refuses, or the RMS would be needed, update_rms is None and the reason says so.
     """
-    update, reason = None, ""
+    update, reason = _update(optimizer, rms, shape, gradient, step)
+    if update is not None and gradient.rms == UNSEEN:
+        louder, _ = _update(optimizer, rms, shape, replace(gradient, rms=10 * UNSEEN), step)
+        if louder is None or not math.isclose(louder, update, rel_tol=1e-6):
+            update, reason = None, "its updates are as large as its gradients: give --grad-rms"
+    if update == 0 and step is None:
+        update, reason = None, "its late updates vanish: give --step"
+    effective = optimizer.effective_lr(lr, step)
+    return Forecast(rms, lr, effective, update, optimizer.relative_lr, reason)
+
+
+def _update(
+    optimizer: Hyperparameters,
+    rms: float,
+    shape: tuple[int, ...],
+    gradient: Gradient,
+    step: int | None,
+) -> tuple[float | None, str]:
     try:
         update = optimizer.update_rms(gradient, step, Weights(shape, rms))
     except (Unlawful, ValueError) as error:
-        reason = str(error)
-    if update is not None and not math.isfinite(update):
-        update, reason = None, "the expected update is not finite"
-    effective = optimizer.effective_lr(lr, step)
-    return Forecast(rms, lr, effective, update, optimizer.relative_lr, reason)
+        return None, str(error)
+    return (update, "") if math.isfinite(update) else (None, "its expected update is not finite")

@@ -436,7 +436,15 @@ def test_shapes_are_translated_before_any_checkpoint_exists():
         ([INIT, "--lr", 1, "--group", "*:foo=0"], 2, "--optimizer adamw: has no foo; it has "),
         ([INIT, "--lr", 1, "--beta2", 2], 2, "--optimizer adamw: beta2 2.0 is outside [0, 1)"),
         ([INIT, "--lr", 1, "--optimizer", "admw"], 2, "--optimizer admw: not known; did you mean"),
-        ([INIT, "--lr", 1, "--optimizer", "sgd"], 2, "--optimizer sgd: sgd moves as far as its "),
+        (
+            [INIT, "--lr", 1, "--optimizer", "sgd"],
+            2,
+            "--optimizer sgd: its updates are as large",
+        ),
+        ([INIT, "--lr", 1, "--optimizer", "radam", "--step", 3], 2, "--optimizer radam: its up"),
+        ([INIT, "--lr", 1, "--optimizer", "adagrad"], 2, "--optimizer adagrad: its late updates "),
+        ([INIT, "--lr", 1, "--to", "sgd"], 2, "--to sgd: its updates are as large as its gradie"),
+        ([INIT, "--lr", 1, "--to", "adadelta"], 2, "--to adadelta: Adadelta takes the size"),
         ([INIT, "--lr", 1, "--optimizer", "adadelta"], 2, "--optimizer adadelta: Adadelta takes"),
         ([INIT, "--lr", 1, "--steps", 9, "--warmup", 10], 2, "--schedule constant: warmup 10 is"),
         ([INIT, "--lr", 1, "--steps", 0], 2, "--schedule constant: steps 0 is below 1"),
@@ -455,6 +463,11 @@ def test_shapes_are_translated_before_any_checkpoint_exists():
         ([INIT, "--lr", 1, "--scale-by", 0], 2, "--scale-by 0: adamw: k 0.0 is not a positive"),
         ([INIT, "--like", TINY], 2, "--like: needs --lr"),
         ([TINY, "--like", INIT], 2, "--like: needs --lr"),
+        (
+            ["sample_ckpts/broken.safetensors", "--lr", 1, "--match", "position*"],
+            2,
+            "no optimizer trains any of the 1 tensors: a buffer",
+        ),
         (["--lr", 1], 2, "a checkpoint, or --shape NAME=4096x1024 with --assume"),
         (["--lr", 1, "--shape", "a=2x2"], 2, "--shape: needs --assume"),
         (["--lr", 1, "--shape", "a=2y2", "--assume", "xavier"], 2, "--shape a=2y2: is not NAME"),
@@ -472,6 +485,40 @@ def test_wrong_usage_is_one_line(arguments, code, words):
     assert (done.code, done.out) == (code, "")
     assert done.err.startswith(f"scalecheck: {words}"), done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("family", [torch.optim.ASGD, torch.optim.LBFGS])
+def test_a_state_of_an_unknown_optimizer_is_not_taken_for_another(family, tmp_path):
+    model = torch.nn.Linear(4, 4)
+    running = family(model.parameters(), lr=1e-2)
+
+    def closure():
+        running.zero_grad()
+        loss = model(torch.ones(2, 4)).square().mean()
+        loss.backward()
+        return loss
+
+    running.step(closure)
+    path = tmp_path / "training.pt"
+    torch.save({"model": model.state_dict(), "optimizer": running.state_dict()}, path)
+    done = scalecheck("translate", path)
+    assert done.code == 2
+    assert "--optimizer: needed, as the optimizer state is of none that is known" in done.err
+    assert scalecheck("translate", path, "--optimizer", "adamw").code == 0
+
+
+def test_a_displacement_that_follows_unknown_gradients_is_not_told(tmp_path):
+    model = torch.nn.Linear(4, 4)
+    running = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9)
+    model(torch.ones(2, 4)).sum().backward()
+    running.step()
+    path = tmp_path / "training.pt"
+    torch.save({"model": model.state_dict(), "optimizer": running.state_dict()}, path)
+    row = rows(path, "--steps", 100)["weight"]
+    assert row["update_rms"] == pytest.approx(2.0)
+    assert row["update_rms_expected"] is None
+    assert (row["drift"], row["random_walk"]) == (None, None)
+    assert rows(path, "--steps", 100, "--grad-rms", 2.0)["weight"]["random_walk"] > 0
 
 
 def test_translate_needs_no_torch():

@@ -168,7 +168,12 @@ def translate(
             translator.line(Scale.of(tensor, sketch), sketch)
             for tensor, sketch in measure(trained, jobs, progress)
         ]
+    if not lines:
+        reasons = ", ".join(dict.fromkeys(entry["reason"] for entry in skipped))
+        raise UsageError(f"no optimizer trains any of the {len(skipped)} tensors: {reasons}")
     _require_sizes(lines)
+    if to is not None and all(line.more["to_update"] is None for line in lines):
+        raise UsageError(f"--to {to}: {lines[0].more['to_reason']}")
     rows = _rows(lines, by, judged)
     for row in rows:
         if target is not None:
@@ -270,9 +275,6 @@ class _Translator:
         step = self.step if self.step is not None or saved is None else saved.step
         rms = scale.rms or 0.0
         expected = forecast(training.optimizer, training.lr, rms, scale.shape, gradient, step)
-        if training.follows_gradient and not known:
-            why = f"{training.name} moves as far as its gradients are large: give --grad-rms"
-            expected = replace(expected, update_rms=None, reason=why)
         measured = None
         if saved is not None and saved.update_rms is not None:
             measured = replace(expected, update_rms=saved.update_rms, reason="")
@@ -281,7 +283,7 @@ class _Translator:
             more |= late_fields(training, rms, self.plan, gradient, known)
         if self.other is not None:
             other = forecast(self.other, 1.0, rms, scale.shape, gradient, step)
-            more["to_update"] = other.absolute_update
+            more |= {"to_update": other.absolute_update, "to_reason": other.reason}
         if self.assumption is not None:
             more |= self.assumption.fields(scale, (measured or expected).relative_update)
         return Line(

@@ -1,9 +1,12 @@
 """How far a whole schedule carries a tensor, and where weight decay would hold it."""
 
+import math
+from dataclasses import replace
 from typing import Any
 
 from scalecheck.analysis.translation.training import Training
 from scalecheck.errors import UsageError
+from scalecheck.forecast import UNSEEN
 from scalecheck.optimizers._optimizer import Gradient, Unlawful
 from scalecheck.theory.schedule import Schedule
 
@@ -49,11 +52,19 @@ def late_fields(
 def _displacement(
     training: Training, lr_sum: float, lr_square_sum: float, gradient: Gradient
 ) -> float | None:
+    """None where it is not solved, or follows a gradient that is not known."""
+
+    def of(rms: float) -> float:
+        law = replace(gradient, rms=rms)
+        return training.optimizer.displacement(lr_sum, lr_square_sum, law)
+
     try:
-        return training.optimizer.displacement(lr_sum, lr_square_sum, gradient)
+        moved = of(gradient.rms)
+        follows = gradient.rms == UNSEEN and not math.isclose(of(10 * UNSEEN), moved, rel_tol=1e-6)
     except (Unlawful, ValueError):
         bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
         return lr_sum if bound else None
+    return None if follows else moved
 
 
 def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:

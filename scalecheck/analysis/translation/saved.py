@@ -54,8 +54,7 @@ class Saved:
 
 def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
     """The settings of a group under the names of scalecheck's optimizers, and "optimizer", the
-    family that the names of its settings and of its states point to; that is left out where none
-    does."""
+    family that the names of its settings and of its states point to; None where none does."""
     found: dict[str, Any] = {}
     for name, value in group.settings.items():
         if name == "eps" and isinstance(value, tuple):
@@ -64,8 +63,7 @@ def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
             found |= dict(zip(_PAIRS[name], value, strict=False))
         elif isinstance(value, str | int | float) and value is not None:
             found[name] = value
-    family = _family(group.settings, state_names)
-    return found | ({} if family is None else {"optimizer": family})
+    return found | {"optimizer": _family(group.settings, state_names)}
 
 
 def is_guessed(group: ParamGroup, state_names: Collection[str]) -> bool:
@@ -93,7 +91,7 @@ def _family(group: Mapping[str, Any], state: Collection[str]) -> str | None:
         return "adamax"
     if "exp_avg" in state and "exp_avg_sq" not in state:
         return "lion"
-    if "exp_avg_sq" not in state:
+    if "exp_avg_sq" not in state and "amsgrad" not in group:
         return None
     if "amsgrad" not in group and "decoupled_weight_decay" in group:
         return "radam"

@@ -28,12 +28,6 @@ class Training:
         return float(getattr(self.optimizer, "weight_decay", 0.0))
 
     @property
-    def follows_gradient(self) -> bool:
-        """Its updates grow with the gradient, as SGD's do."""
-        law = self.law
-        return law is not None and law.lr_exponent > (0 if self.optimizer.relative_lr else 1)
-
-    @property
     def is_decay_decoupled(self) -> bool:
         """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
         law = self.law
@@ -127,7 +121,9 @@ class Trainings:
         return self._made[key]
 
     def _training(self, settings: Mapping[str, Any]) -> Training:
-        chosen = self._optimizer or settings.get("optimizer") or DEFAULT
+        chosen = self._optimizer or settings.get("optimizer", DEFAULT)
+        if chosen is None:
+            raise UsageError("--optimizer: needed, as the optimizer state is of none that is known")
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
         asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
