@@ -521,6 +521,14 @@ def test_a_displacement_that_follows_unknown_gradients_is_not_told(tmp_path):
     assert rows(path, "--steps", 100, "--grad-rms", 2.0)["weight"]["random_walk"] > 0
 
 
+def test_a_stream_without_unicode_gets_none():
+    more = ("--steps", 10, "--scale-by", 3, "--assume", "gpt2", "--to", "muon")
+    done = scalecheck("translate", f"{TINY}.pt", *more, encoding="ascii")
+    assert done.code == 0
+    assert done.out.isascii()
+    assert "\\u" not in done.out
+
+
 def test_translate_needs_no_torch():
     code = (
         "import sys; from scalecheck import translate; "

@@ -40,7 +40,7 @@ COLUMNS = (
     Column(
         "measured", "measured", "sentence", "update_rms is the state's, of the last step applied"
     ),
-    Column("absolute_update", "Δ", "number", "RMS of the change of a step, lr included"),
+    Column("absolute_update", "moved", "number", "RMS of the change of a step, lr included"),
     Column("relative_update", "relative", "number", "lr·update_rms/rms: the change of a step"),
     Column(
         "relative_update_min",
@@ -110,7 +110,7 @@ SAVED = (
     Column("at_noise_floor", "floor", "sentence", "the estimate of snr² is not above 0", 9),
     Column(
         "eps_share",
-        "√v<eps %",
+        "in eps %",
         "percent",
         "share of the elements with √v̂ below eps; in tables in %",
         5,
@@ -150,7 +150,7 @@ LATE = (
         3,
     ),
     Column(
-        "decay_sum", "Σ lr·decay", "number", "over the schedule: 1 and more reaches the balance", 3
+        "decay_sum", "lr·decay", "number", "over the schedule: 1 and more reaches the balance", 3
     ),
 )
 STATES = (

@@ -15,7 +15,19 @@ _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is s
 _SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _SKIPPED_LINES = 10  # of what was skipped; the rest is counted
-_ASCII = str.maketrans({"×": "x", "…": "~", "√": "sqrt", "²": "^2", "−": "-", "±": "+-", "·": "*"})
+_ASCII = str.maketrans(
+    {
+        "×": "x",
+        "…": "~",
+        "√": "sqrt",
+        "²": "^2",
+        "−": "-",
+        "±": "+-",
+        "·": "*",
+        "Σ": "sum",
+        "\u0302": "",
+    }
+)
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
