@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,51 +11,29 @@ from scalecheck.analysis.grouping import By
 from scalecheck.analysis.selection import Selection
 from scalecheck.analysis.translation import backward
 from scalecheck.analysis.translation.assumed import COLUMNS as ASSUMED
-from scalecheck.analysis.translation.assumed import Assumption, assumed_scale, shapes_of
-from scalecheck.analysis.translation.bands import LIMITS, ROLES, Bands
-from scalecheck.analysis.translation.columns import COLUMNS, LATE, SAVED, STATES
-from scalecheck.analysis.translation.late import late_fields
+from scalecheck.analysis.translation.assumed import Assumption, assumed_checkpoint
+from scalecheck.analysis.translation.bands import LIMITS, Bands
+from scalecheck.analysis.translation.columns import COLUMNS, LATE, SAVED
 from scalecheck.analysis.translation.late import schedule as planned
 from scalecheck.analysis.translation.line import Line, merged
-from scalecheck.analysis.translation.saved import Saved
-from scalecheck.analysis.translation.saved import figures as figures_of
 from scalecheck.analysis.translation.scaled import scaled_table
 from scalecheck.analysis.translation.sentences import sentences
 from scalecheck.analysis.translation.stall import param_dtype as stored
-from scalecheck.analysis.translation.stall import stalled
 from scalecheck.analysis.translation.states import States, states_of
+from scalecheck.analysis.translation.tables import tables as tables_of
+from scalecheck.analysis.translation.tables import usual
 from scalecheck.analysis.translation.training import Training, Trainings
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.analysis.translation.translator import Translator
 from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import ParamState
-from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
-from scalecheck.forecast import UNSEEN, Forecast, forecast
+from scalecheck.forecast import UNSEEN
 from scalecheck.measure.scale import Progress, Scale, measure
 from scalecheck.measure.sketch import Sketch
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful
+from scalecheck.optimizers._optimizer import Gradient
 from scalecheck.report import figures
-from scalecheck.report.report import Column, Report, Row, Table
-from scalecheck.theory.schedule import Schedule
-
-_SHOWN = (
-    "name",
-    "dtype",
-    "shape",
-    "role",
-    "rms",
-    "lr",
-    "update_rms",
-    "update_rms_expected",
-    "relative_update",
-    "nominal_relative_update",
-    "band",
-    "decay_pull",
-    "stalled",
-)
-_STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
-_SPREAD = ("tensors", "relative_update_min", "relative_update_max")
+from scalecheck.report.report import Report
 
 
 def translate(
@@ -147,7 +125,7 @@ def translate(
         )
         others = backward.Others(there.rows)
 
-    translator = _Translator(
+    translator = Translator(
         trainings,
         states,
         Gradient(UNSEEN if grad_rms is None else grad_rms, snr),
@@ -184,10 +162,10 @@ def translate(
             row["to_lr"] = backward.to_lr(row)
     ordered = selection.rows(rows)
     chosen = selection.chosen(fields)
-    tables = _tables(
+    tables = tables_of(
         ordered,
         chosen or fields,
-        [replace(c, rank=0) for c in chosen] or _usual(by, asked, states.path is not None),
+        [replace(c, rank=0) for c in chosen] or usual(by, asked, states.path is not None),
         split=not (chosen or sort or top),
         whole=by == "tensor" and not (chosen or sort or top),
         unnamed=[
@@ -248,84 +226,6 @@ def translate(
     )
 
 
-@dataclass(frozen=True)
-class _Translator:
-    """What is the same for all tensors."""
-
-    trainings: Trainings
-    states: States
-    gradient: Gradient
-    step: int | None
-    plan: Schedule | None
-    dtype: str | None
-    other: Hyperparameters | None
-    assumption: Assumption | None
-
-    def assumed(self, tensor: Tensor) -> Scale:
-        """The scale of a tensor that does not exist yet."""
-        assert self.assumption is not None
-        return assumed_scale(tensor.name, tensor.shape, self.assumption)
-
-    def line(self, scale: Scale, sketch: Sketch) -> Line:
-        """A tensor's, from its scale and the sketch of its elements."""
-        training = self.trainings.of(scale.name, self.states.settings(scale.name))
-        state = self.states.by_name.get(scale.name)
-        saved = None if state is None else figures_of(state, training.optimizer)
-        gradient, known = self._gradient(saved)
-        step = self.step if self.step is not None or saved is None else saved.step
-        rms = scale.rms or 0.0
-        expected = forecast(training.optimizer, training.lr, rms, scale.shape, gradient, step)
-        measured = None
-        if saved is not None and saved.update_rms is not None:
-            measured = replace(expected, update_rms=saved.update_rms, reason="")
-        more = _state_fields(saved, self.states.path is not None)
-        if self.plan is not None:
-            more |= late_fields(training, rms, self.plan, gradient, known)
-        if self.other is not None:
-            other = forecast(self.other, 1.0, rms, scale.shape, gradient, step)
-            more |= {"to_update": other.absolute_update, "to_reason": other.reason}
-        if self.assumption is not None:
-            more |= self.assumption.fields(scale, (measured or expected).relative_update)
-        return Line(
-            scale,
-            training,
-            expected,
-            measured,
-            self._stalled(scale, sketch, training, measured or expected),
-            training.decay_pull,
-            _rare_row(scale, training),
-            more,
-        )
-
-    def unnamed(self, state: ParamState) -> dict[str, Any]:
-        """The row of a state that is not certain to be a tensor's."""
-        settings = self.states.of_group(state)
-        training = self.trainings.of("", settings)
-        saved = figures_of(state, training.optimizer)
-        return {
-            "name": state.label,
-            "shape": None if state.shape is None else list(state.shape),
-            "lr": training.lr,
-            "weight_decay": training.weight_decay,
-            "update_rms": saved.update_rms,
-            **_state_fields(saved, True),
-        }
-
-    def _gradient(self, saved: Saved | None) -> tuple[Gradient, bool]:
-        """The law of its gradients, and whether their RMS is known."""
-        if self.gradient.rms != UNSEEN:
-            return self.gradient, True
-        if saved is not None and saved.grad_rms:
-            return replace(self.gradient, rms=saved.grad_rms), True
-        return self.gradient, False
-
-    def _stalled(
-        self, scale: Scale, sketch: Sketch, training: Training, update: Forecast
-    ) -> float | None:
-        equal = training.optimizer.equal_updates or update.update_rms == 1 == self.step
-        return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
-
-
 def _opened(
     checkpoint: Checkpoint | str | Path | None, shapes: Sequence[str], assume: str | None
 ) -> Checkpoint:
@@ -338,28 +238,16 @@ def _opened(
         raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
     if assume is None:
         raise UsageError("--shape: needs --assume, the initialization that gives the scale")
-    source = Source(Path("-"), 0, 0, 0)
-    tensors = [
-        Tensor(name, DTYPES["F32"], sizes, source, 0) for name, sizes in shapes_of(shapes).items()
-    ]
-    return Checkpoint(source.path, "shapes", tuple(tensors))
+    return assumed_checkpoint(shapes)
 
 
-def _rare_row(scale: Scale, training: Training) -> float | None:
-    """Relative displacement of an embedding's row by one gradient after none for long."""
-    if scale.role != "embedding" or not scale.rms:
-        return None
-    try:
-        return training.lr * training.optimizer.single_hit() / scale.rms
-    except (Unlawful, ValueError):
-        return None
-
-
-def _state_fields(saved: Saved | None, wanted: bool) -> dict[str, Any]:
-    """The fields of SAVED."""
-    if not wanted:
-        return {}
-    return {column.name: getattr(saved, column.name, None) for column in SAVED}
+def _rows(lines: Sequence[Line], by: By, bands: Bands) -> list[dict[str, Any]]:
+    if by == "tensor":
+        return [line.row(bands) for line in lines]
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(getattr(line.scale, by), []).append(line)
+    return [merged(key, members, bands) for key, members in groups.items()]
 
 
 def _untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
@@ -380,52 +268,6 @@ def _skipped(tensor: Tensor, reason: str) -> dict[str, Any]:
         "shape": list(tensor.shape),
         "reason": reason,
     }
-
-
-def _rows(lines: Sequence[Line], by: By, bands: Bands) -> list[dict[str, Any]]:
-    if by == "tensor":
-        return [line.row(bands) for line in lines]
-    groups: dict[str, list[Line]] = {}
-    for line in lines:
-        groups.setdefault(getattr(line.scale, by), []).append(line)
-    return [merged(key, members, bands) for key, members in groups.items()]
-
-
-def _tables(
-    rows: Sequence[Row],
-    fields: Sequence[Column],
-    shown: Sequence[Column],
-    split: bool,
-    whole: bool,
-    unnamed: Sequence[Row],
-) -> list[Table]:
-    """Matrices apart from norms, biases and embeddings, of which the bands do not speak; and the
-    states without a name."""
-    apart = [row for row in rows if row["role"] not in ROLES]
-    if not split or not apart or len(apart) == len(rows):
-        tables = [Table("rows", fields, shown, rows)]
-    else:
-        inner = [row for row in rows if row["role"] in ROLES]
-        has_band = any(row["band"] for row in apart)
-        rest = [c for c in shown if c.name != "band" or has_band]
-        if any(row["rare_row_update"] is not None for row in apart):
-            rest.append(next(c for c in fields if c.name == "rare_row_update"))
-        tables = [
-            Table("rows", fields, shown, inner, "Matrices"),
-            Table("rows", fields, rest, apart, "Norms, biases and embeddings"),
-        ]
-    if unnamed:
-        columns = [c for c in STATES if c.name in _STATE_SHOWN] if whole else []
-        title = "States whose tensor is not certain" if whole else ""
-        tables.append(Table("states", STATES, columns, unnamed, title))
-    return tables
-
-
-def _usual(by: By, asked: Sequence[Column], has_state: bool) -> list[Column]:
-    names = {*_SHOWN, *(_SPREAD if by != "tensor" else ()), *(column.name for column in asked)}
-    names -= {"at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite"}
-    names -= set() if has_state else {"update_rms"}
-    return [column for column in (*COLUMNS, *asked) if column.name in names]
 
 
 def _require_sizes(lines: Sequence[Line]) -> None:

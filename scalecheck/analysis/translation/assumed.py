@@ -3,11 +3,13 @@ shapes alone are known."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from scalecheck.analysis.reference import Model, scheme
 from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.scale import Scale
 from scalecheck.report.figures import number, text
@@ -98,3 +100,11 @@ def assumed_scale(name: str, shape: Shape, assumption: Assumption) -> Scale:
         nan=0,
         inf=0,
     )
+
+
+def assumed_checkpoint(words: Sequence[str]) -> Checkpoint:
+    """A checkpoint of tensors that do not exist yet, NAME=4096x1024; no element can be read."""
+    source = Source(Path("-"), 0, 0, 0)
+    sizes = shapes_of(words)
+    tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
+    return Checkpoint(source.path, "shapes", tuple(tensors))
