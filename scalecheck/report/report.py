@@ -53,8 +53,8 @@ class Report:
     """The result of a command.
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
-    `settings` how; `skipped` lists what was not analysed, with a reason each. `headline`, `totals`
-    and `notes` are sentences for people.
+    `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
+    programs. `headline`, `totals` and `notes` are sentences for people.
     """
 
     kind: str
@@ -62,7 +62,7 @@ class Report:
     source: Mapping[str, Any]
     settings: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]] = ()
-    findings: Sequence[Mapping[str, Any]] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
     headline: str = ""
     totals: str = ""
     notes: Sequence[str] = field(default_factory=tuple)
@@ -71,6 +71,11 @@ class Report:
     def rows(self) -> list[Row]:
         """The rows of the principal table, and of those of its name."""
         return [row for table in self.named(self.tables[0].name) for row in table.rows]
+
+    @property
+    def findings(self) -> list[Row]:
+        """What the rules found; none where the command has no rules."""
+        return [row for table in self.named("findings") for row in table.rows]
 
     def named(self, name: str) -> list[Table]:
         """The tables of one name, which have the same columns."""

@@ -11,13 +11,15 @@ from scalecheck.report.report import UNBOUNDED, Layout, Report, Row, Table
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as JSON text. Raises ValueError where a number is not finite."""
+    tables = {table.name: _records(report.named(table.name)) for table in report.tables}
     fields: dict[str, Any] = {
         "schema": report.schema,
         "version": __version__,
         "source": report.source,
         "settings": report.settings,
-        **{table.name: _records(report.named(table.name)) for table in report.tables},
-        "findings": report.findings,
+        **tables,
+        "findings": tables.get("findings", []),
+        **({"summary": report.summary} if report.summary else {}),
         "skipped": report.skipped,
         "notes": report.notes,
     }
