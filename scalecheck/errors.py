@@ -19,9 +19,13 @@ class UsageError(ScalecheckError):
 
 def unknown(option: str, word: str, known: Sequence[str]) -> UsageError:
     """The error for a word that an option does not know, with the nearest one that it does."""
+    return UsageError(f"{option} {word}: not known; {nearest(word, known)}")
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """What was perhaps meant by a word that is not known: the nearest one, or all there are."""
     near = get_close_matches(word, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-    return UsageError(f"{option} {word}: not known; {hint}")
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 class CheckpointError(ScalecheckError):

@@ -1,0 +1,163 @@
+"""scalecheck.toml: what it may say, and what is said where it is wrong."""
+
+import pytest
+
+from scalecheck import config
+from scalecheck.errors import UsageError
+
+WHOLE = """
+select = ["SC1", "SC201"]
+ignore = ["dead-rows"]
+fail_on = "warning"
+init = "gpt2"
+baseline = "good.json"
+bands = [1e-6, 1e-5, 1e-3, 1e-2]
+steps = 1000
+schedule = "cosine"
+
+[optimizer]
+name = "lion"
+lr = 1e-4
+weight_decay = 0.1
+
+[[group]]
+names = ["head.weight"]
+lr = 1e-3
+
+[[group]]
+match = "*.bias"
+weight_decay = 0
+
+[severity]
+SC103 = "error"
+
+[limits.SC201]
+high = 2e-3
+
+[[override]]
+role = "embedding"
+SC201 = { high = 1e-2 }
+
+[[exception]]
+path = "*.pt"
+match = "lora_*"
+rules = ["SC102"]
+reason = "starts at zero"
+"""
+
+
+def written(folder, text, name="scalecheck.toml"):
+    path = folder / name
+    path.write_text(text, "utf-8")
+    return path
+
+
+def refused(folder, text, name="scalecheck.toml"):
+    """What is said of a file, without its path."""
+    path = written(folder, text, name)
+    with pytest.raises(UsageError) as refusal:
+        config.read(path)
+    start = f"{path}: "
+    assert str(refusal.value).startswith(start)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value).removeprefix(start)
+
+
+def test_every_part_is_read(tmp_path):
+    found = config.read(written(tmp_path, WHOLE))
+    assert found.settings["select"] == ["SC1", "SC201"]
+    assert found.settings["bands"] == [1e-6, 1e-5, 1e-3, 1e-2]
+    assert found.optimizer == {"name": "lion", "lr": 1e-4, "weight_decay": 0.1}
+    assert [(g.names, g.match, g.settings) for g in found.groups] == [
+        (["head.weight"], None, {"lr": 1e-3}),
+        (None, "*.bias", {"weight_decay": 0}),
+    ]
+    assert found.severity == {"SC103": "error"}
+    assert found.limits == {"SC201": {"high": 2e-3}}
+    (override,) = found.overrides
+    assert override.where.holds("wte.weight", "embedding")
+    assert not override.where.holds("w.weight", "matrix")
+    (waiver,) = found.waivers
+    assert (waiver.path, waiver.rules, waiver.reason) == ("*.pt", ["SC102"], "starts at zero")
+
+
+def test_paths_are_relative_to_the_file_that_names_them(tmp_path):
+    found = config.read(written(tmp_path, 'baseline = "a/good.json"\nstate = "none"'))
+    assert found.settings == {"baseline": str(tmp_path / "a/good.json"), "state": "none"}
+
+
+def test_pyproject_has_it_in_its_tool_table(tmp_path):
+    text = "[tool.scalecheck]\nfail_on = 'never'\n[tool.scalecheck.optimizer]\nlr = 1"
+    found = config.read(written(tmp_path, text, "pyproject.toml"))
+    assert (found.settings, found.optimizer) == ({"fail_on": "never"}, {"lr": 1})
+
+
+def test_the_nearest_file_above_is_found(tmp_path):
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    top = written(tmp_path, "[tool.scalecheck]", "pyproject.toml")
+    assert config.find(inner) == top
+    written(tmp_path / "a", "[tool.other]", "pyproject.toml")
+    assert config.find(inner) == top
+    middle = written(tmp_path / "a", "")
+    assert config.find(inner) == middle
+    assert config.find(tmp_path) == top
+
+
+REFUSED = {
+    "fail-on = 'never'": "fail-on is not known; did you mean fail_on?",
+    "limit = 3": "limit is not known; did you mean limits?",
+    "zzz = 3": "zzz is not known; there are select, ignore, fail_on, …",
+    "select = 'SC1'": "select: is a list",
+    "select = [1]": "select: holds 1, not a word",
+    "snr = true": "snr: is a number",
+    "bands = [nan, 1]": "bands: holds nan, not a number",
+    "steps = 1.5": "steps: is a whole number",
+    "optimizer = 3": "optimizer: is a table",
+    "[optimizer]\nlr = 'x'": "optimizer.lr: is a number",
+    "[optimizer]\nname = 3": "optimizer.name: is a word",
+    "[group]\nlr = 1": "group: is a list",
+    "[[group]]\nlr = 1": "group[1]: needs names = [...] or match = GLOB, one of them",
+    "[[group]]\nmatch = '*'\nnames = []": "group[1]: needs names = [...] or match = GLOB, …",
+    "[[group]]\nmatch = '*'": "group[1]: has no setting such as lr = 1e-4",
+    "[[group]]\nmatch = '*'\nlr = 'x'": "group[1]: holds 'x', not a number",
+    "[severity]\nSC101 = 'fatal'": "severity.SC101: is error or warning",
+    "[limits]\nSC101 = 3": "limits.SC101: is a table of limits",
+    "[limits.SC201]\nhigh = 'x'": "limits.SC201: holds 'x', not a number",
+    "[[override]]\nSC201 = {high = 1}": "override[1]: needs match or role",
+    "[[override]]\nmatch = '*'": "override[1]: has no limits such as SC201 = { high = 1e-2 }",
+    "[[exception]]\nrules = ['SC1']": "exception[1]: needs reason",
+    "[[exception]]\nrules = ['SC1']\nreason = 'x'": "exception[1]: needs path, match or role; …",
+    "[[exception]]\nmatch = '*'\nreason = 'x'": "exception[1]: needs rules",
+    "[[exception]]\nmatc = '*'": "exception[1]: matc is not known; did you mean match?",
+    "a = ": "is not TOML: …",
+    "a = " + "[" * 5000: "is not TOML: …",
+    "\ud800": "byte 0 is not UTF-8",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:30])
+def test_what_does_not_fit_is_said_with_its_place(text, tmp_path):
+    path = tmp_path / "scalecheck.toml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UsageError) as refusal:
+        config.read(path)
+    said = str(refusal.value).removeprefix(f"{path}: ")
+    expected = REFUSED[text]
+    assert said == expected or (expected.endswith("…") and said.startswith(expected[:-1]))
+    assert "\n" not in said
+
+
+def test_a_file_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no such file or directory"):
+        config.read(tmp_path / "none.toml")
+
+
+def test_a_pyproject_without_the_table_is_refused_where_it_was_asked_for(tmp_path):
+    said = refused(tmp_path, "[tool.other]", "pyproject.toml")
+    assert said == "has no table [tool.scalecheck]"
+
+
+def test_a_file_too_large_to_be_written_by_hand_is_refused(tmp_path):
+    said = refused(tmp_path, "#" * (config.MAX_NBYTES + 1))
+    assert said == f"is larger than {config.MAX_NBYTES} bytes"
