@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from scalecheck.measure.outliers import family_ratios, outliers
+from scalecheck.measure.outliers import family_ratios, strays
 from scalecheck.measure.scale import Scale
 from scalecheck.report import figures
 from scalecheck.report.report import Row
@@ -20,13 +20,13 @@ def tensor_rows(scales: Sequence[Scale]) -> list[dict[str, Any]]:
         if scale.role != "buffer":
             siblings.setdefault((scale.family, scale.shape), {})[scale.name] = scale.rms
     ratios = {name: x for rms in siblings.values() for name, x in family_ratios(rms).items()}
-    strays = {name for rms in siblings.values() for name in outliers(rms)}
+    out_of_scale = {name for rms in siblings.values() for name in strays(rms)}
     return [
         {
             **vars(scale),
             "shape": list(scale.shape),
             "family_ratio": ratios.get(scale.name),
-            "flags": _flags(scale, scale.name in strays),
+            "flags": _flags(scale, scale.name in out_of_scale),
         }
         for scale in scales
     ]

@@ -16,7 +16,7 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
-from scalecheck.measure.scale import MAX_JOBS, Progress, Scale, measure
+from scalecheck.measure.scale import Progress, Scale, measure
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.report import figures
 from scalecheck.report.report import Column, Report, Row, Table
@@ -52,10 +52,10 @@ _FLAGS = Column(
     "what stands out: nan, inf, all_zero, outlier (against its family), empty, tied",
     cell=tensor_words,
 )
-_QUANTILES = Column(
+QUANTILES_COLUMN = Column(
     "quantiles", "quantiles", "quantiles", "values that 1 % to 99 % of the elements do not exceed"
 )
-_BAR = Column(
+BAR = Column(
     "log_rms",
     "log rms",
     "bar",
@@ -154,16 +154,14 @@ def inspect(
         fields = (*fields[:-1], *INIT_COLUMNS, fields[-1])  # the flags stay last
         usual[-1:-1] = INIT_COLUMNS
     if by == "tensor":
-        usual.append(_BAR)
+        usual.append(BAR)
     if quantiles:
-        fields = (*fields, _QUANTILES)
-        usual.append(_QUANTILES)
+        fields = (*fields, QUANTILES_COLUMN)
+        usual.append(QUANTILES_COLUMN)
     selection = Selection(
         _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
     )
     selection.check(fields)
-    if jobs is not None and not 1 <= jobs <= MAX_JOBS:
-        raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     wanted = selection.tensors(checkpoint.tensors)

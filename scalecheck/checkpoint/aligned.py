@@ -46,6 +46,16 @@ def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ..
             yield tuple(map(_row_major, parts))
 
 
+def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
+    """All elements of a tensor in row-major order, decoded, some at a time, shape (n,). Raises
+    CheckpointError as `Tensor.blocks` does."""
+    if tensor.strides is None:
+        buffer = np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8)
+        yield from map(tensor.dtype.decode, tensor.blocks(buffer=buffer))
+    else:
+        yield from map(_row_major, _parts(tensor))
+
+
 def _steps(tensor: Tensor) -> tuple[int, ...]:
     """Its strides; equal for tensors that lie in one order."""
     if tensor.strides is not None:

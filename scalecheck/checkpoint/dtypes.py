@@ -36,6 +36,14 @@ class DType:
         """At most 65,536 different values, so that counts by value are the whole truth."""
         return self.bits <= 16
 
+    @property
+    def largest(self) -> float:
+        """The largest finite number of a float type."""
+        if self.is_narrow:
+            values = self.values()
+            return float(values[np.isfinite(values)].max())
+        return float(np.finfo(self.words or "").max)
+
     def values(self) -> NDArray[np.float64]:
         """The value of every word of a narrow type, in the order of the words, shape (2**bits,)."""
         return _values(self.name)

@@ -1,8 +1,12 @@
 """Which tensor is out of scale among its siblings: the same tensor of the other blocks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from statistics import median
+
+from scalecheck.checkpoint.naming import indices
 
 # Heuristics. The siblings of a MiniLM and of the sample GPT lie within 2.9 of their median. In the
 # untrained layer of CHGNet 0.3.0, on which SURE_FACTOR was chosen, matrices and biases lie 38 and
@@ -10,7 +14,22 @@ from statistics import median
 LEAST_FACTOR = 4.0
 LEAST_DEVIATIONS = 6.0  # of the siblings' own spread, so that a wide spread has no outlier
 SURE_FACTOR = 20.0  # beyond it whatever the spread: of few siblings one stray widens it
+LEAST_FOR_TREND = 5  # siblings; of fewer one stray can make the slope
+
 _MAD_TO_SIGMA = 1.4826  # median absolute deviation → σ for a normal law
+_ALL_PAIRS = 200  # siblings up to which every pair has a say in the slope
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A sibling out of scale. expected: the rms that the others, and their trend over depth, lead
+    one to expect. factor: how many times it is larger or smaller, limit: how many it may be.
+    deviations: log factor over the others' spread, infinite where they have none."""
+
+    expected: float
+    factor: float
+    limit: float
+    deviations: float
 
 
 def family_ratios(rms: Mapping[str, float | None]) -> dict[str, float]:
@@ -22,14 +41,47 @@ def family_ratios(rms: Mapping[str, float | None]) -> dict[str, float]:
     return {name: ratio for name, x in known.items() if 0 < (ratio := x / middle) < math.inf}
 
 
-def outliers(rms: Mapping[str, float | None]) -> set[str]:
-    """The siblings whose log rms lies a factor of LEAST_FACTOR and LEAST_DEVIATIONS robust
-    deviations from the median, or a factor of SURE_FACTOR. Fewer than 3 have no norm."""
+def strays(
+    rms: Mapping[str, float | None],
+    least_factor: float = LEAST_FACTOR,
+    least_deviations: float = LEAST_DEVIATIONS,
+    sure_factor: float = SURE_FACTOR,
+) -> dict[str, Stray]:
+    """The siblings whose log rms lies a factor and so many robust deviations from a line over their
+    order, or the sure factor. The line is Theil and Sen's, level for fewer than LEAST_FOR_TREND;
+    fewer than 3 siblings have no norm."""
     logs = {name: math.log(x) for name, x in rms.items() if x}
     if len(logs) < 3:
-        return set()
-    middle = median(logs.values())
-    distances = {name: abs(log - middle) for name, log in logs.items()}
+        return {}
+    names = sorted(logs, key=lambda name: (indices(name), name))
+    ordered = [logs[name] for name in names]
+    slope = _slope(ordered)
+    level = median(log - slope * place for place, log in enumerate(ordered))
+    line = {name: level + slope * place for place, name in enumerate(names)}
+    distances = {name: abs(logs[name] - line[name]) for name in names}
     spread = _MAD_TO_SIGMA * median(distances.values())
-    limit = max(math.log(LEAST_FACTOR), min(LEAST_DEVIATIONS * spread, math.log(SURE_FACTOR)))
-    return {name for name, distance in distances.items() if distance > limit}
+    limit = max(math.log(least_factor), min(least_deviations * spread, math.log(sure_factor)))
+    return {
+        name: Stray(
+            math.exp(line[name]),
+            math.exp(distance),
+            math.exp(limit),
+            distance / spread if spread else math.inf,
+        )
+        for name in rms
+        if name in logs and (distance := distances[name]) > limit
+    }
+
+
+def _slope(ordered: Sequence[float]) -> float:
+    """The median slope between two of them (Theil 1950, Sen 1968); of very many, between those half
+    of the way apart."""
+    count = len(ordered)
+    if count < LEAST_FOR_TREND:
+        return 0.0
+    pairs = (
+        list(combinations(range(count), 2))
+        if count <= _ALL_PAIRS
+        else [(first, first + count // 2) for first in range(count - count // 2)]
+    )
+    return median((ordered[b] - ordered[a]) / (b - a) for a, b in pairs)

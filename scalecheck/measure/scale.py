@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.naming import family, layer, role
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
+from scalecheck.errors import UsageError
 from scalecheck.measure.counting import Counter
 from scalecheck.measure.sketch import Sketch
 
@@ -97,8 +98,10 @@ def measure(
 
     `jobs` threads, as many as cores where None; the result does not depend on it. `progress` is
     called from this thread with the bytes read so far and in all. Raises CheckpointError where a
-    tensor cannot be read.
+    tensor cannot be read, UsageError for a number of jobs that is none.
     """
+    if jobs is not None and not 1 <= jobs <= MAX_JOBS:
+        raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
     total = sum(tensor.nbytes for tensor, tied in _with_ties(tensors) if not tied)
     done = 0
     firsts = {tensor.tied_to for tensor in tensors}

@@ -1,0 +1,153 @@
+"""What `inspect --format json` recorded of a checkpoint: the figures without the elements."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.pickled.inert import shown
+from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
+from scalecheck.errors import CheckpointError, reason
+
+SCHEMA = "scalecheck.inspect/1"
+MAX_NBYTES = 256 << 20  # a row takes some 500 bytes: half a million tensors
+_HEAD_NBYTES = 512
+_HOW = "write it with `scalecheck inspect --format json`"
+_FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
+_COUNTS = ("zeros", "nan", "inf")
+
+
+@dataclass(frozen=True)
+class RecordedScale:
+    """The recorded figures of one tensor; None where there was no finite element, or the report
+    leaves the column out."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    rms: float | None
+    std: float | None = None
+    mean: float | None = None
+    absmax: float | None = None
+    min: float | None = None
+    max: float | None = None
+    zeros: int | None = None
+    nan: int | None = None
+    inf: int | None = None
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A report of inspect. rows: by the tensor's name, in its order. match, exclude: the globs that
+    chose them. source: what it says of the checkpoint."""
+
+    path: Path
+    rows: Mapping[str, RecordedScale]
+    match: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_recorded(path: Path) -> bool:
+    """Whether the file begins as a report does, which no checkpoint does."""
+    try:
+        with path.open("rb") as file:
+            return re.match(rb'\s*\{\s*"schema"', file.read(_HEAD_NBYTES)) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def recorded(path: str | Path) -> Recorded:
+    """Reads a report. Raises CheckpointError where it cannot be read, is none, or leaves tensors or
+    columns out."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_NBYTES + 1)
+        if len(text) > MAX_NBYTES:
+            raise CheckpointError(path, f"is larger than {MAX_NBYTES} bytes, and no report")
+        report = strict_json.parsed(text)
+    except OSError as error:
+        raise CheckpointError(path, reason(error)) from error
+    except ValueError as error:
+        raise CheckpointError(path, f"is no report of scalecheck: {error}") from error
+    if not isinstance(report, dict) or report.get("schema") != SCHEMA:
+        schema = strict_json.in_words(report.get("schema")) if isinstance(report, dict) else "none"
+        raise CheckpointError(path, f"has schema {schema[:80]}, not {SCHEMA}: {_HOW}")
+    settings, rows = report.get("settings"), report.get("rows")
+    if not isinstance(settings, dict) or not isinstance(rows, list):
+        raise CheckpointError(path, f"has no settings or no rows: {_HOW}")
+    for option in ("top", "columns"):
+        if settings.get(option) is not None:
+            raise CheckpointError(path, f"was written with --{option}: {_HOW} alone")
+    if settings.get("by") != "tensor":
+        raise CheckpointError(path, f"is not of tensors one by one: {_HOW} alone")
+    scales: dict[str, RecordedScale] = {}
+    for number, row in enumerate(rows, 1):
+        scale = _scale(path, number, row)
+        if scale.name in scales:
+            raise CheckpointError(path, f"row {number}: {shown(scale.name)} is there twice")
+        scales[scale.name] = scale
+    source = report.get("source")
+    return Recorded(
+        path,
+        scales,
+        _globs(path, settings, "match"),
+        _globs(path, settings, "exclude"),
+        source if isinstance(source, dict) else {},
+    )
+
+
+def _scale(path: Path, number: int, row: object) -> RecordedScale:
+    """The figures of a row, each of its type."""
+
+    def refused(key: str) -> CheckpointError:
+        value = strict_json.in_words(row.get(key)) if isinstance(row, dict) else "nothing"
+        return CheckpointError(path, f"row {number}: {key} is {value[:80]}")
+
+    if not isinstance(row, dict):
+        raise refused("name")
+    shape = row.get("shape")
+    for key in ("name", "dtype"):
+        if not isinstance(row.get(key), str):
+            raise refused(key)
+    if not isinstance(shape, list) or not all(_is_count(n) for n in shape):
+        raise refused("shape")
+    if len(shape) > MAX_DIMENSIONS or "rms" not in row:
+        raise refused("shape" if len(shape) > MAX_DIMENSIONS else "rms")
+    figures: dict[str, Any] = {}
+    for key in _FIGURES:
+        figures[key] = row.get(key)
+        if figures[key] is not None:
+            if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
+                raise refused(key)
+            try:
+                figures[key] = float(figures[key])
+            except OverflowError:
+                figures[key] = math.inf
+            is_negative = figures[key] < 0 and key in ("rms", "std", "absmax")
+            if not math.isfinite(figures[key]) or is_negative:
+                raise refused(key)
+    for key in _COUNTS:
+        figures[key] = row.get(key)
+        if figures[key] is not None and not _is_count(figures[key]):
+            raise refused(key)
+    return RecordedScale(row["name"], row["dtype"], tuple(shape), **figures)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _globs(path: Path, settings: Mapping[str, Any], option: str) -> tuple[str, ...]:
+    globs = settings.get(option, [])
+    if not isinstance(globs, list) or not all(isinstance(glob, str) for glob in globs):
+        raise CheckpointError(path, f"settings: {option} is no list of globs")
+    return tuple(globs)
