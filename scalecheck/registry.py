@@ -9,6 +9,8 @@ FAMILIES = {
     "format": "scalecheck.checkpoint.formats",
     "optimizer": "scalecheck.optimizers",
     "renderer": "scalecheck.report.renderers",
+    "rule": "scalecheck.rules",
+    "verdict": "scalecheck.report.verdicts",
 }
 
 
@@ -27,3 +29,13 @@ def load(family: str, name: str) -> ModuleType:
     if name not in names(family):
         raise KeyError(f"no {family} is called {name}: {', '.join(names(family))}")
     return import_module(f"{FAMILIES[family]}.{name}")
+
+
+def find(name: str, *families: str) -> ModuleType:
+    """The module of the member in the first of the families that has it. Raises KeyError where none
+    has."""
+    for family in families:
+        if name in names(family):
+            return load(family, name)
+    known = sorted({name for family in families for name in names(family)})
+    raise KeyError(f"no {' or '.join(families)} is called {name}: {', '.join(known)}")

@@ -34,11 +34,10 @@ class Finding:
 
 def sentence(row: Row) -> str:
     """A finding's message with its numbers: 5 of 48 rows are zero (value 0.1042, limit 0.02083)."""
-    numbers = [
-        f"{name} {figures.number(row[name])}"
-        for name in ("value", "limit")
-        if row[name] is not None
-    ]
+    value, limit = row["value"], row["limit"]
+    written = str(value) if isinstance(value, int) else figures.number(value)
+    numbers = [] if value is None else [f"value {written}"]
+    numbers += [] if limit is None else [f"limit {figures.setting(limit)}"]
     return f"{row['message']} ({', '.join(numbers)})" if numbers else str(row["message"])
 
 

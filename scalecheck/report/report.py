@@ -70,12 +70,16 @@ class Report:
     @property
     def rows(self) -> list[Row]:
         """The rows of the principal table, and of those of its name."""
-        return [row for table in self.named(self.tables[0].name) for row in table.rows]
+        return self.rows_of(self.tables[0].name)
 
     @property
     def findings(self) -> list[Row]:
         """What the rules found; none where the command has no rules."""
-        return [row for table in self.named("findings") for row in table.rows]
+        return self.rows_of("findings")
+
+    def rows_of(self, name: str) -> list[Row]:
+        """The rows of the tables of one name; none where there is no such table."""
+        return [row for table in self.named(name) for row in table.rows]
 
     def named(self, name: str) -> list[Table]:
         """The tables of one name, which have the same columns."""
@@ -92,10 +96,15 @@ class Report:
         """What a notebook shows."""
         return self.rendered("markdown")
 
-    def rendered(self, renderer: str) -> str:
+    def rendered(self, format: str) -> str:
         """The report as text of a format, such as "json". Raises KeyError on an unknown one."""
-        text: str = registry.load("renderer", renderer).render(self)
+        text: str = registry.find(format, *self.families).render(self)
         return text
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The families of formats that show it, the one to look in first at the front."""
+        return ("verdict", "renderer") if self.named("rules") else ("renderer",)
 
 
 @dataclass(frozen=True)

@@ -2,32 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import takewhile
-from textwrap import wrap
 
 from tabulate import tabulate
 
 from scalecheck.report import figures
 from scalecheck.report.cells import GRAPHIC, cells, is_left
-from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row, Table
+from scalecheck.report.lines import in_ascii, skipped, wrapped
+from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
 
 _GAP = 2  # what tabulate's "plain" format puts between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
-_SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
-_SKIPPED_LINES = 10  # of what was skipped; the rest is counted
-_ASCII = str.maketrans(
-    {
-        "×": "x",
-        "…": "~",
-        "√": "sqrt",
-        "²": "^2",
-        "−": "-",
-        "±": "+-",
-        "·": "*",
-        "Σ": "sum",
-        "\u0302": "",
-    }
-)
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
@@ -43,21 +28,19 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         if layout.quiet:
             parts += [text] if table.shown else []
         else:
-            notes = "\n".join(_wrapped(note, layout.width) for note in table.notes)
+            notes = "\n".join(wrapped(note, layout.width) for note in table.notes)
             parts += filter(None, [table.title, text, notes])
     if not layout.quiet:
-        totals = (_wrapped(line, layout.width) for line in report.totals.splitlines())
-        below = [*totals, *(_skipped(entry) for entry in report.skipped[:_SKIPPED_LINES])]
-        if len(report.skipped) > _SKIPPED_LINES:
-            below.append(f"skipped: {len(report.skipped) - _SKIPPED_LINES} more, see --format json")
-        below += [_wrapped(note, layout.width) for note in report.notes]
+        totals = (wrapped(line, layout.width) for line in report.totals.splitlines())
+        below = [*totals, *skipped(report.skipped)]
+        below += [wrapped(note, layout.width) for note in report.notes]
         below += [f"names begin with {prefix}" for prefix in prefixes]
         if left_out:
             words = f"left out to fit {layout.width} characters: {', '.join(left_out)}"
-            below.append(_wrapped(words, layout.width))
+            below.append(wrapped(words, layout.width))
         parts.append("\n".join(filter(None, below)))
-    text = "\n\n".join(parts)
-    return text if layout.blocks else text.translate(_ASCII)
+    text = "\n\n".join(filter(None, parts))
+    return text if layout.blocks else in_ascii(text)
 
 
 def _grid(table: Table, layout: Layout) -> tuple[str, str, list[str]]:
@@ -80,24 +63,6 @@ def _grid(table: Table, layout: Layout) -> tuple[str, str, list[str]]:
         colalign=["left" if is_left(column) else "right" for column in columns],
     )
     return "\n".join(line.rstrip() for line in text.splitlines()), prefix, left_out
-
-
-def _wrapped(note: str, width: int | None) -> str:
-    """A sentence on as many lines as it takes."""
-    if width is None or len(note) <= width:
-        return note
-    lines = wrap(
-        note,
-        max(width, _SENTENCE_WIDTH),
-        subsequent_indent="  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "\n".join(lines)
-
-
-def _skipped(entry: Row) -> str:
-    return f"skipped: {figures.text(entry['name'])} ({entry['dtype']}): {entry['reason']}"
 
 
 def _widths(columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:

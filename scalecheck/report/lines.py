@@ -1,0 +1,53 @@
+"""Lines of text under a report, as a terminal shows them."""
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+from scalecheck.report import figures
+from scalecheck.report.report import Row
+
+_SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
+_SKIPPED_LINES = 10  # of what was skipped; the rest is counted
+_ASCII = str.maketrans(
+    {
+        "×": "x",
+        "…": "~",
+        "√": "sqrt",
+        "²": "^2",
+        "−": "-",
+        "±": "+-",
+        "·": "*",
+        "Σ": "sum",
+        "\u0302": "",
+    }
+)
+
+
+def in_ascii(text: str) -> str:
+    """The text with our own signs spelled in ASCII; letters of a name stay."""
+    return text.translate(_ASCII)
+
+
+def wrapped(sentence: str, width: int | None) -> str:
+    """A sentence on as many lines as it takes."""
+    if width is None or len(sentence) <= width:
+        return sentence
+    lines = wrap(
+        sentence,
+        max(width, _SENTENCE_WIDTH),
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
+
+
+def skipped(entries: Sequence[Row]) -> list[str]:
+    """A line for each thing that was not analysed; of many the first, and how many more."""
+    told = [
+        f"skipped: {figures.text(entry['name'])} ({entry['dtype']}): {entry['reason']}"
+        for entry in entries[:_SKIPPED_LINES]
+    ]
+    if len(entries) > _SKIPPED_LINES:
+        told.append(f"skipped: {len(entries) - _SKIPPED_LINES} more, see --format json")
+    return told

@@ -1,0 +1,32 @@
+"""GitHub's workflow commands: an annotation a finding, for the log of an action."""
+
+from scalecheck.report import figures, verdict
+from scalecheck.report.lines import in_ascii
+from scalecheck.report.report import UNBOUNDED, Layout, Report
+
+# As GitHub's toolkit escapes them; the runner takes this back.
+_MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
+_PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
+
+
+def render(report: Report, layout: Layout = UNBOUNDED) -> str:
+    """A command a finding, and a notice with the conclusion. A checkpoint has no lines, so they
+    name the file only."""
+    path = verdict.path(report)
+    titles = {
+        rule["rule"]: figures.text(f"{rule['rule']} {rule['name']}")
+        for rule in report.rows_of("rules")
+    }
+    commands = [
+        _command(row["severity"], path, titles[row["rule"]], verdict.told(row))
+        for row in report.findings
+    ]
+    if not layout.quiet:
+        commands.append(_command("notice", path, "scalecheck", verdict.conclusion(report)))
+    text = "\n".join(commands)
+    return text if layout.blocks else in_ascii(text)
+
+
+def _command(command: str, file: str, title: str, message: str) -> str:
+    file, title = file.translate(_PROPERTY), title.translate(_PROPERTY)
+    return f"::{command} file={file},title={title}::{message.translate(_MESSAGE)}"

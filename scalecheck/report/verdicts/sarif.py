@@ -1,0 +1,128 @@
+"""SARIF 2.1.0 (OASIS, errata 01), the exchange format of static analysis: for GitHub's code
+scanning, GitLab and editors.
+
+GitHub shows a result only with a file and a region, and follows it over runs by the fingerprint
+`primaryLocationLineHash`; it shows no logical location, so that the message names the tensor too.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import sha256
+from os import fsencode
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+from scalecheck import __version__
+from scalecheck.report import figures, verdict
+from scalecheck.report.gfm import escaped
+from scalecheck.report.lines import skipped
+from scalecheck.report.report import UNBOUNDED, Layout, Report, Row
+
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+_NO_LINES = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}  # a region of length 0
+
+
+def render(report: Report, layout: Layout = UNBOUNDED) -> str:
+    """The verdict as a log of one run; findings that the configuration lets pass are suppressed.
+    Raises ValueError where a number is not finite."""
+    rules = report.rows_of("rules")
+    places = {rule["rule"]: place for place, rule in enumerate(rules)}
+    run = {
+        "tool": {
+            "driver": {
+                "name": "scalecheck",
+                "version": __version__,
+                "rules": [_rule(rule) for rule in rules],
+            }
+        },
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "toolConfigurationNotifications": [
+                    _notification("not-run", f"not run: {rule['reason']}")
+                    | {"associatedRule": {"id": rule["rule"], "index": places[rule["rule"]]}}
+                    for rule in verdict.not_run(report)
+                ],
+                "toolExecutionNotifications": [
+                    *(_notification("skipped", line) for line in skipped(report.skipped)),
+                    *(_notification("note", note) for note in report.notes),
+                ],
+            }
+        ],
+        "results": list(_results(report, places)),
+    }
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(log, indent=1, allow_nan=False)
+
+
+def _rule(rule: Row) -> dict[str, Any]:
+    descriptor = {
+        "id": rule["rule"],
+        "name": rule["name"],
+        "shortDescription": _message(rule["summary"]),
+        "fullDescription": _message(rule["meaning"]),
+        "help": {
+            "text": _braced(figures.text(rule["remedy"])),
+            "markdown": _braced(
+                f"{escaped(figures.text(rule['meaning']))}\n\n"
+                f"**What to try:** {escaped(figures.text(rule['remedy']))}"
+            ),
+        },
+        "defaultConfiguration": {"level": rule["severity"]},
+    }
+    return descriptor | ({"helpUri": rule["url"]} if rule["url"] else {})
+
+
+def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]:
+    uri = _uri(str(report.source["path"]))
+    seen: Counter[str] = Counter()
+    findings: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
+    ignored = [
+        (row, [{"kind": "external", "justification": figures.text(row["reason"])}])
+        for row in report.rows_of("ignored")
+    ]
+    for row, suppressions in (*findings, *ignored):
+        location: dict[str, Any] = {
+            "physicalLocation": {"artifactLocation": {"uri": uri}, "region": _NO_LINES}
+        }
+        if row["where"]:
+            tensor = {"fullyQualifiedName": figures.text(row["where"]), "kind": "tensor"}
+            location["logicalLocations"] = [tensor]
+        identity = sha256(
+            f"{row['rule']}\0{row['where']}".encode("utf-8", "surrogatepass")
+        ).hexdigest()[:16]
+        seen[identity] += 1
+        yield {
+            "ruleId": row["rule"],
+            "ruleIndex": places[row["rule"]],
+            "level": row["severity"],
+            "message": _message(verdict.told(row)),
+            "locations": [location],
+            "partialFingerprints": {"primaryLocationLineHash": f"{identity}:{seen[identity]}"},
+            "suppressions": suppressions,
+            "properties": {name: row[name] for name in ("value", "limit")},
+        }
+
+
+def _notification(descriptor: str, words: str) -> dict[str, Any]:
+    return {"descriptor": {"id": descriptor}, "level": "note", "message": _message(words)}
+
+
+def _message(words: str) -> dict[str, str]:
+    """Plain text: nothing in it is a placeholder or, in [words](address), a link."""
+    return {"text": _braced(figures.text(words)).replace("](", "\\](")}
+
+
+def _braced(words: str) -> str:
+    return words.replace("{", "{{").replace("}", "}}")
+
+
+def _uri(path: str) -> str:
+    """A relative reference, which readers resolve against the repository, or an absolute URI; bytes
+    that are no UTF-8 are escaped as they are."""
+    pure = PurePath(path)
+    return pure.as_uri() if pure.is_absolute() else quote(fsencode(pure.as_posix()))
