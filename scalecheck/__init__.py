@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalecheck.analysis.check import check
     from scalecheck.analysis.inspect import inspect
     from scalecheck.analysis.simulate import simulate
     from scalecheck.analysis.translate import translate
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointError",
     "ScalecheckError",
     "UsageError",
+    "check",
     "inspect",
     "open_checkpoint",
     "simulate",
@@ -31,6 +33,7 @@ _HOME = {
     "CheckpointError": "scalecheck.errors",
     "ScalecheckError": "scalecheck.errors",
     "UsageError": "scalecheck.errors",
+    "check": "scalecheck.analysis.check",
     "inspect": "scalecheck.analysis.inspect",
     "open_checkpoint": "scalecheck.checkpoint.open",
     "simulate": "scalecheck.analysis.simulate",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 
-from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
-from scalecheck.analysis.inspect import GROUP_COLUMNS, TENSOR_COLUMNS
-from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
-from scalecheck.analysis.translation import assumed, backward, columns, scaled
+from scalecheck import config
+from scalecheck.analysis.checking.settings import settled
 from scalecheck.cli.main import app
+from scalecheck.rules._rule import registered
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "sample_ckpts/README.md"]
@@ -70,19 +70,37 @@ def test_readme_begins_with_the_two_commands():
     assert len(list(console_blocks("README.md"))) >= 3
 
 
-def test_every_option_and_column_is_in_the_manual():
+def test_every_command_has_its_part_of_the_manual():
     text = (ROOT / "README.md").read_text("utf-8")
-    for name, command in typer.main.get_command(app).commands.items():
+    for name in typer.main.get_command(app).commands:
         assert f"## {name}\n" in text
+        assert f"(docs/commands.md#{name})" in text
+
+
+def test_the_long_pages_are_those_of_the_code():
+    """`python docs/make.py` writes them anew."""
+    pages = runpy.run_path(str(ROOT / "docs" / "make.py"))["pages"]()
+    for name, text in pages.items():
+        assert (ROOT / "docs" / name).read_text("utf-8") == text, name
+
+
+def test_every_option_rule_and_column_is_in_the_long_pages():
+    commands = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        part = commands.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         for option in (word for parameter in command.params for word in parameter.opts):
-            assert not option.startswith("--") or f"| `{option}" in text, option
-    simulated = (claim, update_size, weight_scale, layers, overview)
-    laws = (column for law in simulated for column in law.COLUMNS)
-    asked = (*columns.SAVED, *columns.LATE, *backward.LIKE, *backward.TO, *assumed.COLUMNS)
-    translated = (*columns.COLUMNS, *asked, *scaled.COLUMNS)
-    inspected = (*TENSOR_COLUMNS, *GROUP_COLUMNS, *INIT_COLUMNS)
-    for column in (*inspected, *laws, *sweep.FIELDS, *translated):
-        assert f"| `{column.name}` | {column.help.replace('|', '&#124;')} |" in text, column.name
+            assert not option.startswith("--") or f"| `{option}" in part, option
+    columns = re.findall(r'Column\(\n? *"(\w+)"', _sources())
+    assert len(columns) > 100
+    for column in columns:
+        assert f"| `{column}` |" in commands, column
+    for code, entry in registered().items():
+        assert f"\n## {code} {entry.name}\n" in (ROOT / "docs" / "rules.md").read_text("utf-8")
+
+
+def _sources():
+    folders = [ROOT / "scalecheck" / "analysis", ROOT / "scalecheck" / "report"]
+    return "\n".join(p.read_text("utf-8") for folder in folders for p in folder.rglob("*.py"))
 
 
 def test_the_python_example_runs():
@@ -93,3 +111,12 @@ def test_the_python_example_runs():
     )
     assert done.stdout.splitlines()[0].startswith("ln_f.weight 1.70269")
     assert len(done.stdout.splitlines()) == 1 + 52
+
+
+def test_the_configuration_in_the_manual_is_one(tmp_path):
+    text = (ROOT / "README.md").read_text("utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "scalecheck.toml").write_text(example, "utf-8")
+    settings = settled({}, config.read(tmp_path / "scalecheck.toml"))
+    assert settings["lr"] == 3e-4
+    assert "SC206" not in settings.rules

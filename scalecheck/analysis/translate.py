@@ -1,6 +1,5 @@
 """From an lr to the relative update that each tensor will feel, and back."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +22,7 @@ from scalecheck.analysis.translation.states import States, states_of
 from scalecheck.analysis.translation.tables import tables as tables_of
 from scalecheck.analysis.translation.tables import usual
 from scalecheck.analysis.translation.training import Training, Trainings
-from scalecheck.analysis.translation.translator import Translator
-from scalecheck.checkpoint.naming import role
+from scalecheck.analysis.translation.translator import Translator, check_numbers, untrained
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
@@ -86,7 +84,7 @@ def translate(
     """
     if by not in get_args(By):
         raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
-    _check(lr, snr, grad_rms, step, target)
+    check_numbers(lr, snr, grad_rms, step, target)
     judged = Bands(tuple(bands))
     trainings = Trainings(optimizer, lr, hyperparameters, _several(group))
     plan = planned(schedule, steps, warmup, final)
@@ -137,8 +135,8 @@ def translate(
         if assume is None
         else Assumption(assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}),
     )
-    skipped = [_skipped(t, reason) for t in wanted if (reason := _untrained(t, checkpoint))]
-    trained = tuple(t for t in wanted if _untrained(t, checkpoint) is None)
+    skipped = [_skipped(t, reason) for t in wanted if (reason := untrained(t, checkpoint))]
+    trained = tuple(t for t in wanted if untrained(t, checkpoint) is None)
     if shape:
         lines = [translator.line(translator.assumed(tensor), Sketch()) for tensor in trained]
     else:
@@ -250,17 +248,6 @@ def _rows(lines: Sequence[Line], by: By, bands: Bands) -> list[dict[str, Any]]:
     return [merged(key, members, bands) for key, members in groups.items()]
 
 
-def _untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
-    """Why an optimizer does not train the tensor, or it cannot be measured."""
-    if tensor.unmeasured is not None:
-        return tensor.unmeasured
-    if tensor.name in checkpoint.beside:
-        return "beside the model"
-    if tensor.tied_to is not None:
-        return f"tied to {tensor.tied_to}"
-    return "a buffer" if role(tensor.name, tensor.dtype, tensor.shape) == "buffer" else None
-
-
 def _skipped(tensor: Tensor, reason: str) -> dict[str, Any]:
     return {
         "name": tensor.name,
@@ -311,23 +298,6 @@ def _headline(checkpoint: Checkpoint, lines: Sequence[Line], states: States) -> 
     at = "" if states.path is None else f", state of {figures.text(str(states.path))}"
     words = f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, {len(lines)} tensors"
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
-
-
-def _check(
-    lr: float | None,
-    snr: float,
-    grad_rms: float | None,
-    step: int | None,
-    target: float | None,
-) -> None:
-    """Raises UsageError for a number outside its domain."""
-    for name, number in (("lr", lr), ("grad-rms", grad_rms), ("target", target)):
-        if number is not None and not 0 < number < math.inf:
-            raise UsageError(f"--{name} {number}: a positive number")
-    if not math.isfinite(snr):
-        raise UsageError(f"--snr {snr}: a finite number")
-    if step is not None and step < 1:
-        raise UsageError(f"--step {step}: steady, or a number from 1 up")
 
 
 def _several(words: str | Sequence[str]) -> Sequence[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from scalecheck import __version__
+from scalecheck.cli.check import check
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.inspect import inspect
 from scalecheck.cli.simulate import simulate
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.command()(translate)
+app.command()(check)
 app.command()(simulate)
 
 

@@ -10,6 +10,9 @@ from scalecheck import registry
 from scalecheck.errors import UsageError, unknown
 
 BY = ("tensor", "layer", "family", "role")
+OPTIMIZERS = registry.names("optimizer")
+SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
+BANDS = "1e-5,1e-4,3e-3,1e-2"
 
 
 def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
@@ -27,6 +30,23 @@ def _columns(names: str | None) -> str | None:
     if names is not None and not all(name.strip() for name in names.split(",")):
         raise UsageError(f"--columns {names!r}: a column has no name")
     return names
+
+
+def step_number(word: str) -> int | None:
+    """The number that --step says; None for the late step."""
+    if word in ("", "steady"):
+        return None
+    if not word.isdecimal():
+        raise UsageError(f"--step {word}: steady, or a number from 1 up")
+    return int(word)
+
+
+def band_limits(word: str) -> list[float]:
+    """The limits that --bands says."""
+    try:
+        return [float(limit) for limit in word.split(",")]
+    except ValueError:
+        raise UsageError(f"--bands {word}: four rising numbers, such as {BANDS}") from None
 
 
 def given(**settings: float | None) -> dict[str, float]:
@@ -122,4 +142,53 @@ Snr = Annotated[
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Only the rows: no headline, totals, notes or progress.")
+]
+Lr = Annotated[
+    float | None,
+    typer.Option("--lr", metavar="LR", help="The lr; that of the optimizer state if absent."),
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(
+        "--optimizer",
+        metavar="NAME",
+        help=f"That of the state, else adamw; one of {', '.join(OPTIMIZERS)}.",
+        autocompletion=lambda: OPTIMIZERS,
+    ),
+]
+Group = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        metavar="GLOB:SETTINGS",
+        help="Other settings for some names, such as '*.bias:lr=1e-4,weight_decay=0' (repeatable).",
+    ),
+]
+GradRms = Annotated[
+    float | None,
+    typer.Option(
+        "--grad-rms",
+        metavar="RMS",
+        help="RMS of the gradients; that of the state, else so large that eps does not count.",
+    ),
+]
+Step = Annotated[
+    str,
+    typer.Option("--step", metavar="STEP", help="Of the expected update: a number, or steady."),
+]
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="PATH",
+        help="The optimizer state; none for none; what lies with the checkpoint if absent.",
+    ),
+]
+ParamDtype = Annotated[
+    str | None,
+    typer.Option(
+        "--param-dtype",
+        metavar="DTYPE",
+        help="Type that the weights are trained in: bf16, fp16, fp32; as stored if absent.",
+    ),
 ]

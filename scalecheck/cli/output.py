@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
@@ -23,8 +24,10 @@ class Output:
     What is no text is never replaced: the paths of report and checkpoint are easily swapped.
     """
 
-    def __init__(self, format: str, target: Path | None, quiet: bool) -> None:
-        self._renderer: ModuleType = registry.load("renderer", format)
+    def __init__(
+        self, format: str, target: Path | None, quiet: bool, families: Sequence[str] = ("renderer",)
+    ) -> None:
+        self._renderer: ModuleType = registry.find(format, *families)
         self._target = target
         self._quiet = quiet
         self._draft: Path | None = None

@@ -5,7 +5,6 @@ from typing import Annotated, cast
 
 import typer
 
-from scalecheck import registry
 from scalecheck.analysis.grouping import By
 from scalecheck.analysis.reference import WORDS
 from scalecheck.cli import options
@@ -13,25 +12,7 @@ from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import UsageError
 
-OPTIMIZERS = registry.names("optimizer")
-SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
 EMITTED = ("torch", "json", "toml")
-BANDS = "1e-5,1e-4,3e-3,1e-2"
-
-
-def _step(word: str) -> int | None:
-    if word in ("", "steady"):
-        return None
-    if not word.isdecimal():
-        raise UsageError(f"--step {word}: steady, or a number from 1 up")
-    return int(word)
-
-
-def _bands(word: str) -> list[float]:
-    try:
-        return [float(limit) for limit in word.split(",")]
-    except ValueError:
-        raise UsageError(f"--bands {word}: four rising numbers, such as {BANDS}") from None
 
 
 def translate(
@@ -43,54 +24,18 @@ def translate(
             show_default=False,
         ),
     ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option("--lr", metavar="LR", help="The lr; that of the optimizer state if absent."),
-    ] = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(
-            "--optimizer",
-            metavar="NAME",
-            help=f"That of the state, else adamw; one of {', '.join(OPTIMIZERS)}.",
-            autocompletion=lambda: OPTIMIZERS,
-        ),
-    ] = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,
     beta2: options.Beta2 = None,
     eps: options.Eps = None,
     weight_decay: options.WeightDecay = None,
     momentum: options.Momentum = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--group",
-            metavar="GLOB:SETTINGS",
-            help="Other settings for some names, such as '*.bias:lr=1e-4,weight_decay=0' "
-            "(repeatable).",
-        ),
-    ] = None,
+    group: options.Group = None,
     snr: options.Snr = 0.0,
-    grad_rms: Annotated[
-        float | None,
-        typer.Option(
-            "--grad-rms",
-            metavar="RMS",
-            help="RMS of the gradients; that of the state, else so large that eps does not count.",
-        ),
-    ] = None,
-    step: Annotated[
-        str,
-        typer.Option("--step", metavar="STEP", help="Of the expected update: a number, or steady."),
-    ] = "",
-    state: Annotated[
-        str | None,
-        typer.Option(
-            "--state",
-            metavar="PATH",
-            help="The optimizer state; none for none; what lies with the checkpoint if absent.",
-        ),
-    ] = None,
+    grad_rms: options.GradRms = None,
+    step: options.Step = "",
+    state: options.State = None,
     steps: Annotated[
         int | None,
         typer.Option("--steps", metavar="N", help="Add how far a run of so many steps carries."),
@@ -100,9 +45,9 @@ def translate(
         typer.Option(
             "--schedule",
             metavar="SHAPE",
-            help=f"Of the run: {', '.join(SCHEDULES)}; wsd falls over its last fifth.",
-            callback=options.choice("--schedule", SCHEDULES),
-            autocompletion=lambda: list(SCHEDULES),
+            help=f"Of the run: {', '.join(options.SCHEDULES)}; wsd falls over its last fifth.",
+            callback=options.choice("--schedule", options.SCHEDULES),
+            autocompletion=lambda: list(options.SCHEDULES),
         ),
     ] = "constant",
     warmup: Annotated[
@@ -118,15 +63,8 @@ def translate(
             metavar="A,B,C,D",
             help="Limits between frozen, low, typical, high and very high.",
         ),
-    ] = BANDS,
-    param_dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--param-dtype",
-            metavar="DTYPE",
-            help="Type that the weights are trained in: bf16, fp16, fp32; as stored if absent.",
-        ),
-    ] = None,
+    ] = options.BANDS,
+    param_dtype: options.ParamDtype = None,
     target: Annotated[
         float | None,
         typer.Option("--target", metavar="SHARE", help="Add the lr of this relative update."),
@@ -213,13 +151,13 @@ def translate(
                 group=group or (),
                 snr=snr,
                 grad_rms=grad_rms,
-                step=_step(step),
+                step=options.step_number(step),
                 state=state,
                 steps=steps,
                 schedule=schedule,
                 warmup=warmup,
                 final=final,
-                bands=_bands(bands),
+                bands=options.band_limits(bands),
                 param_dtype=param_dtype,
                 target=target,
                 like=like,

@@ -54,10 +54,15 @@ class Training:
 
 @dataclass(frozen=True)
 class Group:
-    """Settings of the tensors whose names match a glob."""
+    """Settings of the tensors whose names match one of some globs; `where` says what asks so."""
 
-    glob: str
+    globs: Sequence[str]
     settings: Mapping[str, float]
+    where: str
+
+    def holds(self, name: str) -> bool:
+        """Whether it has a tensor of this name."""
+        return any(fnmatchcase(name, glob) for glob in self.globs)
 
     @classmethod
     def parsed(cls, word: str) -> "Group":
@@ -74,7 +79,7 @@ class Group:
                 equals = ""
             if not (name.strip() and equals):
                 raise UsageError(f"--group {word}: {pair!r} is not a setting such as lr=1e-3")
-        return cls(glob, settings)
+        return cls((glob,), settings, f"--group {glob}")
 
 
 class Trainings:
@@ -85,7 +90,7 @@ class Trainings:
         optimizer: str | None,
         lr: float | None,
         given: Mapping[str, Any],
-        groups: Sequence[str] = (),
+        groups: Sequence[str | Group] = (),
         option: str = "--optimizer",
     ) -> None:
         known = registry.names("optimizer")
@@ -94,10 +99,10 @@ class Trainings:
         self._optimizer = optimizer
         self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
-        self.groups = [Group.parsed(word) for word in groups]
+        self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
         for where, settings in (
             ("--lr", self._given),
-            *((g.glob, g.settings) for g in self.groups),
+            *((f"{g.where}: lr", g.settings) for g in self.groups),
         ):
             if "lr" in settings:
                 _require_lr(where, settings["lr"])
@@ -105,15 +110,15 @@ class Trainings:
     def check(self, names: Sequence[str]) -> None:
         """Raises UsageError where a group's glob matches none of the tensors."""
         for group in self.groups:
-            if not any(fnmatchcase(name, group.glob) for name in names):
-                raise UsageError(f"--group {group.glob}: matches none of {len(names)} tensors")
+            if not any(map(group.holds, names)):
+                raise UsageError(f"{group.where}: matches none of {len(names)} tensors")
 
     def of(self, name: str, saved: Mapping[str, Any] | None = None) -> Training:
         """A tensor's training; `saved` are the settings of its group in an optimizer state, and
         "optimizer" its name there."""
         settings = {**(saved or {}), **self._given}
         for group in self.groups:
-            if fnmatchcase(name, group.glob):
+            if group.holds(name):
                 settings |= group.settings
         key = tuple(settings.items())
         if key not in self._made:
@@ -146,5 +151,4 @@ def _is_lr(lr: object) -> bool:
 
 def _require_lr(where: str, lr: float) -> None:
     if not _is_lr(lr):
-        at = where if where.startswith("--") else f"--group {where}: lr"
-        raise UsageError(f"{at} {lr}: a positive number")
+        raise UsageError(f"{where} {lr}: a positive number")

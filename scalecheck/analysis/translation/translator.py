@@ -1,5 +1,6 @@
 """What is the same for all tensors of a translation: it makes the line of each."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +13,10 @@ from scalecheck.analysis.translation.saved import figures as figures_of
 from scalecheck.analysis.translation.stall import stalled
 from scalecheck.analysis.translation.states import States
 from scalecheck.analysis.translation.training import Training, Trainings
+from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.optimizer_state import ParamState
-from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.errors import UsageError
 from scalecheck.forecast import UNSEEN, Forecast, forecast
 from scalecheck.measure.scale import Scale
 from scalecheck.measure.sketch import Sketch
@@ -101,6 +104,34 @@ class Translator:
     ) -> float | None:
         equal = training.optimizer.equal_updates or update.update_rms == 1 == self.step
         return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
+
+
+def check_numbers(
+    lr: float | None,
+    snr: float,
+    grad_rms: float | None,
+    step: int | None,
+    target: float | None = None,
+) -> None:
+    """Raises UsageError for a number outside its domain."""
+    for name, number in (("lr", lr), ("grad-rms", grad_rms), ("target", target)):
+        if number is not None and not 0 < number < math.inf:
+            raise UsageError(f"--{name} {number}: a positive number")
+    if not math.isfinite(snr):
+        raise UsageError(f"--snr {snr}: a finite number")
+    if step is not None and step < 1:
+        raise UsageError(f"--step {step}: steady, or a number from 1 up")
+
+
+def untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
+    """Why an optimizer does not train the tensor, or it cannot be measured."""
+    if tensor.unmeasured is not None:
+        return tensor.unmeasured
+    if tensor.name in checkpoint.beside:
+        return "beside the model"
+    if tensor.tied_to is not None:
+        return f"tied to {tensor.tied_to}"
+    return "a buffer" if role(tensor.name, tensor.dtype, tensor.shape) == "buffer" else None
 
 
 def _rare_row(scale: Scale, training: Training) -> float | None:

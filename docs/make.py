@@ -1,0 +1,171 @@
+"""Writes the long pages of the manual from the code that they describe.
+
+python docs/make.py
+"""
+
+from collections.abc import Iterator, Sequence
+from inspect import cleandoc
+from pathlib import Path
+
+import typer
+
+from scalecheck import registry
+from scalecheck.analysis import init_ratio, inspect
+from scalecheck.analysis.checking import pages as checking
+from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
+from scalecheck.analysis.translation import assumed, backward, columns, scaled
+from scalecheck.cli.main import app
+from scalecheck.forecast import UNSEEN, forecast
+from scalecheck.optimizers._optimizer import Gradient, Unlawful
+from scalecheck.report.figures import number, setting
+from scalecheck.report.finding import FINDINGS, IGNORED, RULES
+from scalecheck.report.report import Column
+from scalecheck.rules._rule import NEEDS, Registered, registered
+
+FOLDER = Path(__file__).parent
+
+# The fields of each command's JSON, list by list, which are its columns.
+FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
+    "inspect": [
+        ("`rows`, a tensor each", inspect.TENSOR_COLUMNS),
+        ("`rows` with `--by`, a group each", inspect.GROUP_COLUMNS),
+        ("with `--init`", init_ratio.COLUMNS),
+        ("with `--quantiles`", [inspect.QUANTILES_COLUMN]),
+        ("drawn in tables", [inspect.BAR]),
+    ],
+    "translate": [
+        ("`rows`", columns.COLUMNS),
+        ("with an optimizer state", columns.SAVED),
+        ("with `--steps`", columns.LATE),
+        ("with `--target`", backward.TARGET),
+        ("with `--like`", backward.LIKE),
+        ("with `--to`", backward.TO),
+        ("with `--assume`", assumed.COLUMNS),
+        ("`states`, those whose tensor is not certain", columns.STATES),
+        ("`scaled`, with `--scale-by`", scaled.COLUMNS),
+    ],
+    "check": [
+        ("`findings`", FINDINGS),
+        ("`ignored`, what the configuration lets pass", IGNORED),
+        ("`rules`", RULES),
+        ("with `--show-settings`", checking.SETTINGS),
+    ],
+    "simulate": [
+        ("`claims`", claim.COLUMNS),
+        ("`replay`", update_size.COLUMNS),
+        ("`cases`", weight_scale.COLUMNS),
+        ("`layers`", layers.COLUMNS),
+        ("`sweep`, with `--sweep`", sweep.COLUMNS),
+        ("`optimizers`, with `--optimizer all`", overview.COLUMNS),
+    ],
+}
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file's name."""
+    return {
+        "commands.md": "\n".join(_commands()) + "\n",
+        "optimizers.md": "\n".join(_optimizers()) + "\n",
+        "rules.md": "\n".join(_rules()) + "\n",
+    }
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands: options and fields\n"
+    yield (
+        "Written by `docs/make.py` from the commands themselves. Columns of tables, which "
+        "`--columns` and `--sort` name, are the fields of JSON and CSV."
+    )
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        yield f"\n## {name}\n"
+        yield f"{command.help}\n"
+        yield "| Option | What it does |"
+        yield "|---|---|"
+        for parameter in command.params:
+            words = getattr(parameter, "help", "") or ""
+            option = " ".join([parameter.opts[-1], parameter.metavar or ""]).strip()
+            shown = option if option.startswith("--") else parameter.metavar
+            yield f"| `{shown}` | {_cell(words)} |"
+        for title, fields in FIELDS[name]:
+            yield f"\n{title[0].upper()}{title[1:]}:\n"
+            yield "| Field | What it is |"
+            yield "|---|---|"
+            for column in fields:
+                yield f"| `{column.name}` | {_cell(column.help)} |"
+
+
+def _optimizers() -> Iterator[str]:
+    yield "# Optimizers\n"
+    yield (
+        "Written by `docs/make.py` from the optimizers' own files. A name is the word of "
+        "`--optimizer`; hyperparameters and their defaults are torch.optim's where torch has the "
+        "optimizer. *u* is the RMS of a late update at lr 1 of a 64×64 matrix of rms 1, for "
+        "gradients without a mean. Weights k times larger train alike, in y = (w'/k)·x, at "
+        "lr' = k^p·lr and what is scaled beside.\n"
+    )
+    yield "| Optimizer | u | p | scaled beside |"
+    yield "|---|---|---|---|"
+    for name in registry.names("optimizer"):
+        optimizer = registry.load("optimizer", name).Optimizer()
+        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(UNSEEN, 0.0))
+        update = number(expected.update_rms) or _cell(expected.reason)
+        try:
+            law = optimizer.reparameterization()
+            beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())
+            yield f"| [`{name}`](#{name}) | {update} | {law.lr_exponent} | {beside} |"
+        except Unlawful as refusal:
+            yield f"| [`{name}`](#{name}) | {update} | none: {_cell(str(refusal))} | |"
+    for name in registry.names("optimizer"):
+        module = registry.load("optimizer", name)
+        yield f"\n## {name}\n"
+        yield f"{(module.__doc__ or '').strip()}\n"
+        if module.Optimizer.__doc__:
+            yield f"```text\n{cleandoc(module.Optimizer.__doc__)}\n```\n"
+        yield "| Hyperparameter | Default |"
+        yield "|---|---|"
+        for field, default in vars(module.Optimizer()).items():
+            yield f"| `{field}` | {default} |"
+
+
+def _rules() -> Iterator[str]:
+    yield "# The rules of `scalecheck check`\n"
+    yield (
+        "Written by `docs/make.py` from the rules' own files; `scalecheck check --explain CODE` "
+        "prints a rule's part. Limits are changed in the configuration's `[limits.CODE]`, for some "
+        "tensors in `[[override]]`. In the examples `noise` is normal and of rms 0.02.\n"
+    )
+    yield "| Code | Name | Severity | Finds | Needs |"
+    yield "|---|---|---|---|---|"
+    for code, entry in registered().items():
+        needs = ", ".join(NEEDS[need].removeprefix("needs ") for need in entry.rule.needs)
+        name = f"[`{entry.name}`](#{code.lower()}-{entry.name})"
+        yield f"| {code} | {name} | {entry.rule.severity} | {entry.summary} | {needs} |"
+    for code, entry in registered().items():
+        yield from _rule(code, entry)
+
+
+def _rule(code: str, entry: Registered) -> Iterator[str]:
+    rule = entry.rule
+    yield f"\n## {code} {entry.name}\n"
+    yield f"**{entry.summary}** Severity: {rule.severity}.\n"
+    yield f"{entry.meaning}\n"
+    yield f"*Try:* {entry.remedy}\n"
+    if rule.limits:
+        yield "| Limit | Default | What it is |"
+        yield "|---|---|---|"
+        for name, limit in rule.limits.items():
+            yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
+        yield ""
+    for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
+        options = f" with `{example.options}`" if example.options else ""
+        yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
+    yield f"> {rule.bad.finds}"
+
+
+def _cell(words: str) -> str:
+    return words.replace("|", "&#124;")
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, "utf-8")

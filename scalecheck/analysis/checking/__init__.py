@@ -1,0 +1,1 @@
+"""The parts of a check: its settings, its evidence, its verdict."""

@@ -1,0 +1,209 @@
+"""What is in force in a check, and where each setting came from: the command line over the
+configuration file over the defaults."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from scalecheck.analysis.translation.bands import LIMITS as BANDS
+from scalecheck.analysis.translation.bands import Bands
+from scalecheck.analysis.translation.training import Group
+from scalecheck.config import Config, Waiver
+from scalecheck.errors import UsageError, nearest, unknown
+from scalecheck.report.finding import Severity
+from scalecheck.rules._rule import Limits, Registered, registered
+
+DEFAULTS: Mapping[str, Any] = {
+    "select": (),
+    "ignore": (),
+    "fail_on": "error",
+    "match": (),
+    "exclude": (),
+    "lr": None,
+    "optimizer": None,
+    "hyperparameters": {},
+    "group": (),
+    "snr": 0.0,
+    "grad_rms": None,
+    "step": None,
+    "state": None,
+    "steps": None,
+    "schedule": "constant",
+    "warmup": 0,
+    "final": 0.0,
+    "bands": BANDS,
+    "param_dtype": None,
+    "init": None,
+    "serve_dtype": None,
+    "baseline": None,
+}
+FAIL_ON = ("error", "warning", "never")
+
+_DEFAULT, _GIVEN = "default", "command line"
+# The limits of the rules that judge by bands, in the order of the bands.
+_BANDS = (("SC202", "frozen"), ("SC202", "low"), ("SC201", "high"), ("SC201", "very_high"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a check by the keys of DEFAULTS, with the source of each, and the rules that
+    are selected, with their severities, limits and waivers. Raises UsageError."""
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    config: Config
+    rules: Mapping[str, Registered]
+    severities: Mapping[str, Severity]
+    limits: Mapping[str, Mapping[str, float]]
+    limit_sources: Mapping[tuple[str, str], str]
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values[key]
+
+    def limits_of(self, code: str) -> Limits:
+        """The limits of a rule for each tensor."""
+        own = [o for o in self.config.overrides if code in o.limits]
+
+        def of(name: str, role: str) -> dict[str, float]:
+            found: dict[str, float] = {}
+            for override in own:
+                if override.where.holds(name, role):
+                    found |= override.limits[code]
+            return found
+
+        return Limits(self.limits[code], of) if own else Limits(self.limits[code])
+
+    def waiver(self, code: str, path: Path, name: str, role: str) -> Waiver | None:
+        """The first waiver of a rule for a tensor of a file, if there is one."""
+        for waiver in self.config.waivers:
+            is_file = waiver.path is None or any(
+                fnmatchcase(word, waiver.path) for word in (str(path), path.name)
+            )
+            if is_file and code in chosen(waiver.rules) and waiver.where.holds(name, role):
+                return waiver
+        return None
+
+
+def settled(given: Mapping[str, Any], config: Config) -> Settings:
+    """The settings in force. given: those that were given, by the keys of DEFAULTS.
+
+    Raises UsageError for a rule, a limit or a word that is not known.
+    """
+    if strange := [key for key in given if key not in DEFAULTS]:
+        raise UsageError(f"{strange[0]}: no setting of check; {nearest(strange[0], [*DEFAULTS])}")
+    optimizer = dict(config.optimizer)
+    hyperparameters = {k: v for k, v in optimizer.items() if k not in ("name", "lr")}
+    filed: dict[str, Any] = dict(config.settings)
+    filed |= {"optimizer": optimizer["name"]} if "name" in optimizer else {}
+    filed |= {"lr": optimizer["lr"]} if "lr" in optimizer else {}
+    filed |= {"hyperparameters": hyperparameters} if hyperparameters else {}
+    filed |= {"group": _groups(config)} if config.groups else {}
+    values, sources = dict(DEFAULTS), dict.fromkeys(DEFAULTS, _DEFAULT)
+    for origin, found in ((str(config.path), filed), (_GIVEN, given)):
+        for key, value in found.items():
+            is_merged = key in ("hyperparameters", "group") and sources[key] != _DEFAULT
+            values[key] = _merged(values[key], value) if is_merged else value
+            sources[key] = f"{sources[key]}, {origin}" if is_merged else origin
+    if values["fail_on"] not in FAIL_ON:
+        raise unknown(_named("fail_on", sources), values["fail_on"], FAIL_ON)
+    rules = registered()
+    selected = chosen(values["select"] or ["SC"], _named("select", sources))
+    ignored = chosen(values["ignore"], _named("ignore", sources))
+    for waiver in config.waivers:
+        chosen(waiver.rules, f"{config.path}: exception.rules")
+    limits, limit_sources = _limits(values["bands"], sources["bands"], config)
+    return Settings(
+        values,
+        sources,
+        config,
+        {code: rules[code] for code in selected if code not in ignored},
+        _severities(config),
+        limits,
+        limit_sources,
+    )
+
+
+def chosen(words: Sequence[str], where: str = "rules") -> list[str]:
+    """The codes of the rules that codes, beginnings of codes and names stand for, sorted. Raises
+    UsageError for a word that stands for none."""
+    rules = registered()
+    found: set[str] = set()
+    for word in words:
+        codes = {c for c, rule in rules.items() if c.startswith(word.upper()) or rule.name == word}
+        if not codes or not word:
+            raise unknown(where, word, [*rules, *(rule.name for rule in rules.values())])
+        found |= codes
+    return sorted(found)
+
+
+def _named(key: str, sources: Mapping[str, str]) -> str:
+    """How a setting is called where it was set."""
+    is_given = sources[key] == _GIVEN
+    return f"--{key.replace('_', '-')}" if is_given else f"{sources[key]}: {key}"
+
+
+def _merged(first: Any, second: Any) -> Any:
+    return {**first, **second} if isinstance(first, dict) else (*first, *second)
+
+
+def _groups(config: Config) -> tuple[Group, ...]:
+    return tuple(
+        Group(
+            (entry.match,) if entry.match is not None else tuple(map(escape, entry.names or ())),
+            {name: float(number) for name, number in entry.settings.items()},
+            f"{config.path}: group[{place}]",
+        )
+        for place, entry in enumerate(config.groups, 1)
+    )
+
+
+def _severities(config: Config) -> dict[str, Severity]:
+    found: dict[str, Severity] = {}
+    for word, severity in config.severity.items():
+        for code in chosen([word], f"{config.path}: severity"):
+            found[code] = "error" if severity == "error" else "warning"
+    return found
+
+
+def _limits(
+    bands: Sequence[float], bands_from: str, config: Config
+) -> tuple[dict[str, dict[str, float]], dict[tuple[str, str], str]]:
+    """Every limit of every rule, and the source of each that is no default."""
+    limits = {
+        code: {name: limit.default for name, limit in entry.rule.limits.items()}
+        for code, entry in registered().items()
+    }
+    sources: dict[tuple[str, str], str] = {}
+    steps = Bands(tuple(bands)).limits
+    banded = dict(zip(_BANDS, steps, strict=True))
+    filed = {
+        (code, name): float(value)
+        for code, own in config.limits.items()
+        for name, value in own.items()
+    }
+    for override in config.overrides:
+        for code, own in override.limits.items():
+            _check_limits(code, own, f"{config.path}: override", limits)
+    for code, own in config.limits.items():
+        _check_limits(code, own, f"{config.path}: limits", limits)
+    layers = [(bands_from, banded if bands_from != _DEFAULT else {}), (str(config.path), filed)]
+    for origin, layer in layers if bands_from != _GIVEN else reversed(layers):
+        for (code, name), value in layer.items():
+            limits[code][name] = value
+            sources[code, name] = origin
+    return limits, sources
+
+
+def _check_limits(
+    code: str, own: Mapping[str, float], where: str, known: Mapping[str, Mapping[str, float]]
+) -> None:
+    if code not in known:
+        raise UsageError(f"{where}.{code}: is no rule; {nearest(code, [*known])}")
+    for name in own:
+        if not known[code]:
+            raise UsageError(f"{where}.{code}.{name}: the rule has no limits")
+        if name not in known[code]:
+            raise UsageError(f"{where}.{code}.{name}: not known; {nearest(name, [*known[code]])}")

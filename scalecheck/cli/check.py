@@ -1,0 +1,229 @@
+"""`scalecheck check`: the judge in CI."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scalecheck.cli import options
+from scalecheck.cli.exit_code import ExitCode
+from scalecheck.cli.output import Output
+from scalecheck.cli.progress import Progress
+from scalecheck.errors import UsageError
+
+FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
+FAIL_ON = ("error", "warning", "never")
+
+
+def _words(given: list[str] | None) -> list[str] | None:
+    """The codes of an option that takes several, by commas or by repeating it."""
+    if given is None:
+        return None
+    return [word.strip() for entry in given for word in entry.split(",") if word.strip()]
+
+
+def check(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PATH",
+            help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
+            show_default=False,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The configuration; scalecheck.toml or pyproject.toml here or above if absent.",
+        ),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--select",
+            metavar="CODES",
+            help="Only these rules: codes, their beginnings or names, by commas.",
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option("--ignore", metavar="CODES", help="Without these rules."),
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-on",
+            metavar="SEVERITY",
+            help="Least severity that exits 1: error, the default, warning, or never.",
+            autocompletion=lambda: list(FAIL_ON),
+        ),
+    ] = None,
+    lr: options.Lr = None,
+    optimizer: options.Optimizer = None,
+    beta1: options.Beta1 = None,
+    beta2: options.Beta2 = None,
+    eps: options.Eps = None,
+    weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
+    group: options.Group = None,
+    snr: Annotated[
+        float | None,
+        typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient."),
+    ] = None,
+    grad_rms: options.GradRms = None,
+    step: options.Step = "",
+    state: options.State = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", metavar="N", help="Steps of the run; those of the state if absent."
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            metavar="SHAPE",
+            help=f"Of the run: {', '.join(options.SCHEDULES)}; constant if absent.",
+            autocompletion=lambda: list(options.SCHEDULES),
+        ),
+    ] = None,
+    warmup: Annotated[
+        int | None,
+        typer.Option("--warmup", metavar="N", help="Steps over which the lr rises."),
+    ] = None,
+    final: Annotated[
+        float | None,
+        typer.Option("--final", metavar="SHARE", help="Share of the lr at the end."),
+    ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            "--bands",
+            metavar="A,B,C,D",
+            help="Limits between frozen, low, typical, high and very high.",
+        ),
+    ] = None,
+    param_dtype: options.ParamDtype = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            "--init", metavar="SCHEME", help="The initialization that scales have to be of."
+        ),
+    ] = None,
+    serve_dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--serve-dtype",
+            metavar="DTYPE",
+            help="Type that the weights will be cast to: bf16, fp16, fp8 (e4m3), e5m2.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="Report of `inspect --format json` that scales have to agree with.",
+        ),
+    ] = None,
+    update_baseline: Annotated[
+        bool,
+        typer.Option("--update-baseline", help="Write the baseline anew in place of a check."),
+    ] = False,
+    match: options.Match = None,
+    exclude: options.Exclude = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"Output format: {', '.join(FORMATS)}.",
+            callback=options.choice("--format", FORMATS),
+            autocompletion=lambda: list(FORMATS),
+        ),
+    ] = "text",
+    output: options.Output = None,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Print the number of findings of each rule.")
+    ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option("--explain", metavar="CODE", help="Print what a rule means, and what to try."),
+    ] = None,
+    show_settings: Annotated[
+        bool,
+        typer.Option("--show-settings", help="Print every setting and where it came from."),
+    ] = False,
+    jobs: options.Jobs = None,
+    quiet: options.Quiet = False,
+) -> int:
+    """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
+
+    Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be read.
+    """
+    from scalecheck import config as configuration
+    from scalecheck.analysis.check import check as checked
+    from scalecheck.analysis.checking import pages
+
+    hyperparameters = options.given(
+        beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum
+    )
+    given: dict[str, Any] = {
+        "select": _words(select),
+        "ignore": _words(ignore),
+        "fail_on": fail_on,
+        "match": match,
+        "exclude": exclude,
+        "lr": lr,
+        "optimizer": optimizer,
+        "hyperparameters": hyperparameters or None,
+        "group": tuple(group) if group else None,
+        "snr": snr,
+        "grad_rms": grad_rms,
+        "step": options.step_number(step),
+        "state": state,
+        "steps": steps,
+        "schedule": schedule,
+        "warmup": warmup,
+        "final": final,
+        "bands": None if bands is None else options.band_limits(bands),
+        "param_dtype": param_dtype,
+        "init": init,
+        "serve_dtype": serve_dtype,
+        "baseline": baseline,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    form = "table" if format == "text" and (statistics or show_settings) else format
+    with Output(form, output, quiet, ("verdict", "renderer")) as out:
+        if explain is not None:
+            out.write_text(pages.page(explain))
+            return ExitCode.CLEAN
+        place = config or configuration.find(Path.cwd())
+        filed = configuration.Config() if place is None else configuration.read(place)
+        if show_settings:
+            out.write(pages.settings_report(given, filed))
+            return ExitCode.CLEAN
+        if path is None:
+            raise UsageError("PATH: which checkpoint to check")
+        if update_baseline:
+            return _update_baseline(path, given, filed, jobs)
+        with Progress(quiet) as progress:
+            report = checked(path, config=filed, jobs=jobs, progress=progress.show, **given)
+        out.write(pages.statistics(report) if statistics else report)
+    return ExitCode.FINDINGS if report.summary["failed"] else ExitCode.CLEAN
+
+
+def _update_baseline(path: Path, given: dict[str, Any], filed: Any, jobs: int | None) -> int:
+    from scalecheck.analysis.checking.settings import settled
+    from scalecheck.analysis.inspect import inspect
+
+    settings = settled(given, filed)
+    if settings["baseline"] is None:
+        raise UsageError("--update-baseline: needs --baseline, the file to write")
+    with Output("json", Path(settings["baseline"]), quiet=True) as out:
+        report = inspect(path, match=settings["match"], exclude=settings["exclude"], jobs=jobs)
+        out.write(report)
+    return ExitCode.CLEAN

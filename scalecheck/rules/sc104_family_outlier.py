@@ -1,0 +1,67 @@
+"""A tensor whose scale is out of line with the same tensor of the other blocks.
+
+The siblings of a family, of one shape, are compared on a logarithm: a line over depth is taken
+off, so that scales may grow or shrink from block to block, and what lies far from it by the spread
+of the others stands out. A layer that was scaled twice, loaded from elsewhere, or never trained
+looks so.
+
+Try: the layer's own history: whether it was frozen, initialized or merged in another way than its
+siblings; `scalecheck inspect --by family` draws their scales over depth.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.measure.outliers import (
+    LEAST_DEVIATIONS,
+    LEAST_FACTOR,
+    SURE_FACTOR,
+    strays,
+)
+from scalecheck.report.figures import number
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject, Weights
+
+_LEAST = 3  # siblings; fewer have no norm
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    families: dict[tuple[str, tuple[int, ...]], list[Weights]] = {}
+    for tensor in subject.tensors:
+        if tensor.scale.role != "buffer":
+            families.setdefault((tensor.scale.family, tensor.scale.shape), []).append(tensor)
+    for siblings in families.values():
+        rms = {tensor.name: tensor.scale.rms for tensor in siblings}
+        if sum(bool(x) for x in rms.values()) < _LEAST:
+            continue
+        for tensor in siblings:
+            if not rms[tensor.name]:
+                continue
+            own = limits.of(tensor)
+            found = strays(rms, own["factor"], own["deviations"], own["sure_factor"])
+            if tensor.name not in found:
+                yield tensor.judged()
+                continue
+            stray = found[tensor.name]
+            message = (
+                f"rms {number(rms[tensor.name])}, where {len(rms)} siblings lead one to expect "
+                f"{number(stray.expected)}: {number(stray.factor)} times apart"
+            )
+            yield tensor.judged(message, stray.factor, stray.limit)
+
+
+RULE = Rule(
+    "error",
+    find,
+    "families of three tensors",
+    limits={
+        "factor": Limit(LEAST_FACTOR, "factor from the line that is let pass"),
+        "deviations": Limit(LEAST_DEVIATIONS, "robust standard deviations that are let pass"),
+        "sure_factor": Limit(SURE_FACTOR, "factor that stands out whatever the spread"),
+    },
+    ok=Example('for i in range(6):\n    model[f"blocks.{i}.w.weight"] = 3**i * noise(16, 16)'),
+    bad=Example(
+        'for i in range(6):\n    model[f"blocks.{i}.w.weight"] = noise(16, 16)\n'
+        'model["blocks.4.w.weight"] *= 30',
+        finds="rms 0.6000, where 6 siblings lead one to expect 0.02000: 30.00 times apart",
+    ),
+)

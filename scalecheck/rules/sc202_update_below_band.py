@@ -1,0 +1,46 @@
+"""A matrix that the lr changes by less of itself a step than is usual.
+
+Below 1e-4 a step a matrix needs ten thousand steps that agree to be another one, below 1e-5 it is
+as good as frozen, and that is an error. The limits are rules of thumb for the lr at its peak: of a
+saved state, whose lr may be the end of a schedule, nothing is said.
+
+Try: the lr that `scalecheck translate --target 1e-3` gives; a group of its own for a layer whose
+weights are large; whether the layer is meant to stay as it is.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.figures import number, setting
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    for tensor, step in subject.stepping:
+        if step["band"] is None and not limits.are_own(tensor):
+            continue
+        own = limits.of(tensor)
+        update = step["relative_update"]
+        message = f"changes by {number(update)} of itself a step at lr {setting(step['lr'])}"
+        if update < own["frozen"]:
+            yield tensor.judged(message, update, own["frozen"], "error")
+        else:
+            yield tensor.judged(message if update < own["low"] else "", update, own["low"])
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "matrices with a relative update",
+    needs=("peak_lr",),
+    limits={
+        "low": Limit(1e-4, "relative update below which there is a warning"),
+        "frozen": Limit(1e-5, "relative update below which it is an error"),
+    },
+    ok=Example('model["w.weight"] = noise(64, 64)', "--lr 1e-4"),
+    bad=Example(
+        'model["w.weight"] = noise(64, 64)',
+        "--lr 5e-6",
+        finds="changes by 5.733e-05 of itself a step at lr 5e-06",
+    ),
+)

@@ -1,0 +1,44 @@
+"""A weight whose update is too small for the type it is stored in.
+
+An element moves only where its update is more than half the gap to its neighbour: in bfloat16
+0.2 to 0.4 % of itself. Counted over the elements, for updates as theory or the saved state has
+them. It is an error where --param-dtype says that the weights are trained in this type; a bfloat16
+checkpoint of a run that keeps float32 copies is only a warning.
+
+Try: float32 copies of the weights; stochastic rounding; a larger lr, where the band has room.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.figures import percent, setting
+from scalecheck.report.finding import Severity
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    severity: Severity = "error" if subject.is_dtype_given else "warning"
+    for tensor, step in subject.stepping:
+        share, limit = step["stalled"], limits.of(tensor)["share"]
+        if share is None or not tensor.is_matrix:
+            continue
+        message = (
+            f"{percent(share)} % of the elements do not move at lr {setting(step['lr'])} in "
+            f"{step['trained_in']}"
+        )
+        yield tensor.judged(message if share > limit else "", share, limit, severity)
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "matrices with an expected update",
+    needs=("lr",),
+    limits={"share": Limit(0.5, "share of the elements that may stall")},
+    ok=Example('model["w.weight"] = noise(64, 64)', "--lr 1e-4"),
+    bad=Example(
+        'model["w.weight"] = bf16(noise(64, 64))',
+        "--lr 1e-5 --param-dtype bf16",
+        finds="97.29 % of the elements do not move at lr 1e-05 in BF16",
+    ),
+)

@@ -1,0 +1,42 @@
+"""A parameter whose gradients are below eps, by its saved optimizer state.
+
+Adam divides by √v̂ + eps. Where √v̂ is below eps the update is the gradient over eps: it follows the
+gradient's scale, and the lr means less than it says. Small gradients, a loss scaled down, or a mean
+over many tokens lead there.
+
+Try: an eps of 1e-15, or gradients scaled up by a constant; with weights k times larger eps/k.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.figures import percent
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject, judged
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    for state in subject.states:
+        share = state["eps_share"]
+        if share is None:
+            continue
+        limit = limits.at(state["name"], state["role"])["share"]
+        message = f"√v̂ is below eps for {percent(share)} % of the elements"
+        yield judged(state["name"], message if share > limit else "", value=share, limit=limit)
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "states with a second moment",
+    needs=("state",),
+    limits={"share": Limit(0.5, "share of the elements that may be below eps")},
+    ok=Example(
+        'model["w.weight"] = noise(64, 64)\n'
+        'state["w.weight"] = 1e-4 * noise(64, 64), 1e-6 * ones(64, 64)'
+    ),
+    bad=Example(
+        'model["w.weight"] = noise(64, 64)\n'
+        'state["w.weight"] = 1e-9 * noise(64, 64), 1e-18 * ones(64, 64)',
+        finds="√v̂ is below eps for 100 % of the elements",
+    ),
+)

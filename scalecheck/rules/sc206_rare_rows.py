@@ -1,0 +1,39 @@
+"""An embedding whose rare rows move far at one step.
+
+Adam's second moment of a token that was not seen for long has faded, and the first gradient then
+moves its row by several lr an element: by far more than the average over the table tells. Where
+that is a large part of the row, rare tokens are rewritten at every appearance.
+
+Try: a smaller lr for the embedding; a smaller beta2, as √(1 − beta2) divides such a step; larger
+weights, where a norm follows the embedding.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.figures import number
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    for tensor, step in subject.stepping:
+        moved, limit = step["rare_row_update"], limits.of(tensor)["displacement"]
+        if moved is None:
+            continue
+        message = f"one gradient moves a rare row by {number(moved)} of its rms"
+        yield tensor.judged(message if moved > limit else "", moved, limit)
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "embeddings with an expected update",
+    needs=("lr",),
+    limits={"displacement": Limit(0.3, "relative displacement of a row that is let pass")},
+    ok=Example('model["emb.weight"] = ones(64, 64)', "--lr 1e-3"),
+    bad=Example(
+        'model["emb.weight"] = noise(64, 64)',
+        "--lr 1e-3",
+        finds="one gradient moves a rare row by 1.588 of its rms",
+    ),
+)

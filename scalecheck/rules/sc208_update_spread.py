@@ -1,0 +1,49 @@
+"""Matrices whose relative updates lie far apart.
+
+At one lr the layers with small weights are rewritten while those with large ones stand still, and
+no lr suits both. Common where initializations are mixed, or where some layers were scaled by hand.
+
+Try: parameter groups by layer or role, which `scalecheck translate --target 1e-3 --emit torch`
+writes; one initialization for all matrices.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.figures import number
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject, judged
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    updates = {
+        tensor.name: step["relative_update"]
+        for tensor, step in subject.stepping
+        if step["band"] is not None and step["relative_update"]
+    }
+    if len(updates) < 2:
+        return
+    most, least = max(updates, key=updates.__getitem__), min(updates, key=updates.__getitem__)
+    factor, limit = updates[most] / updates[least], limits.at("", "")["factor"]
+    message = (
+        f"relative updates of {len(updates)} matrices are {number(factor)} times apart: {most} "
+        f"{number(updates[most])}, {least} {number(updates[least])}"
+    )
+    yield judged("", message if factor > limit else "", value=factor, limit=limit)
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "two matrices with a relative update",
+    needs=("lr",),
+    limits={"factor": Limit(100, "factor between the largest and the smallest")},
+    ok=Example(
+        'model["a.weight"] = noise(64, 64)\nmodel["b.weight"] = 9 * noise(64, 64)', "--lr 1e-4"
+    ),
+    bad=Example(
+        'model["a.weight"] = noise(64, 64)\nmodel["b.weight"] = 200 * noise(64, 64)',
+        "--lr 1e-4",
+        finds="relative updates of 2 matrices are 200.0 times apart: a.weight 0.001147, "
+        "b.weight 5.733e-06",
+    ),
+)

@@ -1,0 +1,77 @@
+"""A tensor whose figures are not those of the baseline.
+
+The baseline is a report of `scalecheck inspect --format json`, of a checkpoint that was good. Each
+figure has its tolerance: rms and the others relative to their size, the mean relative to the rms,
+zeros as a share of the elements. The first figure that is off is named.
+
+Try: `scalecheck diff`, which says how far every element moved; `--update-baseline`, where the
+change is meant.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from scalecheck.checkpoint.recorded import RecordedScale
+from scalecheck.measure.scale import Scale
+from scalecheck.report.figures import number
+from scalecheck.rules._rule import Example, Limit, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject, Weights
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    before = {} if subject.baseline is None else subject.baseline.rows
+    for tensor in subject.tensors:
+        if tensor.name not in before or before[tensor.name].shape != tensor.scale.shape:
+            continue
+        yield _judged(tensor, before[tensor.name], limits.of(tensor))
+
+
+def _judged(tensor: Weights, was: RecordedScale, limits: Mapping[str, float]) -> Judgement:
+    """By the figure that is off most, in tolerances; by the rms where all are alike."""
+    changes = _changes(tensor.scale, was)
+    if not changes:
+        return tensor.judged()
+    worst = max(changes, key=lambda name: (changes[name] > limits[name], name == "rms"))
+    if changes[worst] <= limits[worst]:
+        return tensor.judged("", changes[worst], limits[worst])
+    now, then = getattr(tensor.scale, worst), getattr(was, worst)
+    ratio = f", {number(now / then)} of the baseline's" if then and worst != "mean" else ", was"
+    return tensor.judged(
+        f"{worst} {number(now)}{ratio} {number(then)}", changes[worst], limits[worst]
+    )
+
+
+def _changes(now: Scale, then: RecordedScale) -> dict[str, float]:
+    """The change of each figure that both have, in the units of its tolerance."""
+    changes: dict[str, float] = {}
+    for name in ("rms", "std", "absmax"):
+        new, old = getattr(now, name), getattr(then, name)
+        if new is not None and old is not None:
+            changes[name] = abs(new / old - 1) if old else math.inf if new else 0.0
+    if now.mean is not None and then.mean is not None and then.rms:
+        changes["mean"] = abs(now.mean - then.mean) / then.rms
+    if then.zeros is not None and now.numel:
+        changes["zeros"] = abs(now.zeros - then.zeros) / now.numel
+    return changes
+
+
+RULE = Rule(
+    "error",
+    find,
+    "tensors that the baseline has",
+    needs=("baseline",),
+    limits={
+        "rms": Limit(0.1, "relative change of the rms that is let pass"),
+        "std": Limit(0.1, "the same of the standard deviation"),
+        "absmax": Limit(0.5, "the same of the largest |w|"),
+        "mean": Limit(0.1, "change of the mean, over the rms"),
+        "zeros": Limit(0.01, "change of the share of zeros"),
+    },
+    ok=Example(
+        'baseline["w.weight"] = noise(64, 64)\nmodel["w.weight"] = 1.01 * baseline["w.weight"]'
+    ),
+    bad=Example(
+        'baseline["w.weight"] = noise(64, 64)\nmodel["w.weight"] = 1.25 * baseline["w.weight"]',
+        finds="rms 0.02500, 1.250 of the baseline's 0.02000",
+    ),
+)

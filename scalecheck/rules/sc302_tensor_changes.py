@@ -1,0 +1,53 @@
+"""A tensor that was added, removed, reshaped or retyped since the baseline.
+
+A name that changed leaves a layer without its weights when the checkpoint is loaded with
+strict=False, a shape that changed is another model, and a type that changed rounds.
+
+Try: the code that names modules; `--update-baseline`, where the change is meant.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.rules._rule import Example, Limits, Rule
+from scalecheck.rules._subject import Judgement, Subject, judged
+
+
+def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    before = {} if subject.baseline is None else subject.baseline.rows
+    there = {
+        **{t.name: (t.scale.dtype, t.scale.shape) for t in subject.tensors},
+        **{t.name: (t.dtype.name, t.shape) for t in subject.unmeasured},
+    }
+    for name, (dtype, shape) in there.items():
+        if name not in subject.compared:
+            continue
+        if name not in before:
+            yield judged(name, f"added: {dtype} {_sizes(shape)}")
+            continue
+        was = before[name]
+        words = []
+        if shape != was.shape:
+            words.append(f"reshaped from {_sizes(was.shape)} to {_sizes(shape)}")
+        if dtype != was.dtype:
+            words.append(f"retyped from {was.dtype} to {dtype}")
+        yield judged(name, " and ".join(words))
+    for name, was in before.items():
+        if name not in there:
+            yield judged(name, f"removed: it was {was.dtype} {_sizes(was.shape)}")
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape)) or "scalar"
+
+
+RULE = Rule(
+    "error",
+    find,
+    "tensors that the baseline has",
+    needs=("baseline",),
+    ok=Example('baseline["w.weight"] = noise(64, 64)\nmodel["w.weight"] = baseline["w.weight"]'),
+    bad=Example(
+        'baseline["w.weight"] = noise(64, 64)\nmodel["w.weight"] = noise(64, 32)',
+        finds="reshaped from 64×64 to 64×32",
+    ),
+)

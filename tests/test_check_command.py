@@ -1,0 +1,436 @@
+"""`scalecheck check`: what it finds, what it says it did not judge, and what it exits with."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from command import scalecheck
+from real_checkpoints import real_file
+from safetensors.torch import save_file
+
+import scalecheck as library
+from scalecheck.rules._rule import codes
+
+SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
+TINY = SAMPLES / "tiny-gpt"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """No configuration lies above a test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def noise(*shape, seed=7):
+    return 0.02 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def saved(tensors, name="model.safetensors"):
+    save_file(tensors, name)
+    return name
+
+
+def report(*arguments, code=None):
+    done = scalecheck("check", *arguments, "--format", "json")
+    assert done.err == ""
+    if code is not None:
+        assert done.code == code
+    return json.loads(done.out)
+
+
+def found(*arguments):
+    """Each finding's rule and tensor."""
+    return [(row["rule"], row["where"]) for row in report(*arguments)["findings"]]
+
+
+def rule(findings, code):
+    (row,) = [row for row in findings["rules"] if row["rule"] == code]
+    return row
+
+
+def test_the_trained_sample_is_clean():
+    judged = report(TINY, code=0)
+    assert judged["findings"] == []
+    assert {row["rule"] for row in judged["rules"] if row["status"] == "not run"} == {
+        *("SC105", "SC202", "SC207", "SC301", "SC302")
+    }
+
+
+def test_the_broken_sample_has_what_was_planted_and_nothing_else():
+    judged = report(SAMPLES / "broken.safetensors", code=1)
+    assert [(f["rule"], f["where"]) for f in judged["findings"]] == [
+        ("SC101", "blocks.1.attn.q.weight"),
+        ("SC104", "blocks.3.mlp.up.weight"),
+        ("SC101", "blocks.4.attn.out.weight"),
+        ("SC102", "blocks.5.mlp.down.weight"),
+        ("SC103", "tok_emb.weight"),
+    ]
+    assert "7, 19, 20, 33, 47" in judged["findings"][-1]["message"]
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny-gpt-init/model.safetensors", "tiny-gpt-bf16", "tiny-gpt.pt"]
+)
+def test_the_other_samples_are_clean(name):
+    assert found(SAMPLES / name) == []
+
+
+def test_the_untrained_sample_is_as_gpt2_starts():
+    path = SAMPLES / "tiny-gpt-init/model.safetensors"
+    judged = report(path, "--init", "gpt2", code=0)
+    assert rule(judged, "SC105")["status"] == "passed"
+    assert {row[0] for row in found(path, "--init", "kaiming")} == {"SC105"}
+
+
+# What peers get wrong: a NaN in BF16 called healthy, FP8 swallowed, a truncated file without NaN.
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_a_nan_in_a_narrow_type_is_found(dtype):
+    weight = noise(64, 64)
+    weight[5, 6] = float("nan")
+    path = saved({"w.weight": weight.to(dtype)})
+    assert ("SC101", "w.weight") in found(path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_truncated_file_is_no_clean_file(share):
+    whole = (SAMPLES / "broken.safetensors").read_bytes()
+    Path("cut.safetensors").write_bytes(whole[: int(share * len(whole))])
+    done = scalecheck("check", "cut.safetensors")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.startswith("scalecheck: cut.safetensors: ")
+    assert done.err.count("\n") == 1
+
+
+def test_what_was_not_measured_is_an_error():
+    path = saved({"w.weight": noise(64, 64), "w.phase": noise(8) * 1j})
+    assert found(path) == [("SC107", "w.phase")]
+
+
+# Settings.
+
+
+def test_only_errors_fail_unless_asked_otherwise():
+    weight = noise(64, 64)
+    weight[3] = 0
+    path = saved({"w.weight": weight})
+    assert report(path, code=0)["summary"]["warnings"] == 1
+    assert report(path, "--fail-on", "warning", code=1)["summary"]["failed"] is True
+    assert report(SAMPLES / "broken.safetensors", "--fail-on", "never", code=0)["summary"]["errors"]
+
+
+def test_rules_are_selected_by_code_beginning_and_name():
+    def run(*options):
+        return [row["rule"] for row in report(TINY, *options)["rules"]]
+
+    assert run() == codes()
+    assert run("--select", "SC101,dead-rows") == ["SC101", "SC103"]
+    assert run("--select", "sc1", "--ignore", "SC10") == []
+    assert run("--select", "SC3") == ["SC301", "SC302"]
+
+
+def test_an_unknown_rule_is_refused_with_the_nearest():
+    done = scalecheck("check", TINY, "--select", "SC111")
+    assert (done.code, done.err) == (
+        2,
+        "scalecheck: --select SC111: not known; did you mean SC101?\n",
+    )
+
+
+def test_the_command_line_goes_before_the_configuration():
+    Path("scalecheck.toml").write_text(
+        "[optimizer]\nlr = 1\nname = 'lion'\nweight_decay = 0.5\nbeta1 = 0.8\n"
+    )
+    settings = report(TINY, "--state", "none", "--lr", "1e-3", "--weight-decay", "0.1")["settings"]
+    assert (settings["lr"], settings["optimizer"]) == (1e-3, "lion")
+    assert settings["hyperparameters"] == {"weight_decay": 0.1, "beta1": 0.8}
+
+
+def test_the_configuration_goes_before_the_state():
+    Path("scalecheck.toml").write_text("[optimizer]\nlr = 1.0\n")
+    assert {row[0] for row in found(TINY)} >= {"SC201"}
+
+
+def test_a_configuration_is_found_above_and_can_be_named(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    Path("pyproject.toml").write_text("[tool.scalecheck]\nselect = ['SC101']\n")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert [row["rule"] for row in report(TINY)["rules"]] == ["SC101"]
+    Path("other.toml").write_text("select = ['SC102']\n")
+    assert [row["rule"] for row in report(TINY, "--config", "other.toml")["rules"]] == ["SC102"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[limits.SC999]\nx = 1", "limits.SC999: is no rule; there are SC101, "),
+        ("[limits.SC201]\nhihg = 1", "limits.SC201.hihg: not known; did you mean high?"),
+        ("[limits.SC101]\nx = 1", "limits.SC101.x: the rule has no limits"),
+        ("[[override]]\nmatch = '*'\nSC201 = {hihg = 1}", "override.SC201.hihg: not known; did"),
+        ("[severity]\nSC999 = 'error'", "severity SC999: not known; there are SC101, "),
+        ("select = ['XX']", "select XX: not known; there are SC101, "),
+        ("fail_on = 'errors'", "fail_on errors: not known; did you mean error?"),
+        ("[[exception]]\nmatch='*'\nrules=['SC9']\nreason='x'", "exception.rules SC9: not known"),
+        ("[[group]]\nmatch='zzz*'\nlr=1", "group[1]: matches none of 52 tensors"),
+        ("[[group]]\nmatch='*'\nlr=-1", "group[1]: lr -1.0: a positive number"),
+        ("[optimizer]\nname='adamm'", "--optimizer adamm: not known; did you mean adam?"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line_and_exit_2(text, said):
+    Path("scalecheck.toml").write_text(text)
+    done = scalecheck("check", TINY)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_waiver_moves_findings_to_the_ignored_with_its_reason():
+    Path("scalecheck.toml").write_text(
+        "[[exception]]\npath = '*.safetensors'\nmatch = 'tok_*'\nrules = ['SC103']\n"
+        "reason = 'padding'\n"
+    )
+    judged = report(SAMPLES / "broken.safetensors")
+    assert "SC103" not in {row["rule"] for row in judged["findings"]}
+    assert [(row["rule"], row["where"], row["reason"]) for row in judged["ignored"]] == [
+        ("SC103", "tok_emb.weight", "padding")
+    ]
+    assert judged["summary"]["ignored"] == 1
+
+
+@pytest.mark.parametrize("where", ["path = '*.pt'", "match = 'blocks.*'", "role = 'matrix'"])
+def test_a_waiver_of_other_tensors_or_files_does_not_count(where):
+    Path("scalecheck.toml").write_text(f"[[exception]]\n{where}\nrules = ['SC103']\nreason = 'x'\n")
+    assert ("SC103", "tok_emb.weight") in found(SAMPLES / "broken.safetensors")
+
+
+def test_a_severity_is_overridden():
+    Path("scalecheck.toml").write_text("[severity]\ndead-rows = 'error'\nSC101 = 'warning'\n")
+    judged = report(SAMPLES / "broken.safetensors")
+    assert {row["rule"]: row["severity"] for row in judged["findings"]} == {
+        "SC101": "warning",
+        "SC102": "error",
+        "SC103": "error",
+        "SC104": "error",
+    }
+
+
+def test_limits_are_set_for_all_and_for_some():
+    path = saved({"a.weight": noise(64, 64), "emb.weight": noise(64, 64)})
+    lr = ("--lr", "2e-4", "--select", "SC201")
+    assert found(path, *lr) == []
+    Path("scalecheck.toml").write_text("[limits.SC201]\nhigh = 1e-3\n")
+    assert found(path, *lr) == [("SC201", "a.weight")]
+    Path("scalecheck.toml").write_text(
+        "[limits.SC201]\nhigh = 1e-3\n[[override]]\nmatch = 'a.*'\nSC201 = {high = 1}\n"
+        "[[override]]\nrole = 'embedding'\nSC201 = {high = 2e-3}\n"
+    )
+    assert found(path, *lr) == [("SC201", "emb.weight")]
+
+
+def test_bands_are_the_limits_of_both_update_rules():
+    path = saved({"w.weight": noise(64, 64)})
+    assert found(path, "--lr", "1e-4") == []
+    assert found(path, "--lr", "1e-4", "--bands", "1e-6,1e-5,1e-4,1e-3") == [("SC201", "w.weight")]
+    assert found(path, "--lr", "1e-4", "--bands", "1e-3,1e-2,1e-1,1") == [("SC202", "w.weight")]
+    Path("scalecheck.toml").write_text("[limits.SC201]\nhigh = 1e-9\n")
+    assert found(path, "--lr", "1e-4", "--bands", "1e-5,1e-4,3e-3,1e-2") == []
+
+
+def test_emitted_groups_are_a_configuration():
+    path = saved({"a.weight": noise(64, 64), "b.weight": 30 * noise(64, 64)})
+    assert {row[0] for row in found(path, "--lr", "1e-4")} == {"SC202"}
+    options = ("--lr", "1e-4", "--target", "1e-3", "--emit", "toml", "--output", "scalecheck.toml")
+    assert scalecheck("translate", path, *options).code == 0
+    judged = report(path, code=0)
+    assert judged["findings"] == []
+    assert rule(judged, "SC202")["status"] == "passed"
+    assert judged["settings"]["config"].endswith("scalecheck.toml")
+
+
+def test_every_setting_is_shown_with_its_source():
+    Path("scalecheck.toml").write_text("init = 'gpt2'\n[limits.SC104]\nfactor = 9\n")
+    done = scalecheck("check", "--show-settings", "--lr", "3e-4")
+    lines = {line.split()[0]: line.split()[1:] for line in done.out.splitlines() if line.split()}
+    assert lines["lr"] == ["0.0003", "command", "line"]
+    assert lines["init"][0] == "gpt2"
+    assert lines["init"][1].endswith("scalecheck.toml")
+    assert lines["fail_on"] == ["error", "default"]
+    assert lines["limits.SC104.factor"][0] == "9"
+    assert lines["limits.SC104.factor"][1].endswith("scalecheck.toml")
+    assert lines["limits.SC201.high"] == ["0.003", "default"]
+
+
+# The state, and what lies at hand.
+
+
+def test_an_lr_of_zero_leaves_the_state_to_be_judged():
+    _training(0.0, torch.ones(64, 64) * float("inf"))
+    judged = report("run")
+    assert [(row["rule"], row["where"]) for row in judged["findings"]] == [("SC205", "w.weight")]
+    assert "lr 0.0 of the optimizer state: give --lr" in rule(judged, "SC201")["reason"]
+
+
+def test_a_state_of_no_known_optimizer_is_not_judged_and_not_passed():
+    Path("run").mkdir()
+    saved({"w.weight": noise(64, 64)}, "run/model.safetensors")
+    group = {"lr": 1e-3, "params": [0], "param_names": ["w.weight"]}
+    state = {"state": {0: {"what": noise(64, 64)}}, "param_groups": [group]}
+    torch.save(state, "run/optimizer.pt")
+    judged = report("run")
+    assert rule(judged, "SC205")["status"] == "not run"
+    assert "--optimizer: needed" in rule(judged, "SC205")["reason"]
+
+
+def test_a_state_in_bfloat16_with_a_long_memory_is_found():
+    _training(1e-4, torch.full((64, 64), 1e-6).bfloat16())
+    (finding,) = report("run")["findings"]
+    assert finding["rule"] == "SC205"
+    assert finding["message"] == "v in BF16 does not forget at beta2 0.999"
+
+
+def _training(lr, square):
+    Path("run").mkdir()
+    saved({"w.weight": noise(64, 64)}, "run/model.safetensors")
+    group = {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False}
+    group |= {"params": [0], "param_names": ["w.weight"], "decoupled_weight_decay": True}
+    entry = {"step": torch.tensor(100.0), "exp_avg": noise(64, 64) * 1e-3, "exp_avg_sq": square}
+    torch.save({"state": {0: entry}, "param_groups": [group]}, "run/optimizer.pt")
+
+
+def test_updates_as_large_as_gradients_leave_update_rules_not_run():
+    judged = report(TINY, "--state", "none", "--optimizer", "sgd", "--lr", "0.1")
+    assert rule(judged, "SC201") | {"status": "not run"} == rule(judged, "SC201")
+    assert "give --grad-rms" in rule(judged, "SC201")["reason"]
+
+
+def test_a_serving_type_that_cannot_hold_a_weight_is_an_error():
+    weight = noise(64, 64)
+    weight[0, 0] = 1000
+    path = saved({"w.weight": weight})
+    assert found(path) == []
+    (finding,) = report(path, "--serve-dtype", "fp8", code=1)["findings"]
+    assert finding["rule"] == "SC106"
+    assert "does not fit F8_E4M3" in finding["message"]
+    done = scalecheck("check", path, "--serve-dtype", "fp9")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+
+
+def test_fp8_with_scale_factors_may_use_its_whole_range():
+    weight = (noise(64, 64) * 2e4).clamp(-448, 448).to(torch.float8_e4m3fn)
+    assert found(saved({"w.weight": weight})) == [("SC106", "w.weight")]
+    assert found(saved({"w.weight": weight, "w.weight_scale": torch.ones(1)})) == []
+
+
+# Baselines.
+
+
+def test_a_baseline_is_written_alike_to_the_byte_and_agrees_with_itself():
+    update = ("check", TINY, "--baseline", "good.json", "--update-baseline")
+    assert scalecheck(*update).code == 0
+    first = Path("good.json").read_bytes()
+    assert scalecheck(*update, "--jobs", "1").code == 0
+    assert Path("good.json").read_bytes() == first
+    judged = report(TINY, "--baseline", "good.json", code=0)
+    assert rule(judged, "SC301")["status"] == rule(judged, "SC302")["status"] == "passed"
+
+
+def test_what_changed_since_the_baseline_is_found():
+    before = {"a": noise(8, 8), "b": noise(8, 8), "c": noise(8, 8), "d": noise(8, 8)}
+    saved(before)
+    options = ("model.safetensors", "--baseline", "good.json")
+    assert scalecheck("check", *options, "--update-baseline").code == 0
+    after = {"a": before["a"], "b": before["b"].bfloat16(), "d": before["d"] * 3}
+    saved(after | {"e": noise(8, 8)})
+    judged = report(*options, code=1)
+    assert [(f["rule"], f["where"], f["message"]) for f in judged["findings"]] == [
+        ("SC302", "b", "retyped from F32 to BF16"),
+        ("SC302", "c", "removed: it was F32 8×8"),
+        ("SC301", "d", judged["findings"][2]["message"]),
+        ("SC302", "e", "added: F32 8×8"),
+    ]
+    assert "3.000 of the baseline's" in judged["findings"][2]["message"]
+    Path("scalecheck.toml").write_text(
+        "[limits.SC301]\nrms = 9\nstd = 9\nabsmax = 9\nmean = 9\nzeros = 1\n"
+    )
+    assert "SC301" not in {row[0] for row in found(*options)}
+
+
+def test_a_baseline_of_some_tensors_speaks_of_those_only():
+    options = (TINY, "--baseline", "good.json")
+    assert scalecheck("check", *options, "--match", "*.attn.*", "--update-baseline").code == 0
+    assert found(*options) == []
+
+
+def test_updating_a_baseline_without_a_file_is_refused():
+    done = scalecheck("check", TINY, "--update-baseline")
+    assert (done.code, done.err) == (
+        2,
+        "scalecheck: --update-baseline: needs --baseline, the file to write\n",
+    )
+
+
+# The face.
+
+
+def test_the_library_judges_as_the_command_does():
+    judged = library.check(SAMPLES / "broken.safetensors")
+    assert judged.summary["failed"] is True
+    assert json.loads(judged.rendered("json")) == report(SAMPLES / "broken.safetensors")
+
+
+def test_statistics_count_findings_by_rule():
+    done = scalecheck("check", SAMPLES / "broken.safetensors", "--statistics")
+    lines = {line.split()[0]: line.split()[1:3] for line in done.out.splitlines() if line.split()}
+    assert done.code == 1
+    assert lines["SC101"] == ["2", "non-finite"]
+    assert lines["SC301"] == ["0", "scale-drift"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "PATH: which checkpoint to check"),
+        ((TINY, "--fail-on", "x"), "--fail-on x: not known; there are error, warning, never"),
+        ((TINY, "--lr", "-1"), "--lr -1.0: a positive number"),
+        ((TINY, "--init", "xavierr"), "--init xavierr: not known; did you mean xavier?"),
+        ((TINY, "--explain", "SC1"), "--explain SC1: stands for SC101, SC102, SC103, …"),
+        ((TINY, "--format", "xml"), "--format xml: not known; there are text, json, …"),
+        ((TINY, "--bands", "1,2"), "--bands 1,2: four rising numbers, such as …"),
+        ((TINY, "--bands", "a"), "--bands a: four rising numbers, such as …"),
+        ((TINY, "--step", "0"), "--step 0: steady, or a number from 1 up"),
+        ((TINY, "--match", "zzz"), "--match zzz: matches none of 52 tensors"),
+        ((TINY, "--group", "zzz:lr=1"), "--group zzz: matches none of 52 tensors"),
+        ((TINY, "--schedule", "cosine"), "--schedule, --warmup and --final: need --steps"),
+        ((TINY, "--snr", "nan"), "--snr nan: a finite number"),
+        ((TINY, "--grad-rms", "-1"), "--grad-rms -1.0: a positive number"),
+        ((TINY, "--jobs", "0"), "--jobs 0: 1 to 256 threads"),
+        ((TINY, "--config", "none.toml"), "none.toml: no such file or directory"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments, said):
+    done = scalecheck("check", *arguments)
+    line = done.err.removeprefix("scalecheck: ").removesuffix("\n")
+    assert (done.code, done.out) == (2, "")
+    assert line == said or (said.endswith("…") and line.startswith(said[:-1]))
+
+
+def test_a_baseline_that_is_not_there_is_exit_3():
+    done = scalecheck("check", TINY, "--baseline", "none.json")
+    assert (done.code, done.out) == (3, "")
+    assert done.err == "scalecheck: none.json: no such file or directory\n"
+
+
+def test_no_error_on_files_that_others_trained():
+    """But for CHGNet's layer that was never trained; see the manual."""
+    truth = json.loads((Path(__file__).parent / "data/checkpoints-truth.json").read_text())
+    errors = {}
+    for key, file in truth["files"].items():
+        judged = report(real_file(file["package"], file["file"]))
+        errors[key] = {f["where"] for f in judged["findings"] if f["severity"] == "error"}
+        assert os.path.basename(judged["source"]["path"])
+    untrained = {name for names in errors.values() for name in names}
+    assert all(name.startswith("angle_layers.2.") for name in untrained), errors
+    assert all(names == set() for key, names in errors.items() if not key.startswith("chgnet"))

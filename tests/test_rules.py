@@ -1,0 +1,146 @@
+"""Every rule: its examples do what they say, and its file says what it is."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+from command import scalecheck
+from rule_examples import arguments
+
+from scalecheck.rules._rule import NEEDS, registered
+
+RULES = registered()
+
+
+@pytest.fixture(params=RULES, ids=str)
+def entry(request):
+    return RULES[request.param]
+
+
+def checked(example, folder, *options):
+    done = scalecheck("check", *arguments(example, folder), "--format", "json", *options)
+    assert done.err == ""
+    return done, json.loads(done.out)
+
+
+def test_the_bad_example_is_found_with_the_message_it_shows(entry, tmp_path):
+    _, report = checked(entry.rule.bad, tmp_path / "bad", "--select", entry.code)
+    assert [finding["message"] for finding in report["findings"]] == [entry.rule.bad.finds]
+    assert {finding["rule"] for finding in report["findings"]} == {entry.code}
+
+
+def test_the_good_example_is_judged_and_passes(entry, tmp_path):
+    done, report = checked(entry.rule.ok, tmp_path / "ok", "--select", entry.code)
+    assert report["findings"] == []
+    assert done.code == 0
+    (rule,) = report["rules"]
+    assert rule["status"] == "passed", rule["reason"]
+
+
+def test_no_other_rule_finds_an_error_in_the_good_example(entry, tmp_path):
+    _, report = checked(entry.rule.ok, tmp_path / "ok")
+    assert [f for f in report["findings"] if f["severity"] == "error"] == []
+
+
+def test_severity_decides_the_exit_code(entry, tmp_path):
+    words = arguments(entry.rule.bad, tmp_path / "bad")
+    found = ("check", *words, "--select", entry.code)
+    assert scalecheck(*found, "--fail-on", "warning").code == 1
+    assert scalecheck(*found, "--fail-on", "never").code == 0
+    report = json.loads(scalecheck(*found, "--format", "json").out)
+    is_error = report["findings"][0]["severity"] == "error"
+    assert scalecheck(*found, "--fail-on", "error").code == int(is_error)
+
+
+@pytest.mark.parametrize("entry", [e for e in RULES.values() if e.rule.needs], ids=lambda e: e.code)
+def test_a_rule_without_what_it_needs_is_not_run_and_not_passed(entry, tmp_path):
+    path, *_ = arguments(entry.rule.ok, tmp_path / "ok")
+    done = scalecheck("check", path, "--state", "none", "--format", "json")
+    report = json.loads(done.out)
+    (rule,) = [rule for rule in report["rules"] if rule["rule"] == entry.code]
+    assert (rule["status"], rule["reason"]) == ("not run", NEEDS[entry.rule.needs[0]])
+
+
+def test_it_explains_itself(entry):
+    done = scalecheck("check", "--explain", entry.code)
+    assert (done.code, done.err) == (0, "")
+    first, *_ = done.out.splitlines()
+    assert first == f"{entry.code} {entry.name} ({entry.rule.severity})"
+    for words in (entry.summary, entry.meaning, entry.remedy):
+        assert words
+        assert " ".join(words.split()) in " ".join(done.out.split())
+    for name, limit in entry.rule.limits.items():
+        assert f"  {name} = " in done.out
+        assert limit.help in done.out
+    assert scalecheck("check", "--explain", entry.name).out == done.out
+
+
+def read_text(out):
+    """Each finding as (code, severity, tensor, message) from the lines of the text format."""
+    found = []
+    for line in out.splitlines():
+        match = re.fullmatch(r"\S+: (?:(\S+): )?(SC\d{3}) (?:(warning): )?(.*)", line)
+        if match:
+            message = re.sub(r" \((value|limit) .*\)$", "", match[4])
+            found.append((match[2], match[3] or "error", match[1] or "", message))
+    return found
+
+
+def read_json(out):
+    rows = json.loads(out)["findings"]
+    return [(r["rule"], r["severity"], r["where"], r["message"]) for r in rows]
+
+
+def read_github(out):
+    found = []
+    for line in out.splitlines():
+        match = re.fullmatch(r"::(error|warning) file=[^,]*,title=(SC\d{3})[^:]*::(.*)", line)
+        if match:
+            words = match[3].replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%")
+            found.append((match[2], match[1], words))
+    return found
+
+
+def read_junit(out):
+    found = []
+    for failure in ElementTree.fromstring(out).iter("failure"):
+        for line in failure.text.strip().splitlines():
+            found.append((failure.get("type"), line))
+    return found
+
+
+def read_sarif(out):
+    (run,) = json.loads(out)["runs"]
+    return [(r["ruleId"], r["level"], r["message"]["text"]) for r in run["results"]]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "junit", "sarif", "markdown"])
+def test_the_bad_example_is_told_in_every_format(entry, form, tmp_path):
+    words = arguments(entry.rule.bad, tmp_path / "bad")
+    select = ("--select", entry.code, "--fail-on", "warning")
+    (expected,) = read_json(scalecheck("check", *words, *select, "--format", "json").out)
+    code, severity, where, message = expected
+    done = scalecheck("check", *words, *select, "--format", form)
+    assert (done.code, done.err) == (1, "")
+    if form in ("text", "json"):
+        assert {"text": read_text, "json": read_json}[form](done.out) == [expected]
+    elif form == "github":
+        (command,) = read_github(done.out)
+        assert command[:2] == (code, severity)
+        assert f"{where}: {message}" in command[2] or (not where and message in command[2])
+    elif form == "junit":
+        (failure,) = read_junit(done.out)
+        assert failure[0] == code
+        assert where in failure[1]
+        assert message in failure[1]
+    elif form == "sarif":
+        (result,) = read_sarif(done.out)
+        assert result[:2] == (code, severity)
+        assert where in result[2]
+        assert message in result[2]
+    else:
+        line = next(line for line in done.out.splitlines() if re.match(rf"\| *{code}", line))
+        assert severity in line
+        assert where in line
+        assert re.sub(r"\W+", "", message) in re.sub(r"\W+", "", line)
