@@ -91,3 +91,8 @@ def test_limits_can_be_others():
 def test_ratios_are_to_the_median():
     assert family_ratios({"a": 1.0, "b": 2.0, "c": 8.0, "d": 0.0}) == {"a": 0.5, "b": 1, "c": 4}
     assert family_ratios({"a": 1.0}) == {}
+
+
+def test_scales_at_both_ends_of_float64_have_an_infinite_factor():
+    named = {f"blocks.{n}.w": x for n, x in enumerate([1e-300, 1e300, 1e300, 1e300])}
+    assert strays(named)["blocks.0.w"].factor == math.inf

@@ -63,9 +63,9 @@ def strays(
     limit = max(math.log(least_factor), min(least_deviations * spread, math.log(sure_factor)))
     return {
         name: Stray(
-            math.exp(line[name]),
-            math.exp(distance),
-            math.exp(limit),
+            _exp(line[name]),
+            _exp(distance),
+            _exp(limit),
             distance / spread if spread else math.inf,
         )
         for name in rms
@@ -85,3 +85,11 @@ def _slope(ordered: Sequence[float]) -> float:
         else [(first, first + count // 2) for first in range(count - count // 2)]
     )
     return median((ordered[b] - ordered[a]) / (b - a) for a, b in pairs)
+
+
+def _exp(log: float) -> float:
+    """e to this power; infinite where a float64 does not hold it."""
+    try:
+        return math.exp(log)
+    except OverflowError:
+        return math.inf
