@@ -51,7 +51,7 @@ class Output:
 
     def write_text(self, text: str) -> None:
         """Puts the text in its place. Raises UsageError where that fails."""
-        text += "\n"
+        text += "\n" if text else ""
         if self._target is None:
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -43,5 +43,7 @@ def code(words: str) -> str:
     if not words:
         return ""
     fence = "`" * (max((len(run) for run in re.findall("`+", words)), default=0) + 1)
-    pad = " " if words.startswith("`") or words.endswith("`") else ""
+    # Of a span between spaces one on each side is taken away.
+    padded = words.startswith("`") or words.endswith("`") or (words[0] == words[-1] == " ")
+    pad = " " if padded and words.strip() else ""
     return f"{fence}{pad}{words}{pad}{fence}"

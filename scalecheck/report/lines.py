@@ -42,12 +42,14 @@ def wrapped(sentence: str, width: int | None) -> str:
     return "\n".join(lines)
 
 
+def skip(entry: Row) -> str:
+    """A thing that was not analysed, and why."""
+    return figures.text(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
+
+
 def skipped(entries: Sequence[Row]) -> list[str]:
-    """A line for each thing that was not analysed; of many the first, and how many more."""
-    told = [
-        f"skipped: {figures.text(entry['name'])} ({entry['dtype']}): {entry['reason']}"
-        for entry in entries[:_SKIPPED_LINES]
-    ]
+    """A line for each of the first things that were not analysed, and how many more there are."""
+    lines = [skip(entry) for entry in entries[:_SKIPPED_LINES]]
     if len(entries) > _SKIPPED_LINES:
-        told.append(f"skipped: {len(entries) - _SKIPPED_LINES} more, see --format json")
-    return told
+        lines.append(f"skipped: {len(entries) - _SKIPPED_LINES} more, see --format json")
+    return lines

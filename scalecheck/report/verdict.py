@@ -13,12 +13,12 @@ def path(report: Report) -> str:
 
 
 def told(finding: Row) -> str:
-    """The tensor, if there is one, and what was found: w.3: 5 of 48 rows are zero (value 5)."""
+    """The tensor, if there is one, and what was found: w.3: 2 NaN (value 2)."""
     return figures.text(f"{_where(finding)}{sentence(finding)}")
 
 
 def line(finding: Row) -> str:
-    """The same with the rule's code, and the severity of what is no error: w.3: SC107 warning: …"""
+    """The same with the rule's code, and the severity of what is no error: w.3: SC102 warning: …"""
     mark = "" if finding["severity"] == "error" else f"{finding['severity']}: "
     return figures.text(f"{_where(finding)}{finding['rule']} {mark}{sentence(finding)}")
 

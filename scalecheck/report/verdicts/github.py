@@ -1,6 +1,6 @@
 """GitHub's workflow commands: an annotation a finding, for the log of an action."""
 
-from scalecheck.report import figures, verdict
+from scalecheck.report import verdict
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -13,10 +13,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """A command a finding, and a notice with the conclusion. A checkpoint has no lines, so they
     name the file only."""
     path = verdict.path(report)
-    titles = {
-        rule["rule"]: figures.text(f"{rule['rule']} {rule['name']}")
-        for rule in report.rows_of("rules")
-    }
+    titles = {row["rule"]: f"{row['rule']} {row['name']}" for row in report.rows_of("rules")}
     commands = [
         _command(row["severity"], path, titles[row["rule"]], verdict.told(row))
         for row in report.findings

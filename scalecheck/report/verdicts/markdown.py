@@ -10,6 +10,7 @@ from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
 
 _FOUND = ("rule", "severity", "where", "message")
 _RULE = ("rule", "name", "summary", "status", "findings", "reason")
+_STATES = ("failed", "passed", verdict.NOT_RUN)
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
@@ -20,14 +21,13 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     word = "failed" if report.summary["failed"] else "passed"
     codes = {row["rule"] for row in report.findings}
     remedies = [
-        f"**{rule['rule']} {escaped(figures.text(rule['name']))}:** "
-        f"{escaped(figures.text(rule['remedy']))}"
+        f"**{rule['rule']} {escaped(rule['name'])}:** {escaped(rule['remedy'])}"
         for rule in report.rows_of("rules")
         if rule["rule"] in codes
     ]
     ignored = report.rows_of("ignored")
     states = Counter(rule["status"] for rule in report.rows_of("rules"))
-    rules = ", ".join(f"{number} {state}" for state, number in states.items())
+    rules = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
     skipped = [
         f"skipped: {code(figures.text(entry['name']))}: {escaped(figures.text(entry['reason']))}"
         for entry in report.skipped

@@ -17,7 +17,7 @@ from urllib.parse import quote
 from scalecheck import __version__
 from scalecheck.report import figures, verdict
 from scalecheck.report.gfm import escaped
-from scalecheck.report.lines import skipped
+from scalecheck.report.lines import skip
 from scalecheck.report.report import UNBOUNDED, Layout, Report, Row
 
 _SCHEMA = (
@@ -48,7 +48,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
                     for rule in verdict.not_run(report)
                 ],
                 "toolExecutionNotifications": [
-                    *(_notification("skipped", line) for line in skipped(report.skipped)),
+                    *(_notification("skipped", skip(entry)) for entry in report.skipped),
                     *(_notification("note", note) for note in report.notes),
                 ],
             }
@@ -66,10 +66,9 @@ def _rule(rule: Row) -> dict[str, Any]:
         "shortDescription": _message(rule["summary"]),
         "fullDescription": _message(rule["meaning"]),
         "help": {
-            "text": _braced(figures.text(rule["remedy"])),
+            "text": _braced(rule["remedy"]),
             "markdown": _braced(
-                f"{escaped(figures.text(rule['meaning']))}\n\n"
-                f"**What to try:** {escaped(figures.text(rule['remedy']))}"
+                f"{escaped(rule['meaning'])}\n\n**What to try:** {escaped(rule['remedy'])}"
             ),
         },
         "defaultConfiguration": {"level": rule["severity"]},
@@ -80,12 +79,12 @@ def _rule(rule: Row) -> dict[str, Any]:
 def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]:
     uri = _uri(str(report.source["path"]))
     seen: Counter[str] = Counter()
-    findings: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
-    ignored = [
+    rows: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
+    rows += [
         (row, [{"kind": "external", "justification": figures.text(row["reason"])}])
         for row in report.rows_of("ignored")
     ]
-    for row, suppressions in (*findings, *ignored):
+    for row, suppressions in rows:
         location: dict[str, Any] = {
             "physicalLocation": {"artifactLocation": {"uri": uri}, "region": _NO_LINES}
         }
@@ -109,12 +108,16 @@ def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]
 
 
 def _notification(descriptor: str, words: str) -> dict[str, Any]:
-    return {"descriptor": {"id": descriptor}, "level": "note", "message": _message(words)}
+    return {
+        "descriptor": {"id": descriptor},
+        "level": "note",
+        "message": _message(figures.text(words)),
+    }
 
 
 def _message(words: str) -> dict[str, str]:
     """Plain text: nothing in it is a placeholder or, in [words](address), a link."""
-    return {"text": _braced(figures.text(words)).replace("](", "\\](")}
+    return {"text": _braced(words).replace("](", "\\](")}
 
 
 def _braced(words: str) -> str:

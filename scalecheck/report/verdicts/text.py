@@ -24,10 +24,5 @@ def _below(report: Report, width: int | None) -> list[str]:
         *(f"not run: {', '.join(rules)} ({reason})" for reason, rules in codes.items()),
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
     ]
-    lines = [wrapped(figures.text(sentence), width) for sentence in sentences]
-    lines += skipped(report.skipped)
-    return [
-        *lines,
-        *(wrapped(note, width) for note in report.notes),
-        wrapped(verdict.conclusion(report), width),
-    ]
+    lines = [*sentences, *skipped(report.skipped), *report.notes, verdict.conclusion(report)]
+    return [wrapped(figures.text(line), width) for line in lines]
