@@ -12,6 +12,7 @@ import typer
 from scalecheck import registry
 from scalecheck.analysis import init_ratio, inspect
 from scalecheck.analysis.checking import pages as checking
+from scalecheck.analysis.comparing import rows
 from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
 from scalecheck.analysis.translation import assumed, backward, columns, scaled
 from scalecheck.cli.main import app
@@ -43,6 +44,10 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--assume`", assumed.COLUMNS),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", scaled.COLUMNS),
+    ],
+    "diff": [
+        ("`rows`", rows.COLUMNS),
+        ("with `--lr` and `--steps`", rows.EXPECTED),
     ],
     "check": [
         ("`findings`", FINDINGS),

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from scalecheck.analysis.check import check
+    from scalecheck.analysis.diff import diff
     from scalecheck.analysis.inspect import inspect
     from scalecheck.analysis.simulate import simulate
     from scalecheck.analysis.translate import translate
@@ -22,6 +23,7 @@ __all__ = [
     "ScalecheckError",
     "UsageError",
     "check",
+    "diff",
     "inspect",
     "open_checkpoint",
     "simulate",
@@ -34,6 +36,7 @@ _HOME = {
     "ScalecheckError": "scalecheck.errors",
     "UsageError": "scalecheck.errors",
     "check": "scalecheck.analysis.check",
+    "diff": "scalecheck.analysis.diff",
     "inspect": "scalecheck.analysis.inspect",
     "open_checkpoint": "scalecheck.checkpoint.open",
     "simulate": "scalecheck.analysis.simulate",

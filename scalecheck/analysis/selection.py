@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
 from scalecheck.report.report import Column, Row
 
@@ -16,6 +15,16 @@ _TAKES = {  # columns that an option adds
     "quantiles": "it takes --quantiles",
     **dict.fromkeys(("init_rms", "init_ratio", "init_tolerance"), "it takes --init"),
 }
+
+
+class Named(Protocol):
+    """What a glob can match."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,7 @@ class Selection:
         """The selection as the machine formats record it."""
         return asdict(self)
 
-    def tensors(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def tensors(self, tensors: Sequence[N]) -> tuple[N, ...]:
         """The tensors wanted. Raises UsageError where a glob matches no tensor."""
         names = [tensor.name for tensor in tensors]
         for option, globs in (("--match", self.match), ("--exclude", self.exclude)):

@@ -54,7 +54,7 @@ def inspect(
                 sort=sort,
                 reverse=reverse,
                 top=top,
-                columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                columns=options.names(columns),
                 quantiles=quantiles,
                 init=init,
                 jobs=jobs,

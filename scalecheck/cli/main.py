@@ -9,6 +9,7 @@ import typer
 
 from scalecheck import __version__
 from scalecheck.cli.check import check
+from scalecheck.cli.diff import diff
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.inspect import inspect
 from scalecheck.cli.simulate import simulate
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(inspect)
 app.command()(translate)
+app.command()(diff)
 app.command()(check)
 app.command()(simulate)
 

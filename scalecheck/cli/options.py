@@ -32,6 +32,11 @@ def _columns(names: str | None) -> str | None:
     return names
 
 
+def names(columns: str | None) -> list[str] | None:
+    """The columns that --columns names."""
+    return None if columns is None else [name.strip() for name in columns.split(",")]
+
+
 def step_number(word: str) -> int | None:
     """The number that --step says; None for the late step."""
     if word in ("", "steady"):
@@ -191,4 +196,20 @@ ParamDtype = Annotated[
         metavar="DTYPE",
         help="Type that the weights are trained in: bf16, fp16, fp32; as stored if absent.",
     ),
+]
+Schedule = Annotated[
+    str,
+    typer.Option(
+        "--schedule",
+        metavar="SHAPE",
+        help=f"Of the run: {', '.join(SCHEDULES)}; wsd falls over its last fifth.",
+        callback=choice("--schedule", SCHEDULES),
+        autocompletion=lambda: list(SCHEDULES),
+    ),
+]
+Warmup = Annotated[
+    int, typer.Option("--warmup", metavar="N", help="Steps over which the lr rises.")
+]
+Final = Annotated[
+    float, typer.Option("--final", metavar="SHARE", help="Share of the lr at the end.")
 ]

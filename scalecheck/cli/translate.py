@@ -40,22 +40,9 @@ def translate(
         int | None,
         typer.Option("--steps", metavar="N", help="Add how far a run of so many steps carries."),
     ] = None,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            "--schedule",
-            metavar="SHAPE",
-            help=f"Of the run: {', '.join(options.SCHEDULES)}; wsd falls over its last fifth.",
-            callback=options.choice("--schedule", options.SCHEDULES),
-            autocompletion=lambda: list(options.SCHEDULES),
-        ),
-    ] = "constant",
-    warmup: Annotated[
-        int, typer.Option("--warmup", metavar="N", help="Steps over which the lr rises.")
-    ] = 0,
-    final: Annotated[
-        float, typer.Option("--final", metavar="SHARE", help="Share of the lr at the end.")
-    ] = 0.0,
+    schedule: options.Schedule = "constant",
+    warmup: options.Warmup = 0,
+    final: options.Final = 0.0,
     bands: Annotated[
         str,
         typer.Option(
@@ -171,7 +158,7 @@ def translate(
                 sort=sort,
                 reverse=reverse,
                 top=top,
-                columns=None if columns is None else [name.strip() for name in columns.split(",")],
+                columns=options.names(columns),
                 jobs=jobs,
                 progress=progress.show,
                 **hyperparameters,

@@ -219,6 +219,119 @@ DEFINE_LEADING(leading_u32, uint32_t)
 DEFINE_LEADING(leading_i64, int64_t)
 DEFINE_LEADING(leading_u64, uint64_t)
 
+typedef struct {
+    double before, after, product, difference, top; /* Σa², Σb², Σab, Σ(b−a)², max|b−a|, scaled */
+    int64_t changed, apart;                          /* apart: a or b is no finite number */
+    int exponent;
+} Change;
+
+static double from_bf16(uint16_t word)
+{
+    uint32_t bits = (uint32_t)word << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static double from_f32(float x)
+{
+    return x;
+}
+
+static double from_f64(double x)
+{
+    return x;
+}
+
+/* Finite numbers of float32's range, whose squares and their sums a double holds; false where the
+ * sums say that there were others. */
+#define DEFINE_CHANGE_FINITE(NAME, TYPE, DECODE)                                                   \
+    WIDEST_VECTORS                                                                                 \
+    static int NAME(const TYPE *restrict before, const TYPE *restrict after, size_t n, Change *c)  \
+    {                                                                                              \
+        double aa[SUM_LANES] = {0}, bb[SUM_LANES] = {0}, ab[SUM_LANES] = {0};                      \
+        double dd[SUM_LANES] = {0}, top[SUM_LANES] = {0};                                          \
+        int64_t changed = 0;                                                                       \
+        size_t whole = n - n % STRIDE;                                                             \
+        for (size_t i = 0; i < whole; i += STRIDE) {                                               \
+            double a[STRIDE], b[STRIDE];                                                           \
+            int differ = 0;                                                                        \
+            for (int j = 0; j < STRIDE; j++)                                                       \
+                a[j] = DECODE(before[i + j]);                                                      \
+            for (int j = 0; j < STRIDE; j++)                                                       \
+                b[j] = DECODE(after[i + j]);                                                       \
+            for (int j = 0; j < STRIDE; j++)                                                       \
+                differ += a[j] != b[j];                                                            \
+            changed += differ;                                                                     \
+            for (int j = 0; j < STRIDE; j += SUM_LANES)                                            \
+                for (int lane = 0; lane < SUM_LANES; lane++) {                                     \
+                    double x = a[j + lane], y = b[j + lane], d = y - x, size = fabs(d);            \
+                    aa[lane] += x * x;                                                             \
+                    bb[lane] += y * y;                                                             \
+                    ab[lane] += x * y;                                                             \
+                    dd[lane] += d * d;                                                             \
+                    top[lane] = size > top[lane] ? size : top[lane];                               \
+                }                                                                                  \
+        }                                                                                          \
+        for (size_t i = whole; i < n; i++) {                                                       \
+            double x = DECODE(before[i]), y = DECODE(after[i]), d = y - x;                         \
+            changed += x != y;                                                                     \
+            aa[0] += x * x;                                                                        \
+            bb[0] += y * y;                                                                        \
+            ab[0] += x * y;                                                                        \
+            dd[0] += d * d;                                                                        \
+            top[0] = fabs(d) > top[0] ? fabs(d) : top[0];                                          \
+        }                                                                                          \
+        *c = (Change){.changed = changed};                                                         \
+        for (int lane = 0; lane < SUM_LANES; lane++) {                                             \
+            c->before += aa[lane];                                                                 \
+            c->after += bb[lane];                                                                  \
+            c->product += ab[lane];                                                                \
+            c->difference += dd[lane];                                                             \
+            c->top = fmax(c->top, top[lane]);                                                      \
+        }                                                                                          \
+        return isfinite(c->before) && isfinite(c->after);                                          \
+    }
+
+DEFINE_CHANGE_FINITE(change_finite_bf16, uint16_t, from_bf16)
+DEFINE_CHANGE_FINITE(change_finite_f32, float, from_f32)
+
+/* Any numbers: those that are apart are left out of the sums. */
+#define DEFINE_CHANGE(NAME, TYPE, DECODE)                                                          \
+    static void NAME(const TYPE *before, const TYPE *after, size_t n, Change *c)                   \
+    {                                                                                              \
+        double largest = 0;                                                                        \
+        *c = (Change){0};                                                                          \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            double a = DECODE(before[i]), b = DECODE(after[i]);                                    \
+            c->changed += a != b && (a == a || b == b); /* NaN beside NaN is no change */          \
+            if (isfinite(a) && isfinite(b))                                                        \
+                largest = fmax(largest, fmax(fabs(a), fabs(b)));                                   \
+            else                                                                                   \
+                c->apart++;                                                                        \
+        }                                                                                          \
+        if (largest > 0x1p400 || (largest > 0 && largest < 0x1p-400))                              \
+            c->exponent = ilogb(largest);                                                          \
+        double half = ldexp(1.0, -(c->exponent / 2));                                              \
+        double rest = ldexp(1.0, -(c->exponent - c->exponent / 2));                                \
+        for (size_t i = 0; i < n; i++) {                                                           \
+            double a = DECODE(before[i]), b = DECODE(after[i]);                                    \
+            if (isfinite(a) && isfinite(b)) {                                                      \
+                a = a * half * rest;                                                               \
+                b = b * half * rest;                                                               \
+                c->before += a * a;                                                                \
+                c->after += b * b;                                                                 \
+                c->product += a * b;                                                               \
+                c->difference += (b - a) * (b - a);                                                \
+                c->top = fmax(c->top, fabs(b - a));                                                \
+            }                                                                                      \
+        }                                                                                          \
+    }
+
+DEFINE_CHANGE(change_bf16, uint16_t, from_bf16)
+DEFINE_CHANGE(change_f32, float, from_f32)
+DEFINE_CHANGE(change_f64, double, from_f64)
+
 /* Acquires both buffers, or sets ValueError and returns -1 with neither held. */
 static int acquire(PyObject *args[2], size_t itemsize, size_t table_nbytes, Py_buffer views[2])
 {
@@ -321,9 +434,59 @@ static PyObject *moments(PyObject *module, PyObject *args)
                          m.high, m.exponent, m.shift, m.sum, m.square);
 }
 
+PyDoc_STRVAR(change_doc,
+             "change(before, after, kind) -> (changed, apart, exponent, before, after, product, "
+             "difference, top): sums over two blocks of words of one kind, side by side.");
+
+static PyObject *change(PyObject *module, PyObject *args)
+{
+    PyObject *buffers[2];
+    Py_buffer views[2];
+    const char *kind;
+    Change c = {0};
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOs", &buffers[0], &buffers[1], &kind))
+        return NULL;
+    if (strcmp(kind, "b2") != 0 && strcmp(kind, "f4") != 0 && strcmp(kind, "f8") != 0) {
+        PyErr_Format(PyExc_ValueError, "no change of words of kind %s", kind);
+        return NULL;
+    }
+    size_t itemsize = (size_t)(kind[1] - '0');
+    if (PyObject_GetBuffer(buffers[0], &views[0], PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (PyObject_GetBuffer(buffers[1], &views[1], PyBUF_SIMPLE) < 0) {
+        PyBuffer_Release(&views[0]);
+        return NULL;
+    }
+    if (views[0].len != views[1].len || (size_t)views[0].len % itemsize != 0 ||
+        (uintptr_t)views[0].buf % itemsize != 0 || (uintptr_t)views[1].buf % itemsize != 0) {
+        PyErr_Format(PyExc_ValueError,
+                     "%zd bytes beside %zd bytes of words of %zu bytes, or not aligned",
+                     views[0].len, views[1].len, itemsize);
+        PyBuffer_Release(&views[0]);
+        PyBuffer_Release(&views[1]);
+        return NULL;
+    }
+    size_t n = (size_t)views[0].len / itemsize;
+    const void *before = views[0].buf, *after = views[1].buf;
+    Py_BEGIN_ALLOW_THREADS
+    if (itemsize == 8)
+        change_f64(before, after, n, &c);
+    else if (itemsize == 4 && !change_finite_f32(before, after, n, &c))
+        change_f32(before, after, n, &c);
+    else if (itemsize == 2 && !change_finite_bf16(before, after, n, &c))
+        change_bf16(before, after, n, &c);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&views[0]);
+    PyBuffer_Release(&views[1]);
+    return Py_BuildValue("LLiddddd", (long long)c.changed, (long long)c.apart, c.exponent, c.before,
+                         c.after, c.product, c.difference, c.top);
+}
+
 static PyMethodDef functions[] = {
     {"count", count, METH_VARARGS, count_doc},
     {"moments", moments, METH_VARARGS, moments_doc},
+    {"change", change, METH_VARARGS, change_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,0 +1,143 @@
+"""What stands side by side in two checkpoints, or in reports of them, and how it is compared."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.recorded import Recorded, RecordedScale, is_recorded, recorded
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.measure.change import Change, compare
+from scalecheck.measure.scale import Progress, Scale, measure
+
+Side = Checkpoint | Recorded
+
+STATUSES = ("identical", "alike", "changed", "retyped", "reshaped", "added", "removed")
+
+_FIGURES = ("rms", "std", "mean", "absmax", "min", "max", "zeros", "nan", "inf")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A name with what stands behind it on either side; None where nothing does."""
+
+    name: str
+    before: Tensor | RecordedScale | None
+    after: Tensor | RecordedScale | None
+
+    @property
+    def some(self) -> Tensor | RecordedScale:
+        """The later side, or the one there is."""
+        side = self.after or self.before
+        assert side is not None
+        return side
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor] | None:
+        """Both, where their elements can be compared."""
+        if not isinstance(self.before, Tensor) or not isinstance(self.after, Tensor):
+            return None
+        if self.before.shape != self.after.shape or self.unmeasured:
+            return None
+        return self.before, self.after
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why one of the tensors cannot be measured."""
+        for side in (self.before, self.after):
+            if isinstance(side, Tensor) and side.unmeasured:
+                return side.unmeasured
+        return None
+
+    def original(self, names: set[str]) -> str:
+        """The pair that it is tied to on both sides, whose change is its own; else itself."""
+        ties = {getattr(side, "tied_to", None) for side in (self.before, self.after)}
+        (tie,) = ties if len(ties) == 1 else (None,)
+        return tie if tie in names else self.name
+
+
+@dataclass(frozen=True)
+class Line:
+    """A pair compared: its change, or where elements were not compared the scales of its sides.
+
+    is_copy: the pair that it is tied to has the same change.
+    """
+
+    pair: Pair
+    change: Change | None
+    before: Scale | RecordedScale | None
+    after: Scale | RecordedScale | None
+    is_copy: bool = False
+
+    @property
+    def status(self) -> str | None:
+        """One of STATUSES; None where nothing can be said."""
+        before, after = self.pair.before, self.pair.after
+        if before is None or after is None:
+            return "added" if before is None else "removed"
+        if before.shape != after.shape:
+            return "reshaped"
+        if dtype_of(before) != dtype_of(after):
+            return "retyped"
+        if self.change is not None:
+            return "changed" if self.change.changed else "identical"
+        if self.before is None or self.after is None:
+            return None
+        for name in _FIGURES:
+            was, now = getattr(self.before, name), getattr(self.after, name)
+            if was is not None and now is not None and was != now:
+                return "changed"
+        return "alike"
+
+
+def opened(side: Checkpoint | str | Path) -> Side:
+    """The checkpoint, or the report, at a path. Raises CheckpointError."""
+    if isinstance(side, Checkpoint):
+        return side
+    path = Path(side)
+    return recorded(path) if is_recorded(path) else open_checkpoint(path)
+
+
+def pairs_of(before: Side, after: Side) -> list[Pair]:
+    """Every name of both, in the order of the first and then of the second."""
+    first, second = _named(before), _named(after)
+    return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Line]:
+    """The line of each pair, in order. Raises CheckpointError where one cannot be read."""
+    names = {pair.name for pair in pairs}
+    originals = {pair.name: pair.original(names) for pair in pairs}
+    alone = [
+        side
+        for pair in pairs
+        if not pair.tensors
+        for side in (pair.before, pair.after)
+        if isinstance(side, Tensor) and not side.unmeasured
+    ]
+    scales = {
+        id(tensor): Scale.of(tensor, sketch) for tensor, sketch in measure(tuple(alone), jobs)
+    }
+    both = [pair.tensors for pair in pairs if pair.tensors and originals[pair.name] == pair.name]
+    changes = compare(both, jobs, progress)
+    known: dict[str, Change] = {}
+    for pair in pairs:
+        original = originals[pair.name]
+        if pair.tensors:
+            known[pair.name] = known[original] if original in known else next(changes)
+        before, after = (
+            side if isinstance(side, RecordedScale) else scales.get(id(side))
+            for side in (pair.before, pair.after)
+        )
+        yield Line(pair, known.get(pair.name), before, after, original != pair.name)
+
+
+def dtype_of(side: Tensor | RecordedScale) -> str:
+    """The storage type's name."""
+    return side.dtype.name if isinstance(side, Tensor) else side.dtype
+
+
+def _named(side: Side) -> Mapping[str, Tensor | RecordedScale]:
+    if isinstance(side, Recorded):
+        return side.rows
+    return {tensor.name: tensor for tensor in side.tensors}

@@ -1,0 +1,185 @@
+"""The rows of a diff, tensor by tensor or merged, beside what a run is expected to do."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scalecheck.analysis.comparing.pairs import Line, dtype_of
+from scalecheck.analysis.grouping import By
+from scalecheck.analysis.translation.late import late_fields
+from scalecheck.analysis.translation.training import Trainings
+from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.recorded import RecordedScale
+from scalecheck.measure.change import Change
+from scalecheck.measure.scale import Scale
+from scalecheck.optimizers._optimizer import Gradient
+from scalecheck.report.report import Column, Row
+from scalecheck.theory.schedule import Schedule
+
+COLUMNS = (
+    Column("name", "name", "text", "the tensor's name as stored, or the group's"),
+    Column(
+        "status",
+        "status",
+        "sentence",
+        "identical, changed, added, removed, reshaped or retyped; alike where a report has equal "
+        "figures and no elements; mixed for a group",
+    ),
+    Column("dtype_before", "was", "text", "storage type before", 6),
+    Column("dtype_after", "dtype", "text", "storage type after", 7),
+    Column("shape_before", "had shape", "shape", "sizes of the dimensions before", 6),
+    Column("shape_after", "shape", "shape", "sizes of the dimensions after", 7),
+    Column("role", "role", "text", "what the tensor is; null where a group's differ", 9),
+    Column("layer", "layer", "text", "module path up to and including the block index"),
+    Column("family", "family", "text", "the name with every index replaced by N"),
+    Column("tensors", "tensors", "count", "number of tensors in the row", 6),
+    Column("numel", "numel", "count", "number of elements", 8),
+    Column("rms_before", "rms before", "number", "√mean(w²) before, of what is finite in both", 2),
+    Column("rms_after", "rms after", "number", "the same after", 3),
+    Column("rms_ratio", "× rms", "number", "rms_after over rms_before", 4),
+    Column(
+        "relative_change",
+        "change",
+        "number",
+        "‖ΔW‖/‖W‖, W before; null where W is zero, a buffer, or only figures are known",
+    ),
+    Column("cosine", "cosine", "number", "of the angle between before and after", 2),
+    Column("max_abs", "largest", "number", "largest |Δw|", 5),
+    Column("changed", "changed %", "percent", "share of elements that differ; in tables in %", 1),
+    Column("apart", "not finite", "count", "elements not compared: NaN or inf on a side", 1),
+)
+EXPECTED = (
+    Column(
+        "expected_walk",
+        "noise",
+        "number",
+        "displacement over rms_before that the schedule gives for gradients of --snr",
+        1,
+    ),
+    Column(
+        "expected_drift",
+        "drift",
+        "number",
+        "the same for gradients that keep their sign: the bound",
+        1,
+    ),
+    Column(
+        "place",
+        "place",
+        "number",
+        "where relative_change lies: 0 at noise, 1 at drift, on a logarithmic scale",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was done between both sides. is_known: the RMS of the gradients is."""
+
+    trainings: Trainings
+    plan: Schedule
+    gradient: Gradient
+    is_known: bool
+
+    def fields(self, names: Sequence[str], change: Change) -> dict[str, Any]:
+        """The fields of EXPECTED; None where the tensors are trained in several ways."""
+        training, *others = {self.trainings.of(name) for name in names}
+        if others:
+            return _UNKNOWN
+        rms, moved = change.rms_before, change.relative_change
+        late = late_fields(training, rms, self.plan, self.gradient, self.is_known)
+        walk, drift = late["random_walk"], late["drift"]
+        place = None
+        if moved and walk and drift and walk < drift:
+            place = math.log(moved / walk) / math.log(drift / walk)
+        return {"expected_walk": walk, "expected_drift": drift, "place": place}
+
+
+_UNKNOWN: dict[str, Any] = dict.fromkeys(column.name for column in EXPECTED)
+
+
+def row_of(line: Line, run: Run | None) -> dict[str, Any]:
+    """The fields of COLUMNS, and with a run of EXPECTED."""
+    pair, before, after = line.pair, line.pair.before, line.pair.after
+    what = role(pair.name, DTYPES.get(dtype_of(pair.some), DTYPES["F32"]), pair.some.shape)
+    return {
+        "name": pair.name,
+        "status": line.status,
+        "dtype_before": None if before is None else dtype_of(before),
+        "dtype_after": None if after is None else dtype_of(after),
+        "shape_before": None if before is None else list(before.shape),
+        "shape_after": None if after is None else list(after.shape),
+        "role": what,
+        "layer": layer(pair.name),
+        "family": family(pair.name),
+        "tensors": 1,
+        "numel": pair.some.numel,
+        **_figures(what, line.change, line.before, line.after),
+        **_expected([pair.name], what, line.change, run),
+    }
+
+
+def merged(
+    by: By, lines: Sequence[Line], rows: Sequence[Row], run: Run | None
+) -> list[dict[str, Any]]:
+    """A row a group: the sums of its tensors together, fields where they are the same for all."""
+    groups: dict[str, list[tuple[Line, Row]]] = {}
+    for line, row in zip(lines, rows, strict=True):
+        groups.setdefault(row[by], []).append((line, row))
+    return [_merged(key, members, run) for key, members in groups.items()]
+
+
+def _merged(key: str, members: Sequence[tuple[Line, Row]], run: Run | None) -> dict[str, Any]:
+    rows = [row for _, row in members]
+    if len(rows) == 1:
+        return {**rows[0], "name": key}
+    common = {name: _common([row[name] for row in rows]) for name in rows[0]}
+    own = [line for line, _ in members if not line.is_copy]
+    changes = [line.change for line in own if line.change is not None]
+    whole = sum(changes, Change()) if len(changes) == len(own) else None
+    return common | {
+        "name": key,
+        "status": common["status"] or "mixed",
+        "tensors": len(rows),
+        "numel": sum(row["numel"] for row in rows),
+        **_figures(common["role"], whole),
+        **_expected([row["name"] for row in rows], common["role"], whole, run),
+    }
+
+
+def _figures(
+    what: str | None,
+    change: Change | None,
+    was: Scale | RecordedScale | None = None,
+    now: Scale | RecordedScale | None = None,
+) -> dict[str, Any]:
+    """The figures of a change, or of two scales where there is none."""
+    if change is not None:
+        before, after = change.rms_before, change.rms_after
+    else:
+        before, after = (None if side is None else side.rms for side in (was, now))
+    norms = change if what != "buffer" else None
+    return {
+        "rms_before": before,
+        "rms_after": after,
+        "rms_ratio": after / before if before and after is not None else None,
+        "relative_change": norms and norms.relative_change,
+        "cosine": norms and norms.cosine,
+        "max_abs": change and change.max_abs,
+        "changed": change and change.changed_share,
+        "apart": change and change.apart,
+    }
+
+
+def _expected(
+    names: Sequence[str], what: str | None, change: Change | None, run: Run | None
+) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return _UNKNOWN if change is None or what == "buffer" else run.fields(names, change)
+
+
+def _common(values: Sequence[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else None

@@ -1,0 +1,242 @@
+"""`scalecheck diff`: what it lists, what it says of a run, and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from command import scalecheck
+from safetensors.torch import save_file
+
+import scalecheck as library
+
+SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
+TINY, START = SAMPLES / "tiny-gpt", SAMPLES / "tiny-gpt-init"
+RUN = ("--lr", "2e-3", "--steps", "1500", "--warmup", "150", "--schedule", "cosine")
+RUN += ("--final", "0.1", "--beta2", "0.99")
+
+
+def noise(*shape, seed=5):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def report(*arguments):
+    done = scalecheck("diff", *arguments, "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    return json.loads(done.out)
+
+
+def by_name(*arguments):
+    return {row["name"]: row for row in report(*arguments)["rows"]}
+
+
+def saved(folder, tensors, name):
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, folder / name)
+    return folder / name
+
+
+def recorded(path, target, *options):
+    assert scalecheck("inspect", path, "--format", "json", "--output", target, *options).code == 0
+    return target
+
+
+def test_two_identical_checkpoints_are_said_to_be_so():
+    done = scalecheck("diff", TINY, TINY)
+    assert "no tensor differs: zero change in 121,200 elements of 52 tensors" in done.out
+    rows = report(TINY, TINY)["rows"]
+    assert {row["status"] for row in rows} == {"identical"}
+    assert {row["relative_change"] for row in rows} == {0}
+    assert {row["changed"] for row in rows} == {0}
+
+
+def test_what_came_went_and_changed_its_form_is_listed(tmp_path):
+    weight = noise(8, 8)
+    common = {"same": weight, "changed": weight, "reshaped": weight, "retyped": weight}
+    before = saved(tmp_path, common | {"removed": weight}, "a.safetensors")
+    common |= {"changed": 2 * weight, "reshaped": weight.reshape(4, 16)}
+    common |= {"retyped": weight.bfloat16(), "added": weight}
+    rows = by_name(before, saved(tmp_path, common, "b.safetensors"))
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "same": "identical",
+        "changed": "changed",
+        "reshaped": "reshaped",
+        "retyped": "retyped",
+        "removed": "removed",
+        "added": "added",
+    }
+    assert rows["changed"]["relative_change"] == 1
+    assert 0 < rows["retyped"]["relative_change"] < 2**-8
+    assert rows["reshaped"]["relative_change"] is None
+    assert (rows["reshaped"]["shape_before"], rows["reshaped"]["shape_after"]) == ([8, 8], [4, 16])
+    assert (rows["removed"]["dtype_before"], rows["removed"]["dtype_after"]) == ("F32", None)
+    assert rows["added"]["rms_before"] is None
+    assert rows["added"]["rms_after"] == pytest.approx(rows["same"]["rms_after"])
+
+
+def test_the_order_is_that_of_before_and_then_of_what_was_added(tmp_path):
+    before = saved(tmp_path, {"b": noise(2), "a": noise(2)}, "a.safetensors")
+    after = saved(tmp_path, {"c": noise(2), "a": noise(2)}, "b.safetensors")
+    names = [row["name"] for row in report(before, after)["rows"]]
+    assert names == [row["name"] for row in library.inspect(before).rows] + ["c"]
+
+
+def test_the_training_of_the_sample_lies_near_noise():
+    rows = by_name(START, TINY, *RUN)
+    matrices = [row for row in rows.values() if row["role"] == "matrix"]
+    assert len(matrices) == 16
+    for row in matrices:
+        assert row["expected_walk"] < row["expected_drift"]
+        assert -0.2 < row["place"] < 0.5
+    *_, said = library.diff(START, TINY, lr=2e-3, steps=1500).totals.splitlines()
+    assert "where noise is 0 and drift 1" in said
+
+
+def test_noise_and_drift_are_those_of_translate():
+    run = [word for word in RUN if word != "--beta2"]
+    run.remove("0.99")
+    there = {
+        row["name"]: row
+        for row in json.loads(
+            scalecheck("translate", START, *run, "--state", "none", "--format", "json").out
+        )["rows"]
+    }
+    for name, row in by_name(START, TINY, *run).items():
+        if row["rms_before"]:
+            assert row["expected_walk"] == pytest.approx(there[name]["random_walk"], rel=1e-9)
+            assert row["expected_drift"] == pytest.approx(there[name]["drift"], rel=1e-9)
+
+
+def test_one_step_apart_the_change_is_the_update_that_was_applied():
+    updates = {
+        row["name"]: row
+        for row in library.translate(TINY, lr=0.0002000024369382586).rows
+        if row["measured"]
+    }
+    rows = by_name(SAMPLES / "tiny-gpt.pt", TINY)
+    assert len(updates) == 26
+    for name, row in updates.items():
+        assert rows[name]["relative_change"] == pytest.approx(row["relative_update"], rel=0.02)
+
+
+def test_rounding_to_bfloat16_is_half_an_ulp_at_most():
+    for row in by_name(TINY, SAMPLES / "tiny-gpt-bf16").values():
+        assert row["status"] == "retyped"
+        assert 0 <= row["relative_change"] <= 2**-8
+
+
+@pytest.mark.parametrize("by", ["layer", "family", "role"])
+def test_groups_are_their_elements_together(by):
+    rows = report(START, TINY)["rows"]
+    for group in report(START, TINY, "--by", by)["rows"]:
+        members = [row for row in rows if row[by] == group["name"]]
+        assert group["tensors"] == len(members)
+        before = sum(row["numel"] * row["rms_before"] ** 2 for row in members)
+        moved = sum(
+            row["numel"] * (row["relative_change"] or 0) ** 2 * row["rms_before"] ** 2
+            if row["rms_before"]
+            else row["numel"] * row["rms_after"] ** 2
+            for row in members
+        )
+        if before:
+            assert group["relative_change"] == pytest.approx((moved / before) ** 0.5)
+
+
+def test_a_report_on_a_side_is_compared_by_its_figures(tmp_path):
+    path = recorded(TINY, tmp_path / "tiny.json")
+    rows = by_name(path, TINY)
+    assert {row["status"] for row in rows.values()} == {"alike"}
+    assert {row["relative_change"] for row in rows.values()} == {None}
+    rows = by_name(path, START)
+    assert {row["status"] for row in rows.values()} == {"changed"}
+    assert rows["ln_f.weight"]["rms_ratio"] == pytest.approx(1 / 1.70269, rel=1e-5)
+    both = report(path, recorded(SAMPLES / "tiny-gpt-bf16", tmp_path / "b.json"))
+    assert {row["status"] for row in both["rows"]} == {"retyped"}
+    assert both["source"]["before"]["format"] == "report"
+
+
+def test_what_is_not_finite_is_counted_and_shown(tmp_path):
+    weight = noise(8, 8)
+    other = weight.clone()
+    other[0, 0] = float("nan")
+    before = saved(tmp_path, {"w": weight}, "a.safetensors")
+    after = saved(tmp_path, {"w": other}, "b.safetensors")
+    row = by_name(before, after)["w"]
+    assert (row["status"], row["apart"], row["changed"]) == ("changed", 1, 1 / 64)
+    assert row["relative_change"] == 0
+    done = scalecheck("diff", before, after)
+    assert "1 elements are NaN or inf on a side" in done.out
+    assert by_name(after, after)["w"]["status"] == "identical"
+
+
+def test_what_cannot_be_measured_is_listed_as_skipped(tmp_path):
+    path = saved(tmp_path, {"w": noise(4, 4), "phase": noise(4) * 1j}, "a.safetensors")
+    found = report(path, path)
+    assert [entry["name"] for entry in found["skipped"]] == ["phase"]
+    assert {row["name"]: row["status"] for row in found["rows"]} == {
+        "w": "identical",
+        "phase": None,
+    }
+    assert "no tensor differs" not in scalecheck("diff", path, path).out
+
+
+def test_buffers_are_compared_and_not_judged(tmp_path):
+    before = saved(tmp_path, {"position_ids": torch.arange(8), "w": noise(4, 4)}, "a.safetensors")
+    after = saved(
+        tmp_path, {"position_ids": torch.arange(8) + 1, "w": noise(4, 4)}, "b.safetensors"
+    )
+    row = by_name(before, after)["position_ids"]
+    assert (row["status"], row["changed"], row["relative_change"]) == ("changed", 1, None)
+
+
+def test_large_integers_are_compared_to_their_last_bit(tmp_path):
+    before = saved(tmp_path, {"x.num": torch.tensor([2**62, 5])}, "a.safetensors")
+    after = saved(tmp_path, {"x.num": torch.tensor([2**62 + 1, 5])}, "b.safetensors")
+    assert by_name(before, after)["x.num"]["changed"] == 0.5
+
+
+def test_tied_tensors_have_one_change(tmp_path):
+    for name, factor in (("a.pt", 1), ("b.pt", 3)):
+        weight = factor * noise(6, 6)
+        torch.save({"tok.weight": weight, "head.weight": weight}, tmp_path / name)
+    sides = (tmp_path / "a.pt", tmp_path / "b.pt")
+    rows = by_name(*sides)
+    assert rows["tok.weight"]["relative_change"] == pytest.approx(2)
+    assert rows["tok.weight"]["max_abs"] == rows["head.weight"]["max_abs"]
+    assert by_name(*sides, "--match", "head.*")["head.weight"]["relative_change"] == pytest.approx(
+        2
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((TINY, TINY, "--lr", "1e-3"), 2, "--lr and --steps: one needs the other"),
+        ((TINY, TINY, "--steps", "5"), 2, "--lr and --steps: one needs the other"),
+        ((TINY, TINY, "--lr", "-1", "--steps", "5"), 2, "--lr -1.0: a positive number"),
+        ((TINY, TINY, "--schedule", "cosine"), 2, "--schedule, --warmup and --final: need --steps"),
+        ((TINY, TINY, *RUN[:4], "--warmup", "1501"), 2, "--schedule constant: …"),
+        ((TINY, TINY, "--match", "zzz"), 2, "--match zzz: matches none of 52 tensors"),
+        ((TINY, TINY, "--group", "zzz:lr=1"), 2, "--group zzz: matches none of 52 tensors"),
+        ((TINY, TINY, "--sort", "chnage"), 2, "--sort chnage: no such column; did you mean …"),
+        ((TINY, TINY, "--by", "x"), 2, "--by x: not known; …"),
+        ((TINY, TINY, "--jobs", "0"), 2, "--jobs 0: 1 to 256 threads"),
+        ((TINY, "none"), 3, "none: no such file or directory"),
+        (("none", TINY), 3, "none: no such file or directory"),
+    ],
+)
+def test_wrong_usage_is_one_line(arguments, code, said):
+    done = scalecheck("diff", *arguments)
+    line = done.err.removeprefix("scalecheck: ").removesuffix("\n")
+    assert (done.code, done.out) == (code, "")
+    assert line == said or (said.endswith("…") and line.startswith(said[:-1]))
+
+
+@pytest.mark.parametrize("form", ["table", "json", "csv", "markdown"])
+def test_every_format_is_there(form):
+    done = scalecheck("diff", START, TINY, *RUN, "--format", form)
+    assert (done.code, done.err) == (0, "")
+    assert "ln_f.weight" in done.out
+
+
+def test_the_library_compares_as_the_command_does():
+    assert json.loads(library.diff(START, TINY).rendered("json")) == report(START, TINY)

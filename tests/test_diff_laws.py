@@ -1,0 +1,198 @@
+"""The change between two tensors: what is summed in blocks is what numpy sums at once."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from command import scalecheck
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from safetensors.torch import save_file
+
+from scalecheck.measure import reference
+from scalecheck.measure.change import Change
+from scalecheck.measure.counting import NATIVE, kernel
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def noise(*shape, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def row(folder, before, after, *options, write=save_file, name="x.safetensors"):
+    """The row that diff gives for one tensor on either side."""
+    for side, tensor in (("a", before), ("b", after)):
+        (folder / side).mkdir(exist_ok=True)
+        write({"w.weight": tensor}, folder / side / name)
+    done = scalecheck(
+        "diff", folder / "a" / name, folder / "b" / name, "--format", "json", *options
+    )
+    assert (done.code, done.err) == (0, "")
+    (only,) = json.loads(done.out)["rows"]
+    return only
+
+
+def is_close(a, b, tolerance=1e-12):
+    return (a is None and b is None) or math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-300)
+
+
+def agrees(found, before, after):
+    """Whether a row says of two arrays what numpy says in float64."""
+    a, b = before.double().numpy().ravel(), after.double().numpy().ravel()
+    finite = np.isfinite(a) & np.isfinite(b)
+    x, y = a[finite], b[finite]
+    both_nan = np.isnan(a) & np.isnan(b)
+    size = math.sqrt(x @ x)
+    assert found["apart"] == len(a) - len(x)
+    assert is_close(found["changed"], ((a != b) & ~both_nan).mean() if len(a) else None)
+    assert is_close(found["rms_before"], math.sqrt((x @ x) / len(x)) if len(x) else None)
+    assert is_close(found["rms_after"], math.sqrt((y @ y) / len(x)) if len(x) else None)
+    assert is_close(found["max_abs"], np.abs(y - x).max() if len(x) else None)
+    change = np.linalg.norm(y - x) / size if size else None
+    assert is_close(found["relative_change"], change)
+    cosine = (x @ y) / (size * np.linalg.norm(y)) if size and y.any() else None
+    assert (found["cosine"] is None) == (cosine is None)
+    if cosine is not None:
+        assert abs(found["cosine"] - cosine) < 1e-12
+
+
+@pytest.mark.parametrize("before", DTYPES)
+@pytest.mark.parametrize("after", DTYPES)
+def test_every_pair_of_types_is_compared_as_in_float64(tmp_path, before, after):
+    weight = noise(40, 70)
+    a = weight.to(DTYPES[before])
+    b = (weight + 0.1 * noise(40, 70, seed=6)).to(DTYPES[after])
+    found = row(tmp_path, a, b)
+    assert found["status"] == ("changed" if before == after else "retyped")
+    agrees(found, a, b)
+
+
+@pytest.mark.parametrize("numel", [0, 1, 63, 64, 65, 131_071, 131_072, 131_073, 300_000])
+@pytest.mark.parametrize("dtype", ["F64", "F32", "BF16"])
+def test_blocks_end_anywhere(tmp_path, numel, dtype):
+    a = noise(numel).to(DTYPES[dtype])
+    b = (a.double() + 0.01 * noise(numel, seed=6)).to(DTYPES[dtype])
+    agrees(row(tmp_path, a, b), a, b)
+
+
+odd = st.sampled_from([0.0, -0.0, 1.0, -2.0, 1e30, 1e-40, math.nan, math.inf, -math.inf])
+
+
+@unhurried
+@given(pair=arrays.arrays(np.float32, st.tuples(st.just(2), st.integers(0, 200)), elements=odd))
+@pytest.mark.parametrize("dtype", ["F64", "F32", "BF16", "F16"])
+def test_what_is_no_number_is_counted_and_in_no_sum(tmp_path, dtype, pair):
+    a, b = (torch.from_numpy(side.copy()).to(DTYPES[dtype]) for side in pair)
+    agrees(row(tmp_path, a, b), a, b)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-30, 1.0, 1e30, 1e200, 1e307])
+def test_squares_stay_in_range(tmp_path, size):
+    a, b = noise(500) * size, noise(500, seed=6) * size
+    found = row(tmp_path, a, b)
+    plain = row(tmp_path, a / size, b / size)
+    for figure in ("relative_change", "cosine"):
+        assert is_close(found[figure], plain[figure], 1e-9)
+    for figure in ("rms_before", "max_abs"):
+        assert is_close(found[figure], plain[figure] * size, 1e-9)
+
+
+def test_tiny_and_huge_blocks_add_up(tmp_path):
+    a = torch.cat([noise(200_000) * 1e200, noise(200_000) * 1e-200])
+    b = a * 2
+    found = row(tmp_path, a, b)
+    assert is_close(found["relative_change"], 1.0)
+    assert is_close(found["cosine"], 1.0)
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16"])
+def test_multiples_have_the_change_and_angle_of_their_factor(tmp_path, dtype):
+    weight = noise(300, 300).to(DTYPES[dtype])
+    for factor, change, cosine in ((1, 0, 1), (2, 1, 1), (-1, 2, -1), (0.5, 0.5, 1)):
+        found = row(tmp_path, weight, weight * factor)
+        assert is_close(found["relative_change"], change, 1e-12)
+        assert is_close(found["cosine"], cosine, 1e-12)
+        assert found["status"] == ("identical" if factor == 1 else "changed")
+
+
+def test_a_zero_tensor_has_no_ratio(tmp_path):
+    zero, weight = torch.zeros(5, 5), noise(5, 5).float()
+    found = row(tmp_path, zero, weight)
+    assert (found["relative_change"], found["cosine"], found["rms_ratio"]) == (None, None, None)
+    assert found["changed"] == 1
+    assert row(tmp_path, zero, -zero)["status"] == "identical"
+    assert row(tmp_path, weight, zero)["relative_change"] == 1
+
+
+def test_a_transposed_view_is_compared_element_by_element(tmp_path):
+    weight = noise(300, 500).float()
+    other = weight + 0.1 * noise(300, 500, seed=6).float()
+    straight = row(tmp_path, weight, other, write=torch.save, name="x.pt")
+    turned = row(tmp_path, weight.T.contiguous().T, other, write=torch.save, name="x.pt")
+    for figure in ("relative_change", "cosine", "max_abs", "changed"):
+        assert is_close(turned[figure], straight[figure])
+    assert row(tmp_path, weight.T, weight.T.contiguous(), write=torch.save, name="x.pt")[
+        "status"
+    ] == ("identical")
+
+
+@pytest.mark.parametrize("kind", ["b2", "f4", "f8"])
+@given(data=st.data())
+@unhurried
+def test_the_kernel_sums_what_numpy_sums(kind, data):
+    if not NATIVE:
+        pytest.fail("the compiled kernel is not there")
+    words = {"b2": np.uint16, "f4": np.float32, "f8": np.float64}[kind]
+    sides = data.draw(arrays.arrays(words, st.tuples(st.just(2), st.integers(0, 300))))
+    with np.errstate(all="ignore"):
+        mine = kernel.change(*np.ascontiguousarray(sides), kind)
+        numpys = reference.change(*np.ascontiguousarray(sides), kind)
+    assert mine[:2] == numpys[:2]
+    one, two = (Change(len(sides[0]), *sums) for sums in (mine, numpys))
+    assert is_close(one.max_abs, two.max_abs, 1e-9)
+    assert is_close(one.rms_before, two.rms_before, 1e-9)
+    assert is_close(one.rms_after, two.rms_after, 1e-9)
+
+
+@pytest.mark.parametrize("arguments", [(b"ab", b"a", "b2"), (b"a", b"a", "b2"), (b"", b"", "f2")])
+def test_the_kernel_refuses_blocks_that_do_not_fit(arguments):
+    with pytest.raises(ValueError, match="words"):
+        kernel.change(*arguments)
+
+
+def test_sums_add_up_to_the_sums_of_both():
+    a, b = noise(1000).numpy(), noise(1000, seed=6).numpy()
+    whole = Change(1000, *reference.change(a, b, "f8"))
+    parts = sum(
+        (
+            Change(100, *reference.change(a[i : i + 100], b[i : i + 100], "f8"))
+            for i in range(0, 1000, 100)
+        ),
+        Change(),
+    )
+    assert parts.numel == whole.numel
+    assert is_close(parts.relative_change, whole.relative_change)
+    assert is_close(parts.cosine, whole.cosine)
+    assert whole + Change() == Change() + whole == whole
+
+
+def test_threads_change_no_byte(tmp_path):
+    for side, seed in (("a", 1), ("b", 2)):
+        tensors = {f"layers.{i}.weight": noise(1200, 3000, seed=seed + i).float() for i in range(5)}
+        save_file(tensors, tmp_path / f"{side}.safetensors")
+    command = ("diff", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--format", "json")
+    outputs = {scalecheck(*command, "--jobs", jobs).out for jobs in (1, 2, 7)}
+    assert len(outputs) == 1
