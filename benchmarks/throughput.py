@@ -5,36 +5,13 @@ python benchmarks/throughput.py FILE RUNS   prints seconds: [[read, pass], …] 
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
+from read import bare_read
+
 from scalecheck import open_checkpoint
 from scalecheck.measure.scale import cores, measure
-
-BLOCK = 1 << 20
-
-
-def bare_read(path: Path, threads: int) -> float:
-    """Seconds to read the whole file by positioned reads into a reused buffer a thread."""
-    size = path.stat().st_size
-    share = -(-size // threads)
-
-    def read(start: int) -> None:
-        buffer = memoryview(bytearray(BLOCK))
-        with path.open("rb", buffering=0) as file:
-            file.seek(start)
-            left = min(share, size - start)
-            while left > 0:
-                left -= file.readinto(buffer[: min(left, BLOCK)])
-
-    workers = [threading.Thread(target=read, args=(i * share,)) for i in range(threads)]
-    start = time.perf_counter()
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return time.perf_counter() - start
 
 
 def one_pass(path: Path) -> float:
