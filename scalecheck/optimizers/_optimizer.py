@@ -3,8 +3,9 @@ the update RMS to expect of it, and how it follows the weights to another scale.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, get_type_hints
 
 import numpy as np
@@ -43,10 +44,19 @@ class Validated:
     """A frozen dataclass whose fields lie in the domains of their types. Raises ValueError."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self), include_extras=True)
-        for field in fields(self):
-            for require in getattr(hints[field.name], "__metadata__", ()):
-                require(field.name, getattr(self, field.name))
+        for name, require in _domains(type(self)):  # type: ignore[arg-type] # mypy: its instances' hash
+            require(name, getattr(self, name))
+
+
+@cache
+def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None]]]:
+    """The fields of a class with each check of their types."""
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        (field.name, require)
+        for field in fields(kind)
+        for require in getattr(hints[field.name], "__metadata__", ())
+    ]
 
 
 @dataclass(frozen=True)

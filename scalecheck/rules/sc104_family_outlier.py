@@ -15,6 +15,7 @@ from scalecheck.measure.outliers import (
     LEAST_DEVIATIONS,
     LEAST_FACTOR,
     SURE_FACTOR,
+    Stray,
     strays,
 )
 from scalecheck.report.figures import number
@@ -33,15 +34,17 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
         rms = {tensor.name: tensor.scale.rms for tensor in siblings}
         if sum(bool(x) for x in rms.values()) < _LEAST:
             continue
+        found: dict[tuple[float, ...], dict[str, Stray]] = {}
         for tensor in siblings:
             if not rms[tensor.name]:
                 continue
-            own = limits.of(tensor)
-            found = strays(rms, own["factor"], own["deviations"], own["sure_factor"])
-            if tensor.name not in found:
+            own = tuple(limits.of(tensor)[name] for name in ("factor", "deviations", "sure_factor"))
+            if own not in found:
+                found[own] = strays(rms, *own)
+            if tensor.name not in found[own]:
                 yield tensor.judged()
                 continue
-            stray = found[tensor.name]
+            stray = found[own][tensor.name]
             message = (
                 f"rms {number(rms[tensor.name])}, where {len(rms)} siblings lead one to expect "
                 f"{number(stray.expected)}: {number(stray.factor)} times apart"
