@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -157,3 +158,35 @@ def test_output_to_a_pipe_arrives_whole(tmp_path):
     process = program("inspect", path, "--output", tmp_path / "pipe")
     assert (tmp_path / "pipe").read_text().startswith(str(path))
     assert finished(process) == Done(0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("inspect", "sample_ckpts/tiny-gpt"), 0),
+        (("inspect", "sample_ckpts/tiny-gpt.pt"), 0),
+        (("translate", "sample_ckpts/tiny-gpt"), 0),
+        (("check", "sample_ckpts/broken.safetensors"), 1),
+        (("diff", "sample_ckpts/tiny-gpt.pt", "sample_ckpts/tiny-gpt-bf16"), 0),
+        (("simulate",), 2),
+    ],
+)
+def test_without_torch_only_replays_are_missing_and_say_so(arguments, code, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    done = scalecheck(*arguments)
+    assert done.code == code
+    said = "scalecheck: this replays torch's optimizers: pip install torch\n"
+    assert done.err == (said if code == 2 else "")
+
+
+def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run(
+        [sys.executable, "-m", "scalecheck", "--version"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "scalecheck: interrupted\n")

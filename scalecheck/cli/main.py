@@ -86,6 +86,8 @@ def _exit_code() -> int:
         _discard(sys.stdout)
         return _failed(f"standard output: {reason(error)}", ExitCode.USAGE)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+            return _failed("this replays torch's optimizers: pip install torch", ExitCode.USAGE)
         words = f"{type(error).__name__}: {error}".strip(": ")
         return _failed(
             f"internal error, please report it with the output of --debug: {words}",
