@@ -240,3 +240,16 @@ def test_every_format_is_there(form):
 
 def test_the_library_compares_as_the_command_does():
     assert json.loads(library.diff(START, TINY).rendered("json")) == report(START, TINY)
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_file_that_changes_meanwhile_is_an_error_in_every_thread(tmp_path, jobs):
+    tensors = {f"layers.{number}.w": noise(600, 600, seed=number) for number in range(60)}
+    sides = [saved(tmp_path, tensors, name) for name in ("a.safetensors", "b.safetensors")]
+    opened = [library.open_checkpoint(path) for path in sides]
+    with sides[1].open("r+b") as file:
+        file.truncate(sides[1].stat().st_size // 2)
+    with pytest.raises(library.CheckpointError, match=r"b\.safetensors: changed while it was read"):
+        library.diff(*opened, jobs=jobs)
+    with pytest.raises(library.CheckpointError, match=r"b\.safetensors: changed while it was read"):
+        library.check(opened[1], jobs=jobs)

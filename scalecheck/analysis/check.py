@@ -9,6 +9,7 @@ from typing import Any
 
 from scalecheck.analysis.checking.evidence import Evidence, evidence
 from scalecheck.analysis.checking.settings import Settings, settled
+from scalecheck.analysis.provenance import skipped, source
 from scalecheck.analysis.selection import natural
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -145,11 +146,7 @@ def _report(
             Table("rules", RULES, RULES_SHOWN, rules, "Rules"),
         ],
         source={
-            "path": str(checkpoint.path),
-            "format": checkpoint.format,
-            "tensors": len(checkpoint.tensors),
-            "parameters": checkpoint.parameters,
-            "nbytes": checkpoint.nbytes,
+            **source(checkpoint),
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
@@ -164,15 +161,7 @@ def _report(
             "fail_on": fail_on,
             "failed": failed,
         },
-        skipped=[
-            {
-                "name": tensor.name,
-                "dtype": tensor.dtype.name,
-                "shape": list(tensor.shape),
-                "reason": tensor.unmeasured,
-            }
-            for tensor in found.subject.unmeasured
-        ],
+        skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
         headline=f"{figures.text(str(checkpoint.path))}: {_verdict(counts, tensors)}",
         totals=_not_run(rules),
         notes=[

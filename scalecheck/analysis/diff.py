@@ -11,7 +11,8 @@ from typing import Any, get_args
 from scalecheck.analysis.comparing.pairs import STATUSES, Line, Side, compared, opened, pairs_of
 from scalecheck.analysis.comparing.rows import COLUMNS, EXPECTED, Run, merged, row_of
 from scalecheck.analysis.grouping import By
-from scalecheck.analysis.selection import Selection
+from scalecheck.analysis.provenance import source
+from scalecheck.analysis.selection import Selection, several
 from scalecheck.analysis.translation.bands import ROLES
 from scalecheck.analysis.translation.late import schedule as planned
 from scalecheck.analysis.translation.training import Trainings
@@ -68,10 +69,10 @@ def diff(
     plan = planned(schedule, steps, warmup, final)
     fields = (*COLUMNS, *(EXPECTED if plan else ()))
     selection = Selection(
-        _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
+        several(match), several(exclude), sort, reverse, top, columns and several(columns)
     )
     selection.check(fields)
-    trainings = Trainings(optimizer, lr, hyperparameters, _several(group))
+    trainings = Trainings(optimizer, lr, hyperparameters, several(group))
     sides = opened(before), opened(after)
     wanted = selection.tensors(pairs_of(*sides))
     trainings.check([pair.name for pair in wanted])
@@ -104,7 +105,7 @@ def diff(
             "lr": lr,
             "optimizer": optimizer,
             "hyperparameters": hyperparameters,
-            "group": list(_several(group)),
+            "group": list(several(group)),
             "snr": snr,
             "grad_rms": grad_rms,
             "steps": steps,
@@ -177,13 +178,7 @@ def _source(side: Side) -> dict[str, Any]:
             "parameters": side.source.get("parameters"),
             "nbytes": side.source.get("nbytes"),
         }
-    return {
-        "path": str(side.path),
-        "format": side.format,
-        "tensors": len(side.tensors),
-        "parameters": side.parameters,
-        "nbytes": side.nbytes,
-    }
+    return source(side)
 
 
 def _path(side: Side) -> str:
@@ -192,8 +187,3 @@ def _path(side: Side) -> str:
 
 def _name(row: Row) -> str:
     return figures.text(row["name"])
-
-
-def _several(words: str | Sequence[str]) -> Sequence[str]:
-    """A string is one word, not its letters."""
-    return (words,) if isinstance(words, str) else words

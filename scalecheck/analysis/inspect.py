@@ -10,10 +10,11 @@ from scalecheck.analysis.flags import group_words, sentence, tensor_rows, tensor
 from scalecheck.analysis.grouping import By, Groups, group_row
 from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.analysis.init_ratio import init_fields, silence
+from scalecheck.analysis.provenance import skipped, source
 from scalecheck.analysis.reference import Model, Reference, scheme
-from scalecheck.analysis.selection import Selection
+from scalecheck.analysis.selection import Selection, several
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.scale import Progress, Scale, measure
@@ -159,7 +160,7 @@ def inspect(
         fields = (*fields, QUANTILES_COLUMN)
         usual.append(QUANTILES_COLUMN)
     selection = Selection(
-        _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
+        several(match), several(exclude), sort, reverse, top, columns and several(columns)
     )
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
@@ -211,20 +212,16 @@ def inspect(
                 rows=selection.rows(rows),
             )
         ],
-        source={
-            "path": str(checkpoint.path),
-            "format": checkpoint.format,
-            "tensors": len(checkpoint.tensors),
-            "parameters": checkpoint.parameters,
-            "nbytes": checkpoint.nbytes,
-        },
+        source=source(checkpoint),
         settings={
             **selection.settings(),
             "by": by,
             "quantiles": quantiles,
             **({"init": init} if initialization else {}),
         },
-        skipped=[_skipped(tensor) for tensor in wanted if tensor.unmeasured is not None],
+        skipped=[
+            skipped(tensor, tensor.unmeasured) for tensor in wanted if tensor.unmeasured is not None
+        ],
         headline=_headline(checkpoint),
         totals=f"{total.sentence()}\n{flagged}",
         notes=[
@@ -288,15 +285,6 @@ def _quantile(q: float, row: Row) -> float | None:
     return value
 
 
-def _skipped(tensor: Tensor) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "dtype": tensor.dtype.name,
-        "shape": list(tensor.shape),
-        "reason": tensor.unmeasured,
-    }
-
-
 def _headline(checkpoint: Checkpoint) -> str:
     dtypes = sorted({tensor.dtype.name for tensor in checkpoint.tensors})
     types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
@@ -317,11 +305,6 @@ def _notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> l
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [figures.text(note) for note in notes]
-
-
-def _several(words: str | Sequence[str]) -> Sequence[str]:
-    """A string is one word, not its letters."""
-    return (words,) if isinstance(words, str) else words
 
 
 def _plural(n: int, noun: str) -> str:

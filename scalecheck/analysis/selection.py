@@ -97,6 +97,11 @@ class Selection:
         return rows[: self.top]
 
 
+def several(words: str | Sequence[str]) -> Sequence[str]:
+    """A string is one word, not its letters."""
+    return (words,) if isinstance(words, str) else words
+
+
 def _order(value: Any) -> Any:
     if isinstance(value, str):
         return natural(value)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from scalecheck.analysis.grouping import By
-from scalecheck.analysis.selection import Selection
+from scalecheck.analysis.provenance import skipped as skipped_entry
+from scalecheck.analysis.provenance import source as source_of
+from scalecheck.analysis.selection import Selection, several
 from scalecheck.analysis.translation import backward
 from scalecheck.analysis.translation.assumed import COLUMNS as ASSUMED
 from scalecheck.analysis.translation.assumed import Assumption, assumed_checkpoint
@@ -24,7 +26,7 @@ from scalecheck.analysis.translation.tables import usual
 from scalecheck.analysis.translation.training import Training, Trainings
 from scalecheck.analysis.translation.translator import Translator, check_numbers, untrained
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.forecast import UNSEEN
 from scalecheck.measure.scale import Progress, Scale, measure
@@ -86,9 +88,9 @@ def translate(
         raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
     check_numbers(lr, snr, grad_rms, step, target)
     judged = Bands(tuple(bands))
-    trainings = Trainings(optimizer, lr, hyperparameters, _several(group))
+    trainings = Trainings(optimizer, lr, hyperparameters, several(group))
     plan = planned(schedule, steps, warmup, final)
-    checkpoint = _opened(checkpoint, _several(shape), assume)
+    checkpoint = _opened(checkpoint, several(shape), assume)
     states = states_of(checkpoint, state)
     asked = [
         *(SAVED if states.path else ()),
@@ -100,7 +102,7 @@ def translate(
     ]
     fields = (*COLUMNS, *asked)
     selection = Selection(
-        _several(match), _several(exclude), sort, reverse, top, columns and _several(columns)
+        several(match), several(exclude), sort, reverse, top, columns and several(columns)
     )
     selection.check(fields)
     wanted = selection.tensors(checkpoint.tensors)
@@ -135,7 +137,7 @@ def translate(
         if assume is None
         else Assumption(assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}),
     )
-    skipped = [_skipped(t, reason) for t in wanted if (reason := untrained(t, checkpoint))]
+    skipped = [skipped_entry(t, reason) for t in wanted if (reason := untrained(t, checkpoint))]
     trained = tuple(t for t in wanted if untrained(t, checkpoint) is None)
     if shape:
         lines = [translator.line(translator.assumed(tensor), Sketch()) for tensor in trained]
@@ -178,11 +180,7 @@ def translate(
         kind="translate",
         tables=tables,
         source={
-            "path": str(checkpoint.path),
-            "format": checkpoint.format,
-            "tensors": len(checkpoint.tensors),
-            "parameters": checkpoint.parameters,
-            "nbytes": checkpoint.nbytes,
+            **source_of(checkpoint),
             "state": None if states.path is None else str(states.path),
         },
         settings={
@@ -191,7 +189,7 @@ def translate(
             "lr": lr,
             "optimizer": optimizer,
             "hyperparameters": hyperparameters,
-            "group": list(_several(group)),
+            "group": list(several(group)),
             "snr": snr,
             "grad_rms": grad_rms,
             "step": step,
@@ -206,7 +204,7 @@ def translate(
             "to": to,
             "scale_by": scale_by,
             "assume": assume,
-            "shape": list(_several(shape)),
+            "shape": list(several(shape)),
         },
         skipped=skipped,
         headline=_headline(checkpoint, lines, states),
@@ -246,15 +244,6 @@ def _rows(lines: Sequence[Line], by: By, bands: Bands) -> list[dict[str, Any]]:
     for line in lines:
         groups.setdefault(getattr(line.scale, by), []).append(line)
     return [merged(key, members, bands) for key, members in groups.items()]
-
-
-def _skipped(tensor: Tensor, reason: str) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "dtype": tensor.dtype.name,
-        "shape": list(tensor.shape),
-        "reason": reason,
-    }
 
 
 def _require_sizes(lines: Sequence[Line]) -> None:
@@ -298,8 +287,3 @@ def _headline(checkpoint: Checkpoint, lines: Sequence[Line], states: States) -> 
     at = "" if states.path is None else f", state of {figures.text(str(states.path))}"
     words = f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, {len(lines)} tensors"
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
-
-
-def _several(words: str | Sequence[str]) -> Sequence[str]:
-    """A string is one word, not its letters."""
-    return (words,) if isinstance(words, str) else words
