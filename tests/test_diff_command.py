@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import scalecheck
+from process import limited
 from safetensors.torch import save_file
 
 import scalecheck as library
@@ -168,30 +169,133 @@ def test_what_is_not_finite_is_counted_and_shown(tmp_path):
     assert by_name(after, after)["w"]["status"] == "identical"
 
 
-def test_what_cannot_be_measured_is_listed_as_skipped(tmp_path):
-    path = saved(tmp_path, {"w": noise(4, 4), "phase": noise(4) * 1j}, "a.safetensors")
-    found = report(path, path)
-    assert [entry["name"] for entry in found["skipped"]] == ["phase"]
+def test_what_has_no_numbers_is_compared_byte_by_byte(tmp_path):
+    phase = noise(4) * 1j
+    before = saved(tmp_path, {"w": noise(4, 4), "phase": phase, "same": phase}, "a.safetensors")
+    after = saved(tmp_path, {"w": noise(4, 4), "phase": -phase, "same": phase}, "b.safetensors")
+    found = report(before, after)
+    assert found["skipped"] == []
+    rows = {row["name"]: row for row in found["rows"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "w": "identical",
+        "phase": "changed",
+        "same": "identical",
+    }
+    assert {rows["phase"][figure] for figure in ("rms_before", "max_abs", "changed")} == {None}
+    assert "no tensor differs" not in scalecheck("diff", before, after).out
+    said = "no tensor differs: zero change in 24 elements of 3 tensors"
+    assert said in scalecheck("diff", before, before).out
+
+
+def test_what_cannot_be_compared_is_listed_as_skipped(tmp_path):
+    tensors = {"w": noise(4, 4), "few": torch.eye(4).to_sparse()}
+    torch.save(tensors, tmp_path / "a.pt")
+    found = report(tmp_path / "a.pt", tmp_path / "a.pt")
+    assert [(entry["name"], entry["reason"]) for entry in found["skipped"]] == [
+        ("few", "a sparse tensor")
+    ]
     assert {row["name"]: row["status"] for row in found["rows"]} == {
         "w": "identical",
-        "phase": None,
+        "few": None,
     }
-    assert "no tensor differs" not in scalecheck("diff", path, path).out
+    assert "no tensor differs" not in scalecheck("diff", tmp_path / "a.pt", tmp_path / "a.pt").out
 
 
-def test_buffers_are_compared_and_not_judged(tmp_path):
-    before = saved(tmp_path, {"position_ids": torch.arange(8), "w": noise(4, 4)}, "a.safetensors")
-    after = saved(
-        tmp_path, {"position_ids": torch.arange(8) + 1, "w": noise(4, 4)}, "b.safetensors"
-    )
-    row = by_name(before, after)["position_ids"]
-    assert (row["status"], row["changed"], row["relative_change"]) == ("changed", 1, None)
+@pytest.mark.parametrize(
+    ("was", "now", "changed"),
+    [
+        (torch.arange(8), torch.arange(8) + 1, 1),
+        (torch.arange(8), torch.arange(8), 0),
+        (torch.arange(8), torch.arange(8).to(torch.int16), 0),
+        (torch.arange(8).to(torch.uint8), torch.arange(8).float(), 0),
+        (torch.tensor([True, False]), torch.tensor([True, True]), 0.5),
+        (torch.tensor([-1, 2]), torch.tensor([2**64 - 1, 2], dtype=torch.uint64), 0.5),
+    ],
+)
+def test_integers_and_bools_are_compared_and_have_no_scale(tmp_path, was, now, changed):
+    before = saved(tmp_path, {"x.ids": was}, "a.safetensors")
+    row = by_name(before, saved(tmp_path, {"x.ids": now}, "b.safetensors"))["x.ids"]
+    status = "retyped" if was.dtype != now.dtype else "changed" if changed else "identical"
+    assert (row["status"], row["changed"]) == (status, changed)
+    norms = ("rms_before", "rms_after", "rms_ratio", "relative_change", "cosine", "max_abs")
+    assert {row[figure] for figure in norms} == {None}
+
+
+def test_statistics_that_move_are_compared_and_not_judged(tmp_path):
+    before = saved(tmp_path, {"bn.running_mean": torch.ones(4)}, "a.safetensors")
+    after = saved(tmp_path, {"bn.running_mean": 3 * torch.ones(4)}, "b.safetensors")
+    row = by_name(before, after)["bn.running_mean"]
+    assert (row["rms_before"], row["rms_after"], row["max_abs"], row["changed"]) == (1, 3, 2, 1)
+    assert (row["relative_change"], row["cosine"]) == (None, None)
+
+
+def test_a_group_sums_its_weights_and_counts_its_buffers(tmp_path):
+    ids = torch.arange(396)
+    before = {"l.0.w": torch.full((4,), 2.0), "l.0.ids": ids, "l.0.running_mean": torch.ones(4)}
+    after = {"l.0.w": torch.full((4,), 3.0), "l.0.ids": ids, "l.0.running_mean": 9 * torch.ones(4)}
+    sides = saved(tmp_path, before, "a.safetensors"), saved(tmp_path, after, "b.safetensors")
+    row = by_name(*sides, "--by", "layer")["l.0"]
+    assert (row["rms_before"], row["rms_after"], row["relative_change"]) == (2, 3, 0.5)
+    assert (row["max_abs"], row["changed"], row["numel"]) == (1, 8 / 404, 404)
+    said = "together, buffers left out, they changed by 0.5000 of their norm, at a cosine of 1.000"
+    assert said in scalecheck("diff", *sides).out
+
+
+def test_a_group_with_a_tensor_on_one_side_has_the_figures_of_the_others(tmp_path):
+    before = saved(tmp_path, {"l.0.w": torch.full((4,), 2.0)}, "a.safetensors")
+    after = {"l.0.w": torch.full((4,), 3.0), "l.0.v": torch.ones(4)}
+    after |= {"l.1.w": torch.full((3,), 5.0), "l.1.v": torch.full((1,), 1.0)}
+    rows = by_name(before, saved(tmp_path, after, "b.safetensors"), "--by", "layer")
+    mixed, added = rows["l.0"], rows["l.1"]
+    assert (mixed["status"], mixed["relative_change"], mixed["rms_after"]) == ("mixed", 0.5, 3)
+    assert (added["status"], added["rms_before"], added["relative_change"]) == ("added", None, None)
+    assert added["rms_after"] == pytest.approx((76 / 4) ** 0.5)
+
+
+def test_groups_of_a_report_have_the_rms_of_its_figures_together(tmp_path):
+    path = recorded(START, tmp_path / "start.json")
+    groups = by_name(path, TINY, "--by", "family")
+    for name, row in by_name(START, TINY, "--by", "family").items():
+        for figure in ("rms_before", "rms_after"):
+            assert groups[name][figure] == pytest.approx(row[figure], rel=1e-12), name
+        assert groups[name]["relative_change"] is None
+
+
+def test_a_change_from_zero_says_so(tmp_path):
+    before = saved(tmp_path, {"w": torch.zeros(4, 4)}, "a.safetensors")
+    after = saved(tmp_path, {"w": noise(4, 4)}, "b.safetensors")
+    assert by_name(before, after)["w"]["relative_change"] is None
+    assert "from zero" in scalecheck("diff", before, after).out
+    assert "from zero" not in scalecheck("diff", before, before).out
+
+
+def test_ties_are_those_of_their_own_side(tmp_path):
+    """A vocabulary that grew: both names have another shape on either side."""
+    for name, rows in (("a.pt", 10), ("b.pt", 12)):
+        weight = rows * torch.ones(rows, 4)
+        torch.save({"tok.weight": weight, "head.weight": weight}, tmp_path / name)
+    for row in by_name(tmp_path / "a.pt", tmp_path / "b.pt").values():
+        assert (row["status"], row["rms_before"], row["rms_after"]) == ("reshaped", 10, 12)
+
+
+def test_many_small_shards_need_few_open_files(tmp_path):
+    for side in ("a", "b"):
+        (tmp_path / side).mkdir()
+        for number in range(150):
+            saved(tmp_path / side, {f"l.{number}.w": noise(4)}, f"model-{number:05}.safetensors")
+    done = limited("RLIMIT_NOFILE", 64, "diff", tmp_path / "a", tmp_path / "b", "--quiet")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_large_integers_are_compared_to_their_last_bit(tmp_path):
     before = saved(tmp_path, {"x.num": torch.tensor([2**62, 5])}, "a.safetensors")
     after = saved(tmp_path, {"x.num": torch.tensor([2**62 + 1, 5])}, "b.safetensors")
     assert by_name(before, after)["x.num"]["changed"] == 0.5
+    numbers = torch.tensor([[2**62, 5, 6], [7, 8, 9]])
+    torch.save({"x.num": numbers.T.contiguous().T}, tmp_path / "a.pt")
+    numbers[0, 0] += 1
+    torch.save({"x.num": numbers}, tmp_path / "b.pt")
+    assert by_name(tmp_path / "a.pt", tmp_path / "b.pt")["x.num"]["changed"] == 1 / 6
 
 
 def test_tied_tensors_have_one_change(tmp_path):

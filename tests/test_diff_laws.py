@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+SIZES = [1e-308, 1e-300, 1e-200, 1e-155, 1e-130, 1.0, 1e130, 1e155, 1e200, 3e307]
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -45,8 +47,29 @@ def row(folder, before, after, *options, write=save_file, name="x.safetensors"):
     return only
 
 
+def root(square):
+    """√ of a fraction of any size; None where a float64 does not hold it."""
+    bits = square.numerator.bit_length() - square.denominator.bit_length()
+    half = bits // 2
+    shifted = square / Fraction(4) ** half
+    try:
+        return math.ldexp(math.sqrt(shifted), half)
+    except OverflowError:
+        return None
+
+
+def finite(fraction):
+    """The nearest float64; None beyond them."""
+    try:
+        return float(fraction)
+    except OverflowError:
+        return None
+
+
 def is_close(a, b, tolerance=1e-12):
-    return (a is None and b is None) or math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-300)
+    if a is None or b is None:
+        return a is b
+    return math.isclose(a, b, rel_tol=tolerance, abs_tol=1e-307 * tolerance)
 
 
 def agrees(found, before, after):
@@ -110,6 +133,29 @@ def test_squares_stay_in_range(tmp_path, size):
         assert is_close(found[figure], plain[figure] * size, 1e-9)
 
 
+@pytest.mark.parametrize("was", SIZES)
+@pytest.mark.parametrize("now", [-1.7e308, *SIZES])
+def test_sides_of_any_sizes_are_no_internal_error(tmp_path, was, now):
+    before, after = (torch.full((3, 4), size, dtype=torch.float64) for size in (was, now))
+    found = row(tmp_path, before, after)
+    assert is_close(found["rms_before"], was)
+    assert is_close(found["rms_after"], abs(now))
+    assert is_close(
+        found["relative_change"], finite(abs(Fraction(now) - Fraction(was)) / Fraction(was))
+    )
+    assert is_close(found["max_abs"], finite(abs(Fraction(now) - Fraction(was))))
+    assert found["cosine"] == pytest.approx(1 if now > 0 else -1, rel=1e-14)
+
+
+def test_a_tiny_change_beside_huge_numbers_is_not_lost(tmp_path):
+    before = torch.tensor([1e200, 1e-200], dtype=torch.float64)
+    after = torch.tensor([1e200, 3e-200], dtype=torch.float64)
+    assert row(tmp_path, before, after)["max_abs"] == pytest.approx(2e-200)
+    zeros = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    tiny = torch.tensor([1.0, 1e-170], dtype=torch.float64)
+    assert row(tmp_path, zeros, tiny)["relative_change"] == pytest.approx(1e-170)
+
+
 def test_tiny_and_huge_blocks_add_up(tmp_path):
     a = torch.cat([noise(200_000) * 1e200, noise(200_000) * 1e-200])
     b = a * 2
@@ -160,11 +206,11 @@ def test_the_kernel_sums_what_numpy_sums(kind, data):
     with np.errstate(all="ignore"):
         mine = kernel.change(*np.ascontiguousarray(sides), kind)
         numpys = reference.change(*np.ascontiguousarray(sides), kind)
-    assert mine[:2] == numpys[:2]
-    one, two = (Change(len(sides[0]), *sums) for sums in (mine, numpys))
-    assert is_close(one.max_abs, two.max_abs, 1e-9)
-    assert is_close(one.rms_before, two.rms_before, 1e-9)
-    assert is_close(one.rms_after, two.rms_after, 1e-9)
+    assert mine[:3] == numpys[:3]
+    size = math.sqrt(mine[3]) * math.sqrt(mine[4])
+    for place, (one, two) in enumerate(zip(mine[3:], numpys[3:], strict=True)):
+        slack = 1e-12 * size if place == 2 else 0  # products of both signs cancel
+        assert math.isclose(one, two, rel_tol=1e-12, abs_tol=max(slack, 1e-300))
 
 
 @pytest.mark.parametrize("arguments", [(b"ab", b"a", "b2"), (b"a", b"a", "b2"), (b"", b"", "f2")])
@@ -175,18 +221,33 @@ def test_the_kernel_refuses_blocks_that_do_not_fit(arguments):
 
 def test_sums_add_up_to_the_sums_of_both():
     a, b = noise(1000).numpy(), noise(1000, seed=6).numpy()
-    whole = Change(1000, *reference.change(a, b, "f8"))
+    whole = Change.of(a, b, "f8")
     parts = sum(
-        (
-            Change(100, *reference.change(a[i : i + 100], b[i : i + 100], "f8"))
-            for i in range(0, 1000, 100)
-        ),
+        (Change.of(a[i : i + 100], b[i : i + 100], "f8") for i in range(0, 1000, 100)),
         Change(),
     )
     assert parts.numel == whole.numel
     assert is_close(parts.relative_change, whole.relative_change)
     assert is_close(parts.cosine, whole.cosine)
     assert whole + Change() == Change() + whole == whole
+
+
+@given(before=st.sampled_from(SIZES), after=st.sampled_from(SIZES), other=st.sampled_from(SIZES))
+def test_blocks_of_any_sizes_add_up_to_what_exact_arithmetic_says(before, after, other):
+    """Fractions have no range to leave."""
+    a = [noise(20, seed=1).numpy() * before, noise(20, seed=2).numpy() * other]
+    b = [noise(20, seed=3).numpy() * after, noise(20, seed=4).numpy() * other]
+    found = Change.of(a[0], b[0], "f8") + Change.of(a[1], b[1], "f8")
+    x, y = ([Fraction(float(number)) for side in sides for number in side] for sides in (a, b))
+    xx, yy = sum(i * i for i in x), sum(i * i for i in y)
+    dd = sum((j - i) ** 2 for i, j in zip(x, y, strict=True))
+    xy = sum(i * j for i, j in zip(x, y, strict=True))
+    assert is_close(found.rms_before, root(xx / 40), 1e-12)
+    assert is_close(found.rms_after, root(yy / 40), 1e-12)
+    assert is_close(found.relative_change, root(dd / xx), 1e-12)
+    assert is_close(found.max_abs, finite(max(abs(j - i) for i, j in zip(x, y, strict=True))))
+    angle = root(xy * xy / (xx * yy)) * (1 if xy > 0 else -1)
+    assert abs(found.cosine - angle) < 1e-12
 
 
 def test_threads_change_no_byte(tmp_path):

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, get_args
 
 from scalecheck.analysis.comparing.pairs import STATUSES, Line, Side, compared, opened, pairs_of
-from scalecheck.analysis.comparing.rows import COLUMNS, EXPECTED, Run, merged, row_of
+from scalecheck.analysis.comparing.rows import COLUMNS, EXPECTED, Run, merged, row_of, together
 from scalecheck.analysis.grouping import By
 from scalecheck.analysis.provenance import source
 from scalecheck.analysis.selection import Selection, several
@@ -82,9 +82,12 @@ def diff(
         run = Run(trainings, plan, gradient, grad_rms is not None)
     lines = list(compared(wanted, jobs, progress))
     rows = [row_of(line, run) for line in lines]
+    beside = frozenset[str]().union(*(s.beside for s in sides if isinstance(s, Checkpoint)))
+    total = together([p for p in zip(lines, rows, strict=True) if p[0].pair.name not in beside])
+    total = total or Change()
+    placed = [row["place"] for row in rows if row["role"] in ROLES and row.get("place") is not None]
     if by != "tensor":
         rows = merged(by, lines, rows, run)
-    total = sum((x.change for x in lines if x.change is not None and not x.is_copy), Change())
     chosen = selection.chosen(fields)
     shown = _SHOWN | ({"tensors"} if by != "tensor" else set())
     shown |= {"apart"} if total.apart else set()
@@ -113,20 +116,30 @@ def diff(
             "warmup": warmup,
             "final": final,
         },
-        skipped=[_skipped(line) for line in lines if line.pair.unmeasured],
+        skipped=[_skipped(line) for line in lines if line.pair.unmeasured and not line.bytes],
         headline=f"{_path(sides[0])} → {_path(sides[1])}: {len(wanted)} tensors",
-        totals="\n".join(_sentences(lines, rows, total)),
+        totals="\n".join(_sentences(lines, rows, total, placed)),
         notes=_notes(sides, total, run),
     )
 
 
-def _sentences(lines: Sequence[Line], rows: Sequence[Row], total: Change) -> Iterator[str]:
+def _sentences(
+    lines: Sequence[Line], rows: Sequence[Row], total: Change, places: Sequence[float]
+) -> Iterator[str]:
+    """places: of the matrices that have one."""
     counts = Counter(line.status for line in lines)
     if counts.keys() == {"identical"}:
-        yield f"no tensor differs: zero change in {total.numel:,} elements of {len(lines)} tensors"
+        numel = sum(line.pair.some.numel for line in lines if not line.is_copy)
+        yield f"no tensor differs: zero change in {numel:,} elements of {len(lines)} tensors"
         return
     words = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
     yield f"of {len(lines)} tensors {words or 'none could be compared'}"
+    if total.relative_change is not None:
+        beside = "" if total.cosine is None else f", at a cosine of {figures.number(total.cosine)}"
+        yield (
+            f"together, buffers left out, they changed by {figures.number(total.relative_change)} "
+            f"of their norm{beside}"
+        )
     judged = [row for row in rows if row["relative_change"] is not None]
     if len(judged) > 1:
         most = max(judged, key=lambda row: row["relative_change"])
@@ -135,12 +148,10 @@ def _sentences(lines: Sequence[Line], rows: Sequence[Row], total: Change) -> Ite
             f"{_name(most)} changed most, by {figures.number(most['relative_change'])} of its "
             f"norm, {_name(least)} least, by {figures.number(least['relative_change'])}"
         )
-    placed = [row for row in rows if row["role"] in ROLES and row.get("place") is not None]
-    if placed:
-        places = [row["place"] for row in placed]
+    if places:
         below, above = sum(place < 0 for place in places), sum(place > 1 for place in places)
         yield (
-            f"{len(placed) - below - above} of {len(placed)} matrices moved further than noise and "
+            f"{len(places) - below - above} of {len(places)} matrices moved further than noise and "
             f"less far than drift would carry them, {below} less far, {above} further; the median "
             f"lies at {figures.number(median(places))}, where noise is 0 and drift 1"
         )

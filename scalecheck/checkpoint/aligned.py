@@ -24,6 +24,14 @@ def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ..
     order, a transposed one as often as it has parts of `PART` elements. Raises CheckpointError as
     `Tensor.blocks` does, and where the shapes differ.
     """
+    for blocks in aligned_words(tensors):
+        yield tuple(
+            tensor.dtype.decode(block) for tensor, block in zip(tensors, blocks, strict=True)
+        )
+
+
+def aligned_words(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.generic], ...]]:
+    """As `aligned`, the words as they are stored. A block may be overwritten by the next one."""
     first, *others = tensors
     for other in others:
         if other.shape != first.shape:
@@ -37,10 +45,7 @@ def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ..
             tensor.blocks(buffer=np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8))
             for tensor in tensors
         ]
-        for blocks in zip(*streams, strict=True):
-            yield tuple(
-                tensor.dtype.decode(block) for tensor, block in zip(tensors, blocks, strict=True)
-            )
+        yield from zip(*streams, strict=True)
     else:
         for parts in zip(*map(_parts, tensors), strict=True):
             yield tuple(map(_row_major, parts))
@@ -53,7 +58,7 @@ def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
         buffer = np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8)
         yield from map(tensor.dtype.decode, tensor.blocks(buffer=buffer))
     else:
-        yield from map(_row_major, _parts(tensor))
+        yield from map(tensor.dtype.decode, map(_row_major, _parts(tensor)))
 
 
 def _steps(tensor: Tensor) -> tuple[int, ...]:
@@ -79,10 +84,10 @@ def _parts(tensor: Tensor) -> Iterator[Tensor]:
         yield from _parts(replace(tensor, shape=shape, offset=offset, strides=strides))
 
 
-def _row_major(tensor: Tensor) -> NDArray[np.float64]:
-    """All its elements decoded, in row-major order."""
+def _row_major(tensor: Tensor) -> NDArray[np.generic]:
+    """All its words in row-major order."""
     steps = _steps(tensor)
     axes = sorted(range(len(steps)), key=steps.__getitem__, reverse=True)
-    stored = np.concatenate([tensor.dtype.decode(block) for block in tensor.blocks()])
+    stored = np.concatenate([block.copy() for block in tensor.blocks()])
     in_order = stored.reshape([tensor.shape[axis] for axis in axes])
     return in_order.transpose(np.argsort(axes)).ravel()

@@ -4,110 +4,137 @@ float64, by threads over stretches of the files."""
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.aligned import aligned
+from scalecheck.checkpoint.aligned import aligned_words
 from scalecheck.checkpoint.dtypes import DType
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import kernel
 from scalecheck.measure.scale import MAX_JOBS, STRETCH_NBYTES, Progress, cores
+from scalecheck.measure.wide import Wide, in_range
 
 _BLOCK = BLOCK_NBYTES // 8  # elements: two blocks of any type, and their float32, stay in the cache
+_TINY = 2.0**-800  # a sum of squares below it may lack elements whose squares underflowed
+_NOTHING = Wide()
 
 
 @dataclass(frozen=True)
 class Change:
-    """Sums over the elements of two tensors, before and after, that are finite in both.
+    """What became of the elements of two tensors, before and after.
 
-    before, after, product, difference: Σa², Σb², Σab and Σ(b−a)², times 2^(−2·exponent); top:
-    max|b−a|, times 2^−exponent. changed: elements that differ as numbers, NaN beside NaN left out.
-    apart: elements that are not finite in one of both. Adds up in any order but for rounding.
+    changed: elements that differ as numbers, NaN beside NaN left out. apart: elements that are NaN
+    or inf in one of both. summed: those that the sums are over, the others of floats. before,
+    after, product, difference: Σa², Σb², Σab and Σ(b−a)². top: max|b−a|, inf where a float64 does
+    not hold it. Adds up in any order but for rounding.
     """
 
     numel: int = 0
     changed: int = 0
     apart: int = 0
-    exponent: int = 0
-    before: float = 0.0
-    after: float = 0.0
-    product: float = 0.0
-    difference: float = 0.0
+    summed: int = 0
+    before: Wide = _NOTHING
+    after: Wide = _NOTHING
+    product: Wide = _NOTHING
+    difference: Wide = _NOTHING
     top: float = 0.0
 
-    def __add__(self, other: "Change") -> "Change":
-        """The sums over the elements of both."""
-        sizes = [one.exponent for one in (self, other) if one.before or one.after]
-        exponent = max(sizes, default=0)
-        mine, yours = self._at(exponent), other._at(exponent)
-        return Change(
+    @classmethod
+    def of(cls, a: NDArray[Any], b: NDArray[Any], kind: str) -> Self:
+        """The change from words to others of a kind of the kernel's, shapes (n,)."""
+        changed, apart, exponent, *squares, top = kernel.change(a, b, kind)
+        before, after, product, difference = (Wide(square, 2 * exponent) for square in squares)
+        sums = before, after, product, difference, _in_range(top, exponent)
+        if kind == "f8" and (
+            (before.mantissa < _TINY and a.any())
+            or (after.mantissa < _TINY and b.any())
+            or (difference.mantissa < _TINY and changed)
+        ):
+            sums = _far_out(a, b)
+        return cls(len(a), changed, apart, len(a) - apart, *sums)
+
+    def __add__(self, other: Self) -> Self:
+        """The change of the elements of both."""
+        return type(self)(
             self.numel + other.numel,
             self.changed + other.changed,
             self.apart + other.apart,
-            exponent,
-            mine.before + yours.before,
-            mine.after + yours.after,
-            mine.product + yours.product,
-            mine.difference + yours.difference,
-            max(mine.top, yours.top),
-        )
-
-    def _at(self, exponent: int) -> "Change":
-        """The same under another exponent."""
-        shift = self.exponent - exponent
-        if not shift:
-            return self
-        return replace(
-            self,
-            exponent=exponent,
-            before=math.ldexp(self.before, 2 * shift),
-            after=math.ldexp(self.after, 2 * shift),
-            product=math.ldexp(self.product, 2 * shift),
-            difference=math.ldexp(self.difference, 2 * shift),
-            top=math.ldexp(self.top, shift),
+            self.summed + other.summed,
+            self.before + other.before,
+            self.after + other.after,
+            self.product + other.product,
+            self.difference + other.difference,
+            max(self.top, other.top),
         )
 
     @property
-    def compared(self) -> int:
-        return self.numel - self.apart
+    def counted(self) -> Self:
+        """The counts without the sums."""
+        return type(self)(self.numel, self.changed, self.apart)
 
     @property
     def rms_before(self) -> float | None:
-        return self._rms(self.before)
+        return self.before.root_over(Wide(self.summed))
 
     @property
     def rms_after(self) -> float | None:
-        return self._rms(self.after)
-
-    def _rms(self, square: float) -> float | None:
-        if not self.compared:
-            return None
-        return math.ldexp(math.sqrt(square / self.compared), self.exponent)
+        return self.after.root_over(Wide(self.summed))
 
     @property
     def relative_change(self) -> float | None:
-        """‖b−a‖/‖a‖; None where all of a is zero."""
-        return math.sqrt(self.difference / self.before) if self.before else None
+        """‖b−a‖/‖a‖; None where all of a is zero, and where a float64 does not hold it."""
+        return self.difference.root_over(self.before)
 
     @property
     def cosine(self) -> float | None:
         """a·b/(‖a‖·‖b‖), −1 to 1; None where one is all zero."""
-        if not self.before or not self.after:
-            return None
-        quotient = self.product / (math.sqrt(self.before) * math.sqrt(self.after))
-        return min(1.0, max(-1.0, quotient))
+        size = (self.product * self.product).root_over(self.before * self.after)
+        return None if size is None else math.copysign(min(1.0, size), self.product.mantissa)
 
     @property
     def max_abs(self) -> float | None:
-        """max|b−a|; None where nothing was compared."""
-        return math.ldexp(self.top, self.exponent) if self.compared else None
+        """max|b−a|; None where nothing is summed, and where a float64 does not hold it."""
+        return self.top if self.summed and math.isfinite(self.top) else None
 
     @property
     def changed_share(self) -> float | None:
         return self.changed / self.numel if self.numel else None
+
+
+def _far_out(
+    a: NDArray[np.float64], b: NDArray[np.float64]
+) -> tuple[Wide, Wide, Wide, Wide, float]:
+    """The sums and the largest difference of a block of which one side, or the difference, lies at
+    an end of float64's range: each is brought into it by a power of two of its own."""
+    is_finite = np.isfinite(a) & np.isfinite(b)
+    a, b = a[is_finite], b[is_finite]
+    with np.errstate(over="ignore"):
+        difference, halved = b - a, 0
+    if not np.isfinite(difference).all():
+        difference, halved = b / 2 - a / 2, 1
+    (x, ex), (y, ey), (d, ed) = (_unit(side) for side in (a, b, difference))
+    return (
+        Wide(float((x * x).sum()), 2 * ex),
+        Wide(float((y * y).sum()), 2 * ey),
+        Wide(float((x * y).sum()), ex + ey),
+        Wide(float((d * d).sum()), 2 * (ed + halved)),
+        _in_range(float(np.abs(difference).max(initial=0.0)), halved),
+    )
+
+
+def _in_range(mantissa: float, exponent: int) -> float:
+    product = in_range(mantissa, exponent)
+    return math.inf if product is None else product
+
+
+def _unit(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Numbers over a power of two, the largest from 0.5 to below 1; and its exponent."""
+    exponent = int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
+    return np.ldexp(numbers, -exponent), exponent
 
 
 @dataclass(frozen=True)
@@ -197,13 +224,18 @@ def _compared(stretches: Iterable[list[_Piece]], workers: int) -> Iterator[tuple
 
 
 def _changes(work: Sequence[_Piece]) -> list[Change]:
-    """The change of each piece; files stay open from one to the next."""
+    """The change of each piece; the files of one stay open for the next."""
     readers: dict[Source, Reader] = {}
+    changes = []
     try:
-        for tensor in (t for piece in work for t in (piece.before, piece.after)):
-            if tensor.source not in readers and tensor.numel:
-                readers[tensor.source] = tensor.source.open()
-        return [_change(piece, readers) for piece in work]
+        for piece in work:
+            wanted = {piece.before.source, piece.after.source} if piece.nbytes else set()
+            for source in readers.keys() - wanted:
+                readers.pop(source).close()
+            for source in wanted - readers.keys():
+                readers[source] = source.open()
+            changes.append(_change(piece, readers))
+        return changes
     finally:
         for reader in readers.values():
             reader.close()
@@ -211,33 +243,40 @@ def _changes(work: Sequence[_Piece]) -> list[Change]:
 
 def _change(piece: _Piece, readers: dict[Source, Reader]) -> Change:
     before, after = piece.before, piece.after
-    whole = Change(numel=piece.stop - piece.start)
-    if not whole.numel:
+    whole = Change()
+    if piece.start == piece.stop:
         return whole
-    if not _are_alike(before, after):
-        for numbers in aligned([before, after]):
-            whole += Change(0, *kernel.change(*numbers, "f8"))
-        return whole
-    kind = _kind(before.dtype, after.dtype)
-    streams = [
-        tensor.blocks(
-            piece.start,
-            piece.stop,
-            reader=readers[tensor.source],
-            buffer=np.empty(_BLOCK * tensor.dtype.itemsize, np.uint8),
-        )
-        for tensor in (before, after)
-    ]
-    for words in zip(*streams, strict=True):
-        if not (before.dtype.is_float or after.dtype.is_float) and before.dtype == after.dtype:
-            whole += Change(changed=int(np.count_nonzero(words[0] != words[1])))
-            continue
-        a, b = (
-            _numbers(block, tensor.dtype, kind)
-            for block, tensor in zip(words, (before, after), strict=True)
-        )
-        whole += Change(0, *kernel.change(a, b, kind))
+    if _are_alike(before, after):
+        streams: list[Iterator[NDArray[np.generic]]] = [
+            tensor.blocks(
+                piece.start,
+                piece.stop,
+                reader=readers[tensor.source],
+                buffer=np.empty(_BLOCK * tensor.dtype.itemsize, np.uint8),
+            )
+            for tensor in (before, after)
+        ]
+        blocks: Iterator[tuple[NDArray[np.generic], ...]] = zip(*streams, strict=True)
+    else:
+        blocks = aligned_words([before, after])
+    for was, now in blocks:
+        whole += _between(was, before.dtype, now, after.dtype)
     return whole
+
+
+def _between(
+    was: NDArray[np.generic], before: DType, now: NDArray[np.generic], after: DType
+) -> Change:
+    """The change from words to others; where one side is no float, counted and not summed."""
+    if before.is_float and after.is_float:
+        kind = _kind(before, after)
+        return Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
+    if before != after:  # words of 16 bits and less are those of an unsigned type
+        was, now = (
+            dtype.decode(words) if dtype.is_narrow else words
+            for words, dtype in ((was, before), (now, after))
+        )
+    return Change(len(was), int(np.count_nonzero(was != now)))
 
 
 def _kind(before: DType, after: DType) -> str:

@@ -1,9 +1,10 @@
 """What stands side by side in two checkpoints, or in reports of them, and how it is compared."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import Recorded, RecordedScale, is_recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -42,6 +43,19 @@ class Pair:
         return self.before, self.after
 
     @property
+    def raw(self) -> tuple[Tensor, Tensor] | None:
+        """Both as bytes, where their type has no numbers and they lie in their files alike."""
+        before, after = self.before, self.after
+        if not isinstance(before, Tensor) or not isinstance(after, Tensor):
+            return None
+        forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
+        if len(forms) > 1 or not before.is_dense:
+            return None
+        if {before.unmeasured, after.unmeasured} != {before.dtype.unmeasured} - {None}:
+            return None
+        return _bytes(before), _bytes(after)
+
+    @property
     def unmeasured(self) -> str | None:
         """Why one of the tensors cannot be measured."""
         for side in (self.before, self.after):
@@ -60,7 +74,7 @@ class Pair:
 class Line:
     """A pair compared: its change, or where elements were not compared the scales of its sides.
 
-    is_copy: the pair that it is tied to has the same change.
+    is_copy: the pair that it is tied to has the same change. bytes: of a type that has no numbers.
     """
 
     pair: Pair
@@ -68,6 +82,7 @@ class Line:
     before: Scale | RecordedScale | None
     after: Scale | RecordedScale | None
     is_copy: bool = False
+    bytes: Change | None = None
 
     @property
     def status(self) -> str | None:
@@ -79,8 +94,8 @@ class Line:
             return "reshaped"
         if dtype_of(before) != dtype_of(after):
             return "retyped"
-        if self.change is not None:
-            return "changed" if self.change.changed else "identical"
+        if (change := self.change or self.bytes) is not None:
+            return "changed" if change.changed else "identical"
         if self.before is None or self.after is None:
             return None
         for name in _FIGURES:
@@ -108,28 +123,56 @@ def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Ite
     """The line of each pair, in order. Raises CheckpointError where one cannot be read."""
     names = {pair.name for pair in pairs}
     originals = {pair.name: pair.original(names) for pair in pairs}
-    alone = [
-        side
+    both = [
+        tensors
         for pair in pairs
-        if not pair.tensors
-        for side in (pair.before, pair.after)
-        if isinstance(side, Tensor) and not side.unmeasured
+        if originals[pair.name] == pair.name and (tensors := pair.tensors or pair.raw)
     ]
-    scales = {
-        id(tensor): Scale.of(tensor, sketch) for tensor, sketch in measure(tuple(alone), jobs)
-    }
-    both = [pair.tensors for pair in pairs if pair.tensors and originals[pair.name] == pair.name]
-    changes = compare(both, jobs, progress)
+    # Side by side: a tie is to a name of its own side.
+    alone = [
+        tuple(
+            side
+            for pair in pairs
+            if not (pair.tensors or pair.raw)
+            and isinstance(side := getattr(pair, place), Tensor)
+            and not side.unmeasured
+        )
+        for place in ("before", "after")
+    ]
+    sizes = [sum(tensor.nbytes for tensor in tensors) for tensors in alone]
+    total = sum(sizes) + sum(side.nbytes for tensors in both for side in tensors)
+    scales = [
+        {
+            tensor.name: Scale.of(tensor, sketch)
+            for tensor, sketch in measure(tensors, jobs, _after(progress, begun, total))
+        }
+        for tensors, begun in zip(alone, (0, sizes[0]), strict=True)
+    ]
+    changes = compare(both, jobs, _after(progress, sum(sizes), total))
     known: dict[str, Change] = {}
     for pair in pairs:
         original = originals[pair.name]
-        if pair.tensors:
+        if pair.tensors or pair.raw:
             known[pair.name] = known[original] if original in known else next(changes)
         before, after = (
-            side if isinstance(side, RecordedScale) else scales.get(id(side))
-            for side in (pair.before, pair.after)
+            side if isinstance(side, RecordedScale) else scales[place].get(pair.name)
+            for place, side in enumerate((pair.before, pair.after))
         )
-        yield Line(pair, known.get(pair.name), before, after, original != pair.name)
+        change, is_copy = known.get(pair.name), original != pair.name
+        if pair.raw:
+            yield Line(pair, None, None, None, is_copy, bytes=change)
+        else:
+            yield Line(pair, change, before, after, is_copy)
+
+
+def _after(progress: Progress, begun: int, total: int) -> Progress:
+    """The progress of a part of the work, of all of it."""
+    return lambda done, _: progress(begun + done, total)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    shape = (tensor.nbytes,)
+    return replace(tensor, dtype=DTYPES["U8"], shape=shape, strides=None, unmeasured=None)
 
 
 def dtype_of(side: Tensor | RecordedScale) -> str:

@@ -15,8 +15,15 @@ from scalecheck.checkpoint.recorded import RecordedScale
 from scalecheck.measure.change import Change
 from scalecheck.measure.scale import Scale
 from scalecheck.optimizers._optimizer import Gradient
+from scalecheck.report.figures import number
 from scalecheck.report.report import Column, Row
 from scalecheck.theory.schedule import Schedule
+
+
+def _moved(row: Row) -> str:
+    from_zero = row["rms_before"] == 0 and row["role"] != "buffer" and row["max_abs"]
+    return "from zero" if from_zero else number(row["relative_change"])
+
 
 COLUMNS = (
     Column("name", "name", "text", "the tensor's name as stored, or the group's"),
@@ -36,14 +43,21 @@ COLUMNS = (
     Column("family", "family", "text", "the name with every index replaced by N"),
     Column("tensors", "tensors", "count", "number of tensors in the row", 6),
     Column("numel", "numel", "count", "number of elements", 8),
-    Column("rms_before", "rms before", "number", "√mean(w²) before, of what is finite in both", 2),
+    Column(
+        "rms_before",
+        "rms before",
+        "number",
+        "√mean(w²) before, of what is finite in both; of a group's tensors that were compared",
+        2,
+    ),
     Column("rms_after", "rms after", "number", "the same after", 3),
     Column("rms_ratio", "× rms", "number", "rms_after over rms_before", 4),
     Column(
         "relative_change",
         "change",
-        "number",
-        "‖ΔW‖/‖W‖, W before; null where W is zero, a buffer, or only figures are known",
+        "written",
+        "‖ΔW‖/‖W‖, W before; null where W is zero (from zero), a buffer, or only figures are known",
+        cell=_moved,
     ),
     Column("cosine", "cosine", "number", "of the angle between before and after", 2),
     Column("max_abs", "largest", "number", "largest |Δw|", 5),
@@ -90,7 +104,7 @@ class Run:
             return _UNKNOWN
         rms, moved = change.rms_before, change.relative_change
         late = late_fields(training, rms, self.plan, self.gradient, self.is_known)
-        walk, drift = late["random_walk"], late["drift"]
+        walk, drift = (_finite(late[name]) for name in ("random_walk", "drift"))
         place = None
         if moved and walk and drift and walk < drift:
             place = math.log(moved / walk) / math.log(drift / walk)
@@ -116,7 +130,7 @@ def row_of(line: Line, run: Run | None) -> dict[str, Any]:
         "family": family(pair.name),
         "tensors": 1,
         "numel": pair.some.numel,
-        **_figures(what, line.change, line.before, line.after),
+        **_figures(what, line.change, _rms_of([line.before]), _rms_of([line.after])),
         **_expected([pair.name], what, line.change, run),
     }
 
@@ -136,41 +150,75 @@ def _merged(key: str, members: Sequence[tuple[Line, Row]], run: Run | None) -> d
     if len(rows) == 1:
         return {**rows[0], "name": key}
     common = {name: _common([row[name] for row in rows]) for name in rows[0]}
-    own = [line for line, _ in members if not line.is_copy]
-    changes = [line.change for line in own if line.change is not None]
-    whole = sum(changes, Change()) if len(changes) == len(own) else None
+    whole = together(members)
+    was, now = ([getattr(line, side) for line, _ in members] for side in ("before", "after"))
     return common | {
         "name": key,
         "status": common["status"] or "mixed",
         "tensors": len(rows),
         "numel": sum(row["numel"] for row in rows),
-        **_figures(common["role"], whole),
+        **_figures(common["role"], whole, _rms_of(was), _rms_of(now)),
         **_expected([row["name"] for row in rows], common["role"], whole, run),
     }
+
+
+def together(members: Sequence[tuple[Line, Row]]) -> Change | None:
+    """The change of all tensors that were compared, tied ones counted once; where some are no
+    buffers, buffers are counted and not summed."""
+    own = [
+        (line.change, row["role"])
+        for line, row in members
+        if line.change is not None and not line.is_copy
+    ]
+    judged = [change for change, what in own if what != "buffer"]
+    if not judged:
+        return sum((change for change, _ in own), Change()) if own else None
+    counted = [change.counted for change, what in own if what == "buffer"]
+    return sum((*judged, *counted), Change())
+
+
+def _rms_of(scales: Sequence[Scale | RecordedScale | None]) -> float | None:
+    """The rms of tensors together, of which each has one."""
+    known = [
+        (scale.numel - (scale.nan or 0) - (scale.inf or 0), scale.rms)
+        for scale in scales
+        if scale is not None and scale.rms is not None
+    ]
+    if len(known) <= 1:
+        return known[0][1] if known else None
+    numel = sum(n for n, _ in known)
+    return math.hypot(*(math.sqrt(n / numel) * rms for n, rms in known)) if numel else None
 
 
 def _figures(
     what: str | None,
     change: Change | None,
-    was: Scale | RecordedScale | None = None,
-    now: Scale | RecordedScale | None = None,
+    before: float | None,
+    after: float | None,
 ) -> dict[str, Any]:
-    """The figures of a change, or of two scales where there is none."""
+    """The figures of a change, or where there is none of the rms before and after."""
     if change is not None:
         before, after = change.rms_before, change.rms_after
-    else:
-        before, after = (None if side is None else side.rms for side in (was, now))
     norms = change if what != "buffer" else None
     return {
         "rms_before": before,
         "rms_after": after,
-        "rms_ratio": after / before if before and after is not None else None,
+        "rms_ratio": _ratio(after, before),
         "relative_change": norms and norms.relative_change,
         "cosine": norms and norms.cosine,
         "max_abs": change and change.max_abs,
         "changed": change and change.changed_share,
         "apart": change and change.apart,
     }
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return _finite(a / b) if a is not None and b else None
+
+
+def _finite(x: float | None) -> float | None:
+    """None too where a float64 does not hold it."""
+    return None if x is None or math.isinf(x) else x
 
 
 def _expected(
