@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import scalecheck
+from hostile import sound
 from real_checkpoints import real_file
 from safetensors.torch import save_file
 
@@ -434,3 +435,9 @@ def test_no_error_on_files_that_others_trained():
     untrained = {name for names in errors.values() for name in names}
     assert all(name.startswith("angle_layers.2.") for name in untrained), errors
     assert all(names == set() for key, names in errors.items() if not key.startswith("chgnet"))
+
+
+def test_a_hundred_thousand_tensors_are_judged(tmp_path):
+    path = sound(tmp_path / "model.safetensors", *(f"blocks.{n}.w" for n in range(100_000)))
+    judged = report(path, code=0)
+    assert judged["summary"]["tensors"] == 100_000
