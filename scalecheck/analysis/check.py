@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from dataclasses import replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.config import Config, read
 from scalecheck.measure.scale import Progress
-from scalecheck.report import figures
+from scalecheck.report import figures, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
 from scalecheck.report.report import Report, Row, Table
 from scalecheck.rules._rule import Registered
@@ -138,12 +138,12 @@ def _report(
     failed = bool(counts["error"] if fail_on == "error" else findings) and fail_on != "never"
     not_run = sum(row["status"] == "not run" for row in rules)
     baseline = settings["baseline"]
-    return Report(
+    report = Report(
         kind="check",
         tables=[
-            Table("findings", FINDINGS, FINDINGS_SHOWN, _ordered(findings)),
-            Table("ignored", IGNORED, IGNORED_SHOWN, _ordered(ignored), "Ignored"),
-            Table("rules", RULES, RULES_SHOWN, rules, "Rules"),
+            Table("findings", FINDINGS, FINDINGS, _ordered(findings)),
+            Table("ignored", IGNORED, IGNORED, _ordered(ignored)),
+            Table("rules", RULES, RULES, rules),
         ],
         source={
             **source(checkpoint),
@@ -162,39 +162,17 @@ def _report(
             "failed": failed,
         },
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
-        headline=f"{figures.text(str(checkpoint.path))}: {_verdict(counts, tensors)}",
-        totals=_not_run(rules),
         notes=[
             figures.text(note)
             for note in (*([] if states.path else checkpoint.notes), *states.notes)
         ],
     )
-
-
-FINDINGS_SHOWN = [c for c in FINDINGS if c.name in ("rule", "severity", "where", "message")]
-IGNORED_SHOWN = [c for c in IGNORED if c.name in ("rule", "where", "message", "reason")]
-RULES_SHOWN = [c for c in RULES if c.name in ("rule", "name", "status", "reason", "findings")]
+    return replace(report, headline=f"{verdict.path(report)}: {verdict.conclusion(report)}")
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:
     """By tensor with numbers in names by their value, the checkpoint's own first, then by rule."""
     return sorted(rows, key=lambda row: (natural(row["where"]), row["rule"], row["message"]))
-
-
-def _verdict(counts: Counter[str], tensors: int) -> str:
-    words = [
-        f"{n} {kind}{'s' if n > 1 else ''}" for kind in ("error", "warning") if (n := counts[kind])
-    ]
-    return f"{', '.join(words) or 'no findings'} in {tensors} tensors"
-
-
-def _not_run(rules: Sequence[Row]) -> str:
-    """A line for each reason why rules were not run, with their codes."""
-    idle = sorted((row for row in rules if row["status"] == "not run"), key=lambda r: r["reason"])
-    return "\n".join(
-        f"not run: {', '.join(row['rule'] for row in rows)}: {reason}"
-        for reason, rows in groupby(idle, key=lambda row: row["reason"])
-    )
 
 
 def _recorded(settings: Settings) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Report:
         return f"scalecheck.{self.kind}/1"
 
     def __str__(self) -> str:
-        return self.rendered("table")
+        return self.rendered("text" if "verdict" in self.families else "table")
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""

@@ -123,4 +123,4 @@ def statistics(report: Report) -> Report:
     """The number of findings of each rule in place of the findings."""
     (rules,) = report.named("rules")
     table = Table("rules", STATISTICS, STATISTICS, rules.rows)
-    return replace(report, tables=[table], totals="")
+    return replace(report, tables=[table])
