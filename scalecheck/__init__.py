@@ -1,4 +1,4 @@
-"""The scale of every tensor of a model checkpoint.
+"""The scale of the weights of a model checkpoint, and what an lr is to them.
 
 The functions have the names of the commands: `scalecheck.inspect(path)` is `scalecheck inspect`.
 """

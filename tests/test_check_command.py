@@ -441,3 +441,9 @@ def test_a_hundred_thousand_tensors_are_judged(tmp_path):
     path = sound(tmp_path / "model.safetensors", *(f"blocks.{n}.w" for n in range(100_000)))
     judged = report(path, code=0)
     assert judged["summary"]["tensors"] == 100_000
+
+
+def test_states_that_a_selection_leaves_unjudged_are_said():
+    notes = report(TINY, "--match", "*.weight")["notes"]
+    assert "26 states are of no certain tensor and were not judged" in notes
+    assert not any("not judged" in note for note in report(TINY)["notes"])

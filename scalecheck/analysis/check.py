@@ -162,12 +162,16 @@ def _report(
             "failed": failed,
         },
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
-        notes=[
-            figures.text(note)
-            for note in (*([] if states.path else checkpoint.notes), *states.notes)
-        ],
+        notes=[figures.text(note) for note in _notes(checkpoint, found)],
     )
     return replace(report, headline=f"{verdict.path(report)}: {verdict.conclusion(report)}")
+
+
+def _notes(checkpoint: Checkpoint, found: Evidence) -> list[str]:
+    notes = [*found.states.notes] if found.states.path else [*checkpoint.notes]
+    if found.unjudged:
+        notes.append(f"{found.unjudged} states are of no certain tensor and were not judged")
+    return notes
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:

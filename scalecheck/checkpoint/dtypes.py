@@ -122,6 +122,25 @@ def _values(name: str) -> NDArray[np.float64]:
     return values
 
 
+WORDS = {
+    "bf16": "BF16",
+    "fp16": "F16",
+    "f16": "F16",
+    "fp32": "F32",
+    "f32": "F32",
+    "f64": "F64",
+    "fp8": "F8_E4M3",
+    "e4m3": "F8_E4M3",
+    "e5m2": "F8_E5M2",
+}
+"""What people call float types on a command line."""
+
+
+def named(word: str) -> str:
+    """The safetensors name of a type that people call so; the word itself if it is none."""
+    return WORDS.get(word.lower(), word.upper())
+
+
 _PACKED = "elements are packed below a byte; their scale factors lie in other tensors"
 _COMPLEX = "complex numbers have no single scale"
 

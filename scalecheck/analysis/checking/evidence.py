@@ -15,7 +15,7 @@ from scalecheck.analysis.translation.stall import param_dtype
 from scalecheck.analysis.translation.states import States, states_of
 from scalecheck.analysis.translation.training import Training, Trainings
 from scalecheck.analysis.translation.translator import Translator, check_numbers, untrained
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.checkpoint.dtypes import DTYPES, WORDS, named
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -38,12 +38,14 @@ _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 @dataclass(frozen=True)
 class Evidence:
-    """The subject of the rules; `missing` says for each of NEEDS that was not met why."""
+    """The subject of the rules; `missing` says for each of NEEDS that was not met why. unjudged:
+    states of no certain tensor, which a selection of tensors leaves out."""
 
     subject: Subject
     missing: Mapping[str, str]
     states: States
     roles: Mapping[str, str]
+    unjudged: int
 
 
 def evidence(
@@ -90,7 +92,9 @@ def evidence(
                 _is_scaled(scale.name, names),
             )
         )
+    unjudged = len(states.unnamed)
     if translator is not None and len(wanted) == len(checkpoint.tensors):
+        unjudged = 0
         for one in states.unnamed:
             training = translator.trainings.of("", states.of_group(one))
             rows.append(_state_row(translator.unnamed(one), one, "", training))
@@ -104,7 +108,7 @@ def evidence(
         is_dtype_given=settings["param_dtype"] is not None,
     )
     roles = {tensor.name: tensor.scale.role for tensor in tensors}
-    return Evidence(subject, missing, states, roles)
+    return Evidence(subject, missing, states, roles, unjudged)
 
 
 def _translator(
@@ -198,11 +202,9 @@ def _is_scaled(name: str, names: set[str]) -> bool:
 def _serve_dtype(word: str | None) -> str | None:
     if word is None:
         return None
-    names = {"bf16": "BF16", "fp16": "F16", "f16": "F16", "fp32": "F32", "f32": "F32"}
-    names |= {"fp8": "F8_E4M3", "e4m3": "F8_E4M3", "e5m2": "F8_E5M2"}
-    name = names.get(word.lower(), word.upper())
+    name = named(word)
     if name not in DTYPES or not DTYPES[name].is_float:
-        raise unknown("--serve-dtype", word, sorted(names))
+        raise unknown("--serve-dtype", word, [*WORDS])
     return name
 
 

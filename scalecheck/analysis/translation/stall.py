@@ -2,21 +2,22 @@
 
 import numpy as np
 
+from scalecheck.checkpoint.dtypes import WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.sketch import Sketch
 from scalecheck.theory.precision import FLOAT_TYPES, stalled_share, stalled_share_of_step
 
 ROUNDING = 2.0**-53  # of the share's own sum
-WORDS = {"bf16": "BF16", "fp16": "F16", "f16": "F16", "fp32": "F32", "f32": "F32", "f64": "F64"}
 
 
 def param_dtype(word: str | None) -> str | None:
     """The storage type of --param-dtype by its safetensors name. Raises UsageError."""
     if word is None:
         return None
-    name = WORDS.get(word.lower(), word.upper())
+    name = named(word)
     if name not in FLOAT_TYPES:
-        raise unknown("--param-dtype", word, sorted(WORDS))
+        words = [known for known, dtype in WORDS.items() if dtype in FLOAT_TYPES]
+        raise unknown("--param-dtype", word, words)
     return name
 
 
