@@ -75,8 +75,8 @@ class Counter:
             counts = counts[keys].astype(np.int64)
             self._table[:] = 0
         else:
-            keys = np.unique(np.concatenate([np.empty(0, np.uint32), *self._touched]))
-            counts = self._table[:, keys].sum(axis=0, dtype=np.int64)
+            keys = np.concatenate([np.empty(0, np.uint32), *self._touched])
+            counts = np.ones(len(keys), np.int64)  # equal ones are told together below
             self._table[:, keys] = 0
         if self.dtype.is_narrow:
             sketch = _exact_sketch(self.dtype.values()[keys], counts)
