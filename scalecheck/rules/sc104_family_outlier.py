@@ -3,7 +3,8 @@
 The siblings of a family, of one shape, are compared on a logarithm: a line over depth is taken
 off, so that scales may grow or shrink from block to block, and what lies far from it by the spread
 of the others stands out. A layer that was scaled twice, loaded from elsewhere, or never trained
-looks so.
+looks so; but first and last blocks can be small or large of their own, and only from sure_factor on
+it is an error.
 
 Try: the layer's own history: whether it was frozen, initialized or merged in another way than its
 siblings; `scalecheck inspect --by family` draws their scales over depth.
@@ -19,6 +20,7 @@ from scalecheck.measure.outliers import (
     strays,
 )
 from scalecheck.report.figures import number
+from scalecheck.report.finding import Severity
 from scalecheck.rules._rule import Example, Limit, Limits, Rule
 from scalecheck.rules._subject import Judgement, Subject, Weights
 
@@ -49,17 +51,20 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
                 f"rms {number(rms[tensor.name])}, where {len(rms)} siblings lead one to expect "
                 f"{number(stray.expected)}: {number(stray.factor)} times apart"
             )
-            yield tensor.judged(message, stray.factor, stray.limit)
+            severity: Severity = "error" if stray.factor >= own[-1] else "warning"
+            yield tensor.judged(message, stray.factor, stray.limit, severity)
 
 
 RULE = Rule(
-    "error",
+    "warning",
     find,
     "families of three tensors",
     limits={
         "factor": Limit(LEAST_FACTOR, "factor from the line that is let pass"),
         "deviations": Limit(LEAST_DEVIATIONS, "robust standard deviations that are let pass"),
-        "sure_factor": Limit(SURE_FACTOR, "factor that stands out whatever the spread"),
+        "sure_factor": Limit(
+            SURE_FACTOR, "factor that stands out whatever the spread, and is an error"
+        ),
     },
     ok=Example('for i in range(6):\n    model[f"blocks.{i}.w.weight"] = 3**i * noise(16, 16)'),
     bad=Example(

@@ -30,7 +30,7 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
         elif zeros > limit and state["role"] != "embedding":
             message = f"v is zero for {percent(zeros)} % of the elements"
             yield judged(name, message, value=zeros, limit=limit)
-        elif (gap := _least_gap(state)) > 1 - state["beta2"]:
+        elif state["beta2"] is not None and (gap := _least_gap(state)) > 1 - state["beta2"]:
             message = f"v in {state['v_dtype']} does not forget at beta2 {setting(state['beta2'])}"
             yield judged(name, message, value=1 - state["beta2"], limit=gap)
         else:
@@ -39,11 +39,9 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
 
 def _least_gap(state: Row) -> float:
     """Half the gap between neighbours of the type, relative to the larger one: an average that
-    loses less of itself a step stays as it is. 0 where the type or beta2 is not known."""
+    loses less of itself a step stays as it is. 0 where the type is not known."""
     kind = FLOAT_TYPES.get(state["v_dtype"])
-    if kind is None or state["beta2"] is None:
-        return 0.0
-    return float(2.0 ** -(kind.mantissa_bits + 2))
+    return 0.0 if kind is None else float(2.0 ** -(kind.mantissa_bits + 2))
 
 
 RULE = Rule(

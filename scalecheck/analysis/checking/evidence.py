@@ -33,6 +33,7 @@ from scalecheck.theory.schedule import Schedule
 
 _SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
+_BETA2 = ("beta2", "alpha", "rho")  # what optimizers call the factor that it averages with
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
@@ -181,7 +182,7 @@ def _state_row(row: Row, state: ParamState, role: str, training: Training) -> di
         "role": role,
         "v_dtype": None if v is None else v.dtype.name,
         "v_numel": 0 if v is None else v.numel,
-        "beta2": getattr(training.optimizer, "beta2", None),
+        "beta2": next((b for n in _BETA2 if (b := getattr(training.optimizer, n, None))), None),
     }
 
 
