@@ -225,9 +225,10 @@ class _Reader:
 
     def _scalars(self, table: Mapping[str, Any], at: str) -> Mapping[str, Any]:
         for key, value in table.items():
-            kinds: tuple[type, ...] = (str,) if key == "name" else (int, float, bool)
-            if not isinstance(value, kinds):
-                raise self._error(f"{at}.{key}", "is a word" if key == "name" else "is a number")
+            is_word, is_flag = key == "name", isinstance(value, bool)
+            kinds: tuple[type, ...] = (str,) if is_word else (int, float)
+            if not isinstance(value, kinds) or (is_flag and key == "lr"):
+                raise self._error(f"{at}.{key}", "is a word" if is_word else "is a number")
         return table
 
     def _table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -128,7 +128,7 @@ def test_rules_are_selected_by_code_beginning_and_name():
 
     assert run() == codes()
     assert run("--select", "SC101,dead-rows") == ["SC101", "SC103"]
-    assert run("--select", "sc1", "--ignore", "SC10") == []
+    assert run("--select", "sc10", "--ignore", "SC101,all-zero") == codes()[2:8]
     assert run("--select", "SC3") == ["SC301", "SC302"]
 
 
@@ -176,6 +176,10 @@ def test_a_configuration_is_found_above_and_can_be_named(tmp_path, monkeypatch):
         ("[[exception]]\nmatch='*'\nrules=['SC9']\nreason='x'", "exception.rules SC9: not known"),
         ("[[group]]\nmatch='zzz*'\nlr=1", "group[1]: matches none of 52 tensors"),
         ("[[group]]\nmatch='*'\nlr=-1", "group[1]: lr -1.0: a positive number"),
+        (
+            "[[override]]\nrole='matrx'\nSC201={high=1}",
+            "role matrx: not known; did you mean matrix",
+        ),
         ("[optimizer]\nname='adamm'", "--optimizer adamm: not known; did you mean adam?"),
     ],
 )
@@ -408,6 +412,13 @@ def test_statistics_count_findings_by_rule():
         ((TINY, "--grad-rms", "-1"), "--grad-rms -1.0: a positive number"),
         ((TINY, "--jobs", "0"), "--jobs 0: 1 to 256 threads"),
         ((TINY, "--config", "none.toml"), "none.toml: no such file or directory"),
+        ((TINY, "--select", "SC1", "--ignore", "SC"), "--ignore: leaves no rule to run"),
+        ((TINY, "--statistics", "--format", "sarif"), "--statistics: takes --format text, …"),
+        (("--show-settings", "--format", "github"), "--show-settings: takes --format text, …"),
+        (
+            (TINY, "--baseline", "no/x.json", "--update-baseline"),
+            "--baseline no/x.json: no such file or directory",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line_and_exit_2(arguments, said):

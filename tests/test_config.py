@@ -115,6 +115,7 @@ REFUSED = {
     "steps = 1.5": "steps: is a whole number",
     "optimizer = 3": "optimizer: is a table",
     "[optimizer]\nlr = 'x'": "optimizer.lr: is a number",
+    "[optimizer]\nlr = true": "optimizer.lr: is a number",
     "[optimizer]\nname = 3": "optimizer.name: is a word",
     "[group]\nlr = 1": "group: is a list",
     "[[group]]\nlr = 1": "group[1]: needs names = [...] or match = GLOB, one of them",

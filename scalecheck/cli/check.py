@@ -12,6 +12,7 @@ from scalecheck.cli.progress import Progress
 from scalecheck.errors import UsageError
 
 FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
+TABLES = ("text", "json", "markdown")  # the formats of what is no verdict
 FAIL_ON = ("error", "warning", "never")
 
 
@@ -196,6 +197,9 @@ def check(
         "baseline": baseline,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    for option, is_on in (("--statistics", statistics), ("--show-settings", show_settings)):
+        if is_on and format not in TABLES:
+            raise UsageError(f"{option}: takes --format {', '.join(TABLES)}, not {format}")
     form = "table" if format == "text" and (statistics or show_settings) else format
     with Output(form, output, quiet, ("verdict", "renderer")) as out:
         if explain is not None:
@@ -223,7 +227,7 @@ def _update_baseline(path: Path, given: dict[str, Any], filed: Any, jobs: int | 
     settings = settled(given, filed)
     if settings["baseline"] is None:
         raise UsageError("--update-baseline: needs --baseline, the file to write")
-    with Output("json", Path(settings["baseline"]), quiet=True) as out:
+    with Output("json", Path(settings["baseline"]), True, option="--baseline") as out:
         report = inspect(path, match=settings["match"], exclude=settings["exclude"], jobs=jobs)
         out.write(report)
     return ExitCode.CLEAN

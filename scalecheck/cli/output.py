@@ -25,10 +25,16 @@ class Output:
     """
 
     def __init__(
-        self, format: str, target: Path | None, quiet: bool, families: Sequence[str] = ("renderer",)
+        self,
+        format: str,
+        target: Path | None,
+        quiet: bool,
+        families: Sequence[str] = ("renderer",),
+        option: str = "--output",
     ) -> None:
         self._renderer: ModuleType = registry.find(format, *families)
         self._target = target
+        self._option = option
         self._quiet = quiet
         self._draft: Path | None = None
 
@@ -37,7 +43,7 @@ class Output:
             try:
                 self._draft = self._drafted(self._target)
             except OSError as error:
-                raise UsageError(f"--output {self._target}: {reason(error)}") from error
+                raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +69,7 @@ class Output:
                 self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
         except OSError as error:
-            raise UsageError(f"--output {self._target}: {reason(error)}") from error
+            raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
 
     @staticmethod
     def _drafted(target: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import Any
 from scalecheck.analysis.translation.bands import LIMITS as BANDS
 from scalecheck.analysis.translation.bands import Bands
 from scalecheck.analysis.translation.training import Group
+from scalecheck.checkpoint.naming import ROLES
 from scalecheck.config import Config, Waiver
 from scalecheck.errors import UsageError, nearest, unknown
 from scalecheck.report.finding import Severity
@@ -114,12 +115,18 @@ def settled(given: Mapping[str, Any], config: Config) -> Settings:
     ignored = chosen(values["ignore"], _named("ignore", sources))
     for waiver in config.waivers:
         chosen(waiver.rules, f"{config.path}: exception.rules")
+    for where in (*(w.where for w in config.waivers), *(o.where for o in config.overrides)):
+        if where.role is not None and where.role not in ROLES:
+            raise unknown(f"{config.path}: role", where.role, ROLES)
+    left = [code for code in selected if code not in ignored]
+    if not left:
+        raise UsageError(f"{_named('ignore', sources)}: leaves no rule to run")
     limits, limit_sources = _limits(values["bands"], sources["bands"], config)
     return Settings(
         values,
         sources,
         config,
-        {code: rules[code] for code in selected if code not in ignored},
+        {code: rules[code] for code in left},
         _severities(config),
         limits,
         limit_sources,
