@@ -77,7 +77,8 @@ def evidence(
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
     for tensor, sketch in measure(readable, jobs, progress):
         scale = Scale.of(tensor, sketch)
-        is_tied = scale.tied_to is not None
+        # Of a tied tensor the first says all, and of one of zeros its rule.
+        is_looked_into = has_rows and scale.tied_to is None and scale.zeros < scale.numel
         step = None
         if translator is not None and untrained(tensor, checkpoint) is None:
             step = _step(translator, scale, sketch)
@@ -87,7 +88,7 @@ def evidence(
         tensors.append(
             Weights(
                 scale,
-                row_figures(tensor, scale.zeros, scale.role) if has_rows and not is_tied else None,
+                row_figures(tensor, scale.zeros, scale.role) if is_looked_into else None,
                 None if init is None else _init_scale(init, scale, model),
                 None if missing["lr"] else step,
                 _is_scaled(scale.name, names),
