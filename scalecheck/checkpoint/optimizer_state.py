@@ -185,6 +185,7 @@ class _Reading:
             for number, group in enumerate(groups)
             for place, key in enumerate(group.params)
         )
+        torch.check_overlap(tensor for one in states for tensor in one.tensors.values())
         left_out = dict.fromkeys(record.left_out)
         for one in record.states.values():
             left_out |= dict.fromkeys(f"state.{name}" for name in one.left_out)

@@ -69,9 +69,8 @@ def recorded(path: str | Path) -> Recorded:
     columns out."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_NBYTES + 1)
-        if len(text) > MAX_NBYTES:
+        text = strict_json.text_of(path, MAX_NBYTES)
+        if text is None:
             raise CheckpointError(path, f"is larger than {MAX_NBYTES} bytes, and no report")
         report = strict_json.parsed(text)
     except OSError as error:

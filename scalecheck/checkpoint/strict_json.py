@@ -3,7 +3,10 @@ number."""
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any, NoReturn
+
+_CHUNK_NBYTES = 1 << 16  # of a file at once; most are shorter
 
 
 def parsed(text: bytes | bytearray) -> Any:
@@ -14,6 +17,16 @@ def parsed(text: bytes | bytearray) -> Any:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def text_of(path: Path, limit: int) -> bytearray | None:
+    """The bytes of a file, None where there are more than `limit`; room is taken for those that
+    there are. Raises OSError."""
+    text = bytearray()
+    with path.open("rb") as file:
+        while len(text) <= limit and (more := file.read(_CHUNK_NBYTES)):
+            text += more
+    return text if len(text) <= limit else None
 
 
 def in_words(value: Any) -> str:

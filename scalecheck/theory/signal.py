@@ -74,6 +74,7 @@ def squared_drift_fraction_error(beta1: float, step: int, numel: int) -> float:
 def _noise_floor(beta1: float, step: int) -> float:
     require_beta("beta1", beta1)
     require_step(step)
-    if step == 1 or beta1 == 0:
+    floor = squared_weight_sum(beta1, step)
+    if floor == 1:
         raise ValueError(f"step {step} with beta1 {beta1}: drift cannot be told from noise")
-    return squared_weight_sum(beta1, step)
+    return floor

@@ -52,7 +52,7 @@ class Translator:
         state = self.states.by_name.get(scale.name)
         saved = None if state is None else figures_of(state, training.optimizer)
         gradient, known = self._gradient(saved)
-        step = self.step if self.step is not None or saved is None else saved.step
+        step = self.step if self.step is not None or saved is None else saved.step or None
         rms = scale.rms or 0.0
         expected = forecast(training.optimizer, training.lr, rms, scale.shape, gradient, step)
         measured = None

@@ -6,7 +6,7 @@ from os.path import exists
 from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.strict_json import in_words, parsed
+from scalecheck.checkpoint.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 
@@ -53,9 +53,8 @@ def load(path: Path) -> Checkpoint:
 
 def _weight_map(path: Path) -> dict[str, str]:
     """The shard's file name of each tensor, every one a plain name beside the index."""
-    with path.open("rb") as file:
-        text = file.read(MAX_INDEX_NBYTES + 1)
-    if len(text) > MAX_INDEX_NBYTES:
+    text = text_of(path, MAX_INDEX_NBYTES)
+    if text is None:
         raise CheckpointError(path, f"is an index of over {MAX_INDEX_NBYTES} bytes, the limit")
     try:
         index = parsed(text)

@@ -16,6 +16,8 @@ from scalecheck.checkpoint.pickled.zip_file import read_zip
 from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 
+MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
+
 _HEAD_NBYTES = 512
 _NAMED_CLASSES = 5  # as many as fit on a line
 
@@ -79,15 +81,27 @@ def load(path: Path) -> Checkpoint:
                 if named.optimizer
                 else described(pickled.root)
             )
+        rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
+        check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
         return Checkpoint(
             path,
             pickled.format,
-            _tensors(named.rows, file),
+            rows,
             beside=named.beside,
-            optimizer=_tensors(named.optimizer, file),
+            optimizer=optimizer,
             notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
             in_order=named.in_order,
         )
+
+
+def check_overlap(tensors: Iterable[Tensor]) -> None:
+    """Raises Malformed where tensors of one file would be read for ever: a thousand views of all
+    its bytes but one take no more room than their names."""
+    read = [tensor for tensor in tensors if tensor.unmeasured is None]
+    nbytes = sum(tensor.nbytes for tensor in read)
+    if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
+        file = read[0].source.nbytes
+        raise Malformed(f"has {len(read)} tensors of {nbytes} bytes in a file of {file}")
 
 
 def _optimizer_note(tensors: int) -> tuple[str, ...]:

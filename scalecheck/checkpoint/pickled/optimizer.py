@@ -10,6 +10,7 @@ from scalecheck.checkpoint.pickled.records import TensorRecord
 from scalecheck.checkpoint.pickled.tree import (
     MAX_DEPTH,
     MAX_TENSORS,
+    Again,
     Child,
     Path,
     contents_of,
@@ -18,6 +19,7 @@ from scalecheck.checkpoint.pickled.tree import (
 from scalecheck.checkpoint.tensor import MAX_NAME
 
 MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
+MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
 MAX_ITEMS = 16  # of a setting; betas are two or three
 
 ParamKey = int | str
@@ -59,6 +61,7 @@ def places(root: object) -> list[tuple[Path, Table]]:
     of the file; what is held twice counts once."""
     found = []
     seen = set()
+    again = Again()
     parts: list[str | None] = []
     stack: list[Iterator[Child]] = [iter((Child(None, root),))]
     while stack:
@@ -73,7 +76,7 @@ def places(root: object) -> list[tuple[Path, Table]]:
                 found.append(((*path,), table))
             elif len(stack) <= MAX_DEPTH:
                 parts.append(child.part)
-                stack.append(contents_of(child.node))
+                stack.append(contents_of(child.node, again))
     return found
 
 
@@ -122,6 +125,8 @@ def _group(number: int, group: object, left_out: dict[str, None]) -> GroupRecord
     where = f"param_groups.{number}"
     if not isinstance(group, dict):
         raise Malformed(f"{where} is no dict of settings")
+    if len(group) > MAX_SETTINGS:
+        raise Malformed(f"{where} has {len(group)} settings, the limit is {MAX_SETTINGS}")
     params, names = group.get("params"), group.get("param_names")
     if not isinstance(params, (list, tuple)):
         raise Malformed(f"{where} has no list of params")

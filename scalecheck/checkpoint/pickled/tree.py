@@ -9,7 +9,13 @@ from scalecheck.checkpoint.pickled.records import TensorRecord
 from scalecheck.checkpoint.tensor import MAX_NAME
 
 MAX_TENSORS = 1 << 20  # ten times the most that a model has
-MAX_STEPS = 8 * MAX_TENSORS  # containers on the way to them; real files nest a few deep
+MAX_STEPS = 8 * MAX_TENSORS  # containers on the way to each; real files nest a few deep
+MAX_LETTERS = 64 * MAX_TENSORS  # of their names together; real ones have some 40
+MAX_REPEATS = 16  # of a tensor on average; a file of 500 bytes can hold one a million times
+FREE_REPEATS = 1 << 14  # tensors that are no matter however few they repeat
+MAX_KEY = 8  # parts of a tuple that is a key
+MAX_AGAIN = 1 << 20  # entries that are gone through again, as objects hold one list or dict
+_FEW = 16  # entries that cost no more than the object that holds them
 MAX_DEPTH = 200  # of a tensor; real modules nest some 30 deep
 MAX_NESTING = 10_000  # of anything; Python's pickler, which recurses, gives up near 1000
 
@@ -69,9 +75,13 @@ class Tree:
         self.holders: set[Foreign] = set()
         self._children: dict[int, list[Child]] = {}
         self._held: dict[int, Holding] = {}
+        self._different: set[int] = set()
         self._look_into(root)
-        if self.held(root).tensors > MAX_TENSORS:
+        tensors, different = self.held(root).tensors, len(self._different)
+        if tensors > MAX_TENSORS:
             raise Malformed(f"holds more than {MAX_TENSORS} tensors")
+        if tensors > max(MAX_REPEATS * different, FREE_REPEATS):
+            raise Malformed(f"holds {different} tensors {tensors} times")
 
     def held(self, node: object) -> Holding:
         if isinstance(node, TensorRecord):
@@ -90,7 +100,7 @@ class Tree:
             yield Found((), node)
         parts: list[str | None] = []
         stack = [(iter(self.children(node)), is_optimizer(node), False)]
-        steps = 0
+        steps = letters = 0
         while stack:
             rest, optimizer, alias = stack[-1]
             child = next(rest, None)
@@ -99,12 +109,13 @@ class Tree:
                 if parts:
                     parts.pop()
                 continue
-            steps += 1
+            steps += len(stack) if isinstance(child.node, TensorRecord) else 1
             if steps > MAX_STEPS or len(stack) > MAX_DEPTH:
                 raise Malformed(f"nests its tensors deeper than {MAX_DEPTH} or too often")
             alias = alias or child.is_alias
             if isinstance(child.node, TensorRecord):
                 path = tuple(part for part in (*parts, child.part) if part is not None)
+                letters = _bounded(letters + sum(map(len, path)))
                 yield Found(path, child.node, optimizer, alias)
             else:
                 parts.append(child.part)
@@ -120,7 +131,10 @@ class Tree:
         if not isinstance(root, CONTAINERS):
             return
         self._held[id(root)] = _NOTHING
-        stack: list[tuple[object, Iterator[Child], list[Child]]] = [(root, contents_of(root), [])]
+        again = Again()
+        letters = 0
+        stack: list[tuple[object, Iterator[Child], list[Child]]] = []
+        stack.append((root, contents_of(root, again), []))
         while stack:
             node, rest, kept = stack[-1]
             for child in rest:
@@ -129,10 +143,13 @@ class Tree:
                         raise Malformed(f"nests its contents deeper than {MAX_NESTING}")
                     self._held[id(child.node)] = _NOTHING
                     kept.append(child)
-                    stack.append((child.node, contents_of(child.node), []))
+                    stack.append((child.node, contents_of(child.node, again), []))
                     break
                 if self.held(child.node).tensors:
                     kept.append(child)
+                    letters = _bounded(letters + len(child.part or ""))
+                    if isinstance(child.node, TensorRecord):
+                        self._different.add(id(child.node))
             else:
                 stack.pop()
                 if kept:
@@ -154,6 +171,32 @@ class Tree:
 
 
 CONTAINERS = (dict, list, tuple, Placeholder)
+
+
+def _bounded(letters: int) -> int:
+    if letters > MAX_LETTERS:
+        raise Malformed(f"names its tensors by more than {MAX_LETTERS} characters")
+    return letters
+
+
+class Again:
+    """How much is gone through again since several objects hold it: each is looked into once, but
+    not what they are made of."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._entries = 0
+
+    def look_at(self, node: Placeholder) -> None:
+        """Counts the pieces of an object. Raises Malformed where too many were there before."""
+        states = node.state[:2] if isinstance(node.state, tuple) else ()
+        for piece in (node.state, *states, node.args, node.kwargs, node.items, node.entries):
+            if isinstance(piece, (dict, list, tuple)) and len(piece) > _FEW:
+                if id(piece) in self._seen:
+                    self._entries += len(piece)
+                self._seen.add(id(piece))
+        if self._entries > MAX_AGAIN:
+            raise Malformed("its objects share their contents too often")
 
 
 def is_optimizer(node: object) -> bool:
@@ -190,8 +233,8 @@ def part_of(key: object, place: int) -> str:
     """A key as a part of a name; what is neither text nor number nor tuple goes by its place."""
     if isinstance(key, Key):
         key = key.original
-    if isinstance(key, tuple) and 0 < len(key) <= MAX_DEPTH:
-        return ".".join(_text(part, place) for part in key)
+    if isinstance(key, tuple) and 0 < len(key) <= MAX_KEY:
+        return ".".join(_text(part, place) for part in key)[: MAX_NAME + 1]
     return _text(key, place)
 
 
@@ -219,8 +262,9 @@ def tables_of(node: object) -> Iterator[dict[object, object]]:
 def _states(node: Placeholder) -> list[dict[object, object]]:
     """The dictionaries of an object's attributes: of a class with __slots__ there are two."""
     states = node.state if isinstance(node.state, tuple) else (node.state,)
-    named = [state for state in states if isinstance(state, dict)]
-    return named if all(state is None or isinstance(state, dict) for state in states) else []
+    if len(states) > 2 or not all(state is None or isinstance(state, dict) for state in states):
+        return []
+    return [state for state in states if isinstance(state, dict)]
 
 
 def _is_pairs(node: object) -> bool:
@@ -235,11 +279,13 @@ def _is_pairs(node: object) -> bool:
     )
 
 
-def contents_of(node: object) -> Iterator[Child]:
-    """The containers and tensors in a container, whether they hold tensors or not."""
+def contents_of(node: object, again: Again) -> Iterator[Child]:
+    """The containers and tensors in a container, whether they hold tensors or not. Raises Malformed
+    as `again` does."""
     if not isinstance(node, Placeholder):
         yield from _items(node)
         return
+    again.look_at(node)
     if isinstance(node.state, TensorRecord):
         yield Child("state", node.state)
     elif not _states(node):

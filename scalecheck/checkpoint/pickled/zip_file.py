@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from itertools import pairwise
 
 from scalecheck.checkpoint.pickled.inert import Malformed, shown
 from scalecheck.checkpoint.pickled.records import Pickled, Stored
@@ -13,6 +14,7 @@ from scalecheck.checkpoint.pickled.torch_globals import Globals
 from scalecheck.checkpoint.pickled.unpickle import MAX_PICKLE_NBYTES, unpickle
 from scalecheck.checkpoint.tensor import Reader
 
+MAX_RATIO = 64  # of a compressed pickle, beyond a mebibyte; those of tensors reach 5
 MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
 
 _BROKEN_ZIP = (
@@ -29,6 +31,7 @@ _BROKEN_ZIP = (
 """What zipfile raises on garbage."""
 
 
+_HEADER_NBYTES = 30  # of a member's own header, without its name
 _END_NBYTES = 22  # of the record that ends a zip without a comment
 
 
@@ -73,6 +76,7 @@ def read_zip(reader: Reader) -> Pickled:
             raise Malformed(f"has a byte order that is not read: {shown(repr(order))}")
     names = Globals()
     content = _content(archive, reader, members[pickles[0]], MAX_PICKLE_NBYTES)
+    _check_apart([*members.values()])
     tree = unpickle(io.BytesIO(content), names.known, names.persistent)
 
     def stored(key: str) -> Stored:
@@ -87,6 +91,17 @@ def read_zip(reader: Reader) -> Pickled:
     return Pickled(
         "torchscript" if is_script else "torch-zip", tree, names.foreign.values(), stored
     )
+
+
+def _check_apart(members: list[zipfile.ZipInfo]) -> None:
+    """Raises Malformed where members overlap: read one by one, a small file would have no end."""
+    in_order = sorted(members, key=lambda member: member.header_offset)
+    for one, other in pairwise(in_order):
+        is_stored = one.compress_type == zipfile.ZIP_STORED
+        nbytes = _HEADER_NBYTES + (one.file_size if is_stored else one.compress_size)
+        if one.header_offset + nbytes > other.header_offset:
+            names = f"{shown(one.filename)} and {shown(other.filename)}"
+            raise Malformed(f"has members {names} that overlap at byte {other.header_offset}")
 
 
 class _BoundedReads:
@@ -117,14 +132,14 @@ def _position(reader: Reader, member: zipfile.ZipInfo) -> int:
     name = shown(member.filename)
     if member.flag_bits & 1:
         raise Malformed(f"has an encrypted member {name}")
-    if not 0 <= member.header_offset <= nbytes - 30:
+    if not 0 <= member.header_offset <= nbytes - _HEADER_NBYTES:
         raise Malformed(f"has member {name} at byte {member.header_offset} of {nbytes}")
-    header = bytearray(30)
+    header = bytearray(_HEADER_NBYTES)
     reader.fill(member.header_offset, memoryview(header))
     if header[:4] != b"PK\x03\x04":
         raise Malformed(f"has no member {name} at byte {member.header_offset}")
     name_nbytes, extra_nbytes = struct.unpack("<HH", header[26:])
-    position: int = member.header_offset + 30 + name_nbytes + extra_nbytes
+    position: int = member.header_offset + _HEADER_NBYTES + name_nbytes + extra_nbytes
     if position + member.file_size > nbytes:
         raise Malformed(f"has member {name} of {member.file_size} bytes at {position} of {nbytes}")
     return position
@@ -139,11 +154,17 @@ def _content(
     if member.file_size > limit:
         raise Malformed(f"has member {name} of {member.file_size} bytes, the limit is {limit}")
     if member.compress_type == zipfile.ZIP_STORED:
+        position = _position(reader, member)  # which makes sure that so many bytes are there
         content = bytearray(member.file_size)
-        reader.fill(_position(reader, member), memoryview(content))
+        reader.fill(position, memoryview(content))
         return bytes(content)
     if member.compress_type != zipfile.ZIP_DEFLATED:  # zipfile does not bound what others unpack
         raise Malformed(f"has member {name} compressed by method {member.compress_type}")
+    packed = min(member.compress_size, reader.source.nbytes)
+    if member.file_size > MAX_RATIO * packed + (1 << 20):
+        raise Malformed(
+            f"has member {name} of {member.file_size} bytes packed into {packed}, as no pickle is"
+        )
     try:
         with archive.open(member) as file:
             return file.read(member.file_size)

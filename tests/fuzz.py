@@ -1,0 +1,227 @@
+"""Reads damaged files by the ten thousand, in processes of limited memory: a table of what came of
+each kind, and exit code 1 where anything but a result or a documented error did.
+
+    python tests/fuzz.py --count 100000 --seed 1 --jobs 2 --keep defects
+
+Input `number` of a kind and a seed is always the same: `--kind K --seed S --first NUMBER --count 1`
+reads one again. Run from the project's folder; it is no part of the tests, which read 2,000.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+import tracemalloc
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from mutations import mutated
+from outcomes import DOCUMENTED, MAX_NBYTES, MAX_SECONDS, STEPS, Outcome, outcome
+from tabulate import tabulate
+from valid_files import VALID
+
+MIB = 1 << 20
+ROOM = 512 * MIB  # of address space, beyond what a process takes before it reads
+HANG = 60  # seconds until a process that says nothing is ended
+CHUNK = 200  # inputs that a process is handed at once
+BY_COMMAND = 10  # every so many inputs are read from the command line too
+
+
+@dataclass
+class Tally:
+    """What came of the inputs of one kind."""
+
+    words: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    slowest: int = 0
+    nbytes: int = 0
+    largest: int = 0
+    resident: int = 0
+
+    def add(self, number: int, one: Outcome, resident: int) -> None:
+        self.words[one.word] += 1
+        if one.seconds > self.seconds:
+            self.seconds, self.slowest = one.seconds, number
+        if one.nbytes > self.nbytes:
+            self.nbytes, self.largest = one.nbytes, number
+        self.resident = max(self.resident, resident)
+
+
+class Worker:
+    """A process that reads inputs, and how far it is with the chunk it was handed."""
+
+    def __init__(self, seed: int) -> None:
+        context = multiprocessing.get_context("fork")  # which inherits the valid files
+        self.connection, there = context.Pipe()
+        self.process = context.Process(
+            target=_work, args=(self.connection, there, seed), daemon=True
+        )
+        self.process.start()
+        there.close()
+        self.kind, self.numbers = "", iter(())
+        self.number: int | None = None
+        self.since = time.monotonic()
+
+    def take(self, kind: str, numbers: range) -> None:
+        self.kind, self.numbers = kind, iter(numbers)
+        self.number = next(self.numbers, None)
+        self.since = time.monotonic()
+        self.connection.send((kind, numbers))
+
+    def step(self) -> None:
+        self.number = next(self.numbers, None)
+        self.since = time.monotonic()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+def _work(caller: Connection, connection: Connection, seed: int) -> None:
+    caller.close()  # so that this process ends with the one that started it
+    warnings.simplefilter("error")
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + ROOM
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    tracemalloc.start()
+    with tempfile.TemporaryDirectory() as folder:
+        while True:
+            kind, numbers = connection.recv()
+            for number in numbers:
+                case = mutated(kind, seed, number)
+                by_command = number % BY_COMMAND == 0
+                one = outcome(case, Path(folder), by_command=by_command)
+                resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+                connection.send((one, resident))
+
+
+def chunks(kinds: list[str], first: int, count: int) -> Iterator[tuple[str, range]]:
+    """The inputs, as many of each kind, in turn."""
+    for place in range(0, -(-count // len(kinds)), CHUNK):
+        for at, kind in enumerate(kinds):
+            share = count // len(kinds) + (at < count % len(kinds))
+            if place < share:
+                yield kind, range(first + place, first + min(place + CHUNK, share))
+
+
+def fuzz(
+    kinds: list[str], first: int, count: int, seed: int, jobs: int, keep: Path | None
+) -> dict[str, Tally]:
+    """Reads so many inputs; defects are told as they are found, and kept."""
+    tallies = {kind: Tally() for kind in kinds}
+    todo = chunks(kinds, first, count)
+    workers: list[Worker] = []
+
+    def hand(worker: Worker, rest: range | None = None) -> None:
+        kind, numbers = (worker.kind, rest) if rest else next(todo, ("", range(0)))
+        if numbers:
+            worker.take(kind, numbers)
+        else:
+            worker.end()
+            workers.remove(worker)
+
+    def note(worker: Worker, one: Outcome, resident: int = 0) -> None:
+        assert worker.number is not None
+        tallies[worker.kind].add(worker.number, one, resident)
+        if not one.is_documented:
+            _tell(worker.kind, seed, worker.number, one, keep)
+        worker.step()
+
+    def replace(worker: Worker, one: Outcome) -> None:
+        """Another process for one that is dead or waits: it reads the rest of the chunk."""
+        note(worker, one)
+        rest = [*([] if worker.number is None else [worker.number]), *worker.numbers]
+        worker.end()
+        other = Worker(seed)
+        other.kind = worker.kind
+        workers[workers.index(worker)] = other
+        hand(other, range(rest[0], rest[-1] + 1) if rest else None)
+
+    for _ in range(jobs):
+        workers.append(Worker(seed))
+        hand(workers[-1])
+    while workers:
+        ready = wait([worker.connection for worker in workers], timeout=1)
+        for worker in [*workers]:
+            if worker.connection in ready:
+                try:
+                    one, resident = worker.connection.recv()
+                except EOFError:
+                    worker.process.join()
+                    said = f"exit code {worker.process.exitcode}"
+                    replace(worker, Outcome("crash", said, 0.0, 0))
+                    continue
+                note(worker, one, resident)
+                if worker.number is None:
+                    hand(worker)
+            elif time.monotonic() - worker.since > HANG:
+                replace(worker, Outcome("hang", f"over {HANG} s", HANG, 0))
+    return tallies
+
+
+def _tell(kind: str, seed: int, number: int, one: Outcome, keep: Path | None) -> None:
+    print(f"{one.word}: --kind {kind} --seed {seed} --first {number} --count 1: {one.said!r:.300}")
+    if keep:
+        folder = keep / f"{kind}-{seed}-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        mutated(kind, seed, number).write(folder)
+
+
+def table(tallies: dict[str, Tally]) -> str:
+    """A row a kind: how many of each outcome, the worst time, the worst memory, and whose."""
+    words = [*DOCUMENTED, *sorted({w for t in tallies.values() for w in t.words} - {*DOCUMENTED})]
+    rows = [
+        [
+            kind,
+            sum(tally.words.values()),
+            *(tally.words[word] for word in words),
+            f"{tally.seconds:.3f}",
+            tally.slowest,
+            f"{tally.nbytes / MIB:.1f}",
+            tally.largest,
+            f"{tally.resident / MIB:.0f}",
+        ]
+        for kind, tally in tallies.items()
+    ]
+    sums = [sum(column) for column in zip(*(row[1 : 2 + len(words)] for row in rows), strict=True)]
+    rows.append(["all", *sums])
+    heads = ["kind", "inputs", *words, "worst s", "by", "worst MiB", "by", "max rss MiB"]
+    return tabulate(rows, heads, disable_numparse=True, colalign=("left",))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--count", type=int, default=2000, help="inputs in all")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of each kind")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kind", choices=[*STEPS], help="inputs of one kind only")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--keep", type=Path, help="a folder for inputs that show a defect")
+    asked = parser.parse_args()
+    kinds = [asked.kind] if asked.kind else [*STEPS]
+    for kind in kinds:
+        VALID[kind]()
+    start = time.monotonic()
+    tallies = fuzz(kinds, asked.first, asked.count, asked.seed, asked.jobs, asked.keep)
+    print(table(tallies))
+    defects = sum(
+        n for t in tallies.values() for word, n in t.words.items() if word not in DOCUMENTED
+    )
+    print(
+        f"{defects} defects; seed {asked.seed}, {time.monotonic() - start:.0f} s;"
+        f" each input within {MAX_SECONDS} s, {MAX_NBYTES // MIB} MiB allocated"
+        f" and {ROOM // MIB} MiB of address space"
+    )
+    return 1 if defects else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""A valid file of every kind that is read, made in memory: what mutations start from. The bytes are
+the same in every process."""
+
+import io
+import json
+import pickle
+import re
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from trained import Network, steps
+
+Files = Mapping[str, bytes]
+
+REPORT = Path(__file__).parent / "golden" / "inspect-broken.json"
+
+CONFIG = """\
+select = ["SC1", "SC201"]
+fail_on = "warning"
+exclude = ["*.bias", "head.*"]
+init = "normal:0.02"
+baseline = "base.json"
+state = "none"
+bands = [1e-4, 1e-3, 0.01]
+snr = 0.5
+step = 1_000
+schedule = 'cosine'
+
+[optimizer]
+name = "adamw"
+lr = 3e-4
+beta2 = 0.95
+
+[[group]]
+match = "*.norm.*"
+weight_decay = 0
+
+[[group]]
+names = ["head.weight", "tok.weight"]
+lr = 0x1
+
+[severity]
+SC104 = "error"
+
+[limits]
+SC201 = { high = 1e-2 }
+
+[[override]]
+role = "norm"
+SC104.ratio = 20.0
+
+[[exception]]
+path = "old/*"
+match = "head.*"
+rules = ["SC102"]
+reason = "zero until it is trained"
+"""
+
+
+@dataclass(frozen=True)
+class Valid:
+    """Files beside each other, the one to damage and its form, and the path to read: a file, or ""
+    for the folder."""
+
+    files: Files
+    target: str
+    form: str  # "safetensors", "json", "zip", "legacy" or "toml"
+    path: str
+
+
+def safetensors(tensors: Mapping[str, tuple[str, list[int], bytes]], **metadata: str) -> bytes:
+    """A safetensors file of (dtype, shape, data) by name."""
+    header: dict[str, object] = {"__metadata__": metadata} if metadata else {}
+    data = b""
+    for name, (dtype, shape, content) in tensors.items():
+        offsets = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+        data += content
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def _floats(count: int) -> bytes:
+    return struct.pack(f"<{count}f", *(0.01 * (n % 7 - 3) for n in range(count)))
+
+
+def _halves(count: int) -> bytes:
+    return struct.pack(f"<{count}e", *(0.5 * (n % 5 - 2) for n in range(count)))
+
+
+def _plain() -> bytes:
+    return safetensors(
+        {
+            "tok.weight": ("F32", [6, 4], _floats(24)),
+            "blocks.0.mlp.up.weight": ("BF16", [4, 3], _halves(12)),
+            "blocks.1.mlp.up.weight": ("BF16", [4, 3], _halves(12)),
+            "blocks.0.norm.weight": ("F64", [2], struct.pack("<2d", 1, 0.5)),
+            "mask": ("BOOL", [5], bytes(5)),
+            "scales": ("F8_E4M3", [3], b"\x38\x40\x7f"),
+            "empty": ("I64", [0, 7], b""),
+            "scalar": ("F16", [], _halves(1)),
+        },
+        format="pt",
+    )
+
+
+def _index() -> Files:
+    shards = {
+        "model-00001-of-00002.safetensors": {"tok.weight": ("F32", [2, 2], _floats(4))},
+        "model-00002-of-00002.safetensors": {
+            "head.weight": ("F16", [3], _halves(3)),
+            "head.bias": ("F32", [1], _floats(1)),
+        },
+    }
+    where = {name: shard for shard, tensors in shards.items() for name in tensors}
+    index = {"metadata": {"total_size": 26}, "weight_map": where}
+    files = {shard: safetensors(tensors) for shard, tensors in shards.items()}
+    return files | {"model.safetensors.index.json": json.dumps(index, indent=1).encode()}
+
+
+def torch_zip(obj: object) -> bytes:
+    """What torch.save writes."""
+    file = io.BytesIO()
+    torch.save(obj, file)
+    return file.getvalue()
+
+
+class _Pickler(pickle._Pickler):  # the one in C cannot be told to call its storages by number
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, 2)
+        self.storages: dict[int, tuple[str, torch.TypedStorage]] = {}
+
+    def persistent_id(self, obj: object) -> object:
+        if not isinstance(obj, torch.storage.TypedStorage):
+            return None
+        untyped = obj._untyped_storage
+        key, _ = self.storages.setdefault(untyped._cdata, (str(len(self.storages)), obj))
+        kind = getattr(torch, obj._pickle_storage_type())
+        return ("storage", kind, key, "cpu", obj._size(), None)
+
+
+def torch_legacy(obj: object) -> bytes:
+    """What torch.save wrote before 1.6, its storages by number: torch calls them by their place in
+    memory."""
+    file = io.BytesIO()
+    for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
+        pickle.dump(part, file, 2)
+    pickler = _Pickler(file)
+    pickler.dump(obj)
+    pickle.dump([key for key, _ in pickler.storages.values()], file, 2)
+    for _, storage in pickler.storages.values():
+        file.write(struct.pack("<q", storage._size()))
+        file.write(bytes(storage._untyped_storage.tolist()))
+    return file.getvalue()
+
+
+@cache
+def _network() -> Network:
+    torch.manual_seed(1)
+    return Network()
+
+
+def _weights() -> dict[str, object]:
+    table = torch.arange(12.0).reshape(3, 4)
+    return OrderedDict(
+        table=table,
+        transposed=table.T,
+        part=table[1:, ::2],
+        expanded=torch.ones(1).expand(3, 2),
+        half=torch.ones(3, dtype=torch.bfloat16),
+        count=torch.tensor(3),
+        flags=torch.tensor([True, False]),
+        complex=torch.ones(2, dtype=torch.complex64),
+        sparse=torch.eye(2).to_sparse(),
+        parameter=torch.nn.Parameter(torch.ones(2)),
+    )
+
+
+@cache
+def _trained() -> tuple[Network, dict[str, object], dict[str, object]]:
+    """A network and the AdamW states of its parameters, without and with their names."""
+    model = _network()
+    model.train()
+    plain = steps(model, torch.optim.AdamW(model.parameters(), lr=1e-3)).state_dict()
+    named = steps(model, torch.optim.AdamW(model.named_parameters(), amsgrad=True)).state_dict()
+    return model, plain, named
+
+
+def _training(optimizer: int) -> dict[str, object]:
+    model, *states = _trained()
+    return {
+        "model": model.state_dict(),
+        "optimizer": states[optimizer],
+        "args": SimpleNamespace(lr=1e-3, betas=(0.9, 0.999)),
+        "epoch": 3,
+    }
+
+
+def _beside(optimizer: bytes) -> Files:
+    """A Trainer's directory: the network's weights, and an optimizer state."""
+    tensors = {}
+    for name, tensor in _trained()[0].state_dict().items():
+        kind = "F32" if tensor.dtype is torch.float32 else "I64"
+        data = tensor.contiguous().reshape(-1).view(torch.uint8).tolist()
+        tensors[name] = (kind, list(tensor.shape), bytes(data))
+    return {"model.safetensors": safetensors(tensors), "optimizer.pt": optimizer}
+
+
+def _alone(name: str, form: str, content: bytes) -> Valid:
+    return Valid({name: content}, name, form, name)
+
+
+def _of_index() -> list[Valid]:
+    files = _index()
+    name = "model.safetensors.index.json"
+    shard = "model-00002-of-00002.safetensors"
+    return [
+        Valid(files, name, "json", name),
+        Valid(files, name, "json", ""),
+        Valid(files, shard, "safetensors", name),
+    ]
+
+
+def _of_optimizer() -> list[Valid]:
+    _, plain, named = _trained()
+    states = [("zip", torch_zip(plain)), ("zip", torch_zip(named)), ("legacy", torch_legacy(plain))]
+    return [Valid(_beside(state), "optimizer.pt", form, "") for form, state in states]
+
+
+def _of_config() -> list[Valid]:
+    tables = re.sub(r"(?m)^(\[+)", r"\1tool.scalecheck.", CONFIG)
+    project = f'[project]\nname = "a"\n\n[tool.scalecheck]\n{tables}'
+    return [
+        _alone("scalecheck.toml", "toml", CONFIG.encode()),
+        _alone("pyproject.toml", "toml", project.encode()),
+    ]
+
+
+def _of_training() -> list[Valid]:
+    return [
+        _alone("training.pt", "zip", torch_zip(_training(0))),
+        _alone("training.pt", "zip", torch_zip(_training(1))),
+        _alone("training.pt", "legacy", torch_legacy(_training(1))),
+    ]
+
+
+def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
+    return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
+
+
+VALID: Mapping[str, Callable[[], list[Valid]]] = {
+    "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
+    "index": cache(_of_index),
+    "torch-zip": cache(lambda: _of_objects("model.pt", "zip", torch_zip)),
+    "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
+    "training": cache(_of_training),
+    "optimizer": cache(_of_optimizer),
+    "config": cache(_of_config),
+    "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
+}
+"""The valid files of each kind."""
