@@ -3,6 +3,7 @@ bytes mean to a reader: a header, opcodes, a zip directory, tokens."""
 
 import io
 import json
+import lzma
 import pickletools
 import re
 import struct
@@ -11,13 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from random import Random
 
 from hostile import LOUD
 from opcodes import integer, storage, tensor, text
-from valid_files import VALID, Files, safetensors
+from valid_files import VALID, Case, safetensors
 
 MAX_NBYTES = 1 << 20  # of a file; repeats of repeats would grow without end
 
@@ -42,24 +42,9 @@ Edit = Callable[[bytes, Random], bytes]
 
 UNFIT = (
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError),
-    *(RecursionError, RuntimeError, TypeError, ValueError),
-    *(struct.error, zipfile.BadZipFile, zlib.error),
+    *(OSError, RecursionError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """Files to lie beside each other, and the path in their folder to read: "" for the folder."""
-
-    kind: str
-    files: Files
-    path: str
-
-    def write(self, folder: Path) -> Path:
-        """Writes the files, and says what to read."""
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
-        return folder / self.path
 
 
 def mutated(kind: str, seed: int, number: int) -> Case:
@@ -74,7 +59,7 @@ def mutated(kind: str, seed: int, number: int) -> Case:
             content = edit(content, rng)[:MAX_NBYTES]
         except UNFIT:
             content = rng.choice(BYTE_EDITS)(content, rng)[:MAX_NBYTES]
-    return Case(kind, {**valid.files, valid.target: content}, valid.path)
+    return replace(valid.case(kind), files={**valid.files, valid.target: content})
 
 
 # Bytes.
@@ -437,7 +422,7 @@ def edit_opcodes(opcodes: list[bytes], rng: Random) -> None:
     elif kind == 4:
         opcodes[at] = bytes([rng.randrange(256)]) + opcodes[at][1:]
     elif kind == 5:
-        opcodes[at] *= rng.choice((2, 100, 5000))
+        opcodes[at] *= rng.choice((2, 2, 2, 100, 5000))
     else:
         edit_value(opcodes, rng)
 

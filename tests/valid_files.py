@@ -23,13 +23,13 @@ REPORT = Path(__file__).parent / "golden" / "inspect-broken.json"
 CONFIG = """\
 select = ["SC1", "SC201"]
 fail_on = "warning"
-exclude = ["*.bias", "head.*"]
+exclude = ["*.bias"]
 init = "normal:0.02"
-baseline = "base.json"
 state = "none"
-bands = [1e-4, 1e-3, 0.01]
+bands = [1e-5, 1e-4, 1e-3, 0.01]
 snr = 0.5
 step = 1_000
+steps = 2_000
 schedule = 'cosine'
 
 [optimizer]
@@ -53,7 +53,7 @@ SC201 = { high = 1e-2 }
 
 [[override]]
 role = "norm"
-SC104.ratio = 20.0
+SC104.factor = 20.0
 
 [[exception]]
 path = "old/*"
@@ -61,6 +61,21 @@ match = "head.*"
 rules = ["SC102"]
 reason = "zero until it is trained"
 """
+
+
+@dataclass(frozen=True)
+class Case:
+    """Files to lie beside each other, and the path in their folder to read: "" for the folder."""
+
+    kind: str
+    files: Files
+    path: str
+
+    def write(self, folder: Path) -> Path:
+        """Writes the files, and says what to read."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        return folder / self.path
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,10 @@ class Valid:
     target: str
     form: str  # "safetensors", "json", "zip", "legacy" or "toml"
     path: str
+
+    def case(self, kind: str) -> Case:
+        """It as it is."""
+        return Case(kind, self.files, self.path)
 
 
 def safetensors(tensors: Mapping[str, tuple[str, list[int], bytes]], **metadata: str) -> bytes:
