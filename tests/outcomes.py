@@ -19,7 +19,7 @@ from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError, UsageError
 from scalecheck.report.report import Report
 
-MAX_SECONDS = 30  # of a processor, under tracemalloc, for one file of at most a mebibyte
+MAX_SECONDS = 10  # of a processor, under tracemalloc, for one file of at most a mebibyte
 MAX_NBYTES = 64 << 20  # allocated by Python and numpy for it
 
 DOCUMENTED = ("refused", "usage", "result")
