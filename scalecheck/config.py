@@ -12,6 +12,7 @@ from scalecheck.errors import UsageError, nearest, reason
 FILE = "scalecheck.toml"
 PYPROJECT = "pyproject.toml"
 
+LARGEST = 1e308  # of a number: about float64's
 MAX_NBYTES = 1 << 20  # a configuration is written by hand
 
 Number = int | float
@@ -227,7 +228,7 @@ class _Reader:
         for key, value in table.items():
             is_word, is_flag = key == "name", isinstance(value, bool)
             kinds: tuple[type, ...] = (str,) if is_word else (int, float)
-            if not isinstance(value, kinds) or (is_flag and key == "lr"):
+            if not isinstance(value, kinds) or (is_flag and key == "lr") or _is_endless(value):
                 raise self._error(f"{at}.{key}", "is a word" if is_word else "is a number")
         return table
 
@@ -247,18 +248,24 @@ class _Reader:
 
     def _typed(self, table: Mapping[str, Any], key: str, at: str, kinds: tuple[type, ...]) -> Any:
         value = table[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        is_flag = isinstance(value, bool) and bool not in kinds
+        if not isinstance(value, kinds) or is_flag or _is_endless(value):
             raise self._error(f"{at}.{key}" if at else key, f"is {_KINDS[kinds]}")
         return value
 
     def _each(self, values: Sequence[Any], at: str, kinds: tuple[type, ...]) -> None:
         for value in values:
             is_flag = isinstance(value, bool) and bool not in kinds
-            if not isinstance(value, kinds) or is_flag or value != value:
-                raise self._error(at, f"holds {value!r}, not {_KINDS[kinds]}")
+            if not isinstance(value, kinds) or is_flag or _is_endless(value):
+                raise self._error(at, f"holds {repr(value)[:40]}, not {_KINDS[kinds]}")
 
     def _error(self, at: str, problem: str) -> UsageError:
         return UsageError(f"{self._path}: {at}: {problem}" if at else f"{self._path}: {problem}")
+
+
+def _is_endless(value: object) -> bool:
+    """A number that no finite float64 stands for."""
+    return isinstance(value, int | float) and not -LARGEST <= value <= LARGEST
 
 
 _KINDS: Mapping[tuple[type, ...], str] = {

@@ -483,3 +483,25 @@ def test_a_stray_is_an_error_from_the_sure_factor_on():
         tensors["blocks.3.w"] *= factor
         (finding,) = report(saved(tensors))["findings"]
         assert (finding["rule"], finding["severity"]) == ("SC104", severity)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[limits.SC201]\nhigh = 1{400 * '0'}",
+        f"[optimizer]\nlr = 1{400 * '0'}",
+        f"[[group]]\nmatch = '*'\nlr = 1{400 * '0'}",
+        f"snr = 1{400 * '0'}",
+        f"steps = 1{400 * '0'}\n[optimizer]\nlr = 1e-3",
+        "[limits.SC201]\nvery_high = inf",
+        "bands = [1e-5, 1e-4, 3e-3, inf]",
+        "[limits.SC106]\nheadroom = 0",
+        "[limits.SC104]\nfactor = 0",
+        "[[override]]\nmatch = '*'\nSC104 = {factor = -1}",
+    ],
+)
+def test_a_number_outside_its_domain_is_a_wrong_configuration(text):
+    Path("scalecheck.toml").write_text(text)
+    done = scalecheck("check", TINY)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "scalecheck.toml" in done.err

@@ -43,6 +43,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 FAIL_ON = ("error", "warning", "never")
 
+_FACTORS = ("factor", "sure_factor", "headroom")  # limits that something is divided by
 _DEFAULT, _GIVEN = "default", "command line"
 # The limits of the rules that judge by bands, in the order of the bands.
 _BANDS = (("SC202", "frozen"), ("SC202", "low"), ("SC201", "high"), ("SC201", "very_high"))
@@ -214,3 +215,5 @@ def _check_limits(
             raise UsageError(f"{where}.{code}.{name}: the rule has no limits")
         if name not in known[code]:
             raise UsageError(f"{where}.{code}.{name}: not known; {nearest(name, [*known[code]])}")
+        if own[name] < 0 or (own[name] == 0 and name in _FACTORS):
+            raise UsageError(f"{where}.{code}.{name} {own[name]}: a positive number")
