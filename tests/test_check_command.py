@@ -413,7 +413,10 @@ def test_statistics_count_findings_by_rule():
         ((TINY, "--jobs", "0"), "--jobs 0: 1 to 256 threads"),
         ((TINY, "--config", "none.toml"), "none.toml: no such file or directory"),
         ((TINY, "--select", "SC1", "--ignore", "SC"), "--ignore: leaves no rule to run"),
-        ((TINY, "--statistics", "--format", "sarif"), "--statistics: takes --format text, …"),
+        (
+            (TINY, "--statistics", "--format", "sarif"),
+            "--statistics: takes --format text, not sarif",
+        ),
         (("--show-settings", "--format", "github"), "--show-settings: takes --format text, …"),
         (
             (TINY, "--baseline", "no/x.json", "--update-baseline"),
@@ -505,3 +508,13 @@ def test_a_number_outside_its_domain_is_a_wrong_configuration(text):
     done = scalecheck("check", TINY)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "scalecheck.toml" in done.err
+
+
+def test_numbers_that_came_to_be_nan_are_a_drift_from_the_baseline():
+    weight = noise(8, 8)
+    options = (saved({"w": weight}), "--baseline", "good.json")
+    assert scalecheck("check", *options, "--update-baseline").code == 0
+    weight[3] = float("nan")
+    saved({"w": weight})
+    (finding,) = report(*options, "--select", "SC301", code=1)["findings"]
+    assert finding["message"] == "8 NaN and inf, 0 in the baseline"

@@ -197,9 +197,10 @@ def check(
         "baseline": baseline,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    for option, is_on in (("--statistics", statistics), ("--show-settings", show_settings)):
-        if is_on and format not in TABLES:
-            raise UsageError(f"{option}: takes --format {', '.join(TABLES)}, not {format}")
+    if statistics and format != "text":
+        raise UsageError(f"--statistics: takes --format text, not {format}")
+    if show_settings and format not in TABLES:
+        raise UsageError(f"--show-settings: takes --format {', '.join(TABLES)}, not {format}")
     form = "table" if format == "text" and (statistics or show_settings) else format
     with Output(form, output, quiet, ("verdict", "renderer")) as out:
         if explain is not None:

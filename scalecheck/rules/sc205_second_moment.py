@@ -20,7 +20,8 @@ from scalecheck.theory.precision import FLOAT_TYPES
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
     for state in subject.states:
-        if not state["v_numel"]:
+        was_read = state["eps_share"] is not None or state["v_not_finite"]
+        if not state["v_numel"] or not was_read:
             continue
         name, zeros = state["name"], state["v_zeros"] / state["v_numel"]
         limit = limits.at(name, state["role"])["zeros"]

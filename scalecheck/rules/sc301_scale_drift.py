@@ -28,6 +28,9 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
 
 def _judged(tensor: Weights, was: RecordedScale, limits: Mapping[str, float]) -> Judgement:
     """By the figure that is off most, in tolerances; by the rms where all are alike."""
+    broken, before = tensor.scale.nan + tensor.scale.inf, (was.nan or 0) + (was.inf or 0)
+    if broken > before:
+        return tensor.judged(f"{broken:,} NaN and inf, {before:,} in the baseline", broken, before)
     changes = _changes(tensor.scale, was)
     if not changes:
         return tensor.judged()
