@@ -26,11 +26,12 @@ fail_on = "warning"
 exclude = ["*.bias"]
 init = "normal:0.02"
 state = "none"
-bands = [1e-5, 1e-4, 1e-3, 0.01]
+bands = [1e-5, 1e-4, 3e-3, 0.01]
 snr = 0.5
 step = 1_000
-steps = 2_000
 schedule = 'cosine'
+steps = 2_000
+warmup = 100
 
 [optimizer]
 name = "adamw"

@@ -171,6 +171,7 @@ class Tree:
 
 
 CONTAINERS = (dict, list, tuple, Placeholder)
+_NODES = (TensorRecord, *CONTAINERS)
 
 
 def _bounded(letters: int) -> int:
@@ -319,5 +320,5 @@ def _items(container: object) -> Iterator[Child]:
     else:
         pairs = iter(container) if _is_pairs(container) else enumerate(container)
     for place, (key, node) in enumerate(pairs):
-        if isinstance(node, (TensorRecord, *CONTAINERS)):
+        if isinstance(node, _NODES):
             yield Child(part_of(key, place), node)
