@@ -182,7 +182,8 @@ class _Reader:
         settings = {key: value for key, value in entry.items() if key not in ("names", "match")}
         if not settings:
             raise self._error(at, "has no setting such as lr = 1e-4")
-        self._each(list(settings.values()), at, (int, float, bool))
+        for key, value in settings.items():
+            self._each([value], f"{at}.{key}", (int, float) if key == "lr" else (int, float, bool))
         return GroupEntry(names, match, settings)
 
     def _severity(self, table: Mapping[str, Any]) -> Mapping[str, str]:

@@ -121,7 +121,7 @@ REFUSED = {
     "[[group]]\nlr = 1": "group[1]: needs names = [...] or match = GLOB, one of them",
     "[[group]]\nmatch = '*'\nnames = []": "group[1]: needs names = [...] or match = GLOB, …",
     "[[group]]\nmatch = '*'": "group[1]: has no setting such as lr = 1e-4",
-    "[[group]]\nmatch = '*'\nlr = 'x'": "group[1]: holds 'x', not a number",
+    "[[group]]\nmatch = '*'\nlr = 'x'": "group[1].lr: holds 'x', not a number",
     "[severity]\nSC101 = 'fatal'": "severity.SC101: is error or warning",
     "[limits]\nSC101 = 3": "limits.SC101: is a table of limits",
     "[limits.SC201]\nhigh = 'x'": "limits.SC201: holds 'x', not a number",

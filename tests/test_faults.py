@@ -17,6 +17,7 @@ COMMANDS = {
     "diff": lambda path: ("diff", path, path),
     "check": lambda path: ("check", path, "--lr", "1e-3"),
 }
+pytestmark = pytest.mark.usefixtures("elsewhere")
 every_command = pytest.mark.parametrize("command", COMMANDS)
 SLOW = {"tensor_of_8_tib"}  # no file to be read through, in a test
 
@@ -25,12 +26,6 @@ SLOW = {"tensor_of_8_tib"}  # no file to be read through, in a test
 def _time_limit():
     with time_limit():
         yield
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """No configuration lies above a test's own folder."""
-    monkeypatch.chdir(tmp_path)
 
 
 def is_one_line(done):

@@ -79,7 +79,11 @@ def put(key, value):
     [
         (lambda r: r.update(schema="scalecheck.diff/1"), 'has schema "scalecheck.diff/1", not '),
         (lambda r: r.update(schema=None), "has schema null, not scalecheck.inspect/1"),
-        (lambda r: r.pop("rows"), "has no settings or no rows"),
+        (lambda r: r.pop("rows"), "has no rows: "),
+        (lambda r: r.update(skipped=3), "has no skipped: "),
+        (lambda r: r["skipped"].append({}), "skipped 1: name is null"),
+        (lambda r: r["skipped"].append(r["rows"][0] | {"reason": 3}), "skipped 1: reason is 3"),
+        (put("name", 1025 * "x"), "row 3: name is "),
         (lambda r: r["settings"].update(by="layer"), "is not of tensors one by one"),
         (lambda r: r["settings"].update(top=3), "was written with --top"),
         (lambda r: r["settings"].update(columns=["rms"]), "was written with --columns"),

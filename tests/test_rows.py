@@ -1,5 +1,7 @@
 """Dead, constant and repeated rows: what is counted is what a plain look at the array finds."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safetensors.torch import save_file
 
 from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.measure import rows as module
 from scalecheck.measure.rows import Rows, Some, row_figures
 
@@ -147,3 +150,19 @@ def test_what_is_too_large_to_hold_is_said_to_be_unread(tmp_path, shape):
 def test_many_are_counted_and_the_first_are_named():
     assert str(Some(7, (0, 1, 2, 3, 4))) == "0, 1, 2, 3, 4, …"
     assert str(Some(2, (5, 9))) == "5, 9"
+
+
+@pytest.mark.parametrize("is_zero", [False, True])
+def test_a_row_takes_some_40_bytes(tmp_path, is_zero):
+    rows = 1 << 19
+    weight = torch.zeros(rows, 2) if is_zero else noise(rows, 2)
+    weight[3] = 0
+    save_file({"w.weight": weight}, tmp_path / "w.safetensors")
+    (tensor,) = open_checkpoint(tmp_path / "w.safetensors").tensors
+    tracemalloc.start()
+    try:
+        row_figures(tensor, int((weight == 0).sum()), "matrix")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * rows + 4 * BLOCK_NBYTES

@@ -14,6 +14,7 @@ from scalecheck.analysis.selection import natural
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.config import Config, read
+from scalecheck.errors import UsageError
 from scalecheck.measure.scale import Progress
 from scalecheck.report import figures, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
@@ -45,7 +46,10 @@ def check(
     settings = settled(given, config)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
-    found = evidence(checkpoint, settings, jobs, progress)
+    try:
+        found = evidence(checkpoint, settings, jobs, progress)
+    except UsageError as error:
+        raise settings.told(error) from None
     findings: list[Row] = []
     ignored: list[Row] = []
     rules: list[Row] = []
@@ -67,12 +71,13 @@ def _results(
         reason = f"no {entry.rule.judges}{_why(entry, found)}"
     own: list[Row] = []
     waived: list[Row] = []
+    waivers = settings.waivers(code, path)
     for judgement in judgements:
         if not judgement.message:
             continue
         row = _finding(code, entry, judgement, settings).row()
         role = found.roles.get(judgement.where, "")
-        waiver = settings.waiver(code, path, judgement.where, role)
+        waiver = next((w for w in waivers if w.where.holds(judgement.where, role)), None)
         if waiver is None:
             own.append(row)
         else:
@@ -138,6 +143,7 @@ def _report(
     failed = bool(counts["error"] if fail_on == "error" else findings) and fail_on != "never"
     not_run = sum(row["status"] == "not run" for row in rules)
     baseline = settings["baseline"]
+    notes = (*found.notes, *settings.unmatched(checkpoint.path, found.roles))
     report = Report(
         kind="check",
         tables=[
@@ -162,16 +168,9 @@ def _report(
             "failed": failed,
         },
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
-        notes=[figures.text(note) for note in _notes(checkpoint, found)],
+        notes=[figures.text(note) for note in notes],
     )
     return replace(report, headline=f"{verdict.path(report)}: {verdict.conclusion(report)}")
-
-
-def _notes(checkpoint: Checkpoint, found: Evidence) -> list[str]:
-    notes = [*found.states.notes] if found.states.path else [*checkpoint.notes]
-    if found.unjudged:
-        notes.append(f"{found.unjudged} states are of no certain tensor and were not judged")
-    return notes
 
 
 def _ordered(rows: Iterable[Row]) -> list[Row]:

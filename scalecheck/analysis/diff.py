@@ -185,7 +185,7 @@ def _source(side: Side) -> dict[str, Any]:
         return {
             "path": str(side.path),
             "format": "report",
-            "tensors": len(side.rows),
+            "tensors": len(side.every),
             "parameters": side.source.get("parameters"),
             "nbytes": side.source.get("nbytes"),
         }

@@ -108,7 +108,13 @@ def _order(value: Any) -> Any:
     return (not value, value) if isinstance(value, list) else value  # no flags after some
 
 
-def natural(name: str) -> list[tuple[int, int | str]]:
+def natural(name: str) -> list[tuple[bool, int, str]]:
     """A key that sorts names by the value of the numbers in them: layer.2 before layer.10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts if part]
+    key = []
+    for part in re.split(r"(\d+)", name):
+        digits = part.lstrip("0")
+        if part.isdecimal():
+            key.append((False, len(digits), digits))
+        elif part:
+            key.append((True, 0, part))
+    return key

@@ -1,5 +1,6 @@
 """What a tensor's name and shape say: its layer, its family of siblings, and its role."""
 
+import math
 import re
 
 from scalecheck.checkpoint.dtypes import DType
@@ -28,6 +29,7 @@ _LAYERS = frozenset(
     ("proj", "projection", "linear", "dense", "mapping", "conv", "norm", "layernorm", "ln")
 )
 
+_NORM = re.compile(r"(?:.*_)?(?:rms|layer|batch|group)?_?norm\d*|ln(?:_\w+)?", re.IGNORECASE)
 _KERNEL_SIDE = 31  # the widest convolution kernels in use; stacks of matrices are wider
 
 
@@ -52,8 +54,9 @@ def indices(name: str) -> tuple[int, ...]:
 def role(name: str, dtype: DType, shape: tuple[int, ...]) -> str:
     """One of ROLES, by the name where it is telling and by the shape where it is not.
 
-    Integers and bools are buffers. A vector or scalar that is none of the others is a norm: a gain.
-    Three dimensions and more are conv if the name says so or the kernel is small, else a stack of
+    Integers and bools are buffers. A vector or scalar that is none of the others is a norm: a gain;
+    so is one with empty dimensions around it, and a stack of them in a module named so. Three
+    dimensions and more are conv if the name says so or the kernel is small, else a stack of
     matrices.
     """
     *path, parameter = [part for part in re.split(r"[./]", name) if not part.isdigit()] or [name]
@@ -69,6 +72,10 @@ def role(name: str, dtype: DType, shape: tuple[int, ...]) -> str:
     if _is_embedding(module, is_bare=module == parameter, dimensions=len(shape)):
         return "embedding"
     if len(shape) <= 1 or parameter == "weight_g":
+        return "norm"
+    if len(shape) == 2 and _NORM.fullmatch(module):
+        return "norm"
+    if len(shape) > 2 and max(shape) == math.prod(shape) and module == parameter:
         return "norm"
     if len(shape) > 2 and ("conv" in module or max(shape[2:]) <= _KERNEL_SIDE):
         return "conv"

@@ -2,28 +2,29 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint import strict_json
 from scalecheck.checkpoint.pickled.inert import shown
-from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
+from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
 from scalecheck.errors import CheckpointError, reason
 
 SCHEMA = "scalecheck.inspect/1"
-MAX_NBYTES = 256 << 20  # a row takes some 500 bytes: half a million tensors
+MAX_NBYTES = 128 << 20  # a row takes some 500 bytes: a quarter of a million tensors
 _HEAD_NBYTES = 512
 _HOW = "write it with `scalecheck inspect --format json`"
 _FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
+_PARTS = {"settings": dict, "rows": list, "skipped": list}
 _COUNTS = ("zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
 class RecordedScale:
-    """The recorded figures of one tensor; None where there was no finite element, or the report
-    leaves the column out."""
+    """The recorded figures of one tensor; None where there was no finite element, the report leaves
+    the column out, or the tensor could not be measured: `unmeasured` says why."""
 
     name: str
     dtype: str
@@ -37,6 +38,7 @@ class RecordedScale:
     zeros: int | None = None
     nan: int | None = None
     inf: int | None = None
+    unmeasured: str | None = None
 
     @property
     def numel(self) -> int:
@@ -45,14 +47,21 @@ class RecordedScale:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A report of inspect. rows: by the tensor's name, in its order. match, exclude: the globs that
-    chose them. source: what it says of the checkpoint."""
+    """A report of inspect. rows: by the tensor's name, in its order. unmeasured: the tensors that
+    it skipped, without figures. match, exclude: the globs that chose them. source: what it says of
+    the checkpoint."""
 
     path: Path
     rows: Mapping[str, RecordedScale]
+    unmeasured: Mapping[str, RecordedScale]
     match: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def every(self) -> Mapping[str, RecordedScale]:
+        """The rows, and the tensors that were not measured."""
+        return {**self.rows, **self.unmeasured}
 
 
 def is_recorded(path: Path) -> bool:
@@ -80,36 +89,42 @@ def recorded(path: str | Path) -> Recorded:
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         schema = strict_json.in_words(report.get("schema")) if isinstance(report, dict) else "none"
         raise CheckpointError(path, f"has schema {schema[:80]}, not {SCHEMA}: {_HOW}")
-    settings, rows = report.get("settings"), report.get("rows")
-    if not isinstance(settings, dict) or not isinstance(rows, list):
-        raise CheckpointError(path, f"has no settings or no rows: {_HOW}")
+    for key, kind in _PARTS.items():
+        if not isinstance(report.get(key), kind):
+            raise CheckpointError(path, f"has no {key}: {_HOW}")
+    settings = report["settings"]
     for option in ("top", "columns"):
         if settings.get(option) is not None:
             raise CheckpointError(path, f"was written with --{option}: {_HOW} alone")
     if settings.get("by") != "tensor":
         raise CheckpointError(path, f"is not of tensors one by one: {_HOW} alone")
-    scales: dict[str, RecordedScale] = {}
-    for number, row in enumerate(rows, 1):
-        scale = _scale(path, number, row)
-        if scale.name in scales:
-            raise CheckpointError(path, f"row {number}: {shown(scale.name)} is there twice")
-        scales[scale.name] = scale
     source = report.get("source")
     return Recorded(
         path,
-        scales,
+        _scales(path, "row", report["rows"]),
+        _scales(path, "skipped", report["skipped"]),
         _globs(path, settings, "match"),
         _globs(path, settings, "exclude"),
         source if isinstance(source, dict) else {},
     )
 
 
-def _scale(path: Path, number: int, row: object) -> RecordedScale:
+def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, RecordedScale]:
+    scales: dict[str, RecordedScale] = {}
+    for number, entry in enumerate(entries, 1):
+        scale = _scale(path, f"{what} {number}", entry)
+        if scale.name in scales:
+            raise CheckpointError(path, f"{what} {number}: {shown(scale.name)} is there twice")
+        scales[scale.name] = scale
+    return scales
+
+
+def _scale(path: Path, at: str, row: object) -> RecordedScale:
     """The figures of a row, each of its type."""
 
     def refused(key: str) -> CheckpointError:
         value = strict_json.in_words(row.get(key)) if isinstance(row, dict) else "nothing"
-        return CheckpointError(path, f"row {number}: {key} is {value[:80]}")
+        return CheckpointError(path, f"{at}: {key} is {value[:80]}")
 
     if not isinstance(row, dict):
         raise refused("name")
@@ -117,10 +132,16 @@ def _scale(path: Path, number: int, row: object) -> RecordedScale:
     for key in ("name", "dtype"):
         if not isinstance(row.get(key), str):
             raise refused(key)
+    if len(row["name"]) > MAX_NAME:
+        raise refused("name")
     if not isinstance(shape, list) or not all(_is_count(n) for n in shape):
         raise refused("shape")
-    if len(shape) > MAX_DIMENSIONS or "rms" not in row:
-        raise refused("shape" if len(shape) > MAX_DIMENSIONS else "rms")
+    if len(shape) > MAX_DIMENSIONS:
+        raise refused("shape")
+    if not isinstance(row.get("reason"), str | None):
+        raise refused("reason")
+    if "reason" not in row and "rms" not in row:
+        raise refused("rms")
     figures: dict[str, Any] = {}
     for key in _FIGURES:
         figures[key] = row.get(key)
@@ -138,7 +159,9 @@ def _scale(path: Path, number: int, row: object) -> RecordedScale:
         figures[key] = row.get(key)
         if figures[key] is not None and not _is_count(figures[key]):
             raise refused(key)
-    return RecordedScale(row["name"], row["dtype"], tuple(shape), **figures)
+    return RecordedScale(
+        row["name"], row["dtype"], tuple(shape), **figures, unmeasured=row.get("reason")
+    )
 
 
 def _is_count(value: object) -> bool:

@@ -9,7 +9,7 @@ from scalecheck.cli import options
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
-from scalecheck.errors import UsageError
+from scalecheck.errors import UsageError, reason
 
 FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
 TABLES = ("text", "json", "markdown")  # the formats of what is no verdict
@@ -201,34 +201,58 @@ def check(
         raise UsageError(f"--statistics: takes --format text, not {format}")
     if show_settings and format not in TABLES:
         raise UsageError(f"--show-settings: takes --format {', '.join(TABLES)}, not {format}")
-    form = "table" if format == "text" and (statistics or show_settings) else format
-    with Output(form, output, quiet, ("verdict", "renderer")) as out:
-        if explain is not None:
+    if update_baseline and (output or format != "text" or statistics or show_settings or explain):
+        raise UsageError("--update-baseline: writes --baseline, and takes no other output")
+    if explain is not None:
+        with Output("table", output, quiet) as out:
             out.write_text(pages.page(explain))
-            return ExitCode.CLEAN
-        place = config or configuration.find(Path.cwd())
-        filed = configuration.Config() if place is None else configuration.read(place)
+        return ExitCode.CLEAN
+    place = config or configuration.find(_folder())
+    filed = configuration.Config() if place is None else configuration.read(place)
+    if update_baseline:
+        return _update_baseline(_needed(path), given, filed, jobs)
+    is_table = statistics or show_settings
+    form = "table" if is_table and format == "text" else format
+    families = ("renderer",) if is_table else ("verdict", "renderer")
+    with Output(form, output, quiet, families) as out:
         if show_settings:
             out.write(pages.settings_report(given, filed))
             return ExitCode.CLEAN
-        if path is None:
-            raise UsageError("PATH: which checkpoint to check")
-        if update_baseline:
-            return _update_baseline(path, given, filed, jobs)
         with Progress(quiet) as progress:
-            report = checked(path, config=filed, jobs=jobs, progress=progress.show, **given)
+            report = checked(
+                _needed(path), config=filed, jobs=jobs, progress=progress.show, **given
+            )
         out.write(pages.statistics(report) if statistics else report)
     return ExitCode.FINDINGS if report.summary["failed"] else ExitCode.CLEAN
+
+
+def _needed(path: Path | None) -> Path:
+    if path is None:
+        raise UsageError("PATH: which checkpoint to check")
+    return path
+
+
+def _folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the working directory: {reason(error)}") from error
 
 
 def _update_baseline(path: Path, given: dict[str, Any], filed: Any, jobs: int | None) -> int:
     from scalecheck.analysis.checking.settings import settled
     from scalecheck.analysis.inspect import inspect
+    from scalecheck.checkpoint.recorded import is_recorded
 
     settings = settled(given, filed)
     if settings["baseline"] is None:
         raise UsageError("--update-baseline: needs --baseline, the file to write")
-    with Output("json", Path(settings["baseline"]), True, option="--baseline") as out:
-        report = inspect(path, match=settings["match"], exclude=settings["exclude"], jobs=jobs)
-        out.write(report)
+    place, match, exclude = Path(settings["baseline"]), settings["match"], settings["exclude"]
+    try:
+        if place.is_file() and place.stat().st_size and not is_recorded(place):
+            raise UsageError(f"--baseline {place}: is no report, and is not replaced")
+        with Output("json", place, True, option="--baseline") as out:
+            out.write(inspect(path, match=match, exclude=exclude, jobs=jobs))
+    except UsageError as error:
+        raise settings.told(error) from None
     return ExitCode.CLEAN

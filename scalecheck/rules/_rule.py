@@ -82,6 +82,7 @@ NEEDS: Mapping[str, str] = {
     "lr": "needs --lr or an optimizer state",
     "peak_lr": "needs --lr, as that of a saved state may be the end of a schedule",
     "state": "needs an optimizer state",
+    "optimizer": "needs an optimizer state of an optimizer that is known",
     "init": "needs --init",
     "baseline": "needs --baseline",
 }

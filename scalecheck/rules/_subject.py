@@ -1,6 +1,6 @@
 """What the rules see of a checkpoint: its tensors measured, forecast and compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,19 +87,39 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class State:
+    """What an optimizer state holds of one parameter.
+
+    role: empty where it is not certain which tensor it is of. scales: those of its tensors of
+    floats, by their names in the state. others: its tensors of other types, which have no scale.
+    broken_numbers: the names of its numbers that are NaN or inf. eps_share: share of the elements
+    with √v̂ below eps, None where it is not known. beta2: the factor that its second moment is
+    averaged with.
+    """
+
+    name: str
+    role: str
+    scales: Mapping[str, Scale]
+    others: Sequence[Tensor] = ()
+    broken_numbers: Sequence[str] = ()
+    eps_share: float | None = None
+    beta2: float | None = None
+
+
+@dataclass(frozen=True)
 class Subject:
     """A checkpoint as the rules see it.
 
-    unmeasured: the tensors that could not be measured. states: the rows of an optimizer state, the
-    unnamed ones too, with `v_dtype`, the storage type of the second moment. baseline: the figures
-    recorded of an earlier checkpoint, compared: the names that it speaks of.
+    unmeasured: the tensors that could not be measured. states: of an optimizer, those of no certain
+    tensor too. baseline: the figures recorded of an earlier checkpoint, compared: the names that it
+    speaks of.
     serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
     trained in was said.
     """
 
     tensors: Sequence[Weights]
     unmeasured: Sequence[Tensor] = ()
-    states: Sequence[Row] = ()
+    states: Sequence[State] = ()
     baseline: Recorded | None = None
     compared: frozenset[str] = frozenset()
     serve_dtype: str | None = None

@@ -1,30 +1,52 @@
-"""A matrix, convolution or embedding whose elements are all zero.
+"""A matrix, convolution or embedding whose elements are all zero, or a gain whose siblings are not.
 
 It passes nothing on, and a matrix that feeds another zero one gets no gradient either. Some
 projections start at zero on purpose, such as LoRA's B, which this rule leaves out; after training
-none should still be there.
+none should still be there. Gains can be stored as their distance from one: zeros are normal where
+most of a family are zero.
 
 Try: whether the layer was loaded, or its name changed between saving and loading; an exception with
 a reason where it starts at zero on purpose.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from scalecheck.rules._rule import Example, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.rules._subject import Judgement, Subject, Weights
 
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    gains = Counter(_siblings(tensor) for tensor in subject.tensors if _is_gain(tensor))
+    alive = Counter(_siblings(t) for t in subject.tensors if _is_gain(t) and not t.is_zero)
     for tensor in subject.tensors:
-        if tensor.is_matrix and tensor.scale.role != "lora_b" and tensor.scale.numel:
+        kind = _siblings(tensor)
+        is_odd = _is_gain(tensor) and 2 * alive[kind] > gains[kind]
+        if _is_weight(tensor) or is_odd:
             message = f"all {tensor.scale.numel:,} elements are zero" if tensor.is_zero else ""
-            yield tensor.judged(message)
+            others = f", and {alive[kind]} of {gains[kind]} siblings are not" if is_odd else ""
+            yield tensor.judged(message + others if message else "")
+
+
+def _is_weight(tensor: Weights) -> bool:
+    """Nor a lone token, which may start at zero and have no use."""
+    scale = tensor.scale
+    is_token = scale.role == "embedding" and scale.numel == max(scale.shape)
+    return tensor.is_matrix and scale.role != "lora_b" and scale.numel > 0 and not is_token
+
+
+def _is_gain(tensor: Weights) -> bool:
+    return tensor.is_parameter and tensor.scale.role == "norm" and tensor.scale.numel > 0
+
+
+def _siblings(tensor: Weights) -> tuple[str, tuple[int, ...]]:
+    return tensor.scale.family, tensor.scale.shape
 
 
 RULE = Rule(
     "error",
     find,
-    "matrices",
+    "matrices or families of gains",
     ok=Example('model["w.weight"] = noise(64, 64)\nmodel["w.bias"] = zeros(64)'),
     bad=Example('model["w.weight"] = zeros(64, 64)', finds="all 4,096 elements are zero"),
 )

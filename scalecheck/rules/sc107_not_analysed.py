@@ -1,20 +1,28 @@
 """A tensor that could not be measured.
 
 What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
-numbers, a view that lies outside of its storage. The report says why for each.
+numbers, a view that lies outside of its storage, a weight that a quantizer left as integers. The
+report says why for each.
 
 Try: a checkpoint before quantization; an exception with a reason, for what is checked elsewhere.
 """
 
+import re
 from collections.abc import Iterator
 
+from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.rules._rule import Example, Limits, Rule
 from scalecheck.rules._subject import Judgement, Subject, judged
+
+_WEIGHT = re.compile(r"(?:.*[./])?(?:q?weight|weight_packed)")
 
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
-        yield tensor.judged()
+        scale = tensor.scale
+        is_coded = not DTYPES[scale.dtype].is_float and _WEIGHT.fullmatch(scale.name)
+        message = f"a weight of {scale.dtype}: integers without their scale are not judged"
+        yield tensor.judged(message if is_coded and len(scale.shape) > 1 else "")
     for skipped in subject.unmeasured:
         yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
 

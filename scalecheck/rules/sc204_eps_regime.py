@@ -16,19 +16,19 @@ from scalecheck.rules._subject import Judgement, Subject, judged
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
     for state in subject.states:
-        share = state["eps_share"]
+        share = state.eps_share
         if share is None:
             continue
-        limit = limits.at(state["name"], state["role"])["share"]
+        limit = limits.at(state.name, state.role)["share"]
         message = f"√v̂ is below eps for {percent(share)} % of the elements"
-        yield judged(state["name"], message if share > limit else "", value=share, limit=limit)
+        yield judged(state.name, message if share > limit else "", value=share, limit=limit)
 
 
 RULE = Rule(
     "warning",
     find,
     "states with a second moment",
-    needs=("state",),
+    needs=("state", "optimizer"),
     limits={"share": Limit(0.5, "share of the elements that may be below eps")},
     ok=Example(
         'model["w.weight"] = noise(64, 64)\n'

@@ -1,9 +1,10 @@
-"""A second moment that is NaN, inf, negative or zero, or whose type cannot hold its average.
+"""A state that is not finite, or a second moment that is negative, zero or of a type that cannot
+hold its average.
 
-Where v is inf the update is zero for ever and nothing says so; NaN spreads to the weight at the
-next step. Zeros are parameters without a gradient (rows of an embedding are let pass), or squares
-that the type flushed. In bfloat16 v·beta2 rounds back to v for beta2 above 0.998: the average only
-grows, and updates come out a quarter too small.
+Where v is inf the update is zero for ever and nothing says so; NaN in any average spreads to the
+weight at the next step. Zeros are parameters without a gradient (rows of an embedding are let
+pass), or squares that the type flushed. In bfloat16 v·beta2 rounds back to v for beta2 above 0.998:
+the average only grows, and updates come out a quarter too small.
 
 Try: a state in float32; beta2 of 0.95 with states in bfloat16; whether the parameter is used in
 forward at all.
@@ -11,44 +12,64 @@ forward at all.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import percent, setting
-from scalecheck.report.report import Row
+from scalecheck.report.figures import number, percent, setting
 from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, judged
+from scalecheck.rules._subject import Judgement, State, Subject, judged
 from scalecheck.theory.precision import FLOAT_TYPES
+
+_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var")
 
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+    unjudged = [state for state in subject.states if state.others and not state.scales]
+    if unjudged:
+        types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
+        yield judged("", f"{len(unjudged):,} states hold {types} and were not judged")
     for state in subject.states:
-        was_read = state["eps_share"] is not None or state["v_not_finite"]
-        if not state["v_numel"] or not was_read:
-            continue
-        name, zeros = state["name"], state["v_zeros"] / state["v_numel"]
-        limit = limits.at(name, state["role"])["zeros"]
-        if broken := state["v_not_finite"]:
-            message = f"v is NaN, inf or negative for {broken:,} of {state['v_numel']:,} elements"
-            yield judged(name, message, value=broken, limit=0, severity="error")
-        elif zeros > limit and state["role"] != "embedding":
-            message = f"v is zero for {percent(zeros)} % of the elements"
-            yield judged(name, message, value=zeros, limit=limit)
-        elif state["beta2"] is not None and (gap := _least_gap(state)) > 1 - state["beta2"]:
-            message = f"v in {state['v_dtype']} does not forget at beta2 {setting(state['beta2'])}"
-            yield judged(name, message, value=1 - state["beta2"], limit=gap)
-        else:
-            yield judged(name, value=zeros, limit=limit)
+        if state.scales:
+            yield _judged(state, limits.at(state.name, state.role)["zeros"])
 
 
-def _least_gap(state: Row) -> float:
+def _judged(state: State, limit: float) -> Judgement:
+    broken = {name: s.nan + s.inf for name, s in state.scales.items() if s.nan + s.inf}
+    words = [
+        f"{name} is NaN or inf for {count:,} of {state.scales[name].numel:,} elements"
+        for name, count in broken.items()
+    ]
+    words += [f"{name} is NaN or inf" for name in state.broken_numbers]
+    moments = {name: state.scales[name] for name in _SECOND_MOMENTS if name in state.scales}
+    words += [
+        f"{name} is negative, down to {number(v.min)}"
+        for name, v in moments.items()
+        if v.min is not None and v.min < 0
+    ]
+    if words:
+        count = sum(broken.values()) or 1
+        return judged(state.name, ", ".join(words), value=count, limit=0, severity="error")
+    v = next(iter(moments.values()), None)
+    if v is None or not v.numel:
+        return judged(state.name)
+    zeros = v.zeros / v.numel
+    if zeros > limit and state.role != "embedding":
+        message = f"v is zero for {percent(zeros)} % of the elements"
+        return judged(state.name, message, value=zeros, limit=limit)
+    if state.beta2 is not None and (gap := _least_gap(v.dtype)) > 1 - state.beta2:
+        message = f"v in {v.dtype} does not forget at beta2 {setting(state.beta2)}"
+        return judged(state.name, message, value=1 - state.beta2, limit=gap)
+    return judged(state.name, value=zeros, limit=limit)
+
+
+def _least_gap(dtype: str) -> float:
     """Half the gap between neighbours of the type, relative to the larger one: an average that
     loses less of itself a step stays as it is. 0 where the type is not known."""
-    kind = FLOAT_TYPES.get(state["v_dtype"])
+    kind = FLOAT_TYPES.get(dtype)
     return 0.0 if kind is None else float(2.0 ** -(kind.mantissa_bits + 2))
 
 
 RULE = Rule(
     "warning",
     find,
-    "states with a second moment",
+    "states",
     needs=("state",),
     limits={"zeros": Limit(0.1, "share of zeros that is let pass")},
     ok=Example(
@@ -59,6 +80,6 @@ RULE = Rule(
         'model["w.weight"] = noise(64, 64)\n'
         'state["w.weight"] = 1e-4 * noise(64, 64), 1e-6 * ones(64, 64)\n'
         'state["w.weight"][1][3, 17] = inf',
-        finds="v is NaN, inf or negative for 1 of 4,096 elements",
+        finds="exp_avg_sq is NaN or inf for 1 of 4,096 elements",
     ),
 )

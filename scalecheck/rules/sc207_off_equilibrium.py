@@ -1,9 +1,9 @@
 """A weight whose scale is far from the balance of updates and weight decay that it had time for.
 
-Under AdamW the scale of a weight tends to √(lr·u²/(2·decay)) within 1/(lr·decay) steps, whatever it
-was at the start. Where Σ lr·decay over the run is several, a weight that is elsewhere was not
-decayed, or not updated, as the settings say: another parameter group, a frozen layer, gradients
-that agree for long.
+Under AdamW and gradients that are noise the rms of a weight tends to √(lr/(2·decay)) within
+1/(lr·decay) steps, whatever it was at the start; gradients that agree hold it higher. Where Σ
+lr·decay over the run is several, a weight that is elsewhere was not decayed, or not updated, as the
+settings say: another parameter group, a frozen layer, gradients that agree for long.
 
 Try: the parameter groups that the optimizer really had; --steps and --schedule of the run, where
 the saved state has only its last lr.

@@ -27,13 +27,16 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
 
 
 def _judged(tensor: Weights, was: RecordedScale, limits: Mapping[str, float]) -> Judgement:
-    """By the figure that is off most, in tolerances; by the rms where all are alike."""
+    """By the rms where it is off, else by the first figure that is."""
     broken, before = tensor.scale.nan + tensor.scale.inf, (was.nan or 0) + (was.inf or 0)
     if broken > before:
         return tensor.judged(f"{broken:,} NaN and inf, {before:,} in the baseline", broken, before)
+    if tensor.scale.rms is None or was.rms is None:
+        if tensor.scale.rms == was.rms:
+            return tensor.judged()
+        words = ["none" if rms is None else number(rms) for rms in (tensor.scale.rms, was.rms)]
+        return tensor.judged(f"rms {words[0]}, was {words[1]}")
     changes = _changes(tensor.scale, was)
-    if not changes:
-        return tensor.judged()
     worst = max(changes, key=lambda name: (changes[name] > limits[name], name == "rms"))
     if changes[worst] <= limits[worst]:
         return tensor.judged("", changes[worst], limits[worst])

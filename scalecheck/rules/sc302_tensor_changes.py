@@ -13,7 +13,7 @@ from scalecheck.rules._subject import Judgement, Subject, judged
 
 
 def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
-    before = {} if subject.baseline is None else subject.baseline.rows
+    before = {} if subject.baseline is None else subject.baseline.every
     there = {
         **{t.name: (t.scale.dtype, t.scale.shape) for t in subject.tensors},
         **{t.name: (t.dtype.name, t.shape) for t in subject.unmeasured},

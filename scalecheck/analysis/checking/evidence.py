@@ -4,18 +4,20 @@ beside its initialization and its state."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from math import isfinite
 
 from scalecheck.analysis.checking.settings import Settings
 from scalecheck.analysis.reference import Initialization, Model, scheme
 from scalecheck.analysis.selection import Selection
 from scalecheck.analysis.translation.bands import Bands
 from scalecheck.analysis.translation.late import schedule as planned
+from scalecheck.analysis.translation.saved import figures
 from scalecheck.analysis.translation.stall import param_dtype
 from scalecheck.analysis.translation.states import States, states_of
-from scalecheck.analysis.translation.training import Training, Trainings
+from scalecheck.analysis.translation.training import Trainings
 from scalecheck.analysis.translation.translator import Translator, check_numbers, untrained
 from scalecheck.checkpoint.dtypes import DTYPES, WORDS, named
+from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -27,26 +29,25 @@ from scalecheck.measure.sketch import Sketch
 from scalecheck.optimizers._optimizer import Gradient
 from scalecheck.report.report import Row
 from scalecheck.rules._rule import NEEDS
-from scalecheck.rules._subject import InitScale, Subject, Weights
+from scalecheck.rules._subject import MATRICES, InitScale, State, Subject, Weights
 from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.theory.schedule import Schedule
 
 _SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
-_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg")
 _BETA2 = ("beta2", "alpha", "rho")  # what optimizers call the factor that it averages with
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The subject of the rules; `missing` says for each of NEEDS that was not met why. unjudged:
-    states of no certain tensor, which a selection of tensors leaves out."""
+    """The subject of the rules; `missing` says for each of NEEDS that was not met why. roles: of
+    every name that a rule can speak of. notes: on what was left out."""
 
     subject: Subject
     missing: Mapping[str, str]
     states: States
     roles: Mapping[str, str]
-    unjudged: int
+    notes: Sequence[str]
 
 
 def evidence(
@@ -55,22 +56,14 @@ def evidence(
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
     check_numbers(settings["lr"], settings["snr"], settings["grad_rms"], settings["step"])
     wanted = Selection(settings["match"], settings["exclude"]).tensors(checkpoint.tensors)
-    states = states_of(checkpoint, settings["state"])
     serve_dtype = _serve_dtype(settings["serve_dtype"])
     init = None if settings["init"] is None else scheme(settings["init"])
     before = None if settings["baseline"] is None else recorded(settings["baseline"])
-    missing = {
-        "init": NEEDS["init"] if init is None else "",
-        "baseline": NEEDS["baseline"] if before is None else "",
-        "state": NEEDS["state"] if states.path is None else "",
-    }
-    translator, missing["lr"] = _translator(settings, states, wanted, checkpoint)
-    missing["peak_lr"] = NEEDS["peak_lr"] if settings["lr"] is None else missing["lr"]
-    if translator is None and not missing["state"]:
-        missing["state"] = missing["lr"]
+    states = states_of(checkpoint, settings["state"])
+    trained = [tensor.name for tensor in wanted if untrained(tensor, checkpoint) is None]
+    forecasts = _Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[Weights] = []
-    rows: list[Row] = []
     names = {tensor.name for tensor in checkpoint.tensors}
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
     has_rows = bool(set(_WITH_ROWS) & settings.rules.keys())
@@ -78,86 +71,138 @@ def evidence(
     for tensor, sketch in measure(readable, jobs, progress):
         scale = Scale.of(tensor, sketch)
         # Of a tied tensor the first says all, and of one of zeros its rule.
-        is_looked_into = has_rows and scale.tied_to is None and scale.zeros < scale.numel
-        step = None
-        if translator is not None and untrained(tensor, checkpoint) is None:
-            step = _step(translator, scale, sketch)
-            state = states.by_name.get(scale.name)
-            if state is not None:
-                rows.append(_state_row(step, state, scale.role, step["members"][0][1]))
+        is_alone = scale.tied_to is None and scale.zeros < scale.numel
+        is_looked_into = has_rows and is_alone and scale.role in MATRICES
+        is_scaled = _is_scaled(tensor, names)
+        has_step = untrained(tensor, checkpoint) is None and not is_scaled
         tensors.append(
             Weights(
                 scale,
                 row_figures(tensor, scale.zeros, scale.role) if is_looked_into else None,
-                None if init is None else _init_scale(init, scale, model),
-                None if missing["lr"] else step,
-                _is_scaled(scale.name, names),
+                None if init is None or is_scaled else _init_scale(init, scale, model),
+                forecasts.step(scale, sketch) if has_step else None,
+                is_scaled,
             )
         )
-    unjudged = len(states.unnamed)
-    if translator is not None and len(wanted) == len(checkpoint.tensors):
-        unjudged = 0
-        for one in states.unnamed:
-            training = translator.trainings.of("", states.of_group(one))
-            rows.append(_state_row(translator.unnamed(one), one, "", training))
+    unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
+    roles = {tensor.name: role(tensor.name, tensor.dtype, tensor.shape) for tensor in wanted}
+    if before is not None:
+        before = _selected(before, settings)
+        gone = {name: was for name, was in before.every.items() if name not in roles}
+        roles |= {
+            n: role(n, DTYPES[s.dtype], s.shape) for n, s in gone.items() if s.dtype in DTYPES
+        }
+    # A selection of tensors is no selection among states of no certain one.
+    is_whole = len(wanted) == len(checkpoint.tensors)
+    judged = [s for s in states.by_name.values() if s.name in roles]
+    judged += states.unnamed if is_whole else []
     subject = Subject(
         tensors,
-        [tensor for tensor in wanted if tensor.unmeasured is not None],
-        rows,
-        None if before is None else _selected(before, settings),
+        unmeasured,
+        _states(judged, forecasts, roles, jobs),
+        before,
         frozenset() if before is None else frozenset(_covered(before, wanted)),
         serve_dtype=serve_dtype,
         is_dtype_given=settings["param_dtype"] is not None,
     )
-    roles = {tensor.name: tensor.scale.role for tensor in tensors}
-    return Evidence(subject, missing, states, roles, unjudged)
+    missing = {
+        "init": NEEDS["init"] if init is None else "",
+        "baseline": NEEDS["baseline"] if before is None else "",
+        "state": NEEDS["state"] if states.path is None else "",
+        "optimizer": forecasts.no_optimizer,
+        "lr": forecasts.no_lr,
+        "peak_lr": NEEDS["peak_lr"] if settings["lr"] is None else forecasts.no_lr,
+    }
+    notes = [*states.notes] if states.path else [*checkpoint.notes]
+    if states.unnamed and not is_whole:
+        notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
+    if scaled := sum(tensor.is_scaled for tensor in tensors):
+        notes.append(
+            f"{scaled} tensors are multiplied by another: no update or initialization is judged"
+        )
+    return Evidence(subject, missing, states, roles, [*notes, *forecasts.notes])
 
 
-def _translator(
-    settings: Settings, states: States, wanted: Sequence[Tensor], checkpoint: Checkpoint
-) -> tuple[Translator | None, str]:
-    """What makes the forecasts, and why there are none: empty where there are. A state whose lr is
-    none still has figures. Raises UsageError for settings that were given and do not fit."""
-    trained = [tensor.name for tensor in wanted if untrained(tensor, checkpoint) is None]
-    lr, problem = settings["lr"], ""
-    trainings = _trainings(settings, lr)
-    trainings.check([tensor.name for tensor in wanted])
-    plan = _plan(settings, states)
-    if lr is None and states.path is None:
-        return None, NEEDS["lr"]
-    try:
-        _probe(trainings, states, trained)
-    except UsageError as error:
-        if lr is not None:
-            raise
-        problem = str(error)
-        trainings = _trainings(settings, 1.0)
+class _Forecasts:
+    """The forecast of each tensor, and why there is none.
+
+    no_lr: why no tensor has one. no_optimizer: why a state has no figures. Raises UsageError for
+    settings that were given and do not fit.
+    """
+
+    def __init__(
+        self, settings: Settings, states: States, names: Sequence[str], trained: Sequence[str]
+    ) -> None:
+        self._states = states
+        self.notes: list[str] = []
+        lr, plan = settings["lr"], _plan(settings, states)
+        dtype = param_dtype(settings["param_dtype"])
+        trainings = _trainings(settings, lr)
+        trainings.check(names)
+        self.no_lr = NEEDS["lr"] if lr is None and states.path is None else ""
+        self.no_optimizer = NEEDS["optimizer"] if states.path is None else ""
+        self._without_lr: dict[str, str] = {}
+        self._translator: Translator | None = None
+        if self.no_lr:
+            return
+        # What a state says beside its lr takes an optimizer, and any lr.
+        stand_in = trainings if lr is not None else _trainings(settings, 1.0)
+        unknown_optimizers = _problems(stand_in, states, trained)
+        if lr is not None and unknown_optimizers:
+            raise UsageError(next(iter(unknown_optimizers.values())))
+        if unknown_optimizers:
+            self.no_optimizer = self.no_lr = next(iter(unknown_optimizers.values()))
+            return
+        self._without_lr = _problems(trainings, states, trained)
+        if self._without_lr:
+            problem = next(iter(self._without_lr.values()))
+            if self._without_lr.keys() >= {*trained}:
+                self.no_lr = problem
+            else:
+                self.notes.append(
+                    f"no update is judged of {len(self._without_lr)} tensors: {problem}"
+                )
+        gradient_rms = UNSEEN if settings["grad_rms"] is None else settings["grad_rms"]
+        gradient = Gradient(gradient_rms, settings["snr"])
+        self._translator = Translator(
+            trainings, states, gradient, settings["step"], plan, dtype, None, None
+        )
+        self._stand_in = replace(self._translator, trainings=stand_in)
+
+    def step(self, scale: Scale, sketch: Sketch) -> Row | None:
+        """The tensor's row of a translation, and the type it is trained in."""
+        translator = self._translator
+        if translator is None or scale.name in self._without_lr:
+            return None
+        row = translator.line(scale, sketch).row(Bands())
+        return row | {"trained_in": translator.dtype or scale.dtype}
+
+    def figures(self, state: ParamState) -> tuple[float | None, float | None]:
+        """The share of a state's elements with √v̂ below eps, and beta2; None where not known."""
+        if self._translator is None:
+            return None, None
+        optimizer = self._stand_in.trainings.of(
+            state.name or "", self._states.of_group(state)
+        ).optimizer
+        beta2 = next((b for n in _BETA2 if (b := getattr(optimizer, n, None))), None)
+        return figures(state, optimizer).eps_share, beta2
+
+
+def _problems(trainings: Trainings, states: States, names: Sequence[str]) -> dict[str, str]:
+    """Why tensors, by their names, and the states of no certain one, have no training."""
+    asked = [(name, name, states.settings(name)) for name in names]
+    asked += [(one.label, "", states.of_group(one)) for one in states.unnamed]
+    problems = {}
+    for label, name, settings in asked:
         try:
-            _probe(trainings, states, trained)
-        except UsageError:
-            return None, problem
-    translator = Translator(
-        trainings,
-        states,
-        Gradient(UNSEEN if settings["grad_rms"] is None else settings["grad_rms"], settings["snr"]),
-        settings["step"],
-        plan,
-        param_dtype(settings["param_dtype"]),
-        None,
-        None,
-    )
-    return translator, problem
+            trainings.of(name, settings)
+        except UsageError as error:
+            problems[label] = str(error)
+    return problems
 
 
 def _trainings(settings: Settings, lr: float | None) -> Trainings:
     return Trainings(settings["optimizer"], lr, settings["hyperparameters"], settings["group"])
-
-
-def _probe(trainings: Trainings, states: States, names: Sequence[str]) -> None:
-    for name in names:
-        trainings.of(name, states.settings(name))
-    for one in states.unnamed:
-        trainings.of("", states.of_group(one))
 
 
 def _plan(settings: Settings, states: States) -> Schedule | None:
@@ -169,22 +214,32 @@ def _plan(settings: Settings, states: States) -> Schedule | None:
     return planned(settings["schedule"], steps, settings["warmup"], settings["final"])
 
 
-def _step(translator: Translator, scale: Scale, sketch: Sketch) -> dict[str, Any]:
-    """The tensor's row of a translation, and the type it is trained in."""
-    row = translator.line(scale, sketch).row(Bands())
-    return row | {"trained_in": translator.dtype or scale.dtype}
+def _states(
+    states: Sequence[ParamState], forecasts: _Forecasts, roles: Mapping[str, str], jobs: int | None
+) -> list[State]:
+    """What the rules see of states, each tensor of floats measured."""
+    floats = [{n: t for n, t in one.tensors.items() if _has_scale(t)} for one in states]
+    measured = measure(tuple(tensor for own in floats for tensor in own.values()), jobs)
+    found = []
+    for one, own in zip(states, floats, strict=True):
+        scales = {name: Scale.of(*next(measured)) for name in own}
+        eps_share, beta2 = forecasts.figures(one)
+        found.append(
+            State(
+                one.label,
+                roles.get(one.name or "", ""),
+                scales,
+                [tensor for name, tensor in one.tensors.items() if name not in own],
+                [n for n, x in one.numbers.items() if isinstance(x, float) and not isfinite(x)],
+                eps_share,
+                beta2,
+            )
+        )
+    return found
 
 
-def _state_row(row: Row, state: ParamState, role: str, training: Training) -> dict[str, Any]:
-    """What the rules see of a state: its row, and its second moment's type and size."""
-    v = next((state.tensors[name] for name in _SECOND_MOMENTS if name in state.tensors), None)
-    return {
-        **row,
-        "role": role,
-        "v_dtype": None if v is None else v.dtype.name,
-        "v_numel": 0 if v is None else v.numel,
-        "beta2": next((b for n in _BETA2 if (b := getattr(training.optimizer, n, None))), None),
-    }
+def _has_scale(tensor: Tensor) -> bool:
+    return tensor.dtype.is_float and tensor.unmeasured is None
 
 
 def _init_scale(init: Initialization, scale: Scale, model: Model) -> InitScale | None:
@@ -195,10 +250,12 @@ def _init_scale(init: Initialization, scale: Scale, model: Model) -> InitScale |
     return InitScale(reference.rms, tolerance)
 
 
-def _is_scaled(name: str, names: set[str]) -> bool:
+def _is_scaled(tensor: Tensor, names: set[str]) -> bool:
     """Whether another tensor holds its scale factors, under the names that quantizers give them."""
-    stem = name.removesuffix(".weight")
-    return any(base + suffix in names for base in (name, stem) for suffix in _SCALES)
+    stem = tensor.name.removesuffix(".weight")
+    return tensor.dtype.itemsize == 1 and any(
+        base + suffix in names for base in (tensor.name, stem) for suffix in _SCALES
+    )
 
 
 def _serve_dtype(word: str | None) -> str | None:

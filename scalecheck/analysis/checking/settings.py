@@ -1,18 +1,21 @@
 """What is in force in a check, and where each setting came from: the command line over the
 configuration file over the defaults."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
 from typing import Any
 
+from scalecheck.analysis.selection import several
 from scalecheck.analysis.translation.bands import LIMITS as BANDS
 from scalecheck.analysis.translation.bands import Bands
-from scalecheck.analysis.translation.training import Group
+from scalecheck.analysis.translation.stall import param_dtype
+from scalecheck.analysis.translation.training import Group, hyperparameters
 from scalecheck.checkpoint.naming import ROLES
-from scalecheck.config import Config, Waiver
+from scalecheck.config import Config, Waiver, Where
 from scalecheck.errors import UsageError, nearest, unknown
 from scalecheck.report.finding import Severity
 from scalecheck.rules._rule import Limits, Registered, registered
@@ -43,6 +46,7 @@ DEFAULTS: Mapping[str, Any] = {
 }
 FAIL_ON = ("error", "warning", "never")
 
+_SEVERAL = ("select", "ignore", "match", "exclude", "group")  # a word alone is one of them
 _FACTORS = ("factor", "sure_factor", "headroom")  # limits that something is divided by
 _DEFAULT, _GIVEN = "default", "command line"
 # The limits of the rules that judge by bands, in the order of the bands.
@@ -78,15 +82,34 @@ class Settings:
 
         return Limits(self.limits[code], of) if own else Limits(self.limits[code])
 
-    def waiver(self, code: str, path: Path, name: str, role: str) -> Waiver | None:
-        """The first waiver of a rule for a tensor of a file, if there is one."""
-        for waiver in self.config.waivers:
-            is_file = waiver.path is None or any(
-                fnmatchcase(word, waiver.path) for word in (str(path), path.name)
-            )
-            if is_file and code in chosen(waiver.rules) and waiver.where.holds(name, role):
-                return waiver
-        return None
+    def waivers(self, code: str, path: Path) -> list[Waiver]:
+        """The waivers of a rule for a file."""
+        names = (str(path), path.name)
+        return [
+            waiver
+            for waiver in self.config.waivers
+            if (waiver.path is None or any(fnmatchcase(name, waiver.path) for name in names))
+            and code in chosen(waiver.rules)
+        ]
+
+    def told(self, error: UsageError) -> UsageError:
+        """The error, which names an option, with the file and the key where that is what set it."""
+        return _told(error, self.sources, self.config)
+
+    def unmatched(self, path: Path, roles: Mapping[str, str]) -> Iterator[str]:
+        """The overrides and exceptions that hold for a file, and for none of its tensors."""
+        waivers = {id(waiver) for code in self.rules for waiver in self.waivers(code, path)}
+        entries: list[tuple[str, int, Where]] = [
+            *(("override", place, o.where) for place, o in enumerate(self.config.overrides, 1)),
+            *(
+                ("exception", place, w.where)
+                for place, w in enumerate(self.config.waivers, 1)
+                if id(w) in waivers
+            ),
+        ]
+        for kind, place, where in entries:
+            if where != Where() and not any(where.holds(*entry) for entry in roles.items()):
+                yield f"{self.config.path}: {kind}[{place}] holds for none of {len(roles)} tensors"
 
 
 def settled(given: Mapping[str, Any], config: Config) -> Settings:
@@ -96,24 +119,34 @@ def settled(given: Mapping[str, Any], config: Config) -> Settings:
     """
     if strange := [key for key in given if key not in DEFAULTS]:
         raise UsageError(f"{strange[0]}: no setting of check; {nearest(strange[0], [*DEFAULTS])}")
+    given = {key: several(value) if key in _SEVERAL else value for key, value in given.items()}
+    _check_words(config)
     optimizer = dict(config.optimizer)
     hyperparameters = {k: v for k, v in optimizer.items() if k not in ("name", "lr")}
     filed: dict[str, Any] = dict(config.settings)
     filed |= {"optimizer": optimizer["name"]} if "name" in optimizer else {}
     filed |= {"lr": optimizer["lr"]} if "lr" in optimizer else {}
     filed |= {"hyperparameters": hyperparameters} if hyperparameters else {}
-    filed |= {"group": _groups(config)} if config.groups else {}
+    filed |= {"group": _groups(config, given)} if config.groups else {}
     values, sources = dict(DEFAULTS), dict.fromkeys(DEFAULTS, _DEFAULT)
     for origin, found in ((str(config.path), filed), (_GIVEN, given)):
         for key, value in found.items():
             is_merged = key in ("hyperparameters", "group") and sources[key] != _DEFAULT
             values[key] = _merged(values[key], value) if is_merged else value
             sources[key] = f"{sources[key]}, {origin}" if is_merged else origin
+    try:
+        return _settings(values, sources, config)
+    except UsageError as error:
+        raise _told(error, sources, config) from None
+
+
+def _settings(values: Mapping[str, Any], sources: Mapping[str, str], config: Config) -> Settings:
     if values["fail_on"] not in FAIL_ON:
-        raise unknown(_named("fail_on", sources), values["fail_on"], FAIL_ON)
+        raise unknown("--fail-on", values["fail_on"], FAIL_ON)
+    param_dtype(values["param_dtype"])
     rules = registered()
-    selected = chosen(values["select"] or ["SC"], _named("select", sources))
-    ignored = chosen(values["ignore"], _named("ignore", sources))
+    selected = chosen(values["select"] or ["SC"], "--select")
+    ignored = chosen(values["ignore"], "--ignore")
     for waiver in config.waivers:
         chosen(waiver.rules, f"{config.path}: exception.rules")
     for where in (*(w.where for w in config.waivers), *(o.where for o in config.overrides)):
@@ -121,7 +154,7 @@ def settled(given: Mapping[str, Any], config: Config) -> Settings:
             raise unknown(f"{config.path}: role", where.role, ROLES)
     left = [code for code in selected if code not in ignored]
     if not left:
-        raise UsageError(f"{_named('ignore', sources)}: leaves no rule to run")
+        raise UsageError("--ignore: leaves no rule to run")
     limits, limit_sources = _limits(values["bands"], sources["bands"], config)
     return Settings(
         values,
@@ -147,25 +180,45 @@ def chosen(words: Sequence[str], where: str = "rules") -> list[str]:
     return sorted(found)
 
 
-def _named(key: str, sources: Mapping[str, str]) -> str:
-    """How a setting is called where it was set."""
-    is_given = sources[key] == _GIVEN
-    return f"--{key.replace('_', '-')}" if is_given else f"{sources[key]}: {key}"
+def _told(error: UsageError, sources: Mapping[str, str], config: Config) -> UsageError:
+    """The error, which names an option, with the file and the key where that is what set it."""
+    match = re.match(r"--([a-z][a-z0-9-]*)", str(error))
+    key = match[1].replace("-", "_") if match else ""
+    is_hyperparameter = key in config.optimizer and key not in DEFAULTS
+    source = sources.get("hyperparameters" if is_hyperparameter else key)
+    if match is None or source != str(config.path):
+        return error
+    place = {"optimizer": "optimizer.name", "lr": "optimizer.lr"}.get(key, key)
+    place = f"optimizer.{key}" if is_hyperparameter else place
+    return UsageError(f"{config.path}: {place}{str(error)[match.end() :]}")
 
 
 def _merged(first: Any, second: Any) -> Any:
     return {**first, **second} if isinstance(first, dict) else (*first, *second)
 
 
-def _groups(config: Config) -> tuple[Group, ...]:
+def _groups(config: Config, given: Mapping[str, Any]) -> tuple[Group, ...]:
+    """The groups of the file, without the settings that were given for all tensors."""
+    said = {*given.get("hyperparameters", {}), *({"lr"} & given.keys())}
     return tuple(
         Group(
             (entry.match,) if entry.match is not None else tuple(map(escape, entry.names or ())),
-            {name: float(number) for name, number in entry.settings.items()},
+            {name: float(number) for name, number in entry.settings.items() if name not in said},
             f"{config.path}: group[{place}]",
         )
         for place, entry in enumerate(config.groups, 1)
     )
+
+
+def _check_words(config: Config) -> None:
+    """Raises UsageError for a setting in the file that no optimizer has."""
+    tables: list[tuple[str, Mapping[str, Any]]] = [("optimizer", config.optimizer)]
+    tables += [(f"group[{n}]", entry.settings) for n, entry in enumerate(config.groups, 1)]
+    asked = [(at, key) for at, table in tables for key in table if key not in ("name", "lr")]
+    known = hyperparameters() if asked else []
+    for at, key in asked:
+        if key not in known:
+            raise unknown(f"{config.path}: {at}", key, ["lr", *known])
 
 
 def _severities(config: Config) -> dict[str, Severity]:

@@ -59,7 +59,7 @@ class Pair:
     def unmeasured(self) -> str | None:
         """Why one of the tensors cannot be measured."""
         for side in (self.before, self.after):
-            if isinstance(side, Tensor) and side.unmeasured:
+            if side is not None and side.unmeasured:
                 return side.unmeasured
         return None
 
@@ -96,7 +96,7 @@ class Line:
             return "retyped"
         if (change := self.change or self.bytes) is not None:
             return "changed" if change.changed else "identical"
-        if self.before is None or self.after is None:
+        if self.before is None or self.after is None or self.pair.unmeasured:
             return None
         for name in _FIGURES:
             was, now = getattr(self.before, name), getattr(self.after, name)
@@ -182,5 +182,5 @@ def dtype_of(side: Tensor | RecordedScale) -> str:
 
 def _named(side: Side) -> Mapping[str, Tensor | RecordedScale]:
     if isinstance(side, Recorded):
-        return side.rows
+        return side.every
     return {tensor.name: tensor for tensor in side.tensors}

@@ -2,6 +2,7 @@
 shapes alone are known."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ COLUMNS = (
 )
 
 Shape = tuple[int, ...]
+
+_SIZE = re.compile("[1-9][0-9]{0,17}")
 
 
 class Assumption:
@@ -70,7 +73,7 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
     for word in words:
         name, equals, sizes = word.partition("=")
         parts = sizes.lower().split("x")
-        if not (name and equals and all(part.isdecimal() and int(part) for part in parts)):
+        if not (name and equals and all(map(_SIZE.fullmatch, parts))):
             raise UsageError(f"--shape {word}: is not NAME=4096x1024")
         if name in shapes:
             raise UsageError(f"--shape {word}: {name} has a shape already")

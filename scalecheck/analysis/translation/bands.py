@@ -1,7 +1,9 @@
 """How large a relative update of a matrix is by rule of thumb: advice, and no theorem."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from scalecheck.errors import UsageError
 from scalecheck.report.figures import setting
@@ -18,7 +20,8 @@ class Bands:
     limits: Sequence[float] = LIMITS
 
     def __post_init__(self) -> None:
-        is_rising = all(a < b for a, b in zip((0.0, *self.limits), self.limits, strict=False))
+        steps = pairwise((0.0, *self.limits, math.inf))
+        is_rising = all(lower < upper for lower, upper in steps)
         if len(self.limits) != len(LIMITS) or not is_rising:
             words = ",".join(setting(limit) for limit in self.limits)
             raise UsageError(f"--bands {words}: four rising numbers, such as 1e-5,1e-4,3e-3,1e-2")

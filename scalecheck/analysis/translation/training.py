@@ -145,8 +145,14 @@ class Trainings:
         return Training(chosen, optimizer, float(settings["lr"]))
 
 
+def hyperparameters() -> list[str]:
+    """The names that any optimizer has for its settings, beside lr."""
+    families = [registry.load("optimizer", name).Optimizer for name in registry.names("optimizer")]
+    return sorted({field.name for family in families for field in fields(family)})
+
+
 def _is_lr(lr: object) -> bool:
-    return isinstance(lr, int | float) and 0 < lr < math.inf
+    return isinstance(lr, int | float) and not isinstance(lr, bool) and 0 < lr < math.inf
 
 
 def _require_lr(where: str, lr: float) -> None:

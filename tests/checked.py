@@ -1,0 +1,46 @@
+"""`scalecheck check` as tests ask it: small checkpoints, and what is found in them."""
+
+import json
+from pathlib import Path
+
+import torch
+from command import scalecheck
+from safetensors.torch import save_file
+
+
+def noise(*shape, seed=7):
+    return 0.02 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def saved(tensors, name="model.safetensors"):
+    save_file(tensors, name)
+    return name
+
+
+def report(*arguments, code=None):
+    done = scalecheck("check", *arguments, "--format", "json")
+    assert done.err == ""
+    if code is not None:
+        assert done.code == code
+    return json.loads(done.out)
+
+
+def found(*arguments):
+    """Each finding's rule and tensor."""
+    return [(row["rule"], row["where"]) for row in report(*arguments)["findings"]]
+
+
+def rule(findings, code):
+    (row,) = [row for row in findings["rules"] if row["rule"] == code]
+    return row
+
+
+def refused(*arguments):
+    """What is said of wrong usage or a wrong configuration, on one line."""
+    done = scalecheck("check", *arguments)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
+    return done.err
+
+
+def written(text, name="scalecheck.toml"):
+    Path(name).write_text(text, "utf-8")

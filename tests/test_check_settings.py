@@ -1,0 +1,179 @@
+"""What `scalecheck check` is asked to do: what is wrong is said by its name and place."""
+
+import json
+
+import pytest
+from checked import found, noise, refused, report, saved, written
+from command import scalecheck
+
+import scalecheck as library
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_settings_are_shown_or_refused_in_every_format(form):
+    done = scalecheck("check", "--show-settings", "--format", form)
+    assert done.code in (0, 2), done.err
+    if done.code == 0:
+        assert "fail_on" in done.out
+
+
+@pytest.mark.parametrize("form", FORMATS[1:])
+def test_statistics_hide_no_finding_from_a_machine(form):
+    path = saved({"w.weight": noise(64, 64).fill_(float("nan"))})
+    done = scalecheck("check", path, "--statistics", "--format", form)
+    if done.code == 2:
+        return
+    assert done.code == 1
+    found = {
+        "json": lambda: json.loads(done.out)["findings"] or json.loads(done.out)["rules"],
+        "github": lambda: "::error " in done.out,
+        "junit": lambda: "<failure " in done.out,
+        "sarif": lambda: json.loads(done.out)["runs"][0]["results"],
+        "markdown": lambda: "4,096 NaN" in done.out,
+    }
+    assert found[form]()
+
+
+BEYOND = "1" + 400 * "0"  # TOML's whole numbers have no end in Python
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[limits.SC201]\nhigh = {BEYOND}",
+        f"[[override]]\nmatch = '*'\nSC106 = {{headroom = {BEYOND}}}",
+        f"[[override]]\nmatch = '*'\nSC105 = {{slack = {BEYOND}}}",
+        f"[optimizer]\nlr = {BEYOND}",
+        f"[optimizer]\nlr = 1e-3\neps = {BEYOND}",
+        f"[[group]]\nmatch = '*'\nlr = {BEYOND}",
+        f"snr = {BEYOND}",
+        f"step = {BEYOND}\n[optimizer]\nlr = 1e-3",
+        f"steps = {BEYOND}\n[optimizer]\nlr = 1e-3",
+    ],
+)
+def test_a_number_beyond_float64_is_a_wrong_configuration(text):
+    path = saved({"w.weight": noise(64, 64)})
+    written(text)
+    assert "internal error" not in refused(path, "--init", "normal:0.02")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[limits.SC104]\nfactor = 0",
+        "[limits.SC104]\nfactor = -1",
+        "[limits.SC104]\nsure_factor = 0",
+        "[limits.SC106]\nheadroom = 0",
+        "[limits.SC106]\nheadroom = -1",
+        "[[override]]\nmatch = '*'\nSC104 = {factor = 0}",
+        "[[override]]\nmatch = '*'\nSC106 = {headroom = 0}",
+    ],
+)
+def test_a_limit_outside_its_domain_is_a_wrong_configuration(text):
+    path = saved({f"b.{i}.w.weight": noise(8, 8, seed=i) for i in range(4)})
+    written(text)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[limits.SC201]\nvery_high = inf", "bands = [1e-5, 1e-4, 3e-3, inf]"]
+)
+def test_an_infinite_limit_is_refused_or_written_as_json(text):
+    path = saved({"w.weight": noise(64, 64)})
+    written(text)
+    done = scalecheck("check", path, "--lr", "1e-4", "--format", "json")
+    assert done.code in (0, 2), done.err
+    if done.code == 0:
+        json.loads(done.out, parse_constant=lambda word: pytest.fail(word))
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("[optimizer]\nweight_deacy = 0.1", "weight_decay"),
+        ("[optimizer]\nlr = 1e-4\nweight_deacy = 0.1", "did you mean weight_decay?"),
+        ("[[group]]\nmatch = '*'\nweight_deacy = 0", "weight_decay"),
+        ("param_dtype = 'bf61'", "bf16"),
+        ("[[override]]\nrole = 'embeding'\nSC206 = {displacement = 9}", "embedding"),
+        ("[[exception]]\nrole = 'embeding'\nrules = ['SC206']\nreason = 'x'", "embedding"),
+    ],
+)
+def test_an_unknown_word_is_refused_whether_there_is_an_lr_or_not(text, near):
+    path = saved({"w.weight": noise(64, 64)})
+    written(text)
+    assert near in refused(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[optimizer]\nlr = true", "[optimizer]\nlr = 1e-4\n[[group]]\nmatch='*'\nlr = true"]
+)
+def test_true_is_no_lr(text):
+    path = saved({"w.weight": noise(64, 64)})
+    written(text)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[optimizer]\nlr = 0", "lr"),
+        ("init = 'xavierr'", "init"),
+        ("serve_dtype = 'fp7'", "serve_dtype"),
+        ("bands = [1, 2]", "bands"),
+        ("match = ['zz*']", "match"),
+    ],
+)
+def test_a_wrong_word_of_a_file_is_said_to_be_of_the_file(text, key):
+    path = saved({"w.weight": noise(64, 64)})
+    written(text)
+    line = refused(path)
+    assert "scalecheck.toml" in line
+    assert key in line
+
+
+def test_an_lr_on_the_command_line_goes_before_that_of_emitted_groups():
+    path = saved({"a.weight": noise(64, 64), "b.weight": 30 * noise(64, 64)})
+    options = ("--lr", "1e-4", "--target", "1e-3", "--emit", "toml", "--output", "scalecheck.toml")
+    assert scalecheck("translate", path, *options).code == 0
+    assert ("SC201", "a.weight") in found(path, "--lr", "0.5")
+
+
+def test_a_page_is_shown_whatever_the_configuration():
+    written("nonsense = 1")
+    assert scalecheck("check", "--explain", "SC101").code == 0
+
+
+def test_an_option_that_was_given_is_said_by_its_own_name():
+    path = saved({"w.weight": noise(64, 64)})
+    written("init = 'xavier'\n[optimizer]\nlr = 1e-4\nbeta2 = 0.9")
+    assert "scalecheck: --init zavier: " in refused(path, "--init", "zavier")
+    assert "scalecheck.toml: optimizer.beta2: " not in refused(path, "--beta2", "2")
+
+
+def test_groups_keep_what_is_not_given_for_all():
+    path = saved({"a.weight": noise(64, 64), "b.weight": noise(64, 64)})
+    written("[[group]]\nmatch = 'a*'\nlr = 1e-9\nweight_decay = 0.5\n")
+    rows = report("--lr", "1e-4", path)["settings"]["group"]
+    assert rows == [{"names": ["a*"], "weight_decay": 0.5}]
+
+
+def test_entries_that_hold_for_no_tensor_are_said():
+    path = saved({"w.weight": noise(64, 64)})
+    waiver = "[[exception]]\nmatch = '%s'\nrules = ['SC1']\nreason = 'x'\npath = '%s'\n"
+    override = "[[override]]\nmatch = '%s'\nSC106 = {headroom = 9}\n"
+    entries = [waiver % ("w*", "*"), waiver % ("zz*", "*"), waiver % ("zz*", "other*")]
+    written("".join([*entries, override % "w*", override % "yy*"]))
+    assert [note.partition("scalecheck.toml: ")[2] for note in report(path)["notes"]] == [
+        "override[2] holds for none of 1 tensors",
+        "exception[2] holds for none of 1 tensors",
+    ]
+
+
+def test_the_library_takes_a_word_alone_for_one_of_several():
+    path = saved({"w.weight": noise(64, 64)})
+    judged = library.check(path, select="SC101", match="w*")
+    assert [row["rule"] for row in judged.named("rules")[0].rows] == ["SC101"]

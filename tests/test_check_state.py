@@ -1,0 +1,124 @@
+"""What `scalecheck check` says of optimizer states."""
+
+import pytest
+import torch
+from checked import found, noise, report
+from command import scalecheck
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def _trained(make, **plant):
+    """A training checkpoint of two steps, with a number put into states of the second weight."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 40))
+    optimizer = make(model.parameters())
+    for _ in range(2):
+        model(noise(16, 32)).square().mean().backward()
+        optimizer.step()
+    state = optimizer.state_dict()
+    for name, number in plant.items():
+        entry = state["state"][2]
+        if number is None:
+            del entry[name]
+        elif entry[name].ndim:
+            entry[name].view(-1)[3] = number
+        else:
+            entry[name].fill_(number)
+    torch.save({"model": model.state_dict(), "optimizer": state}, "run.pt")
+    return "run.pt"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: torch.optim.RMSprop(p, 1e-4),
+        lambda p: torch.optim.RMSprop(p, 1e-4, centered=True, momentum=0.9),
+        lambda p: torch.optim.Adadelta(p, 1e-2),
+        lambda p: torch.optim.Adagrad(p, 1e-4),
+        lambda p: torch.optim.Adamax(p, 1e-4),
+        lambda p: torch.optim.NAdam(p, 1e-4),
+        lambda p: torch.optim.RAdam(p, 1e-4),
+        lambda p: torch.optim.Rprop(p, 1e-4),
+        lambda p: torch.optim.Adafactor(p, 1e-4),
+        lambda p: torch.optim.ASGD(p, 1e-4),
+        lambda p: torch.optim.SGD(p, 1e-4, momentum=0.9),
+    ],
+)
+def test_the_state_of_every_optimizer_of_torch_is_judged_without_an_internal_error(make):
+    done = scalecheck("check", _trained(make))
+    assert done.code in (0, 1), done.err
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda p: torch.optim.AdamW(p, 1e-4), "exp_avg"),
+        (lambda p: torch.optim.AdamW(p, 1e-4), "exp_avg_sq"),
+        (lambda p: torch.optim.AdamW(p, 1e-4, amsgrad=True), "max_exp_avg_sq"),
+        (lambda p: torch.optim.SGD(p, 1e-4, momentum=0.9), "momentum_buffer"),
+        (lambda p: torch.optim.RMSprop(p, 1e-4), "square_avg"),
+        (lambda p: torch.optim.Adagrad(p, 1e-4), "sum"),
+        (lambda p: torch.optim.Adamax(p, 1e-4), "exp_inf"),
+        (lambda p: torch.optim.Adadelta(p, 1e-2), "acc_delta"),
+        (lambda p: torch.optim.Adafactor(p, 1e-4), "row_var"),
+        (lambda p: torch.optim.Rprop(p, 1e-4), "prev"),
+    ],
+)
+def test_a_number_that_is_not_finite_in_any_state_is_an_error(make, name, number):
+    path = _trained(make, **{name: number})
+    errors = [row["where"] for row in report(path)["findings"] if row["severity"] == "error"]
+    assert errors == ["1.weight"]
+
+
+@pytest.mark.parametrize("plant", [{"step": None}, {"exp_avg": None}, {"step": 0.0}])
+def test_a_second_moment_that_was_not_read_is_not_passed(plant):
+    path = _trained(lambda p: torch.optim.AdamW(p, 1e-4), exp_avg_sq=float("nan"), **plant)
+    assert "1.weight" in {where for _, where in found(path)}
+
+
+def test_a_state_of_step_0_is_no_internal_error():
+    done = scalecheck("check", _trained(lambda p: torch.optim.AdamW(p, 1e-4), step=0.0))
+    assert done.code in (0, 1, 3), done.err
+
+
+def test_a_group_without_an_lr_leaves_the_others_to_be_judged():
+    model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 40))
+    groups = [{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.1)
+    model(noise(16, 32)).square().mean().backward()
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
+    assert ("SC201", "0.weight") in found("run.pt")
+
+
+def test_states_of_integers_are_not_passed():
+    model = torch.nn.Linear(32, 48)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    model(noise(16, 32)).square().mean().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    for entry in state["state"].values():
+        entry["exp_avg"] = entry["exp_avg_sq"] = torch.ones_like(entry["exp_avg"]).byte()
+    torch.save({"model": model.state_dict(), "optimizer": state}, "run.pt")
+    judged = report("run.pt")
+    said = [row["message"] for row in judged["findings"] if row["rule"] == "SC205"]
+    assert said == ["2 states hold U8 and were not judged"]
+
+
+def test_a_second_moment_below_zero_is_an_error():
+    path = _trained(lambda p: torch.optim.AdamW(p, 1e-4), exp_avg_sq=-1.0)
+    (finding,) = (row for row in report(path)["findings"] if row["rule"] == "SC205")
+    assert finding["message"] == "exp_avg_sq is negative, down to -1.000"
+
+
+def test_an_lr_of_one_group_that_is_missing_is_said():
+    model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 40))
+    groups = [{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4)
+    model(noise(16, 32)).square().mean().backward()
+    optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
+    said = "no update is judged of 2 tensors: lr 0.0 of the optimizer state: give --lr"
+    assert said in report("run.pt")["notes"]
