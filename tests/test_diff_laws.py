@@ -122,6 +122,14 @@ def test_what_is_no_number_is_counted_and_in_no_sum(tmp_path, dtype, pair):
     agrees(row(tmp_path, a, b), a, b)
 
 
+def test_a_signalling_nan_is_no_warning(tmp_path, recwarn):
+    weight = torch.zeros(4, 4, dtype=torch.float64)
+    weight.view(torch.int64)[0, 0] = 0x7FF0000000000001
+    save_file({"w": weight}, tmp_path / "x.safetensors")
+    done = scalecheck("diff", tmp_path / "x.safetensors", tmp_path / "x.safetensors")
+    assert (done.code, done.err, len(recwarn)) == (0, "", 0)
+
+
 @pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-30, 1.0, 1e30, 1e200, 1e307])
 def test_squares_stay_in_range(tmp_path, size):
     a, b = noise(500) * size, noise(500, seed=6) * size

@@ -49,11 +49,13 @@ class Change:
         changed, apart, exponent, *squares, top = kernel.change(a, b, kind)
         before, after, product, difference = (Wide(square, 2 * exponent) for square in squares)
         sums = before, after, product, difference, _in_range(top, exponent)
-        if kind == "f8" and (
-            (before.mantissa < _TINY and a.any())
-            or (after.mantissa < _TINY and b.any())
-            or (difference.mantissa < _TINY and changed)
-        ):
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            is_tiny = kind == "f8" and (
+                (before.mantissa < _TINY and a.any())
+                or (after.mantissa < _TINY and b.any())
+                or (difference.mantissa < _TINY and changed)
+            )
+        if is_tiny:
             sums = _far_out(a, b)
         return cls(len(a), changed, apart, len(a) - apart, *sums)
 
