@@ -337,16 +337,25 @@ def test_emitted_json_and_toml_say_the_same():
 _TARGET = ("--lr", 3e-4, "--target", 1e-3, "--by", "family")
 
 
-def test_every_torch_class_that_is_emitted_takes_its_settings():
-    from scalecheck.analysis.translation.emit import TORCH, torch_settings
-    from scalecheck.analysis.translation.training import Trainings
+TORCH = (
+    *("Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "Muon", "NAdam", "RAdam", "RMSprop"),
+    "SGD",
+)  # Adadelta and Rprop set the size of their steps themselves
 
-    for name, word in TORCH.items():
-        training = Trainings(name, 1e-3, {}).of("")
-        running = getattr(torch.optim, word)([torch.zeros(4, 4)], **torch_settings(training))
-        made = training.optimizer.torch_optimizer([torch.zeros(4, 4)], 1e-3)
-        assert type(made) is type(running)
-        assert made.defaults == running.defaults
+
+@pytest.mark.parametrize("name", TORCH)
+def test_the_settings_that_are_emitted_make_the_class_of_torch_with_them(name):
+    emitted = scalecheck(
+        *("translate", INIT, "--state", "none", "--optimizer", name.lower(), "--lr", 3e-4),
+        *("--match", "*attn.out.weight", "--target", 1e-3, "--emit", "torch"),
+        *("--grad-rms", 1, "--step", 1),
+    )
+    assert f"torch.optim.{name}(" in emitted.out
+    module = {}
+    exec(emitted.out, module)
+    made = getattr(torch.optim, name)([torch.zeros(4, 4)], **module["SETTINGS"])
+    plain = getattr(torch.optim, name)([torch.zeros(4, 4)], lr=3e-4)
+    assert made.defaults == plain.defaults
 
 
 @pytest.mark.parametrize("by", ["layer", "family", "role"])

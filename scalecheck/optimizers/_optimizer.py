@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,15 @@ Beta = Annotated[float, require_beta]
 Finite = Annotated[float, require_finite]
 NotNegative = Annotated[float, require_not_negative]
 Positive = Annotated[float, require_positive]
+
+
+PAIRS = {
+    "betas": ("beta1", "beta2"),
+    "eps": ("eps1", "eps2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_size_min", "step_size_max"),
+}
+"""What torch.optim takes as pairs, and the names of both."""
 
 
 class Unlawful(ScalecheckError):
@@ -128,6 +137,7 @@ class Hyperparameters(Validated, ABC):
     """An optimizer without its lr: torch.optim's names and defaults, with beta1 and beta2 for the
     tuple betas. Members of the family are subclasses called Optimizer, one a module.
 
+    torch_class: torch.optim's class of it; empty where it has none, and torch_optimizer makes one.
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
     few_carry: the RMS of late updates of noise is that of a few elements, so that samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
@@ -135,17 +145,31 @@ class Hyperparameters(Validated, ABC):
     state_without_step: its saved state does not count steps, nor needs to.
     """
 
+    torch_class: ClassVar[str] = ""
     relative_lr: ClassVar[bool] = False
     few_carry: ClassVar[bool] = False
     precision: ClassVar[float] = 1e-9
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
 
-    @abstractmethod
+    def torch_settings(self) -> dict[str, Any]:
+        """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        for pair, names in PAIRS.items():
+            if names[0] in settings:
+                values = (settings.pop(name) for name in names)
+                settings[pair] = tuple(None if x is None else float(x) for x in values)
+        return settings
+
     def torch_optimizer(
         self, params: "Iterable[torch.Tensor]", lr: float
     ) -> "torch.optim.Optimizer":
-        """The running optimizer: torch.optim's own class where it has one."""
+        """The running optimizer."""
+        import torch
+
+        kind = getattr(torch.optim, self.torch_class)
+        running: torch.optim.Optimizer = kind(params, lr=lr, **self.torch_settings())
+        return running
 
     @abstractmethod
     def update_rms(

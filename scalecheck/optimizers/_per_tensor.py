@@ -1,8 +1,12 @@
-"""Optimizers that torch lacks, each given as the move of one tensor. Apart, because a subclass of
+"""Optimizers that torch lacks, each given as the move of one tensor. A subclass of
 torch.optim.Optimizer at a module's top would import torch."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from scalecheck.optimizers._optimizer import Hyperparameters
 
 if TYPE_CHECKING:
     import torch
@@ -11,14 +15,26 @@ if TYPE_CHECKING:
     Move = Callable[[torch.Tensor, torch.Tensor, State, float], None]
 
 
-def per_tensor_optimizer(
-    params: "Iterable[torch.Tensor]", lr: float, move: "Move"
-) -> "torch.optim.Optimizer":
-    """A torch optimizer that calls move(weights, gradient, state, lr) for each tensor with a
-    gradient. move changes weights and state in place; state["step"] counts from 1."""
+@dataclass(frozen=True)
+class PerTensor(Hyperparameters):
+    """An optimizer that moves each tensor by itself."""
+
+    def torch_optimizer(
+        self, params: "Iterable[torch.Tensor]", lr: float
+    ) -> "torch.optim.Optimizer":
+        return _running(params, lr, self._move)
+
+    @abstractmethod
+    def _move(
+        self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
+    ) -> None:
+        """Changes weights and state in place; state["step"] counts from 1."""
+
+
+def _running(params: "Iterable[torch.Tensor]", lr: float, move: "Move") -> "torch.optim.Optimizer":
     import torch
 
-    class PerTensor(torch.optim.Optimizer):
+    class Running(torch.optim.Optimizer):
         @torch.no_grad()
         def step(self, closure: Any = None) -> Any:
             loss = None
@@ -33,7 +49,7 @@ def per_tensor_optimizer(
                         move(weights, weights.grad, state, group["lr"])
             return loss
 
-    return PerTensor(params, {"lr": lr})
+    return Running(params, {"lr": lr})
 
 
 def moving_average(

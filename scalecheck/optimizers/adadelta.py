@@ -1,8 +1,8 @@
 """Adadelta: Adagrad's successor that takes the size of a step from the steps before it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import ClassVar, NoReturn
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -16,9 +16,6 @@ from scalecheck.optimizers._optimizer import (
     Weights,
 )
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -28,18 +25,11 @@ class Optimizer(Hyperparameters):
     Source: Zeiler 2012, who has no lr.
     """
 
+    torch_class: ClassVar[str] = "Adadelta"
+
     rho: Beta = 0.9
     eps: NotNegative = 1e-6
     weight_decay: NotNegative = 0.0
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Adadelta(
-            params, lr=lr, rho=self.rho, eps=self.eps, weight_decay=self.weight_decay
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

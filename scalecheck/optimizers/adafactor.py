@@ -1,9 +1,9 @@
 """Adafactor: the clipped gradient over factored second moments, relative to the weights' RMS."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from scalecheck.theory.domain import require_positive, require_step
 from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 FLOAT32_EPS = 2.0**-23  # torch's eps1 for float32 weights, where none is given
 LONGEST = 2000  # lags; where v is longer, g² is 0.5% of it at most and u is 1 within 0.3%
 
@@ -41,6 +38,7 @@ class Optimizer(Hyperparameters):
     Source: Shazeer & Stern 2018.
     """
 
+    torch_class: ClassVar[str] = "Adafactor"
     relative_lr: ClassVar[bool] = True
 
     beta2_decay: Finite = -0.8
@@ -57,20 +55,6 @@ class Optimizer(Hyperparameters):
             raise ValueError(f"d {self.d} is below 1")
         if self.beta2_decay > 0:
             raise ValueError(f"beta2_decay {self.beta2_decay} is above 0")
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Adafactor(
-            params,
-            lr=lr,
-            beta2_decay=self.beta2_decay,
-            eps=(self.eps1, self.eps2),
-            d=self.d,
-            weight_decay=self.weight_decay,
-        )
 
     def effective_lr(self, lr: float, step: int | None = None) -> float:
         """min(lr, 1/√step); lr where the step is not known."""

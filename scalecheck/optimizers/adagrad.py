@@ -1,9 +1,9 @@
 """Adagrad: the gradient over the root of the sum of all its squares so far."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,9 +22,6 @@ from scalecheck.theory.averages import Averages
 from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -35,24 +32,12 @@ class Optimizer(Hyperparameters):
     Source: Duchi et al. 2011.
     """
 
+    torch_class: ClassVar[str] = "Adagrad"
+
     lr_decay: NotNegative = 0.0
     weight_decay: NotNegative = 0.0
     initial_accumulator_value: NotNegative = 0.0
     eps: NotNegative = 1e-10
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Adagrad(
-            params,
-            lr=lr,
-            lr_decay=self.lr_decay,
-            weight_decay=self.weight_decay,
-            initial_accumulator_value=self.initial_accumulator_value,
-            eps=self.eps,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,9 +1,9 @@
 """Adam: the gradient's moving average over the root of its square's."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import update_rms
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -38,25 +35,13 @@ class Optimizer(Hyperparameters):
     Source: Kingma & Ba 2015; amsgrad: Reddi et al. 2018.
     """
 
+    torch_class: ClassVar[str] = "Adam"
+
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
     amsgrad: bool = False
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Adam(
-            params,
-            lr=lr,
-            betas=(float(self.beta1), float(self.beta2)),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            amsgrad=self.amsgrad,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,7 +1,6 @@
 """Adam-atan2: Adam with the arc tangent of its update, which needs no eps."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,12 +8,11 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     NotNegative,
     Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.theory.adam_relatives import atan2_update_rms
 from scalecheck.theory.noise import Sparse
 from scalecheck.theory.reparameterization import Reparameterization
@@ -30,7 +28,7 @@ ERRORS = ((4, 0.09), (9, 0.04), (19, 0.015))  # last step, relative error of its
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """w ← (1 − lr·weight_decay)·w − lr·(4/π)·atan2(m̂, √v̂).
 
     4/π makes a constant gradient's update 1; implementations round it to 1.27 or leave it out.
@@ -40,11 +38,6 @@ class Optimizer(Hyperparameters):
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     weight_decay: NotNegative = 0.0
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,8 +1,8 @@
 """Adamax: Adam over the decaying maximum of |gradient| instead of its root mean square."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -18,9 +18,6 @@ from scalecheck.optimizers._optimizer import (
 from scalecheck.theory.adam_relatives import adamax_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 EPS_COUNTS_BELOW = 1e3  # rms(g)/eps; above, eps takes less than 1% from the update, at step 1 most
 
 
@@ -32,23 +29,12 @@ class Optimizer(Hyperparameters):
     Source: Kingma & Ba 2015, algorithm 2.
     """
 
+    torch_class: ClassVar[str] = "Adamax"
+
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Adamax(
-            params,
-            lr=lr,
-            betas=(float(self.beta1), float(self.beta2)),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

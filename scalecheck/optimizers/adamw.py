@@ -1,16 +1,12 @@
 """AdamW: Adam with weight decay beside the gradient instead of in it."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from scalecheck.optimizers import adam
 from scalecheck.optimizers._optimizer import Gradient, NotNegative
 from scalecheck.theory.decay import equilibrium_rms
 from scalecheck.theory.reparameterization import Reparameterization
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True)
@@ -21,21 +17,9 @@ class Optimizer(adam.Optimizer):
     schedule alone. Source: Loshchilov & Hutter 2019.
     """
 
+    torch_class: ClassVar[str] = "AdamW"
+
     weight_decay: NotNegative = 1e-2
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.AdamW(
-            params,
-            lr=lr,
-            betas=(float(self.beta1), float(self.beta2)),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            amsgrad=self.amsgrad,
-        )
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """√(d²/weight_decay² + (1−d²)·lr/(2·weight_decay)), sharpened for beta1; whatever the

@@ -1,6 +1,5 @@
 """LAMB: Adam's update stretched to the length of the weights, so that lr is relative."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,11 +7,10 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     NotNegative,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """u = m̂/(√v̂ + eps) + weight_decay·w, w ← w − lr·‖w‖/‖u‖·u.
 
     The paper's φ is the identity: implementations that cap ‖w‖ or the ratio lose the law where the
@@ -37,11 +35,6 @@ class Optimizer(Hyperparameters):
     beta2: Beta = 0.999
     eps: NotNegative = 1e-6
     weight_decay: NotNegative = 0.01
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,6 +1,5 @@
 """LARS: SGD with momentum whose every gradient is stretched to a share of the weights' length."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,12 +7,11 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     NotNegative,
     Positive,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """local = trust_coefficient·‖w‖/(‖g‖ + weight_decay·‖w‖), w ← w − buffer,
     buffer = momentum·buffer + lr·local·(g + weight_decay·w).
 
@@ -38,11 +36,6 @@ class Optimizer(Hyperparameters):
     momentum: Beta = 0.9
     weight_decay: NotNegative = 0.0
     trust_coefficient: Positive = 0.001
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,7 +1,6 @@
 """Lion: the sign of an average between momentum and gradient."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,12 +8,11 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     NotNegative,
     Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import moving_average, per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.sign_updates import lion_equilibrium_rms, lion_noise_gain
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """c = beta1·m + (1−beta1)·g, w ← w − lr·(sign(c) + weight_decay·w), m = beta2·m + (1−beta2)·g.
 
     weight_decay is multiplied by lr. Source: Chen et al. 2023.
@@ -38,11 +36,6 @@ class Optimizer(Hyperparameters):
     beta1: Beta = 0.9
     beta2: Beta = 0.99
     weight_decay: NotNegative = 0.0
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

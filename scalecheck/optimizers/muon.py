@@ -1,9 +1,8 @@
 """Muon: momentum of a matrix with its singular values brought near 1."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -17,9 +16,6 @@ from scalecheck.optimizers._optimizer import (
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.orthogonal_updates import COEFFICIENTS, STEPS, newton_schulz_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
-
-if TYPE_CHECKING:
-    import torch
 
 SMALLEST = 16  # rows and columns from which on the law of singular values holds to formula_error
 MATCHED_RMS = 0.2  # the update RMS that match_rms_adamw aims at
@@ -36,6 +32,7 @@ class Optimizer(Hyperparameters):
     "match_rms_adamw". weight_decay is multiplied by lr before adjust. Source: Jordan et al. 2024.
     """
 
+    torch_class: ClassVar[str] = "Muon"
     precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
 
     weight_decay: NotNegative = 0.1
@@ -54,24 +51,6 @@ class Optimizer(Hyperparameters):
             )
         if not 1 <= self.ns_steps < 100:
             raise ValueError(f"ns_steps {self.ns_steps} is outside 1..99")
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        """Raises ValueError for a tensor that is not a matrix."""
-        import torch
-
-        return torch.optim.Muon(
-            params,
-            lr=lr,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            ns_coefficients=self.ns_coefficients,
-            eps=self.eps,
-            ns_steps=self.ns_steps,
-            adjust_lr_fn=self.adjust_lr_fn,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,8 +1,8 @@
 """NAdam: Adam with Nesterov momentum whose factor grows over the steps."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -17,9 +17,6 @@ from scalecheck.optimizers._optimizer import (
 from scalecheck.theory.adam_relatives import nadam_update
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -30,27 +27,14 @@ class Optimizer(Hyperparameters):
     Source: Dozat 2016.
     """
 
+    torch_class: ClassVar[str] = "NAdam"
+
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
     momentum_decay: NotNegative = 4e-3
     decoupled_weight_decay: bool = False
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.NAdam(
-            params,
-            lr=lr,
-            betas=(float(self.beta1), float(self.beta2)),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            momentum_decay=self.momentum_decay,
-            decoupled_weight_decay=self.decoupled_weight_decay,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

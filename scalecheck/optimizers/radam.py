@@ -1,9 +1,9 @@
 """RAdam: SGD with momentum in the first steps, then Adam with a factor that grows to 1."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,9 +23,6 @@ from scalecheck.theory.closed_form import first_order
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import update_rms
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -37,25 +34,13 @@ class Optimizer(Hyperparameters):
     Source: Liu et al. 2020, with torch's threshold of 5 for the paper's 4.
     """
 
+    torch_class: ClassVar[str] = "RAdam"
+
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
     decoupled_weight_decay: bool = False
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.RAdam(
-            params,
-            lr=lr,
-            betas=(float(self.beta1), float(self.beta2)),
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            decoupled_weight_decay=self.decoupled_weight_decay,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

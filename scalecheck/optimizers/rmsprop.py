@@ -1,9 +1,9 @@
 """RMSprop: the gradient over the root of its square's moving average, without bias correction."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -19,9 +19,6 @@ from scalecheck.optimizers._optimizer import (
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import Update, expected_update
 
-if TYPE_CHECKING:
-    import torch
-
 NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
 
 
@@ -35,26 +32,13 @@ class Optimizer(Hyperparameters):
     Source: Tieleman & Hinton 2012; centered: Graves 2013.
     """
 
+    torch_class: ClassVar[str] = "RMSprop"
+
     alpha: Beta = 0.99
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.0
     momentum: Beta = 0.0
     centered: bool = False
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.RMSprop(
-            params,
-            lr=lr,
-            alpha=self.alpha,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            centered=self.centered,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

@@ -1,9 +1,8 @@
 """Rprop: the gradient's sign times a step size that grows while the sign stays."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,9 +17,6 @@ from scalecheck.optimizers._optimizer import (
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 MARGIN = 10.0  # of the RMS above step_size_min: half the step sizes and more are smaller
 
 
@@ -34,6 +30,7 @@ class Optimizer(Hyperparameters):
     bounds. Source: Riedmiller & Braun 1993, without its return to the weight before.
     """
 
+    torch_class: ClassVar[str] = "Rprop"
     few_carry: ClassVar[bool] = True
 
     eta_minus: Positive = 0.5
@@ -47,18 +44,6 @@ class Optimizer(Hyperparameters):
             raise ValueError(
                 f"eta_minus {self.eta_minus}, eta_plus {self.eta_plus}: 1 is not between them"
             )
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.Rprop(
-            params,
-            lr=lr,
-            etas=(self.eta_minus, self.eta_plus),
-            step_sizes=(self.step_size_min, self.step_size_max),
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

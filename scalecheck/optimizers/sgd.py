@@ -1,8 +1,8 @@
 """SGD: the gradient itself, its momentum or Nesterov's look-ahead of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from scalecheck.optimizers._optimizer import (
     UNIT,
@@ -20,9 +20,6 @@ from scalecheck.theory.domain import require_step
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
@@ -33,6 +30,7 @@ class Optimizer(Hyperparameters):
     Raises ValueError for nesterov without momentum or with dampening.
     """
 
+    torch_class: ClassVar[str] = "SGD"
     state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
@@ -47,20 +45,6 @@ class Optimizer(Hyperparameters):
                 f"nesterov with momentum {self.momentum}, dampening {self.dampening}: "
                 "it needs momentum and no dampening"
             )
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        import torch
-
-        return torch.optim.SGD(
-            params,
-            lr=lr,
-            momentum=self.momentum,
-            dampening=self.dampening,
-            weight_decay=self.weight_decay,
-            nesterov=self.nesterov,
-        )
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

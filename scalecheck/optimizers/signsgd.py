@@ -1,7 +1,6 @@
 """signSGD: the sign of the gradient, or of its momentum (Signum)."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -9,11 +8,10 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import moving_average, per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -24,18 +22,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """m = momentum·m + (1−momentum)·g, w ← w − lr·sign(m). Source: Bernstein et al. 2018."""
 
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

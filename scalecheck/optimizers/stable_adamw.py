@@ -1,6 +1,5 @@
 """StableAdamW: AdamW whose step shrinks where gradients outgrow their average square."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,12 +7,11 @@ from scalecheck.optimizers._optimizer import (
     UNIT,
     Beta,
     Gradient,
-    Hyperparameters,
     NotNegative,
     Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import bias_corrected_averages, per_tensor_optimizer
+from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import update_rms
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Optimizer(Hyperparameters):
+class Optimizer(PerTensor):
     """w ← (1 − η·weight_decay)·w − η·m̂/(√v̂ + eps), η = lr/max(1, √mean(g²/max(v̂, eps²))).
 
     The mean is over the tensor. The paper writes m̂ and v̂ as averages with beta·(1−beta^(t−1))/
@@ -36,11 +34,6 @@ class Optimizer(Hyperparameters):
     beta2: Beta = 0.99
     eps: NotNegative = 1e-8
     weight_decay: NotNegative = 0.2
-
-    def torch_optimizer(
-        self, params: "Iterable[torch.Tensor]", lr: float
-    ) -> "torch.optim.Optimizer":
-        return per_tensor_optimizer(params, lr, self._move)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

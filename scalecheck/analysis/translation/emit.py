@@ -11,28 +11,6 @@ from scalecheck.errors import UsageError
 from scalecheck.report.report import Row
 
 FORMS = ("torch", "json", "toml")
-TORCH = {
-    "adadelta": "Adadelta",
-    "adafactor": "Adafactor",
-    "adagrad": "Adagrad",
-    "adam": "Adam",
-    "adamax": "Adamax",
-    "adamw": "AdamW",
-    "muon": "Muon",
-    "nadam": "NAdam",
-    "radam": "RAdam",
-    "rmsprop": "RMSprop",
-    "rprop": "Rprop",
-    "sgd": "SGD",
-}
-"""torch.optim's class of each optimizer that it has."""
-
-_PAIRS = {
-    "betas": ("beta1", "beta2"),
-    "eps": ("eps1", "eps2"),
-    "etas": ("eta_minus", "eta_plus"),
-    "step_sizes": ("step_size_min", "step_size_max"),
-}
 
 Settings = dict[str, Any]
 
@@ -53,12 +31,7 @@ def emit(form: str, rows: Sequence[Row]) -> str:
 
 def torch_settings(training: Training) -> Settings:
     """The hyperparameters under torch.optim's names, lr first."""
-    own = asdict(training.optimizer)
-    settings: Settings = {"lr": training.lr}
-    for pair, (first, second) in _PAIRS.items():
-        if first in own:
-            settings[pair] = (own.pop(first), own.pop(second))
-    return settings | own
+    return {"lr": training.lr, **training.optimizer.torch_settings()}
 
 
 def _groups(
@@ -77,7 +50,7 @@ def _groups(
 
 
 def _torch(rows: Sequence[Row], training: Training) -> str:
-    if training.name not in TORCH:
+    if not training.optimizer.torch_class:
         raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
     shared = torch_settings(training)
     groups = "".join(
@@ -87,7 +60,7 @@ def _torch(rows: Sequence[Row], training: Training) -> str:
         for names, own in _groups(rows, shared, torch_settings)
     )
     settings = "".join(f"    {json.dumps(name)}: {value!r},\n" for name, value in shared.items())
-    return _TORCH.format(name=TORCH[training.name], settings=settings, groups=groups)
+    return _TORCH.format(name=training.optimizer.torch_class, settings=settings, groups=groups)
 
 
 _TORCH = '''\

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scalecheck.checkpoint.aligned import aligned
 from scalecheck.checkpoint.optimizer_state import ParamGroup, ParamState
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.optimizers._optimizer import Hyperparameters
+from scalecheck.optimizers._optimizer import PAIRS, Hyperparameters
 from scalecheck.theory.signal import signal_from_state
 
 FloatArray = NDArray[np.float64]
@@ -20,12 +20,6 @@ FloatArray = NDArray[np.float64]
 FACTORS = ("row_var", "col_var")
 LARGEST = 1e140  # whose square still has a sum; what is larger counts as inf
 NEAR = 100.0  # times eps below which √v̂ is near it
-
-_PAIRS = {
-    "betas": ("beta1", "beta2"),
-    "etas": ("eta_minus", "eta_plus"),
-    "step_sizes": ("step_size_min", "step_size_max"),
-}
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,8 @@ def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
     family that the names of its settings and of its states point to; None where none does."""
     found: dict[str, Any] = {}
     for name, value in group.settings.items():
-        if name == "eps" and isinstance(value, tuple):
-            found |= dict(zip(("eps1", "eps2"), value, strict=False))
-        elif name in _PAIRS and isinstance(value, tuple):
-            found |= dict(zip(_PAIRS[name], value, strict=False))
+        if name in PAIRS and isinstance(value, tuple):
+            found |= dict(zip(PAIRS[name], value, strict=False))
         elif isinstance(value, str | int | float) and value is not None:
             found[name] = value
     return found | {"optimizer": _family(group.settings, state_names)}
