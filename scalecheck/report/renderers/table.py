@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from itertools import takewhile
 
-from tabulate import tabulate
-
 from scalecheck.report import figures
 from scalecheck.report.cells import GRAPHIC, cells, is_left
 from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
 
-_GAP = 2  # what tabulate's "plain" format puts between columns
+_GAP = 2  # blanks between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 
@@ -55,14 +53,14 @@ def _grid(table: Table, layout: Layout) -> tuple[str, str, list[str]]:
     if layout.width is not None:
         prefix = _without_prefix(columns, grid, layout.width)
         columns, grid, left_out = _fitted(columns, grid, layout.width)
-    rules = ["-" * width for width in _widths(columns, grid)]
-    text = tabulate(
-        [[column.title for column in columns], rules, *grid],
-        tablefmt="plain",
-        disable_numparse=True,
-        colalign=["left" if is_left(column) else "right" for column in columns],
+    widths = _widths(columns, grid)
+    pads = [str.ljust if is_left(column) else str.rjust for column in columns]
+    lines = [[column.title for column in columns], ["-" * width for width in widths], *grid]
+    texts = (
+        (" " * _GAP).join(pad(c, w) for pad, c, w in zip(pads, line, widths, strict=True))
+        for line in lines
     )
-    return "\n".join(line.rstrip() for line in text.splitlines()), prefix, left_out
+    return "\n".join(text.rstrip() for text in texts), prefix, left_out
 
 
 def _widths(columns: Sequence[Column], grid: Sequence[Sequence[str]]) -> list[int]:
