@@ -45,13 +45,6 @@ class Forecast:
             return self.lr
         return self.lr / self.rms if self.rms else None
 
-    def lr_for(self, relative_update: float) -> float | None:
-        """The lr of this relative update, where the optimizer does not cap it; None where there is
-        none."""
-        if not self.update_rms or not self.rms:
-            return None
-        return relative_update * (1.0 if self.relative_lr else self.rms) / self.update_rms
-
 
 def forecast(
     optimizer: Hyperparameters,

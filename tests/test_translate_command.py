@@ -544,3 +544,29 @@ def test_translate_needs_no_torch():
         f"translate({TINY!r}, target=1e-3, steps=100); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_first_moment_that_is_not_finite_is_said(tmp_path):
+    model = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    for _ in range(2):
+        model(torch.ones(4, 8)).square().sum().backward()
+        optimizer.step()
+    state = optimizer.state_dict()
+    state["state"][0]["exp_avg"][0, :3] = torch.nan
+    torch.save({"model": model.state_dict(), "optimizer": state}, tmp_path / "run.pt")
+    done = scalecheck("translate", tmp_path / "run.pt")
+    assert "m is NaN or inf for 3 elements, most in weight" in done.out
+
+
+def test_a_state_without_an_average_of_gradients_has_figures(tmp_path):
+    model = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.0, 0.999))
+    for _ in range(2):
+        model(torch.ones(4, 8)).square().sum().backward()
+        optimizer.step()
+    run = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(run, tmp_path / "run.pt")
+    row = rows(tmp_path / "run.pt")["weight"]
+    assert row["update_rms"] > 0
+    assert row["snr"] is None

@@ -118,6 +118,7 @@ SAVED = (
     Column("eps_near_share", "near eps", "percent", "the same below 100 eps", 8),
     Column("v_zeros", "v = 0", "count", "elements whose √v̂ is 0", 8),
     Column("v_not_finite", "v broken", "count", "elements whose v is NaN, inf or negative", 8),
+    Column("m_not_finite", "m broken", "count", "elements whose m is NaN or inf", 8),
 )
 LATE = (
     Column(

@@ -10,8 +10,6 @@ from scalecheck.analysis.translation.training import Training
 from scalecheck.errors import UsageError
 from scalecheck.report.report import Row
 
-FORMS = ("torch", "json", "toml")
-
 Settings = dict[str, Any]
 
 

@@ -13,7 +13,7 @@ from scalecheck.report.report import Row
 
 POOLED = ("grad_rms", "drift", "random_walk", "to_update")  # in mean square over elements
 MEANT = ("eps_share", "eps_near_share")
-ADDED = ("v_zeros", "v_not_finite")
+ADDED = ("v_zeros", "v_not_finite", "m_not_finite")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def _measured(matrices: Rows) -> Iterator[str]:
 
 
 def _ruled_by_eps(rows: Rows) -> Iterator[str]:
-    """Where √v̂ is so near eps that an update says the gradient's scale, or v is broken."""
+    """Where √v̂ is so near eps that an update says the gradient's scale, or v or m is broken."""
     ruled = [row for row in rows if (row.get("eps_near_share") or 0.0) >= NEAR_EPS]
     if ruled:
         ruled.sort(key=lambda row: row["eps_near_share"], reverse=True)
@@ -95,13 +95,16 @@ def _ruled_by_eps(rows: Rows) -> Iterator[str]:
         )
         more = f" and {len(ruled) - NAMED} more" if len(ruled) > NAMED else ""
         yield f"eps counts: √v̂ is below 100 eps in {names}{more}"
-    for field, words in (("v_zeros", "is 0"), ("v_not_finite", "is NaN, inf or negative")):
+    for field, words in (
+        ("v_zeros", "v is 0"),
+        ("v_not_finite", "v is NaN, inf or negative"),
+        ("m_not_finite", "m is NaN or inf"),
+    ):
         broken = [row for row in rows if row.get(field)]
         if broken:
             most = max(broken, key=lambda row: row[field])
             yield (
-                f"v {words} for {sum(row[field] for row in broken):,} elements, most in "
-                f"{_name(most)}"
+                f"{words} for {sum(row[field] for row in broken):,} elements, most in {_name(most)}"
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from scalecheck.analysis.grouping import By
 from scalecheck.analysis.translation.bands import ROLES
 from scalecheck.analysis.translation.columns import COLUMNS, STATES
+from scalecheck.analysis.translation.line import ADDED
 from scalecheck.report.report import Column, Row, Table
 
 _SHOWN = (
@@ -60,6 +61,6 @@ def tables(
 def usual(by: By, asked: Sequence[Column], has_state: bool) -> list[Column]:
     """The columns that are shown where none were chosen: asked are those of what was asked for."""
     names = {*_SHOWN, *(_SPREAD if by != "tensor" else ()), *(column.name for column in asked)}
-    names -= {"at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite"}
+    names -= {"at_noise_floor", "eps_near_share", *ADDED}
     names -= set() if has_state else {"update_rms"}
     return [column for column in (*COLUMNS, *asked) if column.name in names]
