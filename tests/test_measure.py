@@ -349,9 +349,9 @@ def test_measuring_safetensors_does_not_import_torch():
     assert not after
 
 
-def stored_run(tmp_path, numel):
-    """A tensor of `numel` consecutive float32 numbers, and these as numpy has them."""
-    stored = np.arange(numel, dtype=np.float32)
+def stored_run(tmp_path, numel, dtype=np.float32):
+    """A tensor of `numel` rising numbers, and these as numpy has them."""
+    stored = np.linspace(0, min(numel, 2000), numel).astype(dtype)
     safetensors.numpy.save_file({"w": stored}, tmp_path / "w.safetensors")
     (tensor,) = open_checkpoint(tmp_path / "w.safetensors").tensors
     return tensor, stored
@@ -392,14 +392,19 @@ def test_a_view_is_decoded_as_numpy_sees_it(tmp_path, view):
     np.testing.assert_array_equal(replace(tensor, shape=shape, strides=strides).array(), seen)
 
 
-def test_a_view_wider_than_a_block_is_measured_as_numpy_sees_it(tmp_path):
-    tensor, stored = stored_run(tmp_path, 3 * BLOCK_NBYTES // 4)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_view_wider_than_a_block_is_measured_as_numpy_sees_it(tmp_path, dtype):
+    tensor, stored = stored_run(tmp_path, 3 * BLOCK_NBYTES // 2, dtype)
     for shape, strides in (
         ((1000, 300), (700, 2)),
-        ((2, 99), (500_000, 3)),
+        ((2, 99), (1_000_000, 3)),
+        ((2, 99), (1_000_000, 1)),
         ((3, 2), (1, 700_000)),
     ):
-        seen = np.lib.stride_tricks.as_strided(stored, shape, [4 * stride for stride in strides])
+        steps = [stored.itemsize * stride for stride in strides]
+        seen = np.lib.stride_tricks.as_strided(stored, shape, steps)
         ((_, sketch),) = measure((replace(tensor, shape=shape, strides=strides),), 2)
         assert sketch.mean == pytest.approx(seen.mean(dtype=np.float64), rel=1e-12)
         assert (sketch.numel, sketch.min, sketch.max) == (seen.size, seen.min(), seen.max())
+        middle = np.quantile(seen, 0.5, method="inverted_cdf")
+        assert sketch.quantile(0.5) == pytest.approx(middle, rel=2**-8)

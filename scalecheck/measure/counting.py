@@ -47,7 +47,8 @@ class Counter:
     def add(self, words: NDArray[np.generic]) -> None:
         """Counts one block of words, shape (n,)."""
         if len(words) < _FEW:
-            self._touched.append(keys_of(words, self.dtype.is_narrow))
+            # A copy: of narrow words the keys are the words, in a buffer that is read into again.
+            self._touched.append(keys_of(words, self.dtype.is_narrow).copy())
         else:
             self._scan = True
         if self.dtype.is_narrow:
