@@ -103,9 +103,14 @@ class Tensor:
     tied_to: str | None = None
     unmeasured: str | None = None
 
-    @property
+    @cached_property
     def numel(self) -> int:
         return math.prod(self.shape)
+
+    @cached_property
+    def role(self) -> str:
+        """One of naming.ROLES, by its name, type and shape."""
+        return role(self.name, self.dtype, self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -235,7 +240,7 @@ class Checkpoint:
             for tensor in self.tensors
             if tensor.tied_to is None
             and tensor.name not in self.beside
-            and role(tensor.name, tensor.dtype, tensor.shape) != "buffer"
+            and tensor.role != "buffer"
         )
 
     @property

@@ -3,6 +3,7 @@ bits and summed where it is wide."""
 
 import math
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from scalecheck.checkpoint.dtypes import DType
 from scalecheck.measure import reference
 from scalecheck.measure.reference import keys_of
-from scalecheck.measure.sketch import Moments, Sketch, tally
+from scalecheck.measure.sketch import Moments, Sketch, Tally, tally
 
 kernel: ModuleType = reference
 with suppress(ImportError):  # where no compiler was at hand
@@ -82,22 +83,18 @@ class Counter:
         if self.dtype.is_narrow:
             sketch = _exact_sketch(self.dtype.values()[keys], counts)
         else:
-            sketch = self._wide_sketch(_middles(keys, self.dtype), counts)
+            sketch = Sketch(
+                partial(_bins, keys, counts, self.dtype),
+                self._nan,
+                self._inf,
+                exact=False,
+                wide=self._moments,
+                low=self._low + 0.0,
+                high=self._high + 0.0,
+                zeros=self._zeros,
+            )
         self._clear()
         return sketch
-
-    def _wide_sketch(self, middles: NDArray[np.float64], counts: NDArray[np.int64]) -> Sketch:
-        finite = np.isfinite(middles)
-        return Sketch(
-            *tally(middles[finite], counts[finite]),
-            nan=self._nan,
-            inf=self._inf,
-            exact=False,
-            wide=self._moments,
-            low=self._low + 0.0,
-            high=self._high + 0.0,
-            zeros=self._zeros,
-        )
 
 
 def sketch(words: NDArray[np.generic], dtype: DType) -> Sketch:
@@ -111,6 +108,12 @@ def _table_shape(dtype: DType) -> tuple[int, int]:
     if dtype.is_narrow:
         return 4, 1 << dtype.bits
     return (2, 1 << 16) if dtype.name == "F32" else (1, 1 << 20)
+
+
+def _bins(keys: NDArray[np.integer], counts: NDArray[np.int64], dtype: DType) -> Tally:
+    middles = _middles(keys, dtype)
+    finite = np.isfinite(middles)
+    return tally(middles[finite], counts[finite])
 
 
 def _middles(keys: NDArray[np.integer], dtype: DType) -> NDArray[np.float64]:
@@ -130,12 +133,11 @@ def _exact_sketch(values: NDArray[np.float64], counts: NDArray[np.int64]) -> Ske
     finite = np.isfinite(values)
     nan = int(counts[np.isnan(values)].sum())
     inf = int(counts[np.isinf(values)].sum())
-    distinct, tallied = tally(values[finite], counts[finite])
+    told = distinct, tallied = tally(values[finite], counts[finite])
     if not len(distinct):
         return Sketch(nan=nan, inf=inf)
     return Sketch(
-        distinct,
-        tallied,
+        lambda: told,
         nan,
         inf,
         low=float(distinct[0]),

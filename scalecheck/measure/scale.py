@@ -11,7 +11,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import Counter
@@ -54,7 +54,7 @@ class Scale:
             tensor.name,
             tensor.dtype.name,
             tensor.shape,
-            role(tensor.name, tensor.dtype, tensor.shape),
+            tensor.role,
             layer(tensor.name),
             family(tensor.name),
             tensor.numel,

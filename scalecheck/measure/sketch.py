@@ -2,8 +2,8 @@
 values, and by leading bits where it has more. Every statistic is read off it."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -43,18 +43,25 @@ class Moments:
         )
 
 
+Tally = tuple[NDArray[np.float64], NDArray[np.int64]]
+"""Distinct values in rising order, and how often each occurs; both of shape (n,)."""
+
+
+def _nothing() -> Tally:
+    return np.empty(0), np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Sketch:
     """Numbers summed up so that `a + b` is the sketch of both, and `Sketch()` is of none.
 
-    `values` are the distinct finite values in rising order, shape (n,), and `counts` how often each
-    occurs. Where `exact` is false a value is the middle of a bin of at most 2⁻⁷ of its width, and
-    `wide`, `low`, `high` and `zeros` hold what the bins cannot say. Merging gives the same counts
-    bit for bit in any order; so does every statistic of an exact sketch.
+    `tallied` gives the finite values and is called when they are first asked for. Where `exact` is
+    false a value is the middle of a bin of at most 2⁻⁷ of its width, and `wide`, `low`, `high` and
+    `zeros` hold what the bins cannot say. Merging gives the same counts bit for bit in any order;
+    so does every statistic of an exact sketch.
     """
 
-    values: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    tallied: Callable[[], Tally] = _nothing
     nan: int = 0
     inf: int = 0
     exact: bool = True
@@ -73,13 +80,12 @@ class Sketch:
         if len(parts) == 1:
             return parts[0]
         exact = all(part.exact for part in parts)
-        values, counts = tally(
+        merged = tally(
             np.concatenate([np.empty(0), *(part.values for part in parts)]),
             np.concatenate([np.empty(0, np.int64), *(part.counts for part in parts)]),
         )
         return cls(
-            values,
-            counts,
+            lambda: merged,
             sum(part.nan for part in parts),
             sum(part.inf for part in parts),
             exact,
@@ -88,6 +94,20 @@ class Sketch:
             max((part.high for part in parts), default=-math.inf),
             sum(part.zeros for part in parts),
         )
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return self.tallied()
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """The distinct finite values in rising order, shape (n,)."""
+        return self._tally[0]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How often each value occurs, shape (n,)."""
+        return self._tally[1]
 
     @cached_property
     def moments(self) -> Moments:
@@ -157,9 +177,7 @@ class Sketch:
         return np.cumsum(self.counts)
 
 
-def tally(
-    values: NDArray[np.float64], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def tally(values: NDArray[np.float64], counts: NDArray[np.int64]) -> Tally:
     """Distinct values in rising order with their summed counts; −0 is 0."""
     order = np.argsort(values, kind="stable")
     values = values[order] + 0.0

@@ -85,7 +85,7 @@ def evidence(
             )
         )
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
-    roles = {tensor.name: role(tensor.name, tensor.dtype, tensor.shape) for tensor in wanted}
+    roles = {tensor.name: tensor.role for tensor in wanted}
     if before is not None:
         before = _selected(before, settings)
         gone = {name: was for name, was in before.every.items() if name not in roles}

@@ -13,7 +13,6 @@ from scalecheck.analysis.translation.saved import figures as figures_of
 from scalecheck.analysis.translation.stall import stalled
 from scalecheck.analysis.translation.states import States
 from scalecheck.analysis.translation.training import Training, Trainings
-from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
@@ -131,7 +130,7 @@ def untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
         return "beside the model"
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    return "a buffer" if role(tensor.name, tensor.dtype, tensor.shape) == "buffer" else None
+    return "a buffer" if tensor.role == "buffer" else None
 
 
 def _rare_row(scale: Scale, training: Training) -> float | None:
