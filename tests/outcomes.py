@@ -165,10 +165,11 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
 
 def outcome(case: Case, folder: Path, *, by_command: bool = False) -> Outcome:
     """What comes of a case whose files are written into an empty folder, which is empty again
-    afterwards. `tracemalloc` is running."""
+    afterwards. What it allocates is counted while `tracemalloc` is running, else 0."""
     path = case.write(folder)
     steps = STEPS[case.kind] + (COMMANDS.get(case.kind, ()) if by_command else ())
-    tracemalloc.reset_peak()
+    if tracemalloc.is_tracing():
+        tracemalloc.reset_peak()
     before, _ = tracemalloc.get_traced_memory()
     start = time.process_time()
     words = {_tried(step, path) for step in steps}
