@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from os.path import isfile
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,9 @@ def find(folder: Path) -> Path | None:
     """The nearest configuration file in the folder or above it: scalecheck.toml, else a
     pyproject.toml with [tool.scalecheck]. Raises UsageError where one cannot be read."""
     for place in (folder, *folder.parents):
-        if (place / FILE).is_file():
+        if isfile(place / FILE):
             return place / FILE
-        if (place / PYPROJECT).is_file() and "scalecheck" in _tools(place / PYPROJECT):
+        if isfile(place / PYPROJECT) and "scalecheck" in _tools(place / PYPROJECT):
             return place / PYPROJECT
     return None
 

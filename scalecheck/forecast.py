@@ -3,7 +3,13 @@
 import math
 from dataclasses import dataclass, replace
 
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful, Weights
+from scalecheck.optimizers._optimizer import (
+    REFUSALS,
+    Gradient,
+    Hyperparameters,
+    Weights,
+    refusal,
+)
 
 UNSEEN = 1e12  # a gradient RMS beside which no eps counts, for one that is not known
 
@@ -79,6 +85,6 @@ def _update(
 ) -> tuple[float | None, str]:
     try:
         update = optimizer.update_rms(gradient, step, Weights(shape, rms))
-    except (Unlawful, ValueError) as error:
-        return None, str(error)
+    except REFUSALS as error:
+        return None, refusal(error)
     return (update, "") if math.isfinite(update) else (None, "its expected update is not finite")

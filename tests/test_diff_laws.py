@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
+import scalecheck as api
 from scalecheck.measure import reference
 from scalecheck.measure.change import Change
 from scalecheck.measure.counting import NATIVE, kernel
+from scalecheck.measure.scale import STRETCH_NBYTES
 
 DTYPES = {
     "F64": torch.float64,
@@ -256,6 +258,16 @@ def test_blocks_of_any_sizes_add_up_to_what_exact_arithmetic_says(before, after,
     assert is_close(found.max_abs, finite(max(abs(j - i) for i, j in zip(x, y, strict=True))))
     angle = root(xy * xy / (xx * yy)) * (1 if xy > 0 else -1)
     assert abs(found.cosine - angle) < 1e-12
+
+
+def test_a_large_pair_progresses_in_steps(tmp_path):
+    path = tmp_path / "large.safetensors"
+    save_file({"w": torch.zeros(STRETCH_NBYTES)}, path)
+    steps = []
+    api.diff(path, path, progress=lambda *step: steps.append(step))
+    assert len(steps) > 2
+    assert steps == sorted(steps)
+    assert steps[-1] == (8 * STRETCH_NBYTES, 8 * STRETCH_NBYTES)
 
 
 def test_threads_change_no_byte(tmp_path):

@@ -137,6 +137,17 @@ def test_names_never_reach_the_terminal_raw(tmp_path):
         assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
 
 
+def test_file_names_in_reasons_never_reach_markdown_raw(tmp_path):
+    shard = "m\x1b[31m\n# x.safetensors"
+    save_file({name: np.ones(2, np.float32) for name in "ab"}, tmp_path / shard)
+    index = {"weight_map": {"a": shard}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    done = scalecheck("inspect", tmp_path, "--format", "markdown")
+    assert "skipped: `b`: in m" in done.out
+    assert all(line.isprintable() for line in done.out.splitlines())
+    assert not any(line.startswith("# x") for line in done.out.splitlines())
+
+
 def test_flags_name_every_planted_defect_and_nothing_else():
     flagged = {name: row["flags"] for name, row in rows(BROKEN).items() if row["flags"]}
     assert flagged == {

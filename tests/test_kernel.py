@@ -12,6 +12,7 @@ from drawn_words import NUMPY, landmarks, random_words, weights
 
 from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.measure import counting, reference
+from scalecheck.measure.counting import sketch
 
 SAMPLES = Path(__file__).parents[1] / "sample_ckpts"
 KINDS = {"f4": "F32", "f8": "F64", "i4": "I32", "u4": "U32", "i8": "I64", "u8": "U64"}
@@ -382,3 +383,12 @@ def test_without_the_kernel_figures_are_the_same(without_kernel, with_kernel, fi
                 assert said[figure] == pytest.approx(
                     scale[figure], rel=0, abs=1e-12 * scale["rms"]
                 ), scale["name"]
+
+
+@pytest.mark.parametrize("count", [2, 50, 63, 64, 100])
+@pytest.mark.parametrize("spread", [6e-8, 1e-6, 1e-3])
+def test_the_spread_of_a_few_numbers_around_a_large_one_is_not_lost(count, spread):
+    drawn = np.random.default_rng(count).standard_normal(count)
+    words = (1 + spread * drawn).astype(np.float32)
+    expected = words.astype(np.float64).std()
+    assert sketch(words, DTYPES["F32"]).std == pytest.approx(expected, rel=1e-9)

@@ -15,6 +15,7 @@ import torch
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.errors import CheckpointError
+from scalecheck.measure import scale
 from scalecheck.measure.counting import sketch as sketch_of
 from scalecheck.measure.scale import STRETCH_NBYTES, Scale, cores, measure
 
@@ -408,3 +409,13 @@ def test_a_view_wider_than_a_block_is_measured_as_numpy_sees_it(tmp_path, dtype)
         assert (sketch.numel, sketch.min, sketch.max) == (seen.size, seen.min(), seen.max())
         middle = np.quantile(seen, 0.5, method="inverted_cdf")
         assert sketch.quantile(0.5) == pytest.approx(middle, rel=2**-8)
+
+
+def test_a_view_of_more_words_than_a_sketch_counts_is_counted_in_parts(tmp_path, monkeypatch):
+    tensor, _ = stored_run(tmp_path, BLOCK_NBYTES, np.float16)
+    view = replace(tensor, shape=(900, 900), strides=(1000, 1))
+    ((_, whole),) = measure((view,), 1)
+    monkeypatch.setattr(scale, "MAX_WORDS", 600_000)  # it is 2**31, and a test has no 4 GB
+    ((_, parts),) = measure((view,), 1)
+    assert parts.numel == whole.numel == 810_000
+    np.testing.assert_array_equal(parts.counts, whole.counts)

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.analysis.streams import Stream, clip_factor
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful, Weights
+from scalecheck.optimizers._optimizer import (
+    REFUSALS,
+    Gradient,
+    Hyperparameters,
+    Unlawful,
+    Weights,
+    refusal,
+)
 from scalecheck.optimizers._replay import Replay
 from scalecheck.theory.noise import Noise
 from scalecheck.theory.reparameterization import Reparameterization
@@ -149,8 +156,8 @@ class Experiment:
         """RMS of the optimizer's update at lr 1 at this step."""
         try:
             return Expected(self.optimizer.update_rms(gradient, step, Weights(self.shape)))
-        except (Unlawful, ValueError) as error:
-            return Expected(None, str(error))
+        except REFUSALS as error:
+            return Expected(None, refusal(error))
 
 
 class Lane:

@@ -238,6 +238,7 @@ class _Total:
         self._names_beside = beside
         self.tensors = self.buffers = self.beside = self.zeros = self.nan = self.inf = 0
         self.moments = Moments()
+        self.absmax = 0.0
 
     def add(self, scale: Scale, sketch: Sketch) -> None:
         if scale.name in self._names_beside:
@@ -249,6 +250,7 @@ class _Total:
         self.tensors += 1
         if scale.tied_to is None:
             self.moments += sketch.moments
+            self.absmax = max(self.absmax, scale.absmax or 0.0)
             self.zeros += scale.zeros
             self.nan += scale.nan
             self.inf += scale.inf
@@ -256,7 +258,8 @@ class _Total:
     def sentence(self) -> str:
         """The totals in words."""
         numel = self.moments.count + self.nan + self.inf
-        rms = figures.number(Sketch(wide=self.moments, exact=False).rms)
+        all_of_them = Sketch(wide=self.moments, exact=False, low=-self.absmax, high=self.absmax)
+        rms = figures.number(all_of_them.rms)
         parts = [f"{_plural(numel, 'parameter')} in {_plural(self.tensors, 'tensor')}"]
         parts += [f"rms {rms}"] if rms else []
         parts += [_plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]

@@ -238,9 +238,7 @@ class Checkpoint:
         return sum(
             tensor.numel
             for tensor in self.tensors
-            if tensor.tied_to is None
-            and tensor.name not in self.beside
-            and tensor.role != "buffer"
+            if tensor.tied_to is None and tensor.name not in self.beside and tensor.role != "buffer"
         )
 
     @property

@@ -137,7 +137,7 @@ static void leading_f32(const float *restrict words, size_t n, uint32_t *restric
     int64_t nonfinite = nonfinite_f32(table), tiny = with_key(table, 0);
     double sum[SUM_LANES] = {0}, square[SUM_LANES] = {0}, shift = 0;
     float low[EXTREME_LANES], high[EXTREME_LANES];
-    size_t whole = n - n % STRIDE, pilot = n / PILOT;
+    size_t whole = n - n % STRIDE, pilot = n < PILOT ? n : n / PILOT;
     for (size_t i = 0; i < pilot; i++)
         shift += words[i];
     shift = pilot ? shift / (double)pilot : 0;

@@ -174,10 +174,10 @@ def compare(
     for piece, change in _compared(_stretches(pairs), jobs or cores()):
         whole += change
         done += piece.nbytes
+        progress(done, total)
         if piece.stop == piece.before.numel:
             yield whole
             whole = Change()
-            progress(done, total)
 
 
 def _stretches(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[list[_Piece]]:

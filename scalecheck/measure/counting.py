@@ -21,14 +21,15 @@ with suppress(ImportError):  # where no compiler was at hand
 
 NATIVE = kernel is not reference
 
+MAX_WORDS = 1 << 31  # that one sketch counts: its tables are of 32 bits
 _FEW = 4096  # below so many words sorting their keys is quicker than scanning a table
 
 
 class Counter:
     """Counts words of one storage type, block by block; `take` gives the sketch and starts anew.
 
-    The tables are kept from sketch to sketch: one counter serves a worker. A sketch counts fewer
-    than 2³² words.
+    The tables are kept from sketch to sketch: one counter serves a worker. A sketch counts at
+    most MAX_WORDS words.
     """
 
     def __init__(self, dtype: DType) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import UsageError
-from scalecheck.measure.counting import Counter
+from scalecheck.measure.counting import MAX_WORDS, Counter
 from scalecheck.measure.sketch import Sketch
 
 MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
@@ -228,10 +228,15 @@ class _Worker:
         counter = self._counters.get(dtype.name)
         if counter is None:
             counter = self._counters[dtype.name] = Counter(dtype)
+        parts, room = [], MAX_WORDS
         for block in piece.tensor.blocks(
             piece.start, piece.stop, reader=reader, buffer=self._buffer
         ):
             if self._stop.is_set():
                 break
+            if len(block) > room:
+                parts.append(counter.take())
+                room = MAX_WORDS
             counter.add(block)
-        return counter.take()
+            room -= len(block)
+        return Sketch.merge([*parts, counter.take()])

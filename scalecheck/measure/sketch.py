@@ -130,14 +130,13 @@ class Sketch:
 
     @property
     def mean(self) -> float | None:
-        m = self.moments
-        return math.ldexp(m.mean, m.exponent) + 0.0 if m.count else None
+        return self._unscaled(self.moments.mean) if self.finite else None
 
     @property
     def std(self) -> float | None:
         """Population standard deviation √(Σ(x − mean)²/n) of the finite values."""
         m = self.moments
-        return math.ldexp(math.sqrt(m.m2 / m.count), m.exponent) if m.count else None
+        return self._unscaled(math.sqrt(m.m2 / m.count)) if m.count else None
 
     @property
     def rms(self) -> float | None:
@@ -145,7 +144,13 @@ class Sketch:
         m = self.moments
         if not m.count:
             return None
-        return math.ldexp(math.hypot(m.mean, math.sqrt(m.m2 / m.count)), m.exponent)
+        return self._unscaled(math.hypot(m.mean, math.sqrt(m.m2 / m.count)))
+
+    def _unscaled(self, size: float) -> float:
+        """A mean times 2^exponent; rounding does not take it past absmax, nor out of range."""
+        exponent = self.moments.exponent
+        top = math.ldexp(max(abs(self.low), abs(self.high)), -exponent)
+        return math.ldexp(max(-top, min(size, top)), exponent) + 0.0  # no −0
 
     @property
     def min(self) -> float | None:

@@ -48,6 +48,17 @@ class Unlawful(ScalecheckError):
     """Theory has no such law for this optimizer or this gradient; the text is the reason."""
 
 
+REFUSALS = (Unlawful, ValueError, ArithmeticError)
+"""What the laws of an optimizer raise where they have no answer: none is known, a number lies
+outside its domain, or leaves the range of float64."""
+
+
+def refusal(error: Exception) -> str:
+    """One of REFUSALS in words."""
+    left = isinstance(error, ArithmeticError)
+    return "its numbers leave the range of float64" if left else str(error)
+
+
 @dataclass(frozen=True)
 class Validated:
     """A frozen dataclass whose fields lie in the domains of their types. Raises ValueError."""

@@ -20,6 +20,7 @@ from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import Update, expected_update
 
 NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
+LONGEST = 10_000  # updates that are added up one by one
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,22 @@ class Optimizer(Hyperparameters):
         if not self.momentum:
             return self._scaled_gradient(gradient, step).rms
         gradient.require_independent()
+        if step is None:
+            late = self._scaled_gradient(gradient, None)
+            variance = (late.rms**2 - late.mean**2) / (1 - self.momentum**2)
+            return math.hypot(late.mean / (1 - self.momentum), math.sqrt(max(variance, 0.0)))
         count = math.ceil(math.log(NEGLIGIBLE) / math.log(self.momentum))
-        steps = [None] * count if step is None else range(step, max(step - count, 0), -1)
+        steps = range(step, max(step - count, 0), -1)
+        if len(steps) > LONGEST:
+            raise Unlawful(
+                f"momentum {self.momentum}: adds up {len(steps)} updates, solved for {LONGEST}"
+            )
         mean = variance = 0.0
         for age, earlier in enumerate(steps):
             update = self._scaled_gradient(gradient, earlier)
             mean += self.momentum**age * update.mean
             variance += self.momentum ** (2 * age) * (update.rms**2 - update.mean**2)
-        return math.sqrt(mean**2 + variance)
+        return math.hypot(mean, math.sqrt(max(variance, 0.0)))
 
     def formula_error(self, step: int | None = None) -> float:
         """Momentum of correlated updates."""

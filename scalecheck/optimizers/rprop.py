@@ -73,7 +73,8 @@ class Optimizer(Hyperparameters):
                 [negative * shrunk, positive * shrunk, 0.0],
             ]
         )
-        moved = np.linalg.matrix_power(transition, step - 1) @ [positive, negative, 0.0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = np.linalg.matrix_power(transition, step - 1) @ [positive, negative, 0.0]
         size = math.sqrt(moved[0] + moved[1])
         if size < MARGIN * self.step_size_min or size > self.step_size_max:
             raise Unlawful(f"Rprop's step sizes reach their bounds before step {step} at lr 1")

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from scalecheck.report import figures
 from scalecheck.report.cells import cells, is_left
-from scalecheck.report.report import Column, Table
+from scalecheck.report.report import Column, Row, Table
 
 
 def grid(table: Table, columns: Sequence[Column]) -> str:
@@ -31,6 +32,14 @@ def grid(table: Table, columns: Sequence[Column]) -> str:
 def listed(sentences: Sequence[str], *markdown: str) -> str:
     """A list of sentences, and of lines that are Markdown already."""
     return "\n".join(f"- {line}" for line in (*map(escaped, sentences), *markdown))
+
+
+def skips(entries: Sequence[Row]) -> list[str]:
+    """A line of Markdown for each thing that was not analysed."""
+    return [
+        f"skipped: {code(figures.text(entry['name']))}: {escaped(figures.text(entry['reason']))}"
+        for entry in entries
+    ]
 
 
 def escaped(words: str) -> str:

@@ -33,11 +33,9 @@ def equilibrium_rms(
         noise = lr / (2 * weight_decay)
     else:
         kept = 1 - decay
-        update_square = first_order(beta1) ** 2
-        noise = (
-            lr**2 * update_square / (decay * (2 - decay)) * (1 + kept * beta1) / (1 - kept * beta1)
-        )
-    return math.sqrt(d2 / weight_decay**2 + (1 - d2) * noise)
+        noise = lr / weight_decay * first_order(beta1) ** 2 / (2 - decay)
+        noise *= (1 + kept * beta1) / (1 - kept * beta1)
+    return math.hypot(math.sqrt(d2) / weight_decay, math.sqrt((1 - d2) * noise))
 
 
 def approaching_rms(rms: float, equilibrium: float, lr_sum: float, weight_decay: float) -> float:

@@ -42,7 +42,8 @@ def newton_schulz_update_rms(
     share = 2 / _NODES * np.sin(theta) ** 2 / spread
     singular = np.sqrt(spread / short)
     linear, cubic, quintic = coefficients
-    for _ in range(steps):
-        square = singular * singular
-        singular = singular * (linear + square * (cubic + square * quintic))
-    return ideal * math.sqrt(float(share @ singular**2))
+    with np.errstate(over="ignore", invalid="ignore"):  # of coefficients that diverge
+        for _ in range(steps):
+            square = singular * singular
+            singular = singular * (linear + square * (cubic + square * quintic))
+        return ideal * math.sqrt(float(share @ singular**2))

@@ -11,6 +11,7 @@ from scalecheck.theory.noise import Gaussian, Noise, Sparse, StudentT
 from scalecheck.theory.quadrature import update_moments
 
 GAUSSIAN = Gaussian()
+LEAST = 1e-140  # rms/eps below which the square of an update leaves float64's range
 
 
 class Update(NamedTuple):
@@ -65,10 +66,10 @@ def expected_update(
     noise: Gaussian(), Autoregressive(rho), StudentT(dof), Sparse(density).
     bias_correction: m̂ = m/(1−beta1^step), v̂ = v/(1−beta2^step); without it, m and v.
 
-    Raises ValueError for a beta outside [0, 1), step < 1, an snr that is not finite, a negative
-    grad_rms_over_eps, an update whose mean square is infinite (eps = 0 and beta2 = 0 below beta1,
-    or stationary sparse noise with (1−density)·beta1² ≥ beta2), and eps beside noise without a
-    mean square.
+    Raises ValueError for a beta outside [0, 1), step < 1, an snr that is not finite, a
+    grad_rms_over_eps that is negative or below LEAST and not 0, an update whose mean square is
+    infinite (eps = 0 and beta2 = 0 below beta1, or stationary sparse noise with (1−density)·beta1²
+    ≥ beta2), and eps beside noise without a mean square.
     Derived in the project's notes, checked in tests/test_theory_replay.py.
     """
     require_beta("beta1", beta1)
@@ -83,6 +84,8 @@ def expected_update(
         raise ValueError(f"dof {noise.dof}: a gradient without an rms has none over eps")
     if grad_rms_over_eps == 0:
         return Update(0.0, 0.0)
+    if grad_rms_over_eps < LEAST:
+        raise ValueError(f"grad_rms_over_eps {grad_rms_over_eps} is below {LEAST}: not solved")
     averages = adam_averages(
         beta1,
         beta2,

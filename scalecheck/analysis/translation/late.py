@@ -7,7 +7,7 @@ from typing import Any
 from scalecheck.analysis.translation.training import Training
 from scalecheck.errors import UsageError
 from scalecheck.forecast import UNSEEN
-from scalecheck.optimizers._optimizer import Gradient, Unlawful
+from scalecheck.optimizers._optimizer import REFUSALS, Gradient
 from scalecheck.theory.schedule import Schedule
 
 COOLDOWN = 0.2  # share of a wsd schedule over which it falls
@@ -61,7 +61,7 @@ def _displacement(
     try:
         moved = of(gradient.rms)
         follows = gradient.rms == UNSEEN and not math.isclose(of(10 * UNSEEN), moved, rel_tol=1e-6)
-    except (Unlawful, ValueError):
+    except REFUSALS:
         bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
         return lr_sum if bound else None
     return None if follows else moved
@@ -72,5 +72,5 @@ def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float |
         return None
     try:
         return training.optimizer.equilibrium_rms(training.lr, gradient)
-    except (Unlawful, ValueError):
+    except REFUSALS:
         return None

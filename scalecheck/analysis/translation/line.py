@@ -142,19 +142,19 @@ def _common(values: Iterable[Any]) -> Any:
     return first if all(other == first for other in others) else None
 
 
-def _weighted(rows: Iterable[Row], name: str, power: int) -> float | None:
-    """The mean of a field's power over the elements; None where no row has it."""
+def _weighted(rows: Iterable[Row], name: str) -> list[tuple[float, float]]:
+    """A field of the rows that have it, each with its share of their elements."""
     known = [(row["numel"], row[name]) for row in rows if row[name] is not None and row["numel"]]
-    if not known:
-        return None
     total: int = sum(n for n, _ in known)
-    return math.fsum(n * x**power for n, x in known) / total
+    return [(n / total, x) for n, x in known]
 
 
 def _pooled(rows: Iterable[Row], name: str) -> float | None:
-    square = _weighted(rows, name, 2)
-    return None if square is None else math.sqrt(square)
+    """The root mean square over the elements."""
+    known = _weighted(rows, name)
+    return math.hypot(*(math.sqrt(share) * x for share, x in known)) if known else None
 
 
 def _mean(rows: Iterable[Row], name: str) -> float | None:
-    return _weighted(rows, name, 1)
+    known = _weighted(rows, name)
+    return math.fsum(share * x for share, x in known) if known else None

@@ -1,5 +1,7 @@
 """The share of a tensor's elements that an update is too small to move at a storage precision."""
 
+import math
+
 import numpy as np
 
 from scalecheck.checkpoint.dtypes import WORDS, named
@@ -28,7 +30,12 @@ def stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> fl
     for types of 16 bits and less; else the elements are counted by their leading 16 bits. None for
     a type without known ULPs, no update and no element.
     """
-    if update is None or dtype not in FLOAT_TYPES or not len(sketch.values):
+    if (
+        update is None
+        or not math.isfinite(update)
+        or dtype not in FLOAT_TYPES
+        or not len(sketch.values)
+    ):
         return None
     law = stalled_share_of_step if equal else stalled_share
     share = law(np.abs(sketch.values), sketch.counts, update, dtype)

@@ -19,7 +19,7 @@ from scalecheck.errors import UsageError
 from scalecheck.forecast import UNSEEN, Forecast, forecast
 from scalecheck.measure.scale import Scale
 from scalecheck.measure.sketch import Sketch
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful
+from scalecheck.optimizers._optimizer import REFUSALS, Gradient, Hyperparameters
 from scalecheck.theory.schedule import Schedule
 
 
@@ -139,7 +139,7 @@ def _rare_row(scale: Scale, training: Training) -> float | None:
         return None
     try:
         return training.lr * training.optimizer.single_hit() / scale.rms
-    except (Unlawful, ValueError):
+    except REFUSALS:
         return None
 
 

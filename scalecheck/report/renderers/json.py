@@ -2,6 +2,7 @@
 report reads well in a diff. The schema is versioned."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from scalecheck.report.report import UNBOUNDED, Layout, Report, Row, Table
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The report as JSON text. Raises ValueError where a number is not finite."""
+    """The report as JSON text; a number that is not finite is null."""
     tables = {table.name: _records(report.named(table.name)) for table in report.tables}
     fields: dict[str, Any] = {
         "schema": report.schema,
@@ -40,4 +41,16 @@ def _lines(value: Mapping[str, Any] | Sequence[Any] | str) -> str:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, allow_nan=False)
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for each number that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {name: _finite(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

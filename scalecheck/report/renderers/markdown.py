@@ -1,7 +1,6 @@
 """A Markdown table as GitHub renders it, for a job summary, a comment or a notebook."""
 
-from scalecheck.report import figures
-from scalecheck.report.gfm import code, escaped, grid, listed
+from scalecheck.report.gfm import escaped, grid, listed, skips
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 
@@ -16,9 +15,5 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
             [grid(table, table.shown)] if table.shown and (table.rows or not table.title) else []
         )
         parts += [listed(table.notes)] if table.notes else []
-    skipped = [
-        f"skipped: {code(figures.text(entry['name']))}: {escaped(entry['reason'])}"
-        for entry in report.skipped
-    ]
-    parts.append(listed((*report.totals.splitlines(), *report.notes), *skipped))
+    parts.append(listed((*report.totals.splitlines(), *report.notes), *skips(report.skipped)))
     return "\n\n".join(parts)

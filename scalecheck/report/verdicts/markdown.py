@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from scalecheck.report import figures, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
-from scalecheck.report.gfm import code, escaped, grid, listed
+from scalecheck.report.gfm import code, escaped, grid, listed, skips
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
 
 _FOUND = ("rule", "severity", "where", "message")
@@ -28,10 +28,6 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     ignored = report.rows_of("ignored")
     states = Counter(rule["status"] for rule in report.rows_of("rules"))
     rules = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
-    skipped = [
-        f"skipped: {code(figures.text(entry['name']))}: {escaped(figures.text(entry['reason']))}"
-        for entry in report.skipped
-    ]
     parts = [
         f"### {code(verdict.path(report))}: {word}",
         escaped(verdict.conclusion(report)),
@@ -43,7 +39,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         if ignored
         else "",
         _folded(f"rules: {rules}", _grid(report, "rules", RULES, _RULE)),
-        listed([figures.text(note) for note in report.notes], *skipped),
+        listed([figures.text(note) for note in report.notes], *skips(report.skipped)),
     ]
     return "\n\n".join(filter(None, parts))
 
