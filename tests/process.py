@@ -12,7 +12,7 @@ from command import Done
 
 from scalecheck.report.figures import text
 
-SECONDS = 10  # for one test; a program that waits for ever is a failure and not a wait
+SECONDS = 60  # for one test, on a machine with others; what waits for ever is a failure
 
 
 def program(*arguments, before="", **streams):

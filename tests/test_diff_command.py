@@ -1,6 +1,8 @@
 """`scalecheck diff`: what it lists, what it says of a run, and what it refuses."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -357,3 +359,38 @@ def test_a_file_that_changes_meanwhile_is_an_error_in_every_thread(tmp_path, job
         library.diff(*opened, jobs=jobs)
     with pytest.raises(library.CheckpointError, match=r"b\.safetensors: changed while it was read"):
         library.check(opened[1], jobs=jobs)
+
+
+def test_a_report_is_read_from_a_pipe(tmp_path):
+    text = recorded(TINY, tmp_path / "r.json").read_text()
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=(text,))
+    writer.start()
+    done = scalecheck("diff", tmp_path / "pipe", TINY)
+    writer.join()
+    assert (done.code, done.err) == (0, "")
+    assert "52 alike" in done.out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nan": 10**6}, "row 1: 1000000 zeros, NaN and inf among 48 elements"),
+        ({"shape": [2**62] * 64}, "row 1: shape is a list"),
+    ],
+)
+def test_a_report_whose_numbers_do_not_fit_is_refused(tmp_path, change, said):
+    path = recorded(TINY, tmp_path / "r.json")
+    written = json.loads(path.read_text())
+    written["rows"][0] |= change
+    path.write_text(json.dumps(written))
+    done = scalecheck("diff", path, TINY)
+    assert (done.code, done.out, done.err) == (3, "", f"scalecheck: {path}: {said}\n")
+
+
+def test_a_report_of_more_values_than_are_parsed_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text('{"schema":"scalecheck.inspect/1","rows":[' + "{}," * 3_000_000 + "{}]}")
+    done = scalecheck("diff", path, TINY)
+    assert done.code == 3
+    assert "it has up to 6000004 values, the limit is 6000000" in done.err

@@ -9,7 +9,7 @@ import safetensors.numpy
 import torch
 from command import scalecheck
 
-from scalecheck.optimizers import rmsprop
+from scalecheck.optimizers import nadam, rmsprop
 from scalecheck.optimizers._optimizer import Gradient, Unlawful
 
 LARGEST = np.finfo(np.float64).max
@@ -54,6 +54,11 @@ def test_figures_of_the_largest_numbers_are_finite(weights, count):
         ("--optimizer", "rmsprop", "--momentum", 0.9999999999, "--step", 10**12),
         ("--optimizer", "lion", "--weight-decay", 1e-320, "--steps", 10),
         ("--by", "role", "--to", "lion"),
+        ("--eps", 1e300),
+        ("--weight-decay", 1e-320, "--steps", 1000),
+        ("--steps", 10**15, "--schedule", "cosine"),
+        ("--steps", 10**15, "--schedule", "wsd"),
+        ("--optimizer", "lamb", "--param-dtype", "bf16"),
     ],
 )
 @pytest.mark.parametrize("scale", [1e-320, 1e-3, 1e300])
@@ -112,3 +117,53 @@ def test_the_limit_of_rmsprop_is_its_late_step(momentum):
 def test_a_momentum_that_adds_up_more_updates_than_are_solved_is_refused():
     with pytest.raises(Unlawful, match=r"adds up 1000000000 updates"):
         rmsprop.Optimizer(momentum=0.9999999999).update_rms(Gradient(), 10**9)
+
+
+@pytest.mark.parametrize("number", [10**16, 10**320, int("9" * 4000)])
+@pytest.mark.parametrize("option", ["--step", "--steps"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "wsd"])
+def test_more_steps_than_float64_keeps_apart_are_refused(weights, number, option, schedule):
+    path = weights([1.0, -1.0, 1.0, 1.0])
+    more = ("--schedule", schedule) if option == "--steps" else ()
+    for command in (("translate",), ("check",)):
+        done = scalecheck(*command, path, "--lr", 1e-3, option, number, *more)
+        assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
+
+
+def test_a_state_with_a_huge_eps_is_ruled_by_it():
+    model = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.NAdam(model.parameters(), eps=1e300)
+    model(torch.ones(4, 8)).square().sum().backward()
+    optimizer.step()
+    run = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(run, "run.pt")
+    done = scalecheck("translate", "run.pt", "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    assert {row["eps_share"] for row in json.loads(done.out)["rows"]} == {1.0}
+
+
+def test_a_momentum_decay_that_vanishes_is_refused_and_not_waited_for():
+    with pytest.raises(ValueError, match="is a product of over 100000 μ"):
+        nadam.Optimizer(beta1=1 - 1e-12, momentum_decay=1e300).update_rms(Gradient(), 10**12)
+
+
+@pytest.mark.parametrize("form", ["json", "toml", "torch"])
+def test_an_lr_that_is_not_finite_is_not_emitted(weights, form):
+    path = weights([1e3, -1e3, 1e3, 1e3])
+    done = scalecheck("translate", path, "--lr", 1e300, "--target", 1e308, "--emit", form)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "scalecheck: --emit: the lr of w.weight is not finite\n"
+
+
+def test_what_is_not_finite_is_nothing_in_csv(weights):
+    path = weights([1e-200, -1e-200, 1e-200, 1e-200])
+    done = scalecheck("translate", path, "--lr", 1e150, "--format", "csv")
+    assert done.code == 0
+    assert "inf" not in done.out.split("\n", 1)[1]
+
+
+def test_a_shape_of_more_elements_than_there_are_is_refused():
+    shape = "w.weight=" + "x".join(["999999999999999999"] * 20)
+    done = scalecheck("translate", "--shape", shape, "--assume", "torch", "--lr", 1e-3)
+    assert done.code == 2
+    assert done.err.endswith("has 2^63 elements or more\n")

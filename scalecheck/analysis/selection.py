@@ -67,7 +67,7 @@ class Selection:
         wanted = [("--columns", name) for name in self.columns or ()]
         if self.columns is not None and not wanted:
             raise UsageError("--columns: names no column")
-        for option, name in [*wanted, *([("--sort", self.sort)] if self.sort else [])]:
+        for option, name in [*wanted, *([] if self.sort is None else [("--sort", self.sort)])]:
             known = [column.name for column in columns]
             if name not in known:
                 near = get_close_matches(name, known, 1, 0.5)

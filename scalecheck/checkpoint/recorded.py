@@ -65,8 +65,11 @@ class Recorded:
 
 
 def is_recorded(path: Path) -> bool:
-    """Whether the file begins as a report does, which no checkpoint does."""
+    """Whether the file begins as a report does, which no checkpoint does. A pipe is read once, and
+    can bring nothing but a report."""
     try:
+        if path.is_fifo():
+            return True
         with path.open("rb") as file:
             return re.match(rb'\s*\{\s*"schema"', file.read(_HEAD_NBYTES)) is not None
     except (OSError, ValueError):
@@ -136,7 +139,7 @@ def _scale(path: Path, at: str, row: object) -> RecordedScale:
         raise refused("name")
     if not isinstance(shape, list) or not all(_is_count(n) for n in shape):
         raise refused("shape")
-    if len(shape) > MAX_DIMENSIONS:
+    if len(shape) > MAX_DIMENSIONS or not _is_count(numel := math.prod(shape)):
         raise refused("shape")
     if not isinstance(row.get("reason"), str | None):
         raise refused("reason")
@@ -159,6 +162,8 @@ def _scale(path: Path, at: str, row: object) -> RecordedScale:
         figures[key] = row.get(key)
         if figures[key] is not None and not _is_count(figures[key]):
             raise refused(key)
+    if (counted := sum(figures[key] or 0 for key in _COUNTS)) > numel:
+        raise CheckpointError(path, f"{at}: {counted} zeros, NaN and inf among {numel} elements")
     return RecordedScale(
         row["name"], row["dtype"], tuple(shape), **figures, unmeasured=row.get("reason")
     )

@@ -203,6 +203,9 @@ def check(
         raise UsageError(f"--show-settings: takes --format {', '.join(TABLES)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
+    for option, read in (("--baseline", baseline), ("--config", config)):
+        if output is not None and read is not None and output.resolve() == read.resolve():
+            raise UsageError(f"--output {output}: is what {option} reads")
     if explain is not None:
         with Output("table", output, quiet) as out:
             out.write_text(pages.page(explain))

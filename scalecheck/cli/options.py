@@ -13,6 +13,7 @@ BY = ("tensor", "layer", "family", "role")
 OPTIMIZERS = registry.names("optimizer")
 SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
 BANDS = "1e-5,1e-4,3e-3,1e-2"
+_DIGITS = 20  # of a number of steps; theory says how many it takes
 
 
 def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
@@ -41,7 +42,7 @@ def step_number(word: str) -> int | None:
     """The number that --step says; None for the late step."""
     if word in ("", "steady"):
         return None
-    if not word.isdecimal():
+    if not word.isdecimal() or len(word) > _DIGITS:
         raise UsageError(f"--step {word}: steady, or a number from 1 up")
     return int(word)
 

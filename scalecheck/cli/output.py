@@ -85,6 +85,8 @@ class Output:
         if target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists():
+            if target.name.endswith(".index.json"):
+                raise FileExistsError(None, "is no report but the index of a checkpoint")
             with target.open("r+b") as file:
                 if 0 in file.read(_HEAD_NBYTES):
                     nbytes = target.stat().st_size

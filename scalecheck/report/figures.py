@@ -50,7 +50,10 @@ def nbytes(n: int) -> str:
 
 
 def text(words: str) -> str:
-    """The words with everything escaped that a terminal or a line would not take as text."""
+    """The words with everything escaped that a terminal or a line would not take as text, nor the
+    log of a CI, where `::` and `##[` at the start of a line are commands."""
+    if words.startswith(("::", "##[")):
+        return f"\\x{ord(words[0]):x}{text(words[1:])}"
     if words.isprintable():
         return words
     return "".join(

@@ -3,6 +3,7 @@ than m̂: Adagrad, RAdam, Adam-atan2, NAdam, Adamax. RMSprop is Adam's formula w
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from scalecheck.theory.update_rms import GAUSSIAN, Update, require_finite_mean_s
 
 RECTIFIED_ABOVE = 5.0  # torch.optim.RAdam rectifies where its rho_t exceeds this
 
+LONGEST = 100_000  # factors of NAdam's Π that are multiplied one by one
 _PIECES = 20  # of Adamax's integral, 16 Gauss nodes each: converged to 1e-8
 
 
@@ -93,6 +95,8 @@ def nadam_update(
             product *= _nadam_mu(beta1, momentum_decay, earlier)
             if product < NEGLIGIBLE:
                 break
+            if earlier == LONGEST:
+                raise ValueError(f"beta1 {beta1}: step {step} is a product of over {LONGEST} μ")
         following = _nadam_mu(beta1, momentum_decay, step + 1)
         on_gradient = (1 - _nadam_mu(beta1, momentum_decay, step)) / (1 - product)
         on_average = following / (1 - product * following)
@@ -108,6 +112,7 @@ def _nadam_mu(beta1: float, momentum_decay: float, step: int) -> float:
     return float(beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * step)))
 
 
+@lru_cache(maxsize=1024)
 def adamax_update_rms(
     beta1: float, beta2: float, step: int | None = None, snr: float = 0.0
 ) -> float:

@@ -2,6 +2,8 @@
 
 import math
 
+MAX_STEPS = 10**15  # more than any run has; float64 keeps whole numbers apart up to 9e15
+
 
 def require_beta(name: str, beta: float) -> None:
     """An averaging factor lies in [0, 1)."""
@@ -28,8 +30,16 @@ def require_not_negative(name: str, number: float) -> None:
 
 def require_step(step: int | None) -> None:
     """Steps count from 1; None stands for the stationary state and passes."""
-    if step is not None and step < 1:
-        raise ValueError(f"step {step} is below 1")
+    if step is not None:
+        require_steps("step", step)
+
+
+def require_steps(name: str, steps: int) -> None:
+    """A number of steps from 1 up that float64 keeps apart from the next."""
+    if steps < 1:
+        raise ValueError(f"{name} {steps} is below 1")
+    if steps > MAX_STEPS:
+        raise ValueError(f"{name} {steps} is above {MAX_STEPS}")
 
 
 def require_correlation(rho: float) -> None:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.theory.domain import require_steps
+
 FloatArray = NDArray[np.float64]
 
 SHAPES = ("constant", "linear", "cosine", "wsd", "inverse_sqrt")
@@ -27,9 +29,9 @@ class Schedule:
     constant: 1. linear: 1 → floor. cosine: floor + (1−floor)·(1+cos(πj/n))/2, j = 0..n−1.
     wsd: 1, then linear to floor over the last `decay` steps. inverse_sqrt: √(warmup/step).
     steps, warmup, decay count steps; floor is a share of the peak, approached, not reached, by the
-    last step. Raises ValueError for an unknown shape, steps < 1, warmup outside 0..steps (1..steps
-    for inverse_sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a floor or a decay
-    that the shape does not use.
+    last step. Raises ValueError for an unknown shape, steps outside 1..MAX_STEPS, warmup outside
+    0..steps (1..steps for inverse_sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a
+    floor or a decay that the shape does not use.
     """
 
     shape: str
@@ -41,8 +43,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise ValueError(f"schedule {self.shape!r} is none of {', '.join(SHAPES)}")
-        if self.steps < 1:
-            raise ValueError(f"steps {self.steps} is below 1")
+        require_steps("steps", self.steps)
         shortest = 1 if self.shape == "inverse_sqrt" else 0
         if not shortest <= self.warmup <= self.steps:
             raise ValueError(f"warmup {self.warmup} is outside {shortest}..{self.steps}")

@@ -78,6 +78,8 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
         if name in shapes:
             raise UsageError(f"--shape {word}: {name} has a shape already")
         shapes[name] = tuple(map(int, parts))
+        if math.prod(shapes[name]) >= 1 << 63:
+            raise UsageError(f"--shape {word}: has 2^63 elements or more")
     return shapes
 
 

@@ -2,6 +2,7 @@
 scalecheck.toml."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -43,6 +44,8 @@ def _groups(
         for names, training in alike.values():
             own = settings(training)
             own["lr"] *= 1.0 if row["target_factor"] is None else row["target_factor"]
+            if not math.isfinite(own["lr"]):
+                raise UsageError(f"--emit: the lr of {names[0]} is not finite")
             differing = {name for name, value in own.items() if value != shared[name]}
             yield names, {name: own[name] for name in own if name in differing | {"lr"}}
 
@@ -111,17 +114,22 @@ def _json(rows: Sequence[Row], training: Training) -> str:
 
 def _toml(rows: Sequence[Row], training: Training) -> str:
     shared = _plain(training)
-    lines = ["[optimizer]", f"name = {json.dumps(training.name)}", *_toml_lines(shared)]
+    lines = ["[optimizer]", f"name = {_toml_value(training.name)}", *_toml_lines(shared)]
     for names, own in _groups(rows, shared, _plain):
-        lines += ["", "[[group]]", f"names = {json.dumps(names)}", *_toml_lines(own)]
+        lines += ["", "[[group]]", f"names = {_toml_value(names)}", *_toml_lines(own)]
     return "\n".join(lines)
 
 
 def _toml_lines(settings: Mapping[str, Any]) -> list[str]:
     """TOML has no null: what is None is its default."""
     return [
-        f"{name} = {json.dumps(value)}" for name, value in settings.items() if value is not None
+        f"{name} = {_toml_value(value)}" for name, value in settings.items() if value is not None
     ]
+
+
+def _toml_value(value: Any) -> str:
+    """As JSON, but for the characters that TOML takes no pair of escapes for, and for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _plain(training: Training) -> Settings:

@@ -10,7 +10,7 @@ from scalecheck.forecast import UNSEEN
 from scalecheck.optimizers._optimizer import REFUSALS, Gradient
 from scalecheck.theory.schedule import Schedule
 
-COOLDOWN = 0.2  # share of a wsd schedule over which it falls
+COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
 
 
@@ -21,7 +21,7 @@ def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedu
         if shape != "constant" or warmup or final:
             raise UsageError("--schedule, --warmup and --final: need --steps")
         return None
-    decay = round(COOLDOWN * (steps - warmup)) if shape == "wsd" else 0
+    decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
     try:
         return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
     except ValueError as error:

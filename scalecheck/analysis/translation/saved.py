@@ -152,8 +152,8 @@ class _Sums:
             self.zeros += int(np.count_nonzero(known == 0))
             self.v_not_finite += square.size - known.size
             if self.eps is not None:
-                self.below += int(np.count_nonzero(known < self.eps**2))
-                self.near += int(np.count_nonzero(known < (NEAR * self.eps) ** 2))
+                self.below += int(np.count_nonzero(known < np.square(self.eps)))
+                self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
 
     def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> Saved:
         """The figures."""

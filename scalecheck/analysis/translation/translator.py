@@ -20,6 +20,7 @@ from scalecheck.forecast import UNSEEN, Forecast, forecast
 from scalecheck.measure.scale import Scale
 from scalecheck.measure.sketch import Sketch
 from scalecheck.optimizers._optimizer import REFUSALS, Gradient, Hyperparameters
+from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 
 
@@ -120,6 +121,8 @@ def check_numbers(
         raise UsageError(f"--snr {snr}: a finite number")
     if step is not None and step < 1:
         raise UsageError(f"--step {step}: steady, or a number from 1 up")
+    if step is not None and step > MAX_STEPS:
+        raise UsageError(f"--step {step}: at most {MAX_STEPS}")
 
 
 def untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from scalecheck.checkpoint.dtypes import DTYPES, DType
-from scalecheck.checkpoint.strict_json import in_words, parsed
+from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
 from scalecheck.checkpoint.tensor import (
     MAX_DIMENSIONS,
     MAX_NAME,
@@ -35,15 +35,18 @@ def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
     source = Source.of(path)
     text = _header(source)
+    bad = f"has a bad header of {len(text)} bytes"
     refusal = ""
     try:
+        require_few(text)
         # The library maps the file, which a limit on address space can forbid.
         with suppress(MemoryError), safe_open(path, framework="numpy"):
             pass
+    except ValueError as error:
+        raise CheckpointError(path, f"{bad}: {error}") from error
     except (SafetensorError, OSError) as error:
         refusal = str(error).removeprefix("Error while deserializing header: ")
     source.open().close()  # the library read what was read here
-    bad = f"has a bad header of {len(text)} bytes"
     if refusal and len(text) > MAX_REFUSED_NBYTES:
         raise CheckpointError(path, f"{bad}: {refusal}")
     try:

@@ -13,7 +13,7 @@ from scalecheck.checkpoint.pickled.inert import Known, Malformed, Placeholder, k
 # a file names; and either form hashes a file's keys, where a deep tuple overflows the C stack.
 
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
-MAX_OPCODES = 1 << 23  # a tensor takes some 35; an opcode makes at most some 200 bytes
+MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
 BROKEN = (

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 
 from scalecheck.report import figures
@@ -10,7 +11,8 @@ from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The principal rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a
-    column, None as nothing. What was skipped has a row too, its reason among the flags."""
+    column, None and what is not finite as nothing. What was skipped has a row too, its reason among
+    the flags."""
     skipped = [
         {**entry, "flags": [f"skipped: {entry['reason']}"], "quantiles": {}}
         for entry in report.skipped
@@ -32,8 +34,11 @@ def _fields(columns: Sequence[Column], row: Row) -> dict[str, object]:
         elif isinstance(value, list):
             joint = "x" if column.unit == "shape" else ";"
             fields[column.name] = figures.text(joint.join(map(str, value)))
+        elif isinstance(value, str):
+            fields[column.name] = _text(value)
         else:
-            fields[column.name] = _text(value) if isinstance(value, str) else value
+            is_endless = isinstance(value, float) and not math.isfinite(value)
+            fields[column.name] = None if is_endless else value
     return fields
 
 
