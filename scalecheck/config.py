@@ -227,11 +227,9 @@ class _Reader:
         return dict(table)
 
     def _scalars(self, table: Mapping[str, Any], at: str) -> Mapping[str, Any]:
-        for key, value in table.items():
-            is_word, is_flag = key == "name", isinstance(value, bool)
-            kinds: tuple[type, ...] = (str,) if is_word else (int, float)
-            if not isinstance(value, kinds) or (is_flag and key == "lr") or _is_endless(value):
-                raise self._error(f"{at}.{key}", "is a word" if is_word else "is a number")
+        kinds: dict[str, tuple[type, ...]] = {"name": (str,), "lr": (int, float)}
+        for key in table:
+            self._typed(table, key, at, kinds.get(key, (int, float, bool)))
         return table
 
     def _table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

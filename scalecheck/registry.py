@@ -26,9 +26,7 @@ def names(family: str) -> list[str]:
 
 def load(family: str, name: str) -> ModuleType:
     """The module of one member. Raises KeyError where the family has no such member."""
-    if name not in names(family):
-        raise KeyError(f"no {family} is called {name}: {', '.join(names(family))}")
-    return import_module(f"{FAMILIES[family]}.{name}")
+    return find(name, family)
 
 
 def find(name: str, *families: str) -> ModuleType:
@@ -36,6 +34,6 @@ def find(name: str, *families: str) -> ModuleType:
     has."""
     for family in families:
         if name in names(family):
-            return load(family, name)
+            return import_module(f"{FAMILIES[family]}.{name}")
     known = sorted({name for family in families for name in names(family)})
     raise KeyError(f"no {' or '.join(families)} is called {name}: {', '.join(known)}")

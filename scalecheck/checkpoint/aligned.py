@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.pickled.inert import shown
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.errors import CheckpointError
 

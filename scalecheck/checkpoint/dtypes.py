@@ -124,11 +124,12 @@ def _values(name: str) -> NDArray[np.float64]:
 
 WORDS = {
     "bf16": "BF16",
+    "bfloat16": "BF16",
     "fp16": "F16",
-    "f16": "F16",
+    "float16": "F16",
     "fp32": "F32",
-    "f32": "F32",
-    "f64": "F64",
+    "float32": "F32",
+    "float64": "F64",
     "fp8": "F8_E4M3",
     "e4m3": "F8_E4M3",
     "e5m2": "F8_E5M2",

@@ -1,7 +1,7 @@
 """The optimizer state that was saved with a model: its settings, and for each parameter the tensors
 that it keeps, read when asked. torch is not needed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os.path import isdir, isfile
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickled.inert import Malformed, shown
+from scalecheck.checkpoint.pickled.inert import Malformed
 from scalecheck.checkpoint.pickled.optimizer import (
     GroupRecord,
     OptimizerRecord,
@@ -25,6 +25,7 @@ from scalecheck.checkpoint.pickled.optimizer import (
 from scalecheck.checkpoint.pickled.records import TensorRecord
 from scalecheck.checkpoint.pickled.state_dict import described
 from scalecheck.checkpoint.pickled.tree import Tree
+from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 
@@ -41,7 +42,6 @@ SHAPED = frozenset(
 last four, Sophia, schedule-free optimizers and bitsandbytes."""
 
 _HEAD_NBYTES = 512
-_NAMED = 5  # of what is listed on a line, as many as fit
 
 
 @dataclass(frozen=True)
@@ -155,19 +155,13 @@ def _state_in(file: torch.Unpickled) -> OptimizerState | None:
     if not found:
         return None
     if len(found) > 1:
-        raise Malformed(f"holds {len(found)} optimizer states: {_listed(at for at, _ in found)}")
+        raise Malformed(f"holds {len(found)} optimizer states: {listed([at for at, _ in found])}")
     [(at, table)] = found
     try:
         record = read(table)
     except Malformed as error:
         raise Malformed(f"{at}: {error}" if at else str(error)) from error
     return _Reading(file, f"{at}." if at else "").state(record)
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = [*names]
-    more = len(every) - _NAMED
-    return ", ".join(every[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Reading:
@@ -191,7 +185,7 @@ class _Reading:
             left_out |= dict.fromkeys(f"state.{name}" for name in one.left_out)
         notes = []
         if left_out:
-            notes.append(f"left out of the optimizer state: {_listed(left_out)}")
+            notes.append(f"left out of the optimizer state: {listed([*left_out])}")
         if bare := sum(one.tensors == {} and one.numbers == {} for one in states):
             notes.append(f"{bare} of {len(states)} parameters have no optimizer state")
         return OptimizerState(self.path, groups, states, tuple(notes))

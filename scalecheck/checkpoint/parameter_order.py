@@ -21,7 +21,7 @@ def certain(
 
     An assignment gives every entry of a group a parameter of its shape, no two the same one, in one
     of the orders in which training code lists parameters: that of the module; by name, as minGPT
-    and what descends from it does; by size, the largest first, otherwise as in the module, as
+    and what descends from it does; by shape, the largest first, otherwise as in the module, as
     Muon's reference does. An entry is named if all assignments of its group agree on it. Groups are
     judged one by one: what another group must have is still taken as free.
 
@@ -31,8 +31,8 @@ def certain(
     """
     by_name = sorted(parameters)
     if in_order:
-        by_size = sorted(parameters, key=parameters.__getitem__, reverse=True)
-        lines = [_Line(order, parameters) for order in ([*parameters], by_name, by_size)]
+        by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
+        lines = [_Line(order, parameters) for order in ([*parameters], by_name, by_shape)]
         alike = None
     else:
         lines = [_Line(by_name, parameters)]

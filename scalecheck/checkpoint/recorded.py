@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint import strict_json
-from scalecheck.checkpoint.pickled.inert import shown
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
 from scalecheck.errors import CheckpointError, reason
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from scalecheck.checkpoint.optimizer_state import OptimizerState
 from scalecheck.checkpoint.parameter_order import Group, certain
-from scalecheck.checkpoint.pickled.inert import shown
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 

@@ -4,7 +4,7 @@ bounded by the block, never by the tensor."""
 import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
@@ -153,8 +153,9 @@ class Tensor:
             return
         words = buffer[: buffer.nbytes - buffer.nbytes % 8].view(self.dtype.words)
         if self.is_dense:
-            for first in range(start, self.numel if stop is None else stop, len(words)):
-                block = words[: min(len(words), (self.numel if stop is None else stop) - first)]
+            stop = self.numel if stop is None else stop
+            for first in range(start, stop, len(words)):
+                block = words[: stop - first]
                 reader.fill(self.offset + first * self.dtype.itemsize, block.view(np.uint8).data)
                 yield block
         else:
@@ -189,14 +190,7 @@ class Tensor:
 
     def words(self) -> NDArray[np.generic]:
         """All its raw words as one array of its shape. Raises CheckpointError as `blocks` does."""
-        stretch = Tensor(
-            self.name,
-            self.dtype,
-            (self.span,),
-            self.source,
-            self.offset,
-            unmeasured=self.unmeasured,
-        )
+        stretch = replace(self, shape=(self.span,), strides=None)
         flat = np.empty(self.span, self.dtype.words)
         filled = 0
         for block in stretch.blocks():

@@ -282,17 +282,16 @@ def _between(
 
 
 def _kind(before: DType, after: DType) -> str:
-    """In which numbers two types are compared: as they are stored, or the least that hold both."""
+    """In which numbers two types of floats are compared: as they are stored, or the least that hold
+    both."""
     if before.name == after.name == "BF16":
         return "b2"
-    fit = all(
-        dtype.is_float and (dtype.is_narrow or dtype.name == "F32") for dtype in (before, after)
-    )
+    fit = all(dtype.is_narrow or dtype.name == "F32" for dtype in (before, after))
     return "f4" if fit else "f8"
 
 
 def _numbers(words: NDArray[np.generic], dtype: DType, kind: str) -> NDArray[np.generic]:
-    """The words as numbers of a kind, exactly but for integers of more than 53 bits."""
+    """The words of floats as numbers of a kind that holds them."""
     if kind == "b2" or (kind == "f4" and dtype.name == "F32"):
         return words
     if kind == "f4" and dtype.name == "BF16":

@@ -23,13 +23,11 @@ _ALL_PAIRS = 200  # siblings up to which every pair has a say in the slope
 @dataclass(frozen=True)
 class Stray:
     """A sibling out of scale. expected: the rms that the others, and their trend over depth, lead
-    one to expect. factor: how many times it is larger or smaller, limit: how many it may be.
-    deviations: log factor over the others' spread, infinite where they have none."""
+    one to expect. factor: how many times it is larger or smaller, limit: how many it may be."""
 
     expected: float
     factor: float
     limit: float
-    deviations: float
 
 
 def family_ratios(rms: Mapping[str, float | None]) -> dict[str, float]:
@@ -62,12 +60,7 @@ def strays(
     spread = _MAD_TO_SIGMA * median(distances.values())
     limit = max(math.log(least_factor), min(least_deviations * spread, math.log(sure_factor)))
     return {
-        name: Stray(
-            _exp(line[name]),
-            _exp(distance),
-            _exp(limit),
-            distance / spread if spread else math.inf,
-        )
+        name: Stray(_exp(line[name]), _exp(distance), _exp(limit))
         for name in rms
         if name in logs and (distance := distances[name]) > limit
     }

@@ -114,11 +114,10 @@ class Sketch:
         if not self.exact or not len(self.values):
             return self.wide
         count = int(self.counts.sum())
-        exponent = 0
         # Products and pairwise sums, not np.dot: BLAS rounds by the processor it runs on.
         mean = float((self.values * self.counts).sum()) / count
         deviation = self.values - mean
-        return Moments(count, exponent, mean, float((deviation * deviation * self.counts).sum()))
+        return Moments(count, 0, mean, float((deviation * deviation * self.counts).sum()))
 
     @property
     def numel(self) -> int:

@@ -30,7 +30,7 @@ def count(n: int | None) -> str:
     if n < 10_000:
         return str(n)
     power = min((len(str(n)) - 1) // 3, 4)
-    return f"{n / 1000**power:#.4g}".rstrip(".") + " KMGT"[power]
+    return number(n / 1000**power) + " KMGT"[power]
 
 
 def percent(share: float | None) -> str:
@@ -46,7 +46,7 @@ def percent(share: float | None) -> str:
 def nbytes(n: int) -> str:
     """Bytes in decimal units: 484.8 kB."""
     power = min((len(str(n)) - 1) // 3, 4)
-    return f"{n} B" if power == 0 else f"{n / 1000**power:#.4g} ".replace(". ", " ") + _BYTES[power]
+    return f"{n} B" if power == 0 else f"{number(n / 1000**power)} {_BYTES[power]}"
 
 
 def text(words: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scalecheck.checkpoint.formats.shard_index import join
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.shown import listed
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 
@@ -42,7 +43,6 @@ _BESIDE = {
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"}
 _SHARD = re.compile(r".*-(\d{1,6})-of-(\d{1,6})")  # as libraries number the shards of a model
 _MOST_SHARDS = 10_000  # of which the missing ones are sought
-_NAMED = 5  # files, as many as fit on a line
 
 
 def recognises(path: Path, head: bytes) -> bool:
@@ -113,6 +113,4 @@ def _check_complete(path: Path, shards: list[Path]) -> None:
 
 
 def _listed(entries: list[Path]) -> str:
-    more = len(entries) - _NAMED
-    names = ", ".join(entry.name + "/" * entry.is_dir() for entry in entries[:_NAMED])
-    return names + (f" and {more} more" if more > 0 else "")
+    return listed([entry.name + "/" * entry.is_dir() for entry in entries])

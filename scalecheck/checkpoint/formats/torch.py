@@ -1,25 +1,25 @@
 """torch.save's files, zip and legacy, and TorchScript archives. torch is not needed: the pickle is
 read as inert data, and the elements by their place in the file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalecheck.checkpoint.pickled.inert import Foreign, Malformed, shown
+from scalecheck.checkpoint.pickled.inert import Foreign, Malformed
 from scalecheck.checkpoint.pickled.legacy_file import read_legacy
 from scalecheck.checkpoint.pickled.records import Pickled, TensorRecord
 from scalecheck.checkpoint.pickled.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickled.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickled.tree import Tree
 from scalecheck.checkpoint.pickled.zip_file import read_zip
+from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
 _HEAD_NBYTES = 512
-_NAMED_CLASSES = 5  # as many as fit on a line
 
 
 def recognises(path: Path, head: bytes) -> bool:
@@ -200,9 +200,4 @@ def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
         ("read as inert data", foreign & holders),
         ("set aside, not run", foreign - holders),
     )
-    return tuple(f"{how}: {_listed(sorted(map(str, names)))}" for how, names in notes if names)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _NAMED_CLASSES
-    return ", ".join(names[:_NAMED_CLASSES]) + (f" and {more} more" if more > 0 else "")
+    return tuple(f"{how}: {listed(sorted(map(str, names)))}" for how, names in notes if names)

@@ -4,6 +4,8 @@ as the pieces they would have been built from. None of it is compared, hashed or
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.shown import shown
+
 
 class Malformed(Exception):
     """The file says what no writer of checkpoints says; whoever knows the path adds it."""
@@ -48,15 +50,6 @@ class Key:
     a file can choose may not be hashed, since it can choose collisions."""
 
     original: object
-
-
-def shown(text: str, limit: int = 120) -> str:
-    """Text of a file on one printable line of bounded length."""
-    cut = text[:limit] + ("…" if len(text) > limit else "")
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in cut
-    )
 
 
 def key_of(key: object) -> object:

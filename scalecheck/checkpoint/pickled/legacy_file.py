@@ -3,11 +3,12 @@ and at which byte each storage lies."""
 
 import io
 
-from scalecheck.checkpoint.pickled.inert import Malformed, shown
+from scalecheck.checkpoint.pickled.inert import Malformed
 from scalecheck.checkpoint.pickled.records import Pickled, Stored
 from scalecheck.checkpoint.pickled.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickled.torch_globals import Globals
 from scalecheck.checkpoint.pickled.unpickle import MAX_PICKLE_NBYTES, unpickle
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
 
 MAGIC = 0x1950A86A20F9469CFC6C

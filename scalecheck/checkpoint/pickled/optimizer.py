@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from scalecheck.checkpoint.pickled.inert import Key, Malformed, shown
+from scalecheck.checkpoint.pickled.inert import Key, Malformed
 from scalecheck.checkpoint.pickled.records import TensorRecord
 from scalecheck.checkpoint.pickled.tree import (
     MAX_DEPTH,
@@ -14,8 +14,9 @@ from scalecheck.checkpoint.pickled.tree import (
     Child,
     Path,
     contents_of,
-    tables_of,
+    optimizer_table,
 )
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_NAME
 
 MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
@@ -71,18 +72,13 @@ def places(root: object) -> list[tuple[Path, Table]]:
             del parts[-1:]
         elif not isinstance(child.node, TensorRecord) and id(child.node) not in seen:
             seen.add(id(child.node))
-            if table := _table(child.node):
+            if table := optimizer_table(child.node):
                 path = (part for part in (*parts, child.part) if part is not None)
                 found.append(((*path,), table))
             elif len(stack) <= MAX_DEPTH:
                 parts.append(child.part)
                 stack.append(contents_of(child.node, again))
     return found
-
-
-def _table(node: object) -> Table | None:
-    both = (table for table in tables_of(node) if "state" in table and "param_groups" in table)
-    return next(both, None)
 
 
 def read(table: Table) -> OptimizerRecord:
@@ -177,11 +173,11 @@ def _state(key: ParamKey, state: object) -> StateRecord:
 
 def _is_setting(setting: object) -> TypeGuard[Setting | list[Kept]]:
     if isinstance(setting, (list, tuple)):
-        return len(setting) <= MAX_ITEMS and all(map(_is_number, setting))
-    return _is_number(setting)
+        return len(setting) <= MAX_ITEMS and all(map(_is_kept_whole, setting))
+    return _is_kept_whole(setting)
 
 
-def _is_number(setting: object) -> TypeGuard[Kept]:
+def _is_kept_whole(setting: object) -> TypeGuard[Kept]:
     if isinstance(setting, TensorRecord):
         return setting.numel == 1
     return _is_scalar(setting)

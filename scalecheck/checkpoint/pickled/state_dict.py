@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.pickled.inert import Malformed, Placeholder, shown
+from scalecheck.checkpoint.pickled.inert import Malformed, Placeholder
 from scalecheck.checkpoint.pickled.records import TensorRecord
 from scalecheck.checkpoint.pickled.tree import (
     Child,
@@ -17,6 +17,7 @@ from scalecheck.checkpoint.pickled.tree import (
     is_script,
     part_of,
 )
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_NAME
 
 MAX_WRAPPERS = 8  # dicts around a model; real files have up to three

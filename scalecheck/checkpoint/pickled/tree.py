@@ -99,7 +99,7 @@ class Tree:
         if isinstance(node, TensorRecord):
             yield Found((), node)
         parts: list[str | None] = []
-        stack = [(iter(self.children(node)), is_optimizer(node), False)]
+        stack = [(iter(self.children(node)), optimizer_table(node) is not None, False)]
         steps = letters = 0
         while stack:
             rest, optimizer, alias = stack[-1]
@@ -162,7 +162,9 @@ class Tree:
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
         ours = [self.held(child.node) for child in kept if not _holds_optimizer(child)]
-        rows = 0 if is_optimizer(node) else min(sum(one.rows for one in ours), tensors)
+        rows = (
+            0 if optimizer_table(node) is not None else min(sum(one.rows for one in ours), tensors)
+        )
         elements = min(sum(one.elements for one in ours), 1 << 64) if rows else 0
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
@@ -200,15 +202,17 @@ class Again:
             raise Malformed("its objects share their contents too often")
 
 
-def is_optimizer(node: object) -> bool:
-    """A state dict of an optimizer, or a whole one that was pickled."""
-    return any("state" in table and "param_groups" in table for table in tables_of(node))
+def optimizer_table(node: object) -> dict[object, object] | None:
+    """The `state` and `param_groups` of an optimizer's state dict, or of a whole one that was
+    pickled; None of anything else."""
+    both = (table for table in tables_of(node) if "state" in table and "param_groups" in table)
+    return next(both, None)
 
 
 def _holds_optimizer(child: Child) -> bool:
     """Told by content, or by the customary key where it holds more than a tensor."""
     is_named = child.part in OPTIMIZERS and isinstance(child.node, CONTAINERS)
-    return is_named or is_optimizer(child.node)
+    return is_named or optimizer_table(child.node) is not None
 
 
 def is_script(node: object) -> bool:

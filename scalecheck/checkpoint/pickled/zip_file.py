@@ -8,10 +8,11 @@ import zlib
 from collections import Counter
 from itertools import pairwise
 
-from scalecheck.checkpoint.pickled.inert import Malformed, shown
+from scalecheck.checkpoint.pickled.inert import Malformed
 from scalecheck.checkpoint.pickled.records import Pickled, Stored
 from scalecheck.checkpoint.pickled.torch_globals import Globals
 from scalecheck.checkpoint.pickled.unpickle import MAX_PICKLE_NBYTES, unpickle
+from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
 
 MAX_RATIO = 64  # of a compressed pickle, beyond a mebibyte; those of tensors reach 5
