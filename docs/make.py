@@ -145,13 +145,13 @@ def _rules() -> Iterator[str]:
         needs = ", ".join(NEEDS[need].removeprefix("needs ") for need in entry.rule.needs)
         name = f"[`{entry.name}`](#{code.lower()}-{entry.name})"
         yield f"| {code} | {name} | {entry.rule.severity} | {entry.summary} | {needs} |"
-    for code, entry in registered().items():
-        yield from _rule(code, entry)
+    for entry in registered().values():
+        yield from _rule(entry)
 
 
-def _rule(code: str, entry: Registered) -> Iterator[str]:
+def _rule(entry: Registered) -> Iterator[str]:
     rule = entry.rule
-    yield f"\n## {code} {entry.name}\n"
+    yield f"\n## {entry.code} {entry.name}\n"
     yield f"**{entry.summary}** Severity: {rule.severity}.\n"
     yield f"{entry.meaning}\n"
     yield f"*Try:* {entry.remedy}\n"

@@ -11,7 +11,7 @@ from hostile import sound
 from real_checkpoints import real_file
 
 import scalecheck as library
-from scalecheck.rules._rule import codes
+from scalecheck.rules._rule import registered
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY = SAMPLES / "tiny-gpt"
@@ -96,9 +96,9 @@ def test_rules_are_selected_by_code_beginning_and_name():
     def run(*options):
         return [row["rule"] for row in report(TINY, *options)["rules"]]
 
-    assert run() == codes()
+    assert run() == [*registered()]
     assert run("--select", "SC101,dead-rows") == ["SC101", "SC103"]
-    assert run("--select", "sc10", "--ignore", "SC101,all-zero") == codes()[2:8]
+    assert run("--select", "sc10", "--ignore", "SC101,all-zero") == [*registered()][2:8]
     assert run("--select", "SC3") == ["SC301", "SC302"]
 
 

@@ -53,8 +53,8 @@ def check(
     findings: list[Row] = []
     ignored: list[Row] = []
     rules: list[Row] = []
-    for code, entry in settings.rules.items():
-        own, waived, row = _results(code, entry, found, settings, checkpoint.path)
+    for entry in settings.rules.values():
+        own, waived, row = _results(entry, found, settings, checkpoint.path)
         findings += own
         ignored += waived
         rules.append(row)
@@ -62,20 +62,22 @@ def check(
 
 
 def _results(
-    code: str, entry: Registered, found: Evidence, settings: Settings, path: Path
+    entry: Registered, found: Evidence, settings: Settings, path: Path
 ) -> tuple[list[Row], list[Row], Row]:
     """A rule's findings, those that are waived, and its row among the rules."""
     reason = next((why for need in entry.rule.needs if (why := found.missing[need])), "")
-    judgements = [] if reason else list(entry.rule.find(found.subject, settings.limits_of(code)))
+    judgements = (
+        [] if reason else list(entry.rule.find(found.subject, settings.limits_of(entry.code)))
+    )
     if not judgements and not reason:
         reason = f"no {entry.rule.judges}{_why(entry, found)}"
     own: list[Row] = []
     waived: list[Row] = []
-    waivers = settings.waivers(code, path)
+    waivers = settings.waivers(entry.code, path)
     for judgement in judgements:
         if not judgement.message:
             continue
-        row = _finding(code, entry, judgement, settings).row()
+        row = _finding(entry, judgement, settings).row()
         role = found.roles.get(judgement.where, "")
         waiver = next((w for w in waivers if w.where.holds(judgement.where, role)), None)
         if waiver is None:
@@ -87,9 +89,9 @@ def _results(
         own,
         waived,
         {
-            "rule": code,
+            "rule": entry.code,
             "name": entry.name,
-            "severity": settings.severities.get(code, entry.rule.severity),
+            "severity": settings.severities.get(entry.code, entry.rule.severity),
             "summary": entry.summary,
             "status": status,
             "reason": reason,
@@ -102,10 +104,10 @@ def _results(
     )
 
 
-def _finding(code: str, entry: Registered, judgement: Judgement, settings: Settings) -> Finding:
-    severity = settings.severities.get(code) or judgement.severity or entry.rule.severity
+def _finding(entry: Registered, judgement: Judgement, settings: Settings) -> Finding:
+    severity = settings.severities.get(entry.code) or judgement.severity or entry.rule.severity
     return Finding(
-        code,
+        entry.code,
         severity,
         judgement.where,
         judgement.group,

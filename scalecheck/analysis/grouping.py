@@ -1,12 +1,13 @@
 """Tensors merged by layer, family or role: their elements together, never averages of averages."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from scalecheck.checkpoint.naming import family, indices
 from scalecheck.measure.scale import Scale
 from scalecheck.measure.sketch import Sketch
+from scalecheck.report.report import Row
 
 By = Literal["tensor", "layer", "family", "role"]
 
@@ -46,6 +47,17 @@ class Groups:
             )
             for key in keys
         }
+
+
+def common(values: Iterable[Any]) -> Any:
+    """The value that all have; None where they differ."""
+    first, *others = values
+    return first if all(other == first for other in others) else None
+
+
+def of_several(name: str) -> Callable[[Row], Any]:
+    """A cell that stays empty where a group is one tensor, of which another column says all."""
+    return lambda row: row[name] if row["tensors"] > 1 else None
 
 
 def group_row(

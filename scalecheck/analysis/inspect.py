@@ -1,18 +1,17 @@
 """The scale of every tensor of a checkpoint, one by one or merged by layer, family or role."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from scalecheck.analysis.flags import group_words, sentence, tensor_rows, tensor_words
-from scalecheck.analysis.grouping import By, Groups, group_row
+from scalecheck.analysis.grouping import By, Groups, group_row, of_several
 from scalecheck.analysis.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.analysis.init_ratio import init_fields, silence
 from scalecheck.analysis.provenance import skipped, source
 from scalecheck.analysis.reference import Model, Reference, scheme
-from scalecheck.analysis.selection import Selection, several
+from scalecheck.analysis.selection import Selection, retied, several
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
@@ -66,11 +65,6 @@ BAR = Column(
 )
 
 
-def _of_several(name: str) -> Callable[[Row], Any]:
-    """A cell that stays empty where a group is one tensor, of which the rms says all."""
-    return lambda row: row[name] if row["tensors"] > 1 else None
-
-
 TENSOR_COLUMNS = (
     _NAME,
     _DTYPE,
@@ -100,7 +94,7 @@ GROUP_COLUMNS = (
         "number",
         "smallest rms of a tensor in the group",
         5,
-        _of_several("rms_min"),
+        of_several("rms_min"),
     ),
     Column(
         "rms_max",
@@ -108,7 +102,7 @@ GROUP_COLUMNS = (
         "number",
         "largest rms of a tensor in the group",
         5,
-        _of_several("rms_max"),
+        of_several("rms_max"),
     ),
     Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
     replace(_FLAGS, cell=group_words),
@@ -165,7 +159,7 @@ def inspect(
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
-    wanted = selection.tensors(checkpoint.tensors)
+    wanted = retied(selection.tensors(checkpoint.tensors))
 
     scales: list[Scale] = []
     percentiles: dict[str, dict[str, float | None]] = {}

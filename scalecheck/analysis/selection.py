@@ -3,11 +3,12 @@ every command."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
 from scalecheck.report.report import Column, Row
 
@@ -95,6 +96,19 @@ class Selection:
         elif self.reverse:
             rows = rows[::-1]
         return rows[: self.top]
+
+
+def retied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors; of those tied to one that is left out the first stands for the others."""
+    there = {tensor.name for tensor in tensors}
+    firsts: dict[str | None, str] = {}
+    found = []
+    for tensor in tensors:
+        if tensor.tied_to is not None and tensor.tied_to not in there:
+            first = firsts.setdefault(tensor.tied_to, tensor.name)
+            tensor = replace(tensor, tied_to=None if first == tensor.name else first)
+        found.append(tensor)
+    return tuple(found)
 
 
 def several(words: str | Sequence[str]) -> Sequence[str]:

@@ -34,8 +34,6 @@ def noise_law(word: str) -> Noise:
     if name not in _LAWS:
         raise UsageError(f"--noise {word}: not known; there are gaussian, {', '.join(_LAWS)}")
     law, what, example = _LAWS[name]
-    if not parameter:
-        raise UsageError(f"--noise {word}: needs {what}, such as {name}:{example}")
     try:
         number = float(parameter)
     except ValueError:

@@ -23,7 +23,7 @@ from scalecheck.analysis.translation.stall import param_dtype as stored
 from scalecheck.analysis.translation.states import States, states_of
 from scalecheck.analysis.translation.tables import tables as tables_of
 from scalecheck.analysis.translation.tables import usual
-from scalecheck.analysis.translation.training import Training, Trainings
+from scalecheck.analysis.translation.training import Trainings
 from scalecheck.analysis.translation.translator import Translator, check_numbers, untrained
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -175,7 +175,9 @@ def translate(
         ],
     )
     if scale_by is not None:
-        tables += [scaled_table(one, scale_by) for one in _trainings(lines)]
+        tables += [
+            scaled_table(one, scale_by) for one in dict.fromkeys(line.training for line in lines)
+        ]
     return Report(
         kind="translate",
         tables=tables,
@@ -252,11 +254,6 @@ def _require_sizes(lines: Sequence[Line]) -> None:
     if sized and all(line.update.update_rms is None for line in sized):
         first = sized[0]
         raise UsageError(f"--optimizer {first.training.name}: {first.update.reason}")
-
-
-def _trainings(lines: Sequence[Line]) -> list[Training]:
-    """The different ways in which the tensors are trained."""
-    return [*{repr(line.training): line.training for line in lines}.values()]
 
 
 def _on_lrs(lines: Sequence[Line], states: States, lr: float | None) -> list[str]:

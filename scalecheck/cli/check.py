@@ -24,14 +24,7 @@ def _words(given: list[str] | None) -> list[str] | None:
 
 
 def check(
-    path: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="PATH",
-            help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
-            show_default=False,
-        ),
-    ] = None,
+    path: Annotated[Path | None, options.PATH] = None,
     config: Annotated[
         Path | None,
         typer.Option(

@@ -1,5 +1,6 @@
 """`scalecheck inspect`: the scale of every tensor of a checkpoint."""
 
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
@@ -14,7 +15,7 @@ from scalecheck.cli.progress import Progress
 
 
 def inspect(
-    path: options.PathArgument,
+    path: Annotated[Path, options.PATH],
     match: options.Match = None,
     exclude: options.Exclude = None,
     by: options.By = "tensor",

@@ -27,15 +27,12 @@ def choice(option: str, known: Sequence[str]) -> Callable[[str], str]:
     return chosen
 
 
-def _columns(names: str | None) -> str | None:
-    if names is not None and not all(name.strip() for name in names.split(",")):
-        raise UsageError(f"--columns {names!r}: a column has no name")
-    return names
-
-
 def names(columns: str | None) -> list[str] | None:
     """The columns that --columns names."""
-    return None if columns is None else [name.strip() for name in columns.split(",")]
+    found = None if columns is None else [name.strip() for name in columns.split(",")]
+    if found and not all(found):
+        raise UsageError(f"--columns {columns!r}: a column has no name")
+    return found
 
 
 def step_number(word: str) -> int | None:
@@ -60,14 +57,11 @@ def given(**settings: float | None) -> dict[str, float]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-PathArgument = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PATH",
-        help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
-        show_default=False,
-    ),
-]
+PATH = typer.Argument(
+    metavar="PATH",
+    help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
+    show_default=False,
+)
 Match = Annotated[
     list[str] | None,
     typer.Option(
@@ -102,9 +96,7 @@ Reverse = Annotated[bool, typer.Option("--reverse", help="Reverse the order.")]
 Top = Annotated[int | None, typer.Option("--top", metavar="N", help="Only the first N rows.")]
 Columns = Annotated[
     str | None,
-    typer.Option(
-        "--columns", metavar="A,B,C", help="Only these columns, in this order.", callback=_columns
-    ),
+    typer.Option("--columns", metavar="A,B,C", help="Only these columns, in this order."),
 ]
 Format = Annotated[
     str,

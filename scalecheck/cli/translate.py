@@ -16,14 +16,7 @@ EMITTED = ("torch", "json", "toml")
 
 
 def translate(
-    path: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[PATH]",
-            help="A checkpoint: a file, a shard index (*.index.json) or a directory.",
-            show_default=False,
-        ),
-    ] = None,
+    path: Annotated[Path | None, options.PATH] = None,
     lr: options.Lr = None,
     optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,

@@ -102,19 +102,10 @@ class Registered:
     rule: Rule
 
 
-def codes() -> list[str]:
-    """The codes of all rules, sorted."""
-    return [file.partition("_")[0].upper() for file in registry.names("rule")]
-
-
 @cache
 def registered() -> Mapping[str, Registered]:
     """Every rule by its code."""
-    return {code: _registered(file) for code, file in zip(codes(), _files(), strict=True)}
-
-
-def _files() -> list[str]:
-    return registry.names("rule")
+    return {entry.code: entry for entry in map(_registered, registry.names("rule"))}
 
 
 def _registered(file: str) -> Registered:

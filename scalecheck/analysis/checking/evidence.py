@@ -8,7 +8,7 @@ from math import isfinite
 
 from scalecheck.analysis.checking.settings import Settings
 from scalecheck.analysis.reference import Initialization, Model, scheme
-from scalecheck.analysis.selection import Selection
+from scalecheck.analysis.selection import Selection, retied
 from scalecheck.analysis.translation.bands import Bands
 from scalecheck.analysis.translation.late import schedule as planned
 from scalecheck.analysis.translation.saved import figures
@@ -55,7 +55,8 @@ def evidence(
 ) -> Evidence:
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
     check_numbers(settings["lr"], settings["snr"], settings["grad_rms"], settings["step"])
-    wanted = Selection(settings["match"], settings["exclude"]).tensors(checkpoint.tensors)
+    selection = Selection(settings["match"], settings["exclude"])
+    wanted = retied(selection.tensors(checkpoint.tensors))
     serve_dtype = _serve_dtype(settings["serve_dtype"])
     init = None if settings["init"] is None else scheme(settings["init"])
     before = None if settings["baseline"] is None else recorded(settings["baseline"])
@@ -67,6 +68,7 @@ def evidence(
     names = {tensor.name for tensor in checkpoint.tensors}
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
     has_rows = bool(set(_WITH_ROWS) & settings.rules.keys())
+    needed = {need for entry in settings.rules.values() for need in entry.rule.needs}
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
     for tensor, sketch in measure(readable, jobs, progress):
         scale = Scale.of(tensor, sketch)
@@ -74,7 +76,8 @@ def evidence(
         is_alone = scale.tied_to is None and scale.zeros < scale.numel
         is_looked_into = has_rows and is_alone and scale.role in MATRICES
         is_scaled = _is_scaled(tensor, names)
-        has_step = untrained(tensor, checkpoint) is None and not is_scaled
+        is_trained = untrained(tensor, checkpoint) is None and not is_scaled
+        has_step = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
             Weights(
                 scale,
@@ -99,7 +102,7 @@ def evidence(
     subject = Subject(
         tensors,
         unmeasured,
-        _states(judged, forecasts, roles, jobs),
+        _states(judged if "state" in needed else [], forecasts, roles, jobs),
         before,
         frozenset() if before is None else frozenset(_covered(before, wanted)),
         serve_dtype=serve_dtype,
@@ -139,10 +142,12 @@ class _Forecasts:
         dtype = param_dtype(settings["param_dtype"])
         trainings = _trainings(settings, lr)
         trainings.check(names)
-        self.no_lr = NEEDS["lr"] if lr is None and states.path is None else ""
+        has_lr = lr is not None or any("lr" in group.settings for group in trainings.groups)
+        self.no_lr = "" if has_lr or states.path else NEEDS["lr"]
         self.no_optimizer = NEEDS["optimizer"] if states.path is None else ""
         self._without_lr: dict[str, str] = {}
         self._translator: Translator | None = None
+        self._eps_shares: dict[str | None, float | None] = {}  # of the states that were read
         if self.no_lr:
             return
         # What a state says beside its lr takes an optimizer, and any lr.
@@ -175,6 +180,7 @@ class _Forecasts:
         if translator is None or scale.name in self._without_lr:
             return None
         row = translator.line(scale, sketch).row(Bands())
+        self._eps_shares[scale.name] = row.get("eps_share")
         return row | {"trained_in": translator.dtype or scale.dtype}
 
     def figures(self, state: ParamState) -> tuple[float | None, float | None]:
@@ -185,6 +191,8 @@ class _Forecasts:
             state.name or "", self._states.of_group(state)
         ).optimizer
         beta2 = next((b for n in _BETA2 if (b := getattr(optimizer, n, None))), None)
+        if state.name in self._eps_shares:
+            return self._eps_shares[state.name], beta2
         return figures(state, optimizer).eps_share, beta2
 
 

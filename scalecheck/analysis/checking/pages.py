@@ -35,12 +35,12 @@ def page(word: str) -> str:
     codes = chosen([word], "--explain")
     if len(codes) > 1:
         raise UsageError(f"--explain {word}: stands for {', '.join(codes)}: give one")
-    return "\n\n".join(_parts(codes[0], registered()[codes[0]]))
+    return "\n\n".join(_parts(registered()[codes[0]]))
 
 
-def _parts(code: str, entry: Registered) -> list[str]:
+def _parts(entry: Registered) -> list[str]:
     rule = entry.rule
-    parts = [f"{code} {entry.name} ({rule.severity})", _filled(entry.summary)]
+    parts = [f"{entry.code} {entry.name} ({rule.severity})", _filled(entry.summary)]
     parts += [_filled(entry.meaning), _filled(f"Try: {entry.remedy}")]
     parts += [NEEDS[need][0].upper() + NEEDS[need][1:] + "." for need in rule.needs]
     if rule.limits:
@@ -48,7 +48,7 @@ def _parts(code: str, entry: Registered) -> list[str]:
             f"  {name} = {figures.setting(limit.default)}  {limit.help}"
             for name, limit in rule.limits.items()
         ]
-        parts.append("\n".join([f"Limits, [limits.{code}] in the configuration:", *lines]))
+        parts.append("\n".join([f"Limits, [limits.{entry.code}] in the configuration:", *lines]))
     for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
         options = f" with {example.options}" if example.options else ""
         lines = [f"  {line}" for line in example.lines.splitlines()]

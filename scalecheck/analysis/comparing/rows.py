@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalecheck.analysis.comparing.pairs import Line, dtype_of
-from scalecheck.analysis.grouping import By
+from scalecheck.analysis.grouping import By, common
 from scalecheck.analysis.translation.late import late_fields
 from scalecheck.analysis.translation.training import Trainings
 from scalecheck.checkpoint.dtypes import DTYPES
@@ -107,7 +107,7 @@ class Run:
         walk, drift = (_finite(late[name]) for name in ("random_walk", "drift"))
         place = None
         if moved and walk and drift and walk < drift:
-            place = math.log(moved / walk) / math.log(drift / walk)
+            place = (math.log(moved) - math.log(walk)) / (math.log(drift) - math.log(walk))
         return {"expected_walk": walk, "expected_drift": drift, "place": place}
 
 
@@ -149,16 +149,16 @@ def _merged(key: str, members: Sequence[tuple[Line, Row]], run: Run | None) -> d
     rows = [row for _, row in members]
     if len(rows) == 1:
         return {**rows[0], "name": key}
-    common = {name: _common([row[name] for row in rows]) for name in rows[0]}
+    shared = {name: common(row[name] for row in rows) for name in rows[0]}
     whole = together(members)
     was, now = ([getattr(line, side) for line, _ in members] for side in ("before", "after"))
-    return common | {
+    return shared | {
         "name": key,
-        "status": common["status"] or "mixed",
+        "status": shared["status"] or "mixed",
         "tensors": len(rows),
         "numel": sum(row["numel"] for row in rows),
-        **_figures(common["role"], whole, _rms_of(was), _rms_of(now)),
-        **_expected([row["name"] for row in rows], common["role"], whole, run),
+        **_figures(shared["role"], whole, _rms_of(was), _rms_of(now)),
+        **_expected([row["name"] for row in rows], shared["role"], whole, run),
     }
 
 
@@ -227,7 +227,3 @@ def _expected(
     if run is None:
         return {}
     return _UNKNOWN if change is None or what == "buffer" else run.fields(names, change)
-
-
-def _common(values: Sequence[Any]) -> Any:
-    return values[0] if all(value == values[0] for value in values) else None

@@ -52,8 +52,9 @@ def table(experiment: Experiment) -> Table:
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:
     lane = Lane(experiment, k)
-    steps = zip(range(STEPS), experiment.stream(), strict=False)
-    size = [Size.of(lane.steps, lane.update(gradient)) for _, gradient in steps][-1]
+    for _, gradient in zip(range(STEPS), experiment.stream(), strict=False):
+        update = lane.update(gradient)
+    size = Size.of(lane.steps, update)
     expected = experiment.expected(lane.steps, experiment.gradient(k)).size
     return {
         "k": k,

@@ -116,7 +116,7 @@ def _replayed(experiment: Experiment, scale: float, lr: float) -> Case:
             scaled = gradient * (experiment.grad_scale / scale)
             before = replay.rms
             update = replay.update(scaled * clip_factor(scaled, clip))
-            changes.append(lr * rms(update) / before)
+            changes.append(lr * rms(update) / before if before else math.nan)
     return Case(scale, lr, changes)
 
 

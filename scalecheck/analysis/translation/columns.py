@@ -1,16 +1,8 @@
 """The fields of a translation and how a table shows them."""
 
-from collections.abc import Callable
-from typing import Any
-
+from scalecheck.analysis.grouping import of_several
 from scalecheck.report.figures import number
-from scalecheck.report.report import Column, Row
-
-
-def _of_several(name: str) -> Callable[[Row], Any]:
-    """A cell that stays empty for one tensor, of which another column says all."""
-    return lambda row: row[name] if row["tensors"] > 1 else None
-
+from scalecheck.report.report import Column
 
 COLUMNS = (
     Column("name", "name", "text", "the tensor's name as stored, or the group's"),
@@ -48,7 +40,7 @@ COLUMNS = (
         "number",
         "the smallest of a tensor in the group",
         2,
-        _of_several("relative_update_min"),
+        of_several("relative_update_min"),
     ),
     Column(
         "relative_update_max",
@@ -56,7 +48,7 @@ COLUMNS = (
         "number",
         "the largest of a tensor in the group",
         2,
-        _of_several("relative_update_max"),
+        of_several("relative_update_max"),
     ),
     Column(
         "nominal_relative_update",

@@ -38,12 +38,12 @@ def late_fields(
     walk = _displacement(training, lr * first, lr * lr * second, gradient)
     balance = _equilibrium(training, gradient, known)
     pull = lr * training.weight_decay
-    relative = 0.0 if rms is None else rms
+    rms = rms or 0.0
     return {
-        "drift": drift / relative if drift is not None and relative else None,
-        "random_walk": walk / relative if walk is not None and relative else None,
+        "drift": drift / rms if drift is not None and rms else None,
+        "random_walk": walk / rms if walk is not None and rms else None,
         "equilibrium_rms": balance,
-        "equilibrium_ratio": relative / balance if balance else None,
+        "equilibrium_ratio": rms / balance if balance else None,
         "memory_steps": 1 / pull if pull and balance is not None else None,
         "decay_sum": pull * first,
     }

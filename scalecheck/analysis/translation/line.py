@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scalecheck.analysis.grouping import common
 from scalecheck.analysis.translation.bands import ROLES, Bands
 from scalecheck.analysis.translation.training import Training
 from scalecheck.forecast import Forecast
@@ -107,7 +108,7 @@ def merged(key: str, lines: Sequence[Line], bands: Bands) -> dict[str, Any]:
     relative = update / rms if update is not None and rms else None
     matrices = all(line.is_matrix for line in lines)
     spread = [row["relative_update"] for row in known]
-    row = {name: _common(row[name] for row in rows) for name in rows[0]}
+    row = {name: common(row[name] for row in rows) for name in rows[0]}
     row |= {
         "name": key,
         "members": [(line.scale.name, line.training) for line in lines],
@@ -134,12 +135,6 @@ def merged(key: str, lines: Sequence[Line], bands: Bands) -> dict[str, Any]:
     meant = {name: _mean(rows, name) for name in MEANT if name in row}
     added = {name: sum(row[name] or 0 for row in rows) for name in ADDED if name in row}
     return row | pooled | meant | added
-
-
-def _common(values: Iterable[Any]) -> Any:
-    """The value that all have; None where they differ."""
-    first, *others = values
-    return first if all(other == first for other in others) else None
 
 
 def _weighted(rows: Iterable[Row], name: str) -> list[tuple[float, float]]:

@@ -53,7 +53,7 @@ def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
     for name, value in group.settings.items():
         if name in PAIRS and isinstance(value, tuple):
             found |= dict(zip(PAIRS[name], value, strict=False))
-        elif isinstance(value, str | int | float) and value is not None:
+        elif isinstance(value, str | int | float):
             found[name] = value
     return found | {"optimizer": _family(group.settings, state_names)}
 
@@ -123,6 +123,11 @@ def _wanted(state: ParamState) -> dict[str, Tensor]:
     return factors or own or dict(list(state.tensors.items())[:1])
 
 
+def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
+    """The numbers that are wanted; all of them, as a rule, are not copied."""
+    return numbers if wanted.all() else numbers[wanted]
+
+
 class _Sums:
     """Sums over the blocks of a state."""
 
@@ -137,19 +142,19 @@ class _Sums:
     ) -> None:
         """Takes in a block, its finite elements."""
         if update is not None:
-            known = update[np.abs(update) < LARGEST]
+            known = _chosen(update, np.abs(update) < LARGEST)
             self.update += float(known @ known)
             self.updates += known.size
         if mean is not None:
-            known = mean[np.abs(mean) < LARGEST]
+            known = _chosen(mean, np.abs(mean) < LARGEST)
             self.mean += float(known @ known)
             self.means += known.size
             self.m_not_finite += mean.size - known.size
         if square is not None:
-            known = square[(square >= 0) & (square < LARGEST)]
+            known = _chosen(square, (square >= 0) & (square < LARGEST))
             self.square += float(known.sum())
             self.squares += known.size
-            self.zeros += int(np.count_nonzero(known == 0))
+            self.zeros += known.size - int(np.count_nonzero(known))
             self.v_not_finite += square.size - known.size
             if self.eps is not None:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
