@@ -62,6 +62,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`layers`", layers.COLUMNS),
         ("`sweep`, with `--sweep`", sweep.COLUMNS),
         ("`optimizers`, with `--optimizer all`", overview.COLUMNS),
+        ("drawn in the table of `--sweep`", [sweep.CHART]),
     ],
 }
 

@@ -161,6 +161,8 @@ class _Reader:
             self._each(settings.get(key, []), key, (str,))
         self._each(settings.get("bands", []), "bands", (int, float))
         for key in _PATHS:
+            if "\0" in settings.get(key, ""):
+                raise self._error(key, "holds a null byte")
             if key in settings and settings[key] != "none":
                 settings[key] = str(self._path.parent / settings[key])
         return Config(
@@ -228,9 +230,12 @@ class _Reader:
 
     def _scalars(self, table: Mapping[str, Any], at: str) -> Mapping[str, Any]:
         kinds: dict[str, tuple[type, ...]] = {"name": (str,), "lr": (int, float)}
-        for key in table:
-            self._typed(table, key, at, kinds.get(key, (int, float, bool)))
-        return table
+        for key, value in table.items():
+            if isinstance(value, list) and key not in kinds:
+                self._each(value, f"{at}.{key}", (int, float))
+            else:
+                self._typed(table, key, at, kinds.get(key, (int, float, bool, str)))
+        return {key: tuple(x) if isinstance(x, list) else x for key, x in table.items()}
 
     def _table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._typed({key: table.get(key, {})}, key, "", (dict,))
@@ -275,4 +280,5 @@ _KINDS: Mapping[tuple[type, ...], str] = {
     (int,): "a whole number",
     (int, float): "a number",
     (int, float, bool): "a number",
+    (int, float, bool, str): "a number or a word",
 }

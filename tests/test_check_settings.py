@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from checked import found, noise, refused, report, saved, written
 from command import scalecheck
+from safetensors.numpy import save_file
 
 import scalecheck as library
+from scalecheck import registry
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -177,3 +180,36 @@ def test_the_library_takes_a_word_alone_for_one_of_several():
     path = saved({"w.weight": noise(64, 64)})
     judged = library.check(path, select="SC101", match="w*")
     assert [row["rule"] for row in judged.named("rules")[0].rows] == ["SC101"]
+
+
+UNSIZED = ("adadelta", "radam")  # of which theory tells no update size there
+
+
+@pytest.mark.parametrize("name", sorted({*registry.names("optimizer")} - {*UNSIZED}))
+def test_what_translate_emits_is_what_check_reads(name, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w.weight": np.random.default_rng(0).normal(0, 0.02, (32, 32))}, path)
+    options = ("--optimizer", name, "--lr", "1e-3", "--step", "10", "--grad-rms", "1e-2")
+    done = scalecheck("translate", path, *options, "--target", "1e-3", "--emit", "toml")
+    assert (done.code, done.err) == (0, "")
+    (tmp_path / "emitted.toml").write_text(done.out)
+    done = scalecheck("check", path, "--config", tmp_path / "emitted.toml", "--step", "10")
+    assert (done.code in (0, 1), done.err) == (True, "")
+
+
+def test_an_lr_that_only_a_group_gives_is_judged(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w.weight": np.random.default_rng(0).normal(0, 0.02, (32, 32))}, path)
+    done = scalecheck("check", path, "--group", "*:lr=1")
+    assert done.code == 1
+    assert "SC201 changes by" in done.out
+
+
+def test_a_null_byte_in_a_path_of_the_file_is_one_line(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({"w.weight": np.ones((2, 2))}, path)
+    (tmp_path / "c.toml").write_text('baseline = "a\\u0000b"')
+    for more in ((), ("--update-baseline",)):
+        done = scalecheck("check", path, "--config", tmp_path / "c.toml", *more)
+        assert done.code == 2
+        assert done.err.endswith("c.toml: baseline: holds a null byte\n")

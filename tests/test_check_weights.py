@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 from checked import found, noise, report, rule, saved, written
+from command import scalecheck
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -95,3 +96,15 @@ def test_a_lone_token_may_be_zero_and_an_output_of_one_may_not():
 
 def test_a_stack_of_gains_is_no_matrix_with_equal_rows():
     assert found(saved({"layers.ln_1.weight": torch.ones(12, 64), "w": noise(64, 64)})) == []
+
+
+def test_a_tie_whose_first_name_is_left_out_is_judged(tmp_path):
+    weight = torch.randn(8, 8)
+    weight[0, 0] = torch.nan
+    torch.save({"tok_emb.weight": weight, "lm_head.weight": weight}, tmp_path / "tied.pt")
+    done = scalecheck("check", tmp_path / "tied.pt", "--exclude", "tok*")
+    assert done.code == 1
+    assert "lm_head.weight: SC101 1 NaN" in done.out
+    done = scalecheck("inspect", tmp_path / "tied.pt", "--match", "lm_head*")
+    assert "total: 64 parameters in 1 tensor" in done.out
+    assert "1 NaN, 0 inf" in done.out

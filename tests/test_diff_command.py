@@ -394,3 +394,11 @@ def test_a_report_of_more_values_than_are_parsed_is_refused(tmp_path):
     done = scalecheck("diff", path, TINY)
     assert done.code == 3
     assert "it has up to 6000004 values, the limit is 6000000" in done.err
+
+
+def test_a_move_that_underflows_beside_its_walk_has_a_place(tmp_path):
+    for name, small in (("a", 1e-300), ("b", 2e-300)):
+        save_file({"w": torch.tensor([small, 1.0, 1.0], dtype=torch.float64)}, tmp_path / name)
+    run = ("--lr", "1e100", "--steps", "100")
+    (row,) = report(tmp_path / "a", tmp_path / "b", *run)["rows"]
+    assert row["place"] < -50

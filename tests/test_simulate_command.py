@@ -263,3 +263,15 @@ def test_a_terminal_shows_progress_past_a_second():
     assert running.returncode == 0
     assert b"8000" in shown
     assert b"steps" in shown
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10])
+def test_a_short_sweep_knows_the_plateau(steps):
+    code, report = simulated("--sweep", "--steps", steps)
+    assert code == 0
+    assert {row["region"] for row in report["sweep"] if 0.1 <= row["k"] <= 10} == {"plateau"}
+
+
+def test_weights_that_their_type_rounds_to_zero_break_a_law():
+    done = scalecheck("simulate", "--dtype", "float16", "--k", 1e-10, "--steps", 5)
+    assert (done.code, done.err) == (1, "")

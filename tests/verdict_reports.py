@@ -138,7 +138,6 @@ def report(
             "groups": [] if code in not_run else GROUPS.get(code, []),
             "meaning": meaning,
             "remedy": remedy,
-            "url": "",
         }
         for code, name, severity, summary, meaning, remedy in RULE_ROWS
     ]

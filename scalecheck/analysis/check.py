@@ -22,8 +22,6 @@ from scalecheck.report.report import Report, Row, Table
 from scalecheck.rules._rule import Registered
 from scalecheck.rules._subject import Judgement
 
-_REASONS = 1  # of several why no update is known, the most frequent
-
 
 def check(
     checkpoint: Checkpoint | str | Path,
@@ -99,7 +97,6 @@ def _results(
             "groups": list(dict.fromkeys(judgement.group for judgement in judgements)),
             "meaning": entry.meaning,
             "remedy": entry.remedy,
-            "url": "",
         },
     )
 
@@ -122,12 +119,12 @@ def _finite(x: float | None) -> float | None:
 
 
 def _why(entry: Registered, found: Evidence) -> str:
-    """Why no update is known where a rule asks for one."""
+    """Why no update is known where a rule asks for one, the most frequent reason."""
     if not {"lr", "peak_lr"} & {*entry.rule.needs}:
         return ""
     steps = [t.step for t in found.subject.tensors if t.step is not None]
     reasons = Counter(step["reason"] for step in steps if step["reason"])
-    return "".join(f": {reason}" for reason, _ in reasons.most_common(_REASONS))
+    return "".join(f": {reason}" for reason, _ in reasons.most_common(1))
 
 
 def _report(

@@ -44,6 +44,11 @@ class Selection:
         """The selection as the machine formats record it."""
         return asdict(self)
 
+    def holds(self, name: str) -> bool:
+        """Whether a tensor of this name is wanted."""
+        is_in = not self.match or any(fnmatchcase(name, glob) for glob in self.match)
+        return is_in and not any(fnmatchcase(name, glob) for glob in self.exclude)
+
     def tensors(self, tensors: Sequence[N]) -> tuple[N, ...]:
         """The tensors wanted. Raises UsageError where a glob matches no tensor."""
         names = [tensor.name for tensor in tensors]
@@ -51,12 +56,7 @@ class Selection:
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in names):
                     raise UsageError(f"{option} {glob}: matches none of {len(names)} tensors")
-        wanted = tuple(
-            tensor
-            for tensor in tensors
-            if (not self.match or any(fnmatchcase(tensor.name, glob) for glob in self.match))
-            and not any(fnmatchcase(tensor.name, glob) for glob in self.exclude)
-        )
+        wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
         if not wanted:
             raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
         return wanted

@@ -86,7 +86,7 @@ def translate(
     """
     if by not in get_args(By):
         raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
-    check_numbers(lr, snr, grad_rms, step, target)
+    check_numbers(lr, snr, grad_rms, step, target, scale_by)
     judged = Bands(tuple(bands))
     trainings = Trainings(optimizer, lr, hyperparameters, several(group))
     plan = planned(schedule, steps, warmup, final)
@@ -121,6 +121,7 @@ def translate(
             state="none",
             by=by,
             jobs=jobs,
+            progress=progress,
             **hyperparameters,
         )
         others = backward.Others(there.rows)

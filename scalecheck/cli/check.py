@@ -10,10 +10,10 @@ from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import UsageError, reason
+from scalecheck.report.finding import FAIL_ON
 
 FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
 TABLES = ("text", "json", "markdown")  # the formats of what is no verdict
-FAIL_ON = ("error", "warning", "never")
 
 
 def _words(given: list[str] | None) -> list[str] | None:

@@ -8,6 +8,7 @@ from scalecheck.report.report import Column, Row
 
 Severity = Literal["error", "warning"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning")
+FAIL_ON = (*SEVERITIES, "never")  # the least severity that fails a check
 
 
 @dataclass(frozen=True)

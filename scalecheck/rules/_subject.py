@@ -44,8 +44,8 @@ class Weights:
     """A tensor that was measured.
 
     rows: None where it has none. init: None where the scheme says nothing of it. step: its row in
-    a translation, None where there was none. storage: largest value of its type. is_scaled: another
-    tensor of the checkpoint holds its scale factors.
+    a translation, None where there was none. is_scaled: another tensor of the checkpoint holds its
+    scale factors.
     """
 
     scale: Scale

@@ -1,1 +1,1 @@
-"""The parts of a check: its settings, its evidence, its verdict."""
+"""The parts of a check: its settings, its evidence, its pages."""

@@ -3,7 +3,6 @@ beside its initialization and its state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from math import isfinite
 
 from scalecheck.analysis.checking.settings import Settings
@@ -277,16 +276,12 @@ def _serve_dtype(word: str | None) -> str | None:
 
 def _selected(before: Recorded, settings: Settings) -> Recorded:
     """The recorded tensors among those that are wanted."""
-    match, exclude = settings["match"], settings["exclude"]
-    rows = {n: row for n, row in before.rows.items() if _holds(n, match, exclude)}
+    selection = Selection(settings["match"], settings["exclude"])
+    rows = {name: row for name, row in before.rows.items() if selection.holds(name)}
     return replace(before, rows=rows)
 
 
 def _covered(before: Recorded, wanted: Sequence[Tensor]) -> list[str]:
     """The names that the baseline would have, had they been there."""
-    return [t.name for t in wanted if _holds(t.name, before.match, before.exclude)]
-
-
-def _holds(name: str, match: Sequence[str], exclude: Sequence[str]) -> bool:
-    is_in = not match or any(fnmatchcase(name, glob) for glob in match)
-    return is_in and not any(fnmatchcase(name, glob) for glob in exclude)
+    selection = Selection(before.match, before.exclude)
+    return [tensor.name for tensor in wanted if selection.holds(tensor.name)]

@@ -17,7 +17,7 @@ from scalecheck.analysis.translation.training import Group, hyperparameters
 from scalecheck.checkpoint.naming import ROLES
 from scalecheck.config import Config, Waiver, Where
 from scalecheck.errors import UsageError, nearest, unknown
-from scalecheck.report.finding import Severity
+from scalecheck.report.finding import FAIL_ON, Severity
 from scalecheck.rules._rule import Limits, Registered, registered
 
 DEFAULTS: Mapping[str, Any] = {
@@ -44,7 +44,6 @@ DEFAULTS: Mapping[str, Any] = {
     "serve_dtype": None,
     "baseline": None,
 }
-FAIL_ON = ("error", "warning", "never")
 
 _SEVERAL = ("select", "ignore", "match", "exclude", "group")  # a word alone is one of them
 _FACTORS = ("factor", "sure_factor", "headroom")  # limits that something is divided by

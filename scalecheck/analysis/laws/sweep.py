@@ -32,22 +32,17 @@ COLUMNS = (
         "plateau: as without eps; eps shoulder: eps shortens the update; underflow cliff, "
         "overflow: the storage type loses g or its square; proportional: to k",
     ),
-    Column(
-        "chart",
-        "",
-        "chart",
-        "the update on a logarithmic scale",
-        cell=lambda row: row["update_rms"],
-    ),
 )
-FIELDS = tuple(column for column in COLUMNS if column.name != "chart")
-SHOWN = tuple(column for column in COLUMNS if column.name != "grad_rms")
+CHART = Column(
+    "chart", "", "chart", "the update on a logarithmic scale", cell=lambda row: row["update_rms"]
+)
+SHOWN = (*(column for column in COLUMNS if column.name != "grad_rms"), CHART)
 
 
 def table(experiment: Experiment) -> Table:
     """A row a decade of k."""
     rows = [_row(experiment, 10.0**exponent) for exponent in EXPONENTS]
-    return Table("sweep", FIELDS, SHOWN, rows, "Sweep: the RMS of the updates of k·g at lr 1")
+    return Table("sweep", COLUMNS, SHOWN, rows, "Sweep: the RMS of the updates of k·g at lr 1")
 
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from scalecheck.analysis.translation.training import Training
-from scalecheck.errors import UsageError
+from scalecheck.errors import UsageError, unknown
 from scalecheck.forecast import UNSEEN
 from scalecheck.optimizers._optimizer import REFUSALS, Gradient
-from scalecheck.theory.schedule import Schedule
+from scalecheck.theory.schedule import SHAPES, Schedule
 
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
@@ -17,6 +17,9 @@ CONSTANT = 1e6  # an snr that is as good as a constant gradient
 def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
     """The schedule of these words, None without steps; wsd falls over the last fifth. Raises
     UsageError."""
+    known = [name.replace("_", "-") for name in SHAPES]
+    if shape not in known:
+        raise unknown("--schedule", shape, known)
     if steps is None:
         if shape != "constant" or warmup or final:
             raise UsageError("--schedule, --warmup and --final: need --steps")

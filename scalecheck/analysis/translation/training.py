@@ -140,8 +140,11 @@ class Trainings:
             raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
         try:
             optimizer = family(**{word: settings[word] for word in has if word in settings})
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise UsageError(f"--optimizer {chosen}: {error}") from error
+        except TypeError as error:
+            given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
+            raise UsageError(f"--optimizer {chosen}: one is of another type: {given}") from error
         return Training(chosen, optimizer, float(settings["lr"]))
 
 

@@ -112,9 +112,11 @@ def check_numbers(
     grad_rms: float | None,
     step: int | None,
     target: float | None = None,
+    scale_by: float | None = None,
 ) -> None:
     """Raises UsageError for a number outside its domain."""
-    for name, number in (("lr", lr), ("grad-rms", grad_rms), ("target", target)):
+    positive = {"lr": lr, "grad-rms": grad_rms, "target": target, "scale-by": scale_by}
+    for name, number in positive.items():
         if number is not None and not 0 < number < math.inf:
             raise UsageError(f"--{name} {number}: a positive number")
     if not math.isfinite(snr):

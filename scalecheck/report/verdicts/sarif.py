@@ -60,7 +60,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 
 
 def _rule(rule: Row) -> dict[str, Any]:
-    descriptor = {
+    return {
         "id": rule["rule"],
         "name": rule["name"],
         "shortDescription": _message(rule["summary"]),
@@ -73,7 +73,6 @@ def _rule(rule: Row) -> dict[str, Any]:
         },
         "defaultConfiguration": {"level": rule["severity"]},
     }
-    return descriptor | ({"helpUri": rule["url"]} if rule["url"] else {})
 
 
 def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]:
