@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from mutations import mutated
-from outcomes import DOCUMENTED, MAX_NBYTES, MAX_SECONDS, STEPS, Outcome, outcome
+from outcomes import DOCUMENTED, MAX_NBYTES, MAX_SECONDS, SHARES, STEPS, Outcome, outcome
 from tabulate import tabulate
 from valid_files import VALID
 
@@ -31,7 +31,7 @@ ROOM = 512 * MIB  # of address space, beyond what a process takes before it read
 HANG = 60  # seconds until a process that says nothing is ended
 CHUNK = 200  # inputs that a process is handed at once
 BY_COMMAND = 10  # every so many inputs are read from the command line too
-TRACED = 4  # of so many inputs the bytes of one are counted, which takes four times as long
+TRACED = 20  # of so many inputs the bytes of one are counted, which takes four times as long
 
 
 @dataclass
@@ -107,12 +107,16 @@ def _work(caller: Connection, connection: Connection, seed: int) -> None:
 
 
 def chunks(kinds: list[str], first: int, count: int) -> Iterator[tuple[str, range]]:
-    """The inputs, as many of each kind, in turn."""
-    for place in range(0, -(-count // len(kinds)), CHUNK):
-        for at, kind in enumerate(kinds):
-            share = count // len(kinds) + (at < count % len(kinds))
-            if place < share:
-                yield kind, range(first + place, first + min(place + CHUNK, share))
+    """The inputs, of each kind its share, in turn."""
+    whole = sum(SHARES[kind] for kind in kinds)
+    ends = [
+        count * sum(SHARES[kind] for kind in kinds[: at + 1]) // whole for at in range(len(kinds))
+    ]
+    sizes = {kind: end - begin for kind, begin, end in zip(kinds, [0, *ends], ends, strict=False)}
+    for place in range(0, max(sizes.values()), CHUNK):
+        for kind, size in sizes.items():
+            if place < size:
+                yield kind, range(first + place, first + min(place + CHUNK, size))
 
 
 def fuzz(
