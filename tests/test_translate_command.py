@@ -435,7 +435,7 @@ def test_shapes_are_translated_before_any_checkpoint_exists():
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([INIT], 2, "--lr: needed, as no optimizer state was found that says it"),
+        ([INIT], 2, "--lr: needed, as no optimizer state says it for certain"),
         ([INIT, "--lr", 0], 2, "--lr 0.0: a positive number"),
         ([INIT, "--lr", -1], 2, "--lr -1.0: a positive number"),
         ([INIT, "--lr", "nan"], 2, "--lr nan: a positive number"),

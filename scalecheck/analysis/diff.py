@@ -117,7 +117,7 @@ def diff(
             "final": final,
         },
         skipped=[_skipped(line) for line in lines if line.pair.unmeasured and not line.bytes],
-        headline=f"{_path(sides[0])} → {_path(sides[1])}: {len(wanted)} tensors",
+        headline=f"{_path(sides[0])} → {_path(sides[1])}: {figures.plural(len(wanted), 'tensor')}",
         totals="\n".join(_sentences(lines, rows, total, placed)),
         notes=_notes(sides, total, run),
     )

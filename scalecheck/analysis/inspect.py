@@ -254,11 +254,15 @@ class _Total:
         numel = self.moments.count + self.nan + self.inf
         all_of_them = Sketch(wide=self.moments, exact=False, low=-self.absmax, high=self.absmax)
         rms = figures.number(all_of_them.rms)
-        parts = [f"{_plural(numel, 'parameter')} in {_plural(self.tensors, 'tensor')}"]
+        parts = [
+            f"{figures.plural(numel, 'parameter')} in {figures.plural(self.tensors, 'tensor')}"
+        ]
         parts += [f"rms {rms}"] if rms else []
-        parts += [_plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
-        others = [_plural(self.buffers, "buffer")] if self.buffers else []
-        others += [_plural(self.beside, "tensor") + " beside the model"] if self.beside else []
+        parts += [figures.plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
+        others = [figures.plural(self.buffers, "buffer")] if self.buffers else []
+        others += (
+            [figures.plural(self.beside, "tensor") + " beside the model"] if self.beside else []
+        )
         return (
             "total: " + ", ".join(parts) + ("; not counted: " if others else "") + ", ".join(others)
         )
@@ -287,22 +291,18 @@ def _headline(checkpoint: Checkpoint) -> str:
     types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
     return (
         f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, "
-        f"{_plural(len(checkpoint.tensors), 'tensor')}{types}, "
-        f"{_plural(checkpoint.parameters, 'parameter')}, {figures.nbytes(checkpoint.nbytes)}"
+        f"{figures.plural(len(checkpoint.tensors), 'tensor')}{types}, "
+        f"{figures.plural(checkpoint.parameters, 'parameter')}, {figures.nbytes(checkpoint.nbytes)}"
     )
 
 
 def _notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> list[str]:
     notes = []
     if wanted < len(checkpoint.tensors):
-        notes.append(f"{wanted} of {_plural(len(checkpoint.tensors), 'tensor')} selected")
+        notes.append(f"{wanted} of {figures.plural(len(checkpoint.tensors), 'tensor')} selected")
     if top is not None and top < rows:
         notes.append(f"{top} of {rows} rows shown")
     notes += checkpoint.notes
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [figures.text(note) for note in notes]
-
-
-def _plural(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" + ("" if n == 1 else "s")

@@ -108,6 +108,8 @@ def translate(
     wanted = selection.tensors(checkpoint.tensors)
     trainings.check([tensor.name for tensor in wanted])
     others = None
+    if like is not None and target is not None:
+        raise UsageError("--like and --target: each asks for an lr, give one")
     if like is not None:
         if lr is None:
             raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
@@ -138,8 +140,10 @@ def translate(
         if assume is None
         else Assumption(assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}),
     )
-    skipped = [skipped_entry(t, reason) for t in wanted if (reason := untrained(t, checkpoint))]
-    trained = tuple(t for t in wanted if untrained(t, checkpoint) is None)
+    skipped = [
+        skipped_entry(t, reason) for t in wanted if (reason := untrained(t, checkpoint, states))
+    ]
+    trained = tuple(t for t in wanted if untrained(t, checkpoint, states) is None)
     if shape:
         lines = [translator.line(translator.assumed(tensor), Sketch()) for tensor in trained]
     else:
@@ -220,6 +224,7 @@ def translate(
         notes=[
             f"bands of the relative update, rules of thumb for matrices: {judged}",
             *(figures.text(note) for note in (*states.notes, *_reasons(lines))),
+            *states.doubts(trained, {"lr", *hyperparameters}),
             *_on_lrs(lines, states, lr),
         ],
     )
@@ -283,5 +288,6 @@ def _headline(checkpoint: Checkpoint, lines: Sequence[Line], states: States) -> 
     lrs = {line.training.lr for line in lines}
     lr = f"lr {figures.setting(first.lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
     at = "" if states.path is None else f", state of {figures.text(str(states.path))}"
-    words = f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, {len(lines)} tensors"
+    words = f"{figures.text(str(checkpoint.path))}: {checkpoint.format}, "
+    words += figures.plural(len(lines), "tensor")
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"

@@ -33,6 +33,11 @@ def count(n: int | None) -> str:
     return number(n / 1000**power) + " KMGT"[power]
 
 
+def plural(n: int, noun: str) -> str:
+    """1 tensor, 1,000 tensors."""
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage, never rounded to 0 or 100 unless it is."""
     if share is None:

@@ -38,21 +38,17 @@ def conclusion(report: Report) -> str:
     """1 error, 2 warnings in 52 tensors; 9 rules run, 9 not run."""
     summary = report.summary
     found = [
-        _counted(summary[name], noun)
+        figures.plural(summary[name], noun)
         for name, noun in (("errors", "error"), ("warnings", "warning"))
         if summary[name]
     ] or ["no findings"]
     if summary["ignored"]:
         found.append(f"{summary['ignored']:,} ignored")
-    rules = f"{_counted(summary['rules_run'], 'rule')} run"
+    rules = f"{figures.plural(summary['rules_run'], 'rule')} run"
     if summary["rules_not_run"]:
         rules += f", {summary['rules_not_run']:,} not run"
-    return f"{', '.join(found)} in {_counted(summary['tensors'], 'tensor')}; {rules}"
+    return f"{', '.join(found)} in {figures.plural(summary['tensors'], 'tensor')}; {rules}"
 
 
 def _where(finding: Row) -> str:
     return f"{finding['where']}: " if finding["where"] else ""
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

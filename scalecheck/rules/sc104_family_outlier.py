@@ -20,7 +20,6 @@ from scalecheck.measure.outliers import (
     strays,
 )
 from scalecheck.report.figures import number
-from scalecheck.report.finding import Severity
 from scalecheck.rules._rule import Example, Limit, Limits, Rule
 from scalecheck.rules._subject import Judgement, Subject, Weights
 
@@ -51,8 +50,10 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
                 f"rms {number(rms[tensor.name])}, where {len(rms)} siblings lead one to expect "
                 f"{number(stray.expected)}: {number(stray.factor)} times apart"
             )
-            severity: Severity = "error" if stray.factor >= own[-1] else "warning"
-            yield tensor.judged(message, stray.factor, stray.limit, severity)
+            if stray.factor >= own[-1]:
+                yield tensor.judged(message, stray.factor, own[-1], "error")
+            else:
+                yield tensor.judged(message, stray.factor, stray.limit)
 
 
 RULE = Rule(

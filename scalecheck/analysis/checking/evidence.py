@@ -60,7 +60,7 @@ def evidence(
     init = None if settings["init"] is None else scheme(settings["init"])
     before = None if settings["baseline"] is None else recorded(settings["baseline"])
     states = states_of(checkpoint, settings["state"])
-    trained = [tensor.name for tensor in wanted if untrained(tensor, checkpoint) is None]
+    trained = [tensor for tensor in wanted if untrained(tensor, checkpoint, states) is None]
     forecasts = _Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[Weights] = []
@@ -75,7 +75,7 @@ def evidence(
         is_alone = scale.tied_to is None and scale.zeros < scale.numel
         is_looked_into = has_rows and is_alone and scale.role in MATRICES
         is_scaled = _is_scaled(tensor, names)
-        is_trained = untrained(tensor, checkpoint) is None and not is_scaled
+        is_trained = untrained(tensor, checkpoint, states) is None and not is_scaled
         has_step = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
             Weights(
@@ -116,6 +116,7 @@ def evidence(
         "peak_lr": NEEDS["peak_lr"] if settings["lr"] is None else forecasts.no_lr,
     }
     notes = [*states.notes] if states.path else [*checkpoint.notes]
+    notes += states.doubts(trained, {"lr", *settings["hyperparameters"]})
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if scaled := sum(tensor.is_scaled for tensor in tensors):
@@ -133,7 +134,7 @@ class _Forecasts:
     """
 
     def __init__(
-        self, settings: Settings, states: States, names: Sequence[str], trained: Sequence[str]
+        self, settings: Settings, states: States, names: Sequence[str], trained: Sequence[Tensor]
     ) -> None:
         self._states = states
         self.notes: list[str] = []
@@ -160,7 +161,7 @@ class _Forecasts:
         self._without_lr = _problems(trainings, states, trained)
         if self._without_lr:
             problem = next(iter(self._without_lr.values()))
-            if self._without_lr.keys() >= {*trained}:
+            if self._without_lr.keys() >= {tensor.name for tensor in trained}:
                 self.no_lr = problem
             else:
                 self.notes.append(
@@ -195,9 +196,9 @@ class _Forecasts:
         return figures(state, optimizer).eps_share, beta2
 
 
-def _problems(trainings: Trainings, states: States, names: Sequence[str]) -> dict[str, str]:
+def _problems(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> dict[str, str]:
     """Why tensors, by their names, and the states of no certain one, have no training."""
-    asked = [(name, name, states.settings(name)) for name in names]
+    asked = [(t.name, t.name, states.settings(t.name, t.shape)) for t in tensors]
     asked += [(one.label, "", states.of_group(one)) for one in states.unnamed]
     problems = {}
     for label, name, settings in asked:

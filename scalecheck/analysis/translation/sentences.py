@@ -52,6 +52,8 @@ def _out_of_band(matrices: Rows, bands: Bands) -> Iterator[str]:
     if not matrices:
         return
     known = [row["relative_update"] for row in matrices if row["relative_update"]]
+    least = [row["relative_update_min"] for row in matrices if row["relative_update_min"]]
+    most = [row["relative_update_max"] for row in matrices if row["relative_update_max"]]
     lrs = {row["lr"] for row in matrices}
     span = f"{setting(low)} to {setting(high)}"
     if not out:
@@ -60,9 +62,9 @@ def _out_of_band(matrices: Rows, bands: Bands) -> Iterator[str]:
     words = f"{len(out)} of {len(matrices)} are out of the typical band, {span}"
     if known and len(lrs) == 1 and None not in lrs:
         (lr,) = lrs
-        floor, ceiling = lr * low / min(known), lr * high / max(known)
+        floor, ceiling = lr * low / min(least), lr * high / max(most)
         if floor < ceiling:
-            words += f": an lr from {number(floor)} to {number(ceiling)} brings all in"
+            words += f": an lr from {number(floor)} to {number(ceiling)} brings every tensor in"
         else:
             middle = lr * (low * high) ** 0.5 / median(known)
             words += f": no single lr brings all in; {number(middle)} puts the median in its middle"

@@ -1,6 +1,7 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from scalecheck.checkpoint.optimizer_state import (
     open_state,
 )
 from scalecheck.checkpoint.state_names import named
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, UsageError
+from scalecheck.report import figures
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
@@ -32,16 +34,36 @@ class States:
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        self._others = _common(
-            [self._groups[number] for number in sorted({one.group for one in self.unnamed})]
-            or self._groups
-        )
 
-    def settings(self, name: str) -> Mapping[str, Any]:
+    def _possible(self, name: str, shape: Sequence[int]) -> list[Mapping[str, Any]]:
+        """The settings of the groups that a tensor can be in."""
+        if (known := self.by_name.get(name)) is not None:
+            return [self._groups[known.group]]
+        fit = {one.group for one in self.unnamed if one.shape is None or one.shape == tuple(shape)}
+        return [self._groups[number] for number in sorted(fit)]
+
+    def is_absent(self, name: str, shape: Sequence[int]) -> bool:
+        """No group of the state can have the tensor: it is not trained."""
+        return self.path is not None and not self._possible(name, shape)
+
+    def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
         """The settings of the tensor's group; where that is not certain, what all the groups that
         it can be in have in common."""
-        known = self.by_name.get(name)
-        return self._others if known is None else self._groups[known.group]
+        return _common(self._possible(name, shape))
+
+    def doubts(self, tensors: Iterable[Tensor], given: Collection[str]) -> list[str]:
+        """A note on each setting that is neither given nor certain, as groups that a tensor can be
+        in differ."""
+        unsure: Counter[str] = Counter()
+        for tensor in tensors:
+            groups = self._possible(tensor.name, tensor.shape)
+            unsure.update({name for one in groups for name in one} - _common(groups).keys())
+        return [
+            f"the {name} of {figures.plural(count, 'tensor')} is not certain, as the group is not: "
+            "the optimizer's default stands in"
+            for name, count in sorted(unsure.items())
+            if name not in given
+        ]
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
         """The settings of a state's group."""

@@ -135,7 +135,7 @@ class Trainings:
         if lacking := [word for word in asked if word not in (*has, "lr")]:
             raise UsageError(f"--optimizer {chosen}: has no {lacking[0]}; it has {', '.join(has)}")
         if "lr" not in settings:
-            raise UsageError("--lr: needed, as no optimizer state was found that says it")
+            raise UsageError("--lr: needed, as no optimizer state says it for certain")
         if not _is_lr(settings["lr"]):
             raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
         try:

@@ -48,7 +48,7 @@ class Translator:
 
     def line(self, scale: Scale, sketch: Sketch) -> Line:
         """A tensor's, from its scale and the sketch of its elements."""
-        training = self.trainings.of(scale.name, self.states.settings(scale.name))
+        training = self.trainings.of(scale.name, self.states.settings(scale.name, scale.shape))
         state = self.states.by_name.get(scale.name)
         saved = None if state is None else figures_of(state, training.optimizer)
         gradient, known = self._gradient(saved)
@@ -102,7 +102,8 @@ class Translator:
     def _stalled(
         self, scale: Scale, sketch: Sketch, training: Training, update: Forecast
     ) -> float | None:
-        equal = training.optimizer.equal_updates or update.update_rms == 1 == self.step
+        is_first = self.step == 1 and math.isclose(update.update_rms or 0.0, 1.0)
+        equal = training.optimizer.equal_updates or is_first
         return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
 
 
@@ -127,7 +128,7 @@ def check_numbers(
         raise UsageError(f"--step {step}: at most {MAX_STEPS}")
 
 
-def untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
+def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
@@ -135,7 +136,11 @@ def untrained(tensor: Tensor, checkpoint: Checkpoint) -> str | None:
         return "beside the model"
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    return "a buffer" if tensor.role == "buffer" else None
+    if tensor.role == "buffer":
+        return "a buffer"
+    if states.is_absent(tensor.name, tensor.shape):
+        return "in no group of the optimizer state; --state none for all"
+    return None
 
 
 def _rare_row(scale: Scale, training: Training) -> float | None:

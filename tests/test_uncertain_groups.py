@@ -1,0 +1,71 @@
+"""Tensors whose group in an optimizer state is not certain, or that are in none of them."""
+
+import pytest
+import torch
+
+import scalecheck as api
+from scalecheck.errors import UsageError
+
+
+def saved(groups, layers, folder):
+    """A file of linear layers trained a step by AdamW, some of them in groups and some in none."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(n, n) for n in layers))
+    of = [{"params": [getattr(model[i], part) for i, part in names], **s} for names, s in groups]
+    optimizer = torch.optim.AdamW(of)
+    x = torch.ones(4, layers[0])
+    sum(layer(x[:, : layer.in_features]).square().sum() for layer in model).backward()
+    optimizer.step()
+    # The numbers of a state do not say which parameters they are of.
+    run = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(run, folder / "run.pt")
+    return folder / "run.pt"
+
+
+def test_a_tensor_of_no_certain_group_has_what_the_groups_of_its_shape_share(tmp_path):
+    decayed = [(1, "weight"), (2, "weight")]
+    others = [(1, "bias"), (2, "bias")]
+    path = saved(
+        [(decayed, {"weight_decay": 0.1}), (others, {"weight_decay": 0.0})], (8, 8, 8), tmp_path
+    )
+    rows = {row["name"]: row for row in api.translate(path).rows}
+    assert rows["1.weight"]["weight_decay"] == 0.1
+    assert rows["2.bias"]["weight_decay"] == 0.0
+
+
+def test_a_setting_that_is_not_certain_is_said(tmp_path):
+    groups = [([(1, "weight")], {"weight_decay": 0.1}), ([(2, "weight")], {"weight_decay": 0.3})]
+    path = saved(groups, (8, 8, 8), tmp_path)
+    notes = api.translate(path).notes
+    said = "the weight_decay of 3 tensors is not certain, as the group is not: "
+    assert said + "the optimizer's default stands in" in notes
+    assert not any("not certain, as" in note for note in api.translate(path, weight_decay=0).notes)
+
+
+def test_a_tensor_of_no_group_is_not_trained(tmp_path):
+    groups = [([(1, "weight")], {"lr": 1e-4}), ([(1, "bias")], {"lr": 1e-2})]
+    path = saved(groups, (16, 8), tmp_path)
+    report = api.translate(path)
+    assert {row["name"]: row["lr"] for row in report.rows} == {"1.weight": 1e-4, "1.bias": 1e-2}
+    reason = "in no group of the optimizer state; --state none for all"
+    assert {(entry["name"], entry["reason"]) for entry in report.skipped} == {
+        ("0.weight", reason),
+        ("0.bias", reason),
+    }
+    judged = api.check(path, select=["SC201"], match=["1.*"])
+    assert judged.summary["rules_run"] == 1
+    frozen = api.check(path, select=["SC201"], match=["0.*"])
+    assert frozen.summary["rules_run"] == 0
+
+
+def test_the_first_step_of_adam_is_of_one_size(tmp_path):
+    weights = torch.full((64, 64), 2.0**-5, dtype=torch.bfloat16)
+    torch.save({"w.weight": weights}, tmp_path / "w.pt")
+    for lr, stalled in ((3e-4, 0.0), (3e-5, 1.0)):
+        (row,) = api.translate(tmp_path / "w.pt", lr=lr, step=1).rows
+        assert row["stalled"] == stalled
+
+
+def test_like_and_target_are_not_asked_together(tmp_path):
+    torch.save({"w.weight": torch.ones(4, 4)}, tmp_path / "w.pt")
+    with pytest.raises(UsageError, match="--like and --target"):
+        api.translate(tmp_path / "w.pt", lr=1e-3, like=tmp_path / "w.pt", target=1e-3)
