@@ -64,7 +64,9 @@ def check(
     group: options.Group = None,
     snr: Annotated[
         float | None,
-        typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient."),
+        typer.Option(
+            "--snr", metavar="SNR", help="Mean over std of an element's gradient; 0 is noise alone."
+        ),
     ] = None,
     grad_rms: options.GradRms = None,
     step: options.Step = "",
@@ -90,7 +92,7 @@ def check(
     ] = None,
     final: Annotated[
         float | None,
-        typer.Option("--final", metavar="SHARE", help="Share of the lr at the end."),
+        typer.Option("--final", metavar="SHARE", help="The lr at the end, as a share of the lr."),
     ] = None,
     bands: Annotated[
         str | None,

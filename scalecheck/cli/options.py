@@ -136,7 +136,10 @@ Momentum = Annotated[
     typer.Option("--momentum", metavar="M", help="Share of the last update that the next keeps."),
 ]
 Snr = Annotated[
-    float, typer.Option("--snr", metavar="SNR", help="Mean over std of an element's gradient.")
+    float,
+    typer.Option(
+        "--snr", metavar="SNR", help="Mean over std of an element's gradient; 0 is noise alone."
+    ),
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Only the rows: no headline, totals, notes or progress.")
@@ -172,7 +175,11 @@ GradRms = Annotated[
 ]
 Step = Annotated[
     str,
-    typer.Option("--step", metavar="STEP", help="Of the expected update: a number, or steady."),
+    typer.Option(
+        "--step",
+        metavar="STEP",
+        help="The step of the expected update: a number, or steady, the late one.",
+    ),
 ]
 State = Annotated[
     str | None,
@@ -204,5 +211,5 @@ Warmup = Annotated[
     int, typer.Option("--warmup", metavar="N", help="Steps over which the lr rises.")
 ]
 Final = Annotated[
-    float, typer.Option("--final", metavar="SHARE", help="Share of the lr at the end.")
+    float, typer.Option("--final", metavar="SHARE", help="The lr at the end, as a share of the lr.")
 ]

@@ -1,9 +1,9 @@
 """A weight whose update is too small for the type it is stored in.
 
 An element moves only where its update is more than half the gap to its neighbour: in bfloat16
-0.2 to 0.4 % of itself. Counted over the elements, for updates as theory or the saved state has
-them. It is an error where --param-dtype says that the weights are trained in this type; a bfloat16
-checkpoint of a run that keeps float32 copies is only a warning.
+0.2 to 0.4 % of itself. Counted over the elements, for normal updates of the RMS that theory or the
+saved state gives. It is an error where --param-dtype says that the weights are trained in this
+type; a bfloat16 checkpoint of a run that keeps float32 copies is only a warning.
 
 Try: float32 copies of the weights; stochastic rounding; a larger lr, where the band has room.
 """
