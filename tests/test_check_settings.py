@@ -213,3 +213,21 @@ def test_a_null_byte_in_a_path_of_the_file_is_one_line(tmp_path):
         done = scalecheck("check", path, "--config", tmp_path / "c.toml", *more)
         assert done.code == 2
         assert done.err.endswith("c.toml: baseline: holds a null byte\n")
+
+
+@pytest.mark.parametrize("name", ["\U0001f600.weight", "a\x7fb.weight", "ü\\n.weight"])
+def test_any_name_is_emitted_as_toml_that_is_read(name, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file({name: np.random.default_rng(0).normal(0, 0.02, (32, 32))}, path)
+    done = scalecheck("translate", path, "--lr", "1e-3", "--target", "1e-3", "--emit", "toml")
+    (tmp_path / "emitted.toml").write_text(done.out)
+    done = scalecheck("check", path, "--config", tmp_path / "emitted.toml")
+    assert (done.code in (0, 1), done.err) == (True, "")
+
+
+@pytest.mark.parametrize("name", ["::error title=x::y", "##[error]y"])
+def test_no_line_of_a_table_is_a_command_of_a_ci_log(name, tmp_path):
+    save_file({name: np.ones((4, 4))}, tmp_path / "w.safetensors")
+    for form in ("table", "csv"):
+        done = scalecheck("inspect", tmp_path / "w.safetensors", "--format", form)
+        assert not any(line.startswith(("::", "##[")) for line in done.out.splitlines())
