@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+from functools import partial
 
 import golden
 import pytest
@@ -51,7 +52,8 @@ def test_the_laws_of_sgd_are_as_reviewed():
 def test_other_formats_are_as_reviewed(format):
     done = scalecheck("simulate", *SHORT, "--optimizer", "adamw", "--format", format)
     assert done.code == 0
-    golden.check(f"simulate-adamw.{format}", done.out, golden.is_alike)
+    digits = 1e-5 if format == "csv" else golden.LAST_DIGIT
+    golden.check(f"simulate-adamw.{format}", done.out, partial(golden.is_alike, last_digit=digits))
 
 
 def test_every_claim_has_the_fields_of_the_contract():

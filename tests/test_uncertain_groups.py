@@ -69,3 +69,14 @@ def test_like_and_target_are_not_asked_together(tmp_path):
     torch.save({"w.weight": torch.ones(4, 4)}, tmp_path / "w.pt")
     with pytest.raises(UsageError, match="--like and --target"):
         api.translate(tmp_path / "w.pt", lr=1e-3, like=tmp_path / "w.pt", target=1e-3)
+
+
+def test_a_state_in_flat_parts_leaves_no_tensor_unjudged(tmp_path):
+    flat = torch.nn.Parameter(torch.ones(640))
+    optimizer = torch.optim.AdamW([flat], lr=1.0)
+    flat.sum().backward()
+    optimizer.step()
+    run = {"model": {"w.weight": torch.randn(16, 16)}, "optimizer": optimizer.state_dict()}
+    torch.save(run, tmp_path / "run.pt")
+    report = api.check(tmp_path / "run.pt", select=["SC201"])
+    assert [row["where"] for row in report.findings] == ["w.weight"]

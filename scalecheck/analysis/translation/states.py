@@ -24,7 +24,7 @@ GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer
 class States:
     """The states that are certain to belong to a tensor, and those that are not."""
 
-    def __init__(self, state: OptimizerState | None) -> None:
+    def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state else None
         self.notes: Sequence[str] = state.notes if state else ()
         states = state.states if state else ()
@@ -34,12 +34,17 @@ class States:
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
+        shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
+        self._fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
 
     def _possible(self, name: str, shape: Sequence[int]) -> list[Mapping[str, Any]]:
-        """The settings of the groups that a tensor can be in."""
+        """The settings of the groups that a tensor can be in: any, where shapes do not tell, as
+        those of a state in flat parts do not."""
         if (known := self.by_name.get(name)) is not None:
             return [self._groups[known.group]]
         fit = {one.group for one in self.unnamed if one.shape is None or one.shape == tuple(shape)}
+        if self._fits_nothing:
+            return [*self._groups]
         return [self._groups[number] for number in sorted(fit)]
 
     def is_absent(self, name: str, shape: Sequence[int]) -> bool:
@@ -77,7 +82,7 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
     tensor.
     """
     if str(where) == NONE:
-        return States(None)
+        return States(None, checkpoint)
     if where is None:
         try:
             state = find_state(checkpoint)
@@ -85,8 +90,8 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
             raise CheckpointError(
                 error.path, f"{error.problem}; go on with --state none"
             ) from error
-        return States(named(state, checkpoint) if state else None)
-    found = States(named(open_state(where), checkpoint))
+        return States(named(state, checkpoint) if state else None, checkpoint)
+    found = States(named(open_state(where), checkpoint), checkpoint)
     shapes = {tensor.shape for tensor in checkpoint.tensors}
     if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
         raise UsageError(
