@@ -11,7 +11,7 @@ from pathlib import Path
 from read import bare_read
 
 from scalecheck import open_checkpoint
-from scalecheck.measure.scale import cores, measure
+from scalecheck.measure.tensor_stats import cores, measure
 
 
 def one_pass(path: Path) -> float:

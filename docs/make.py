@@ -10,18 +10,19 @@ from pathlib import Path
 import typer
 
 from scalecheck import registry
-from scalecheck.analysis import init_ratio, inspect
-from scalecheck.analysis.checking import pages as checking
-from scalecheck.analysis.comparing import rows
-from scalecheck.analysis.laws import claim, layers, overview, sweep, update_size, weight_scale
-from scalecheck.analysis.translation import assumed, backward, columns, scaled
 from scalecheck.cli.main import app
-from scalecheck.forecast import UNSEEN, forecast
-from scalecheck.optimizers._optimizer import Gradient, Unlawful
-from scalecheck.report.figures import number, setting
+from scalecheck.commands import inspect
+from scalecheck.laws import layers, sweep, update_size, weight_scale
+from scalecheck.laws.replay import claim, overview
+from scalecheck.measure import init_ratio
+from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
+from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
-from scalecheck.rules._rule import NEEDS, Registered, registered
+from scalecheck.rules.contract import NEEDS, Registered, registered
+from scalecheck.rules.judging import manual as checking
+from scalecheck.updates import assumed, columns, displacement, lr_for, rescaled_settings
+from scalecheck.updates.forecast import UNSEEN, forecast
 
 FOLDER = Path(__file__).parent
 
@@ -38,16 +39,16 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows`", columns.COLUMNS),
         ("with an optimizer state", columns.SAVED),
         ("with `--steps`", columns.LATE),
-        ("with `--target`", backward.TARGET),
-        ("with `--like`", backward.LIKE),
-        ("with `--to`", backward.TO),
+        ("with `--target`", lr_for.TARGET),
+        ("with `--like`", lr_for.LIKE),
+        ("with `--to`", lr_for.TO),
         ("with `--assume`", assumed.COLUMNS),
         ("`states`, those whose tensor is not certain", columns.STATES),
-        ("`scaled`, with `--scale-by`", scaled.COLUMNS),
+        ("`scaled`, with `--scale-by`", rescaled_settings.COLUMNS),
     ],
     "diff": [
-        ("`rows`", rows.COLUMNS),
-        ("with `--lr` and `--steps`", rows.EXPECTED),
+        ("`rows`", displacement.COLUMNS),
+        ("with `--lr` and `--steps`", displacement.EXPECTED),
     ],
     "check": [
         ("`findings`", FINDINGS),
@@ -119,7 +120,7 @@ def _optimizers() -> Iterator[str]:
             law = optimizer.reparameterization()
             beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())
             yield f"| [`{name}`](#{name}) | {update} | {law.lr_exponent} | {beside} |"
-        except Unlawful as refusal:
+        except NoFormula as refusal:
             yield f"| [`{name}`](#{name}) | {update} | none: {_cell(str(refusal))} | |"
     for name in registry.names("optimizer"):
         module = registry.load("optimizer", name)

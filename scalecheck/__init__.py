@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from scalecheck.analysis.check import check
-    from scalecheck.analysis.diff import diff
-    from scalecheck.analysis.inspect import inspect
-    from scalecheck.analysis.simulate import simulate
-    from scalecheck.analysis.translate import translate
     from scalecheck.checkpoint.open import open_checkpoint
+    from scalecheck.commands.check import check
+    from scalecheck.commands.diff import diff
+    from scalecheck.commands.inspect import inspect
+    from scalecheck.commands.simulate import simulate
+    from scalecheck.commands.translate import translate
     from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
     from scalecheck.theory.update_rms import update_rms
 
@@ -35,12 +35,12 @@ _HOME = {
     "CheckpointError": "scalecheck.errors",
     "ScalecheckError": "scalecheck.errors",
     "UsageError": "scalecheck.errors",
-    "check": "scalecheck.analysis.check",
-    "diff": "scalecheck.analysis.diff",
-    "inspect": "scalecheck.analysis.inspect",
+    "check": "scalecheck.commands.check",
+    "diff": "scalecheck.commands.diff",
+    "inspect": "scalecheck.commands.inspect",
     "open_checkpoint": "scalecheck.checkpoint.open",
-    "simulate": "scalecheck.analysis.simulate",
-    "translate": "scalecheck.analysis.translate",
+    "simulate": "scalecheck.commands.simulate",
+    "translate": "scalecheck.commands.translate",
     "update_rms": "scalecheck.theory.update_rms",
 }
 

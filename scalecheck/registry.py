@@ -20,7 +20,7 @@ def names(family: str) -> list[str]:
     return sorted(
         name.removesuffix(".py")
         for name in modules
-        if name.endswith(".py") and not name.startswith("_")
+        if name.endswith(".py") and name != "contract.py" and not name.startswith("_")
     )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from command import Done
 
-from scalecheck.report.figures import text
+from scalecheck.report.formatting import text
 
 SECONDS = 60  # for one test, on a machine with others; what waits for ever is a failure
 

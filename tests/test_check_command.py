@@ -11,7 +11,7 @@ from hostile import sound
 from real_checkpoints import real_file
 
 import scalecheck as library
-from scalecheck.rules._rule import registered
+from scalecheck.rules.contract import registered
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY = SAMPLES / "tiny-gpt"

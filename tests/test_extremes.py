@@ -10,7 +10,7 @@ import torch
 from command import scalecheck
 
 from scalecheck.optimizers import nadam, rmsprop
-from scalecheck.optimizers._optimizer import Gradient, Unlawful
+from scalecheck.optimizers.contract import Gradient, NoFormula
 
 LARGEST = np.finfo(np.float64).max
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -115,7 +115,7 @@ def test_the_limit_of_rmsprop_is_its_late_step(momentum):
 
 
 def test_a_momentum_that_adds_up_more_updates_than_are_solved_is_refused():
-    with pytest.raises(Unlawful, match=r"adds up 1000000000 updates"):
+    with pytest.raises(NoFormula, match=r"adds up 1000000000 updates"):
         rmsprop.Optimizer(momentum=0.9999999999).update_rms(Gradient(), 10**9)
 
 

@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 import scalecheck as api
 from scalecheck import registry
-from scalecheck.report.figures import bar, count, nbytes, number, percent, shortened, spark, text
+from scalecheck.report.formatting import bar, count, nbytes, number, percent, shortened, spark, text
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY = SAMPLES / "tiny-gpt"

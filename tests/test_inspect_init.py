@@ -16,9 +16,9 @@ from torch import nn
 
 import scalecheck as api
 from scalecheck import registry
-from scalecheck.analysis.reference import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
 from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import role
+from scalecheck.measure.initial_scale import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 START = SAMPLES / "tiny-gpt-init"

@@ -11,7 +11,7 @@ import pytest
 from drawn_words import NUMPY, landmarks, random_words, weights
 
 from scalecheck.checkpoint.dtypes import DTYPES
-from scalecheck.measure import counting, reference
+from scalecheck.measure import counting, numpy_kernel
 from scalecheck.measure.counting import sketch
 
 SAMPLES = Path(__file__).parents[1] / "sample_ckpts"
@@ -21,7 +21,9 @@ REFUSALS = (ValueError, TypeError, BufferError)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_itemsize = pytest.mark.parametrize("itemsize", [1, 2])
-both = pytest.mark.parametrize("kernel", [counting.kernel, reference], ids=["native", "reference"])
+both = pytest.mark.parametrize(
+    "kernel", [counting.kernel, numpy_kernel], ids=["native", "reference"]
+)
 
 
 def moments_table(kind):
@@ -55,7 +57,7 @@ def assert_kernels_agree(blocks, kind):
     table, said_table = moments_table(kind), moments_table(kind)
     for words in blocks:
         native = counting.kernel.moments(words, kind, table)
-        said = reference.moments(words, kind, said_table)
+        said = numpy_kernel.moments(words, kind, said_table)
         assert native[:5] == said[:5]
         mean, std = as_moments(native, len(words), native[5])
         said_mean, said_std = as_moments(said, len(words), native[5])
@@ -146,7 +148,7 @@ def test_kernels_count_alike_at_every_length(itemsize):
         words = random.integers(0, 1 << 8 * itemsize, numel, f"<u{itemsize}", endpoint=False)
         table, said = count_table(itemsize), count_table(itemsize)
         counting.kernel.count(words, itemsize, table)
-        reference.count(words, itemsize, said)
+        numpy_kernel.count(words, itemsize, said)
         np.testing.assert_array_equal(table.sum(0), said.sum(0))
         assert table.sum() == numel
 
@@ -329,10 +331,10 @@ import json, sys
 sys.modules["scalecheck.measure._kernel"] = None  # the import system refuses it
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.measure import counting
-from scalecheck.measure.scale import Scale, measure
+from scalecheck.measure.tensor_stats import TensorStats, measure
 assert not counting.NATIVE
 scales = {
-    path: [vars(Scale.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
+    path: [vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
     for path in sys.argv[1:]
 }
 print(json.dumps(scales))
@@ -352,10 +354,12 @@ def without_kernel():
 @pytest.fixture(scope="module")
 def with_kernel(without_kernel):
     from scalecheck.checkpoint.open import open_checkpoint
-    from scalecheck.measure.scale import Scale, measure
+    from scalecheck.measure.tensor_stats import TensorStats, measure
 
     return {
-        path: [vars(Scale.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
+        path: [
+            vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)
+        ]
         for path in without_kernel
     }
 

@@ -15,9 +15,9 @@ import torch
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.errors import CheckpointError
-from scalecheck.measure import scale
+from scalecheck.measure import tensor_stats
 from scalecheck.measure.counting import sketch as sketch_of
-from scalecheck.measure.scale import STRETCH_NBYTES, Scale, cores, measure
+from scalecheck.measure.tensor_stats import STRETCH_NBYTES, TensorStats, cores, measure
 
 SAMPLES = Path(__file__).parents[1] / "sample_ckpts"
 JOBS = (1, 2, 5)
@@ -149,17 +149,29 @@ def test_special_values_at_the_ends_of_stretches_are_counted(tmp_path):
 def test_a_tensor_without_elements_has_no_figures(tmp_path, shape):
     safetensors.torch.save_file({"w": torch.zeros(shape)}, tmp_path / "w.safetensors")
     ((tensor, sketch),) = measure(open_checkpoint(tmp_path / "w.safetensors").tensors)
-    scale = Scale.of(tensor, sketch)
-    assert (scale.shape, scale.numel, scale.zeros, scale.nan, scale.inf) == (shape, 0, 0, 0, 0)
-    assert scale.rms is scale.std is scale.mean is scale.absmax is scale.min is scale.max is None
+    stats = TensorStats.of(tensor, sketch)
+    assert (
+        stats.shape,
+        stats.numel,
+        stats.zeros,
+        stats.nan,
+        stats.inf,
+    ) == (shape, 0, 0, 0, 0)
+    assert stats.rms is stats.std is stats.mean is stats.absmax is stats.min is stats.max is None
 
 
 def test_a_tensor_without_dimensions_is_one_number(tmp_path):
     safetensors.torch.save_file({"w": torch.tensor(-2.5)}, tmp_path / "w.safetensors")
     ((tensor, sketch),) = measure(open_checkpoint(tmp_path / "w.safetensors").tensors)
-    scale = Scale.of(tensor, sketch)
-    assert (scale.shape, scale.numel, scale.std) == ((), 1, 0)
-    assert (scale.rms, scale.mean, scale.absmax, scale.min, scale.max) == (
+    stats = TensorStats.of(tensor, sketch)
+    assert (stats.shape, stats.numel, stats.std) == ((), 1, 0)
+    assert (
+        stats.rms,
+        stats.mean,
+        stats.absmax,
+        stats.min,
+        stats.max,
+    ) == (
         2.5,
         -2.5,
         2.5,
@@ -173,13 +185,13 @@ def test_figures_equal_torch_for_every_type(tmp_path, dtype):
     values = (torch.randn(4321, generator=torch.Generator().manual_seed(1)) * 3).to(dtype)
     safetensors.torch.save_file({"w": values}, tmp_path / "w.safetensors")
     ((tensor, sketch),) = measure(open_checkpoint(tmp_path / "w.safetensors").tensors)
-    scale, exact = Scale.of(tensor, sketch), values.double()
-    assert scale.rms == pytest.approx(exact.square().mean().sqrt().item(), rel=1e-12)
-    assert scale.mean == pytest.approx(exact.mean().item(), rel=0, abs=1e-12 * scale.rms)
-    assert scale.std == pytest.approx(exact.std(correction=0).item(), rel=1e-12)
-    assert (scale.min, scale.max) == (exact.min().item(), exact.max().item())
-    assert scale.absmax == exact.abs().max().item()
-    assert scale.zeros == (exact == 0).sum().item()
+    stats, exact = TensorStats.of(tensor, sketch), values.double()
+    assert stats.rms == pytest.approx(exact.square().mean().sqrt().item(), rel=1e-12)
+    assert stats.mean == pytest.approx(exact.mean().item(), rel=0, abs=1e-12 * stats.rms)
+    assert stats.std == pytest.approx(exact.std(correction=0).item(), rel=1e-12)
+    assert (stats.min, stats.max) == (exact.min().item(), exact.max().item())
+    assert stats.absmax == exact.abs().max().item()
+    assert stats.zeros == (exact == 0).sum().item()
 
 
 def test_a_tensor_decoded_whole_equals_torch(tmp_path):
@@ -194,11 +206,16 @@ def test_a_scale_names_what_it_is_of(tmp_path):
     name = "model.layers.2.mlp.up_proj.weight"
     safetensors.torch.save_file({name: weight}, tmp_path / "w.safetensors")
     ((tensor, sketch),) = measure(open_checkpoint(tmp_path / "w.safetensors").tensors)
-    scale = Scale.of(tensor, sketch)
-    assert (scale.name, scale.dtype, scale.shape, scale.numel) == (name, "F16", (4, 3), 12)
-    assert (scale.role, scale.layer) == ("matrix", "model.layers.2")
-    assert scale.family == "model.layers.N.mlp.up_proj.weight"
-    assert scale.tied_to is None
+    stats = TensorStats.of(tensor, sketch)
+    assert (stats.name, stats.dtype, stats.shape, stats.numel) == (
+        name,
+        "F16",
+        (4, 3),
+        12,
+    )
+    assert (stats.role, stats.layer) == ("matrix", "model.layers.2")
+    assert stats.family == "model.layers.N.mlp.up_proj.weight"
+    assert stats.tied_to is None
 
 
 @pytest.mark.parametrize("jobs", JOBS)
@@ -294,10 +311,10 @@ def test_measuring_can_be_left_early(mixed, by_one_thread, jobs):
 MEASURE_IN_A_FRESH_PROCESS = """
 import json, sys
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.measure.scale import Scale, measure
+from scalecheck.measure.tensor_stats import TensorStats, measure
 {}
 tensors = open_checkpoint(sys.argv[1]).tensors
-scales = [vars(Scale.of(*measured)) for measured in measure(tensors, 2)]
+scales = [vars(TensorStats.of(*measured)) for measured in measure(tensors, 2)]
 {}
 """
 
@@ -415,7 +432,7 @@ def test_a_view_of_more_words_than_a_sketch_counts_is_counted_in_parts(tmp_path,
     tensor, _ = stored_run(tmp_path, BLOCK_NBYTES, np.float16)
     view = replace(tensor, shape=(900, 900), strides=(1000, 1))
     ((_, whole),) = measure((view,), 1)
-    monkeypatch.setattr(scale, "MAX_WORDS", 600_000)  # it is 2**31, and a test has no 4 GB
+    monkeypatch.setattr(tensor_stats, "MAX_WORDS", 600_000)  # it is 2**31, and a test has no 4 GB
     ((_, parts),) = measure((view,), 1)
     assert parts.numel == whole.numel == 810_000
     np.testing.assert_array_equal(parts.counts, whole.counts)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import find_state, open_state
-from scalecheck.checkpoint.pickled import optimizer
-from scalecheck.checkpoint.pickled.tree import MAX_DEPTH
+from scalecheck.checkpoint.pickle import optimizer
+from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 

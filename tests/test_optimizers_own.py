@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from scalecheck import registry
-from scalecheck.optimizers._optimizer import Hyperparameters
+from scalecheck.optimizers.contract import Hyperparameters
 
 FloatArray = NDArray[np.float64]
 Trajectory = Iterator[FloatArray]

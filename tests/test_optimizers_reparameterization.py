@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scalecheck import registry
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters, Unlawful, Weights
+from scalecheck.optimizers.contract import Gradient, Hyperparameters, NoFormula, Weights
 
 STEPS = 60
 # Large enough to train by, small enough not to diverge in 60 steps.
@@ -57,7 +57,7 @@ def load(name: str, **settings: Any) -> Hyperparameters:
 def is_lawful(law: Callable[..., object], *arguments: object) -> bool:
     try:
         law(*arguments)
-    except Unlawful:
+    except NoFormula:
         return False
     return True
 
@@ -174,7 +174,7 @@ def test_radam_is_lawful_in_two_parts(k: float) -> None:
     optimizer = registry.load("optimizer", "radam").Optimizer()
     moved = dataclasses.replace(optimizer, eps=optimizer.eps / k)
     assert deviation("radam", optimizer, moved, k, lambda step: 2 if step <= 5 else 1) < 1e-9
-    with pytest.raises(Unlawful, match="first 5 steps"):
+    with pytest.raises(NoFormula, match="first 5 steps"):
         optimizer.reparameterization()
 
 

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from scalecheck import registry
-from scalecheck.optimizers._optimizer import (
+from scalecheck.laws.replay.running_optimizer import replay
+from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,
-    Unlawful,
+    NoFormula,
     Weights,
 )
-from scalecheck.optimizers._replay import replay
 
 FloatArray = NDArray[np.float64]
 
@@ -116,7 +116,7 @@ def expected_or_none(
     """None where theory refuses; test_optimizers.py lists what may."""
     try:
         return optimizer.update_rms(gradient, step, Weights(SHAPE))
-    except Unlawful:
+    except NoFormula:
         return None
 
 
@@ -150,7 +150,7 @@ def test_late_replay_is_as_large_as_expected(name: str) -> None:
             continue  # bounds reached; limits that come later
         try:
             expected = optimizer.update_rms(NOISE, step, Weights(weights.shape))
-        except Unlawful:
+        except NoFormula:
             continue
         tolerance = 4 * standard_error(update) + allowed(name, {}, NOISE, 600)
         assert rms(update) == pytest.approx(expected, rel=tolerance)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scalecheck import registry
-from scalecheck.optimizers._optimizer import Gradient, Hyperparameters
+from scalecheck.optimizers.contract import Gradient, Hyperparameters
 
 NAMES = registry.names("optimizer")
 

@@ -20,7 +20,7 @@ from process import is_refusal, limited
 import scalecheck
 from scalecheck.checkpoint.formats.torch import MAX_OVERLAP, load
 from scalecheck.checkpoint.optimizer_state import open_state
-from scalecheck.checkpoint.pickled import optimizer, tree
+from scalecheck.checkpoint.pickle import optimizer, tree
 from scalecheck.errors import CheckpointError
 
 MIB = 1 << 20

@@ -12,9 +12,9 @@ import typer
 from golden import is_alike
 
 from scalecheck import config
-from scalecheck.analysis.checking.settings import settled
 from scalecheck.cli.main import app
-from scalecheck.rules._rule import registered
+from scalecheck.rules.contract import registered
+from scalecheck.rules.judging.policy import resolve
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", "sample_ckpts/README.md"]
@@ -96,8 +96,7 @@ def test_every_option_rule_and_column_is_in_the_long_pages():
 
 
 def _sources():
-    folders = [ROOT / "scalecheck" / "analysis", ROOT / "scalecheck" / "report"]
-    return "\n".join(p.read_text("utf-8") for folder in folders for p in folder.rglob("*.py"))
+    return "\n".join(p.read_text("utf-8") for p in (ROOT / "scalecheck").rglob("*.py"))
 
 
 def test_the_python_example_runs():
@@ -114,6 +113,6 @@ def test_the_configuration_in_the_manual_is_one(tmp_path):
     text = (ROOT / "README.md").read_text("utf-8")
     (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "scalecheck.toml").write_text(example, "utf-8")
-    settings = settled({}, config.read(tmp_path / "scalecheck.toml"))
+    settings = resolve({}, config.read(tmp_path / "scalecheck.toml"))
     assert settings["lr"] == 3e-4
     assert "SC206" not in settings.rules

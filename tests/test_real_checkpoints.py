@@ -11,7 +11,7 @@ from real_checkpoints import INSTALL, real_file
 
 import scalecheck
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.measure.scale import Scale, measure
+from scalecheck.measure.tensor_stats import TensorStats, measure
 
 HERE = Path(__file__).parent
 TRUTH = json.loads((HERE / "data" / "checkpoints-truth.json").read_text())
@@ -39,7 +39,7 @@ def scales(path):
     """The scale of each tensor of the model and of the optimizer, by name."""
     checkpoint = open_checkpoint(path)
     tensors = checkpoint.tensors + checkpoint.optimizer
-    return {tensor.name: Scale.of(tensor, sketch) for tensor, sketch in measure(tensors)}
+    return {tensor.name: TensorStats.of(tensor, sketch) for tensor, sketch in measure(tensors)}
 
 
 @every_file

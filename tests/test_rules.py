@@ -8,7 +8,7 @@ import pytest
 from command import scalecheck
 from rule_examples import arguments
 
-from scalecheck.rules._rule import NEEDS, registered
+from scalecheck.rules.contract import NEEDS, registered
 
 RULES = registered()
 

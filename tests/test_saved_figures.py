@@ -8,11 +8,11 @@ import pytest
 import torch
 from real_checkpoints import real_file
 
-from scalecheck.analysis.translation.saved import figures, settings
-from scalecheck.analysis.translation.training import Trainings
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.state_names import named
+from scalecheck.updates.state_statistics import figures, settings
+from scalecheck.updates.training import Trainings
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 SHAPE = (24, 40)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scalecheck
-from scalecheck.analysis.simulate import failures
+from scalecheck.commands.simulate import failures
 
 STEPS = (1, 2, 5, 20, 100)
 OWN_SIZE = 40_000

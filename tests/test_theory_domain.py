@@ -29,11 +29,7 @@ from scalecheck.theory.displacement import (
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.noise import Autoregressive, Sparse, StudentT
 from scalecheck.theory.orthogonal_updates import newton_schulz_update_rms
-from scalecheck.theory.sign_updates import (
-    lion_equilibrium_rms,
-    lion_noise_gain,
-    lion_update_mean,
-)
+from scalecheck.theory.sign_updates import lion_equilibrium_rms, lion_noise_gain, lion_update_mean
 from scalecheck.theory.signal import (
     signal_from_state,
     squared_drift_fraction,

@@ -13,11 +13,7 @@ from scalecheck.theory.adam_relatives import (
     nadam_update,
     radam_rectification,
 )
-from scalecheck.theory.bounds import (
-    largest_update,
-    peak_after_jump,
-    single_gradient_displacement,
-)
+from scalecheck.theory.bounds import largest_update, peak_after_jump, single_gradient_displacement
 from scalecheck.theory.closed_form import first_order, second_order
 from scalecheck.theory.decay import (
     coupled_equilibrium_rms,

@@ -16,7 +16,7 @@ from real_checkpoints import real_file
 from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.formats.torch import load, recognises
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickled.torch_dtypes import DTYPE_NAMES
+from scalecheck.checkpoint.pickle.torch_dtypes import DTYPE_NAMES
 from scalecheck.errors import CheckpointError
 
 

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scalecheck.checkpoint.formats.torch import load
-from scalecheck.checkpoint.pickled import tree as pickled_tree
-from scalecheck.checkpoint.pickled import unpickle
-from scalecheck.checkpoint.pickled.inert import Foreign, Malformed, Placeholder
-from scalecheck.checkpoint.pickled.torch_globals import Globals
+from scalecheck.checkpoint.pickle import tree as pickled_tree
+from scalecheck.checkpoint.pickle import unpickle
+from scalecheck.checkpoint.pickle.inert import Foreign, Malformed, Placeholder
+from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.errors import CheckpointError
 
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"

@@ -218,7 +218,7 @@ def test_an_average_of_the_model_is_listed_and_not_counted(checkpoint):
     weights = {"blocks.0.weight": torch.ones(3, 3), "blocks.1.weight": torch.ones(3, 3)}
     average = {name: torch.ones(3, 3) for name in weights}
     listed = checkpoint({"model": weights, "ema": average, "best": torch.tensor(0.5)})
-    assert listed.beside == {"ema.blocks.0.weight", "ema.blocks.1.weight", "best"}
+    assert listed.non_model == {"ema.blocks.0.weight", "ema.blocks.1.weight", "best"}
     assert listed.parameters == 18
 
 

@@ -220,7 +220,7 @@ def test_a_schedule_shows_how_far_it_carries_and_where_decay_balances():
 def test_an_embedding_shows_what_one_gradient_does_to_a_rare_row():
     row = rows(INIT, "--lr", 3e-4)["tok_emb.weight"]
     assert row["rare_row_update"] == pytest.approx(
-        3e-4 * adamw.Optimizer().single_hit() / row["rms"]
+        3e-4 * adamw.Optimizer().isolated_gradient_displacement() / row["rms"]
     )
     assert row["rare_row_update"] > 100 * row["relative_update"]
 

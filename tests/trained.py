@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 
-class Scale(nn.Module):
+class TensorStats(nn.Module):
     def __init__(self):
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(1.5))
@@ -20,7 +20,7 @@ class Network(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(1, 3, 2)
         self.norm = nn.BatchNorm2d(3)
-        self.scale = Scale()
+        self.scale = TensorStats()
         self.up = nn.Linear(3, 5)
         self.down = nn.Linear(5, 3, bias=False)
         self.head = nn.Linear(3, 5)

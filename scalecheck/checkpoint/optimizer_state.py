@@ -11,8 +11,8 @@ import numpy as np
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickled.inert import Malformed
-from scalecheck.checkpoint.pickled.optimizer import (
+from scalecheck.checkpoint.pickle.inert import Malformed
+from scalecheck.checkpoint.pickle.optimizer import (
     GroupRecord,
     OptimizerRecord,
     ParamKey,
@@ -22,9 +22,9 @@ from scalecheck.checkpoint.pickled.optimizer import (
     places,
     read,
 )
-from scalecheck.checkpoint.pickled.records import TensorRecord
-from scalecheck.checkpoint.pickled.state_dict import described
-from scalecheck.checkpoint.pickled.tree import Tree
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.state_dict import described
+from scalecheck.checkpoint.pickle.tree import Tree
 from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError

@@ -32,10 +32,10 @@ def certain(
     by_name = sorted(parameters)
     if in_order:
         by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
-        lines = [_Line(order, parameters) for order in ([*parameters], by_name, by_shape)]
+        lines = [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)]
         alike = None
     else:
-        lines = [_Line(by_name, parameters)]
+        lines = [_Ordering(by_name, parameters)]
         alike = _alike(parameters)
     names: dict[int, str] = {}
     for group in groups:
@@ -49,7 +49,7 @@ def certain(
     return names if len({*names.values()}) == len(names) else None
 
 
-class _Line:
+class _Ordering:
     """Parameters one after the other, and the places of each shape, under None of all shapes."""
 
     def __init__(self, order: Sequence[str], parameters: Mapping[str, Shape]) -> None:

@@ -22,7 +22,7 @@ _COUNTS = ("zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
-class RecordedScale:
+class RecordedStats:
     """The recorded figures of one tensor; None where there was no finite element, the report leaves
     the column out, or the tensor could not be measured: `unmeasured` says why."""
 
@@ -52,14 +52,14 @@ class Recorded:
     the checkpoint."""
 
     path: Path
-    rows: Mapping[str, RecordedScale]
-    unmeasured: Mapping[str, RecordedScale]
+    rows: Mapping[str, RecordedStats]
+    unmeasured: Mapping[str, RecordedStats]
     match: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def every(self) -> Mapping[str, RecordedScale]:
+    def every(self) -> Mapping[str, RecordedStats]:
         """The rows, and the tensors that were not measured."""
         return {**self.rows, **self.unmeasured}
 
@@ -112,8 +112,8 @@ def recorded(path: str | Path) -> Recorded:
     )
 
 
-def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, RecordedScale]:
-    scales: dict[str, RecordedScale] = {}
+def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, RecordedStats]:
+    scales: dict[str, RecordedStats] = {}
     for number, entry in enumerate(entries, 1):
         scale = _scale(path, f"{what} {number}", entry)
         if scale.name in scales:
@@ -122,7 +122,7 @@ def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, Recor
     return scales
 
 
-def _scale(path: Path, at: str, row: object) -> RecordedScale:
+def _scale(path: Path, at: str, row: object) -> RecordedStats:
     """The figures of a row, each of its type."""
 
     def refused(key: str) -> CheckpointError:
@@ -164,7 +164,7 @@ def _scale(path: Path, at: str, row: object) -> RecordedScale:
             raise refused(key)
     if (counted := sum(figures[key] or 0 for key in _COUNTS)) > numel:
         raise CheckpointError(path, f"{at}: {counted} zeros, NaN and inf among {numel} elements")
-    return RecordedScale(
+    return RecordedStats(
         row["name"], row["dtype"], tuple(shape), **figures, unmeasured=row.get("reason")
     )
 

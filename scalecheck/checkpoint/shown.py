@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 
 _NAMES = 5  # as many as fit on a line
 
 
 def shown(text: str, limit: int = 120) -> str:
     """Text of a file on one printable line of bounded length."""
-    return figures.text(text[:limit] + ("…" if len(text) > limit else ""))
+    return formatting.text(text[:limit] + ("…" if len(text) > limit else ""))
 
 
 def listed(names: Sequence[str]) -> str:

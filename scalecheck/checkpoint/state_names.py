@@ -30,7 +30,7 @@ def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
 
     Raises CheckpointError where the checkpoint has another shape under a saved name.
     """
-    model = [tensor for tensor in checkpoint.tensors if tensor.name not in checkpoint.beside]
+    model = [tensor for tensor in checkpoint.tensors if tensor.name not in checkpoint.non_model]
     if any(one.saved_name is not None for one in state.states):
         names, note = _saved(state, model, checkpoint)
     else:
@@ -115,7 +115,7 @@ def _others(model: Iterable[Tensor], checkpoint: Checkpoint) -> set[tuple[int, .
     return {
         tensor.shape
         for tensor in checkpoint.tensors
-        if tensor.name in checkpoint.beside and _may_be_trained(tensor) and not is_copy(tensor)
+        if tensor.name in checkpoint.non_model and _may_be_trained(tensor) and not is_copy(tensor)
     }
 
 

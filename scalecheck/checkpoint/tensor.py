@@ -221,7 +221,7 @@ class Checkpoint:
     format: str
     tensors: tuple[Tensor, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    beside: frozenset[str] = frozenset()
+    non_model: frozenset[str] = frozenset()
     optimizer: tuple[Tensor, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     in_order: bool = False
@@ -232,7 +232,9 @@ class Checkpoint:
         return sum(
             tensor.numel
             for tensor in self.tensors
-            if tensor.tied_to is None and tensor.name not in self.beside and tensor.role != "buffer"
+            if tensor.tied_to is None
+            and tensor.name not in self.non_model
+            and tensor.role != "buffer"
         )
 
     @property

@@ -161,8 +161,8 @@ def check(
     Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be read.
     """
     from scalecheck import config as configuration
-    from scalecheck.analysis.check import check as checked
-    from scalecheck.analysis.checking import pages
+    from scalecheck.commands.check import check as checked
+    from scalecheck.rules.judging import manual
 
     hyperparameters = options.given(
         beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum
@@ -203,7 +203,7 @@ def check(
             raise UsageError(f"--output {output}: is what {option} reads")
     if explain is not None:
         with Output("table", output, quiet) as out:
-            out.write_text(pages.page(explain))
+            out.write_text(manual.page(explain))
         return ExitCode.CLEAN
     place = config or configuration.find(_folder())
     filed = configuration.Config() if place is None else configuration.read(place)
@@ -214,13 +214,13 @@ def check(
     families = ("renderer",) if is_table else ("verdict", "renderer")
     with Output(form, output, quiet, families) as out:
         if show_settings:
-            out.write(pages.settings_report(given, filed))
+            out.write(manual.settings_report(given, filed))
             return ExitCode.CLEAN
         with Progress(quiet) as progress:
             report = checked(
                 _needed(path), config=filed, jobs=jobs, progress=progress.show, **given
             )
-        out.write(pages.statistics(report) if statistics else report)
+        out.write(manual.statistics(report) if statistics else report)
     return ExitCode.FINDINGS if report.summary["failed"] else ExitCode.CLEAN
 
 
@@ -238,11 +238,11 @@ def _folder() -> Path:
 
 
 def _update_baseline(path: Path, given: dict[str, Any], filed: Any, jobs: int | None) -> int:
-    from scalecheck.analysis.checking.settings import settled
-    from scalecheck.analysis.inspect import inspect
     from scalecheck.checkpoint.recorded import is_recorded
+    from scalecheck.commands.inspect import inspect
+    from scalecheck.rules.judging.policy import resolve
 
-    settings = settled(given, filed)
+    settings = resolve(given, filed)
     if settings["baseline"] is None:
         raise UsageError("--update-baseline: needs --baseline, the file to write")
     place, match, exclude = Path(settings["baseline"]), settings["match"], settings["exclude"]

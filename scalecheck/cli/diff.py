@@ -5,10 +5,10 @@ from typing import Annotated, cast
 
 import typer
 
-from scalecheck.analysis.grouping import By
 from scalecheck.cli import options
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
+from scalecheck.measure.groups import By
 
 _PATH = "A checkpoint, or a report of `inspect --format json`."
 
@@ -67,7 +67,7 @@ def diff(
 
     Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read.
     """
-    from scalecheck.analysis.diff import diff as compared
+    from scalecheck.commands.diff import diff as compared
 
     hyperparameters = options.given(
         beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum

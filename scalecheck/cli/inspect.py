@@ -5,13 +5,13 @@ from typing import Annotated, cast
 
 import typer
 
-from scalecheck.analysis.grouping import By
-from scalecheck.analysis.inspect import inspect as inspected
-from scalecheck.analysis.reference import WORDS
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.cli import options
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
+from scalecheck.commands.inspect import inspect as inspected
+from scalecheck.measure.groups import By
+from scalecheck.measure.initial_scale import WORDS
 
 
 def inspect(

@@ -15,7 +15,7 @@ from scalecheck.cli.inspect import inspect
 from scalecheck.cli.simulate import simulate
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
-from scalecheck.report.figures import shortened, text
+from scalecheck.report.formatting import shortened, text
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 

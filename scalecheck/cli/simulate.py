@@ -83,8 +83,8 @@ def simulate(
 
     Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage.
     """
-    from scalecheck.analysis.simulate import failures  # here, as inspect answers without it
-    from scalecheck.analysis.simulate import simulate as simulated
+    from scalecheck.commands.simulate import failures  # here, as inspect answers without it
+    from scalecheck.commands.simulate import simulate as simulated
 
     hyperparameters = options.given(
         beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, momentum=momentum

@@ -5,12 +5,12 @@ from typing import Annotated, cast
 
 import typer
 
-from scalecheck.analysis.grouping import By
-from scalecheck.analysis.reference import WORDS
 from scalecheck.cli import options
 from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import UsageError
+from scalecheck.measure.groups import By
+from scalecheck.measure.initial_scale import WORDS
 
 EMITTED = ("torch", "json", "toml")
 
@@ -112,8 +112,8 @@ def translate(
 
     Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read.
     """
-    from scalecheck.analysis.translate import translate as translated
-    from scalecheck.analysis.translation.emit import emit as emitted
+    from scalecheck.commands.translate import translate as translated
+    from scalecheck.updates.emit import emit as emitted
 
     if emit is not None:
         options.choice("--emit", EMITTED)(emit)

@@ -15,12 +15,12 @@ from scalecheck.checkpoint.dtypes import DType
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import UsageError
 from scalecheck.measure.counting import kernel
-from scalecheck.measure.scale import MAX_JOBS, STRETCH_NBYTES, Progress, cores
-from scalecheck.measure.wide import Wide, in_range
+from scalecheck.measure.scaled_float import ScaledFloat, in_range
+from scalecheck.measure.tensor_stats import MAX_JOBS, STRETCH_NBYTES, Progress, cores
 
 _BLOCK = BLOCK_NBYTES // 8  # elements: two blocks of any type, and their float32, stay in the cache
 _TINY = 2.0**-800  # a sum of squares below it may lack elements whose squares underflowed
-_NOTHING = Wide()
+_NOTHING = ScaledFloat()
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,19 @@ class Change:
     changed: int = 0
     apart: int = 0
     summed: int = 0
-    before: Wide = _NOTHING
-    after: Wide = _NOTHING
-    product: Wide = _NOTHING
-    difference: Wide = _NOTHING
+    before: ScaledFloat = _NOTHING
+    after: ScaledFloat = _NOTHING
+    product: ScaledFloat = _NOTHING
+    difference: ScaledFloat = _NOTHING
     top: float = 0.0
 
     @classmethod
     def of(cls, a: NDArray[Any], b: NDArray[Any], kind: str) -> Self:
         """The change from words to others of a kind of the kernel's, shapes (n,)."""
         changed, apart, exponent, *squares, top = kernel.change(a, b, kind)
-        before, after, product, difference = (Wide(square, 2 * exponent) for square in squares)
+        before, after, product, difference = (
+            ScaledFloat(square, 2 * exponent) for square in squares
+        )
         sums = before, after, product, difference, _in_range(top, exponent)
         with np.errstate(invalid="ignore"):  # a signalling NaN
             is_tiny = kind == "f8" and (
@@ -80,11 +82,11 @@ class Change:
 
     @property
     def rms_before(self) -> float | None:
-        return self.before.root_over(Wide(self.summed))
+        return self.before.root_over(ScaledFloat(self.summed))
 
     @property
     def rms_after(self) -> float | None:
-        return self.after.root_over(Wide(self.summed))
+        return self.after.root_over(ScaledFloat(self.summed))
 
     @property
     def relative_change(self) -> float | None:
@@ -109,7 +111,7 @@ class Change:
 
 def _far_out(
     a: NDArray[np.float64], b: NDArray[np.float64]
-) -> tuple[Wide, Wide, Wide, Wide, float]:
+) -> tuple[ScaledFloat, ScaledFloat, ScaledFloat, ScaledFloat, float]:
     """The sums and the largest difference of a block of which one side, or the difference, lies at
     an end of float64's range: each is brought into it by a power of two of its own."""
     is_finite = np.isfinite(a) & np.isfinite(b)
@@ -120,10 +122,10 @@ def _far_out(
         difference, halved = b / 2 - a / 2, 1
     (x, ex), (y, ey), (d, ed) = (_unit(side) for side in (a, b, difference))
     return (
-        Wide(float((x * x).sum()), 2 * ex),
-        Wide(float((y * y).sum()), 2 * ey),
-        Wide(float((x * y).sum()), ex + ey),
-        Wide(float((d * d).sum()), 2 * (ed + halved)),
+        ScaledFloat(float((x * x).sum()), 2 * ex),
+        ScaledFloat(float((y * y).sum()), 2 * ey),
+        ScaledFloat(float((x * y).sum()), ex + ey),
+        ScaledFloat(float((d * d).sum()), 2 * (ed + halved)),
         _in_range(float(np.abs(difference).max(initial=0.0)), halved),
     )
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.dtypes import DType
-from scalecheck.measure import reference
-from scalecheck.measure.reference import keys_of
+from scalecheck.measure import numpy_kernel
+from scalecheck.measure.numpy_kernel import keys_of
 from scalecheck.measure.sketch import Moments, Sketch, Tally, tally
 
-kernel: ModuleType = reference
+kernel: ModuleType = numpy_kernel
 with suppress(ImportError):  # where no compiler was at hand
     kernel = import_module("scalecheck.measure._kernel")
 
-NATIVE = kernel is not reference
+NATIVE = kernel is not numpy_kernel
 
 MAX_WORDS = 1 << 31  # that one sketch counts: its tables are of 32 bits
 _FEW = 4096  # below so many words sorting their keys is quicker than scanning a table

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scalecheck.optimizers._optimizer import Hyperparameters
+from scalecheck.optimizers.contract import Hyperparameters
 
 if TYPE_CHECKING:
     import torch

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 
@@ -34,24 +34,24 @@ class Optimizer(Hyperparameters):
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> NoReturn:
-        """Unlawful: an update's size is fed back from the updates before it, from √eps on."""
-        raise Unlawful(
+        """NoFormula: an update's size is fed back from the updates before it, from √eps on."""
+        raise NoFormula(
             "Adadelta takes the size of a step from its earlier steps, starting at √eps: "
             "no expectation in closed form"
         )
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The average of squared gradients."""
         square = state["square_avg"] / (1 - self.rho**step)
         why = "Adadelta's last update is of a gradient that its state does not hold"
-        return Recovered(square=square, reason=why)
+        return LastUpdate(square=square, reason=why)
 
     def reparameterization(self) -> NoReturn:
-        """Unlawful: eps is added to a mean square of gradients and to one of updates.
+        """NoFormula: eps is added to a mean square of gradients and to one of updates.
 
         Two separate eps, one over k² and one times k², would make lr relative.
         """
-        raise Unlawful(
+        raise NoFormula(
             "Adadelta adds one eps to squared gradients, which shrink with k², and to squared "
             "updates, which grow with k²: no exponent fits both"
         )

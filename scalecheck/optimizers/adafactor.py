@@ -7,15 +7,15 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Finite,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NotNegative,
     Positive,
-    Recovered,
     Weights,
 )
 from scalecheck.theory.averages import Averages
@@ -69,7 +69,7 @@ class Optimizer(Hyperparameters):
         rms(u) is 1 for a matrix of many elements. For a vector it is exact for independent noise,
         and below 1 by 5% at most, at step 3. eps1 counts, as for float32 if it is None, only
         below rms(g) = √eps1: u of a matrix is √eps1/rms(g) then, but not above rms(g)/eps1.
-        Raises Unlawful for weights that are all zero.
+        Raises NoFormula for weights that are all zero.
         """
         require_step(step)
         weights.require_nonzero()
@@ -90,11 +90,11 @@ class Optimizer(Hyperparameters):
         """Row and column means of a finite matrix."""
         return 0.01
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The squares of a vector's gradients, and of a matrix's their means over its rows."""
         square = state["variance"] if "variance" in state else state["row_var"]
         why = "Adafactor's last update is of a gradient that its state does not hold"
-        return Recovered(square=square, reason=why)
+        return LastUpdate(square=square, reason=why)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = lr, eps2' = k·eps2. An eps1 that counts has no law: it bounds a mean square and,

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.adam_relatives import adagrad_update_rms
@@ -43,10 +43,10 @@ class Optimizer(Hyperparameters):
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
         """1/√step, exactly and for any independent gradients while eps does not count; 0 in the
-        limit. Raises Unlawful for an initial_accumulator_value: solved for 0 only.
+        limit. Raises NoFormula for an initial_accumulator_value: solved for 0 only.
         """
         if self.initial_accumulator_value:
-            raise Unlawful(
+            raise NoFormula(
                 f"initial_accumulator_value {self.initial_accumulator_value}: solved for 0 only"
             )
         gradient.require_independent()
@@ -62,11 +62,11 @@ class Optimizer(Hyperparameters):
             unscaled *= math.sqrt(update_moments(averages, gradient.noise, gradient.snr, eps)[0])
         return unscaled / (1 + (step - 1) * self.lr_decay)
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The mean square of all gradients."""
         square = (state["sum"] - self.initial_accumulator_value) / step
         why = "Adagrad's last update is of a gradient that its state does not hold"
-        return Recovered(square=square, reason=why)
+        return LastUpdate(square=square, reason=why)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay and initial_accumulator_value over k²."""

@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.bounds import single_gradient_displacement
@@ -48,11 +48,11 @@ class Optimizer(Hyperparameters):
     ) -> float:
         """E[(m̂/(√v̂ + eps))²]^½, exact: 0.2293 for noise, 1 at step 1 or for a constant gradient.
 
-        Raises Unlawful for amsgrad after step 1: the law of a running maximum is not solved.
+        Raises NoFormula for amsgrad after step 1: the law of a running maximum is not solved.
         Adam's is an upper bound for it.
         """
         if self.amsgrad and step != 1:
-            raise Unlawful("amsgrad divides by a running maximum, whose law is not solved")
+            raise NoFormula("amsgrad divides by a running maximum, whose law is not solved")
         return update_rms(
             self.beta1,
             self.beta2,
@@ -73,7 +73,7 @@ class Optimizer(Hyperparameters):
         gradient.require_independent()
         return coupled_equilibrium_rms(lr, self.weight_decay, gradient.rms)
 
-    def single_hit(self) -> float:
+    def isolated_gradient_displacement(self) -> float:
         """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)): 31.8 at (0.9, 0.999)."""
         return single_gradient_displacement(self.beta1, self.beta2)
 
@@ -82,14 +82,14 @@ class Optimizer(Hyperparameters):
         ratio = gradient.over(self.eps)
         return ratio / (ratio + 1) if ratio < math.inf else 1.0
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂/(√v̂ + eps), v̂ of amsgrad from the largest v."""
         mean = state["exp_avg"] / (1 - self.beta1**step)
         square = state["exp_avg_sq"] / (1 - self.beta2**step)
         divisor = square
         if self.amsgrad:
             divisor = state["max_exp_avg_sq"] / (1 - self.beta2**step)
-        return Recovered(mean / (np.sqrt(divisor) + self.eps), mean, square)
+        return LastUpdate(mean / (np.sqrt(divisor) + self.eps), mean, square)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k², as it joins the gradient."""

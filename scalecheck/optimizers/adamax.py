@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.adam_relatives import adamax_update_rms
@@ -41,20 +41,20 @@ class Optimizer(Hyperparameters):
     ) -> float:
         """E[(m̂/max_i(beta2^i·|g_(t−i)|))²]^½, exact for eps = 0: 0.085 for noise.
 
-        Raises Unlawful where rms(g)/eps is below EPS_COUNTS_BELOW, and for other than Gaussian
+        Raises NoFormula where rms(g)/eps is below EPS_COUNTS_BELOW, and for other than Gaussian
         noise.
         """
         gradient.require_gaussian()
         if gradient.over(self.eps) < EPS_COUNTS_BELOW:
-            raise Unlawful(
+            raise NoFormula(
                 f"rms(g)/eps {gradient.over(self.eps):.4g}: solved for an eps that does not count"
             )
         return adamax_update_rms(self.beta1, self.beta2, step, gradient.snr)
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂ over the largest gradient that is remembered, eps in it."""
         mean = state["exp_avg"] / (1 - self.beta1**step)
-        return Recovered(mean / state["exp_inf"], mean)
+        return LastUpdate(mean / state["exp_inf"], mean)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""

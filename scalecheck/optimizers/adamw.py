@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scalecheck.optimizers import adam
-from scalecheck.optimizers._optimizer import Gradient, NotNegative
+from scalecheck.optimizers.contract import Gradient, NotNegative
 from scalecheck.theory.decay import equilibrium_rms
 from scalecheck.theory.reparameterization import Reparameterization
 

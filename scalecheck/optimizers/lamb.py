@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
     NotNegative,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -39,7 +39,7 @@ class Optimizer(PerTensor):
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
-        """1, exactly, weight decay included. Raises Unlawful for weights that are all zero."""
+        """1, exactly, weight decay included. Raises NoFormula for weights that are all zero."""
         require_step(step)
         weights.require_nonzero()
         return 1.0

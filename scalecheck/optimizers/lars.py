@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers._per_tensor import PerTensor
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
@@ -11,7 +12,6 @@ from scalecheck.optimizers._optimizer import (
     Positive,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import PerTensor
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -44,7 +44,7 @@ class Optimizer(PerTensor):
         momentum^i: from trust_coefficient at step 1 to 1/√(1−momentum²) times it for noise and
         1/(1−momentum) for a constant gradient.
 
-        For a tensor of many elements, as ‖g‖ is taken as known. Raises Unlawful for weights that
+        For a tensor of many elements, as ‖g‖ is taken as known. Raises NoFormula for weights that
         are all zero.
         """
         gradient.require_independent()

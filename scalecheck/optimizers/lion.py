@@ -4,15 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
+    NoFormula,
     NotNegative,
-    Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.sign_updates import lion_equilibrium_rms, lion_noise_gain
@@ -63,7 +63,7 @@ class Optimizer(PerTensor):
     def _require_noise(self, gradient: Gradient) -> None:
         gradient.require_gaussian()
         if gradient.snr:
-            raise Unlawful(f"snr {gradient.snr}: solved for gradients without a mean only")
+            raise NoFormula(f"snr {gradient.snr}: solved for gradients without a mean only")
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, weight_decay' = weight_decay/k."""

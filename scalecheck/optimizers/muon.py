@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
     Hyperparameters,
+    NoFormula,
     NotNegative,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -58,7 +58,7 @@ class Optimizer(Hyperparameters):
         """adjust·√E[p(s)²]/√max(rows, cols) over the singular values s of a Gaussian matrix, p the
         iterated polynomial: 0.76 to 0.96 of what exact singular values of 1 would give.
 
-        The gradient's size and the step do not count while ‖M‖ > eps. Raises Unlawful for an snr:
+        The gradient's size and the step do not count while ‖M‖ > eps. Raises NoFormula for an snr:
         what counts is the rank of the mean, which the law of an element does not tell; ValueError
         for a shape other than a matrix.
         """
@@ -67,13 +67,13 @@ class Optimizer(Hyperparameters):
             raise ValueError(f"Muon takes matrices only, not the shape {weights.shape}")
         gradient.require_gaussian()
         if gradient.snr:
-            raise Unlawful(
+            raise NoFormula(
                 f"snr {gradient.snr}: Muon's update depends on the rank of the mean gradient, "
                 "solved for noise only"
             )
         rows, cols = weights.shape
         if min(rows, cols) < SMALLEST:
-            raise Unlawful(f"{rows}×{cols}: the law of singular values is that of larger matrices")
+            raise NoFormula(f"{rows}×{cols}: the law of singular values is that of larger matrices")
         rms = newton_schulz_update_rms(rows, cols, self.ns_coefficients, self.ns_steps)
         if self.adjust_lr_fn == "match_rms_adamw":
             return rms * MATCHED_RMS * math.sqrt(max(rows, cols))

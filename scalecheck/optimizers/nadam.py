@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NotNegative,
-    Recovered,
     Weights,
 )
 from scalecheck.theory.adam_relatives import nadam_update
@@ -40,7 +40,7 @@ class Optimizer(Hyperparameters):
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
         """Exact for Gaussian noise: 1.056 at step 1, 0.544 at 1000, 0.266 in the limit that the
-        default momentum_decay reaches after tens of thousands of steps. Raises Unlawful for other
+        default momentum_decay reaches after tens of thousands of steps. Raises NoFormula for other
         noise."""
         gradient.require_gaussian()
         return nadam_update(
@@ -52,9 +52,9 @@ class Optimizer(Hyperparameters):
             gradient.over(self.eps),
         ).rms
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The averages; the last update holds the last gradient beside them."""
-        return Recovered(
+        return LastUpdate(
             mean=state["exp_avg"] / (1 - self.beta1**step),
             square=state["exp_avg_sq"] / (1 - self.beta2**step),
             reason="NAdam's last update holds a gradient that its state does not",

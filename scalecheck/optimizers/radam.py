@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.adam_relatives import RECTIFIED_ABOVE, radam_rectification
@@ -61,7 +61,7 @@ class Optimizer(Hyperparameters):
             gradient.noise,
         )
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂, times r_t·√(1−beta2^step)/(√v + eps) from where it is rectified."""
         mean = state["exp_avg"] / (1 - self.beta1**step)
         remaining = 1 - self.beta2**step
@@ -70,10 +70,10 @@ class Optimizer(Hyperparameters):
         if factor is not None:
             root = np.sqrt(state["exp_avg_sq"]) + self.eps
             update = factor * math.sqrt(remaining) * mean / root
-        return Recovered(update, mean, state["exp_avg_sq"] / remaining)
+        return LastUpdate(update, mean, state["exp_avg_sq"] / remaining)
 
     def reparameterization(self) -> Reparameterization:
-        """Unlawful: lr' = k²·lr in the first steps, and k·lr with eps/k after them.
+        """NoFormula: lr' = k²·lr in the first steps, and k·lr with eps/k after them.
 
         A beta2 up to ⅔ never leaves the first steps, and has SGD's law.
         """
@@ -82,7 +82,7 @@ class Optimizer(Hyperparameters):
         step = 1
         while self._rectification(step) is None:
             step += 1
-        raise Unlawful(
+        raise NoFormula(
             f"RAdam's first {step - 1} steps follow the gradient's scale (lr' = k²·lr), "
             "later ones do not (lr' = k·lr): no one exponent fits both"
         )

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
+    NoFormula,
     NotNegative,
-    Recovered,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.reparameterization import Reparameterization
@@ -48,11 +48,11 @@ class Optimizer(Hyperparameters):
 
         momentum adds updates up as if only their means were correlated: exact for noise and for a
         constant gradient, at most 2.5% high between. In the limit it makes them 1/√(1−momentum²)
-        and 1/(1−momentum) times as large. Raises Unlawful for centered, where a constant
+        and 1/(1−momentum) times as large. Raises NoFormula for centered, where a constant
         gradient's v goes to 0 and the update to 1/eps, and for momentum on correlated gradients.
         """
         if self.centered:
-            raise Unlawful(
+            raise NoFormula(
                 "centered RMSprop divides by the gradient's variance: without noise the update "
                 "grows without bound, and between its law is not solved"
             )
@@ -66,7 +66,7 @@ class Optimizer(Hyperparameters):
         count = math.ceil(math.log(NEGLIGIBLE) / math.log(self.momentum))
         steps = range(step, max(step - count, 0), -1)
         if len(steps) > LONGEST:
-            raise Unlawful(
+            raise NoFormula(
                 f"momentum {self.momentum}: adds up {len(steps)} updates, solved for {LONGEST}"
             )
         mean = variance = 0.0
@@ -80,13 +80,13 @@ class Optimizer(Hyperparameters):
         """Momentum of correlated updates."""
         return 0.025
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer where there is momentum."""
         square = state["square_avg"] / (1 - self.alpha**step)
         if not self.momentum:
             why = "RMSprop's last update is of a gradient that its state does not hold"
-            return Recovered(square=square, reason=why)
-        return Recovered(state["momentum_buffer"], square=square)
+            return LastUpdate(square=square, reason=why)
+        return LastUpdate(state["momentum_buffer"], square=square)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k²."""

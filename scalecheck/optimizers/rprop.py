@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Gradient,
     Hyperparameters,
+    NoFormula,
     Positive,
-    Unlawful,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -31,7 +31,7 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Rprop"
-    few_carry: ClassVar[bool] = True
+    heavy_tailed_updates: ClassVar[bool] = True
 
     eta_minus: Positive = 0.5
     eta_plus: Positive = 1.2
@@ -52,14 +52,14 @@ class Optimizer(Hyperparameters):
         bounds: eta_plus^(step−1) for a constant gradient, about 0.93^step for noise.
 
         Between two moves of one sign s² grows by eta_plus², a change of sign takes eta_minus² and a
-        pause. Raises Unlawful in the limit, which is at step_size_min or step_size_max, where it is
+        pause. Raises NoFormula in the limit, which is at step_size_min or step_size_max, where it is
         near to them at lr 1, and for other noise. Derived here, checked in
         tests/test_optimizers_replay.py.
         """
         require_step(step)
         gradient.require_gaussian()
         if step is None:
-            raise Unlawful(
+            raise NoFormula(
                 "Rprop's step sizes end at step_size_min or step_size_max, whatever lr was"
             )
         positive = (1 + math.erf(gradient.snr / math.sqrt(2))) / 2
@@ -77,7 +77,7 @@ class Optimizer(Hyperparameters):
             moved = np.linalg.matrix_power(transition, step - 1) @ [positive, negative, 0.0]
         size = math.sqrt(moved[0] + moved[1])
         if size < MARGIN * self.step_size_min or size > self.step_size_max:
-            raise Unlawful(f"Rprop's step sizes reach their bounds before step {step} at lr 1")
+            raise NoFormula(f"Rprop's step sizes reach their bounds before step {step} at lr 1")
         return size
 
     def reparameterization(self) -> Reparameterization:

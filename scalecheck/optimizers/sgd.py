@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Finite,
     FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NotNegative,
-    Recovered,
     Weights,
 )
 from scalecheck.theory.displacement import displacement_rms
@@ -65,13 +65,13 @@ class Optimizer(Hyperparameters):
         whole = (1 - self.dampening) / (1 - self.momentum) if self.momentum else 1.0
         return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.rms * whole
 
-    def recovered(self, state: Mapping[str, FloatArray], step: int) -> Recovered:
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer, unless nesterov looks ahead of it."""
         if self.nesterov:
-            return Recovered(
+            return LastUpdate(
                 reason="nesterov's last update holds a gradient that its state does not"
             )
-        return Recovered(state["momentum_buffer"])
+        return LastUpdate(state["momentum_buffer"])
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k²·lr: the update shrinks with the gradient while the weights grow."""

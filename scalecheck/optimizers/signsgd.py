@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
-    Unlawful,
+    NoFormula,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -39,11 +39,11 @@ class Optimizer(PerTensor):
         return math.sqrt(gradient.reached(step if self.momentum else 1))
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign. Raises Unlawful for momentum:
+        """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign. Raises NoFormula for momentum:
         solved without it only."""
         gradient.require_gaussian()
         if self.momentum:
-            raise Unlawful(f"momentum {self.momentum}: solved without it only")
+            raise NoFormula(f"momentum {self.momentum}: solved without it only")
         mean = math.erf(gradient.snr / math.sqrt(2))
         return math.hypot(mean * lr_sum, math.sqrt((1 - mean * mean) * lr_square_sum))
 

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scalecheck.optimizers._optimizer import (
+from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
+from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Gradient,
+    NoFormula,
     NotNegative,
-    Unlawful,
     Weights,
 )
-from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import update_rms
 
@@ -40,9 +40,9 @@ class Optimizer(PerTensor):
     ) -> float:
         """Adam's: a gradient that keeps its scale has E[g²/v̂] ≤ 1, which clips nothing in a
         tensor of many elements. After a jump of the gradient's scale the update is smaller. Raises
-        Unlawful for gradients that depend on earlier ones, whose g² strays from v̂ together."""
+        NoFormula for gradients that depend on earlier ones, whose g² strays from v̂ together."""
         if gradient.noise.needs_every_lag:
-            raise Unlawful(f"{gradient.noise}: solved for independent gradients only")
+            raise NoFormula(f"{gradient.noise}: solved for independent gradients only")
         return update_rms(
             self.beta1,
             self.beta2,

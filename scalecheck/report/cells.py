@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.report import Column, Table
 
 GRAPHIC = frozenset({"bar", "chart", "spark"})
@@ -11,18 +11,18 @@ GRAPHIC = frozenset({"bar", "chart", "spark"})
 _CHART_WIDTH = 32
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
-    "text": lambda words: figures.text(words or ""),
-    "sentence": lambda words: figures.text(words or ""),
+    "text": lambda words: formatting.text(words or ""),
+    "sentence": lambda words: formatting.text(words or ""),
     "written": lambda words: words,
-    "number": figures.number,
-    "measured": lambda x: "not finite" if x is None else figures.number(x),
-    "setting": figures.setting,
+    "number": formatting.number,
+    "measured": lambda x: "not finite" if x is None else formatting.number(x),
+    "setting": formatting.setting,
     "power": str,
-    "count": figures.count,
-    "percent": figures.percent,
+    "count": formatting.count,
+    "percent": formatting.percent,
     "shape": lambda shape: "" if shape is None else "×".join(map(str, shape)) or "scalar",
     "words": lambda words: ", ".join(words),
-    "spark": figures.spark,
+    "spark": formatting.spark,
 }
 
 
@@ -48,4 +48,4 @@ def _writer(table: Table, column: Column) -> Callable[[Any], str]:
     # The shortest bar stands for a little less than the smallest scale, and a table of equal scales
     # shows equal bars.
     width = _CHART_WIDTH if column.unit == "chart" else 8
-    return lambda x: figures.bar(x, low / 2 or low, max(high, 10 * low), width)
+    return lambda x: formatting.bar(x, low / 2 or low, max(high, 10 * low), width)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.report import Column, Row
 
 Severity = Literal["error", "warning"]
@@ -36,9 +36,9 @@ class Finding:
 def sentence(row: Row) -> str:
     """A finding's message with its numbers: 5 of 48 rows are zero (value 0.1042, limit 0.02083)."""
     value, limit = row["value"], row["limit"]
-    written = str(value) if isinstance(value, int) else figures.number(value)
+    written = str(value) if isinstance(value, int) else formatting.number(value)
     numbers = [] if value is None else [f"value {written}"]
-    numbers += [] if limit is None else [f"limit {figures.setting(limit)}"]
+    numbers += [] if limit is None else [f"limit {formatting.setting(limit)}"]
     return f"{row['message']} ({', '.join(numbers)})" if numbers else str(row["message"])
 
 

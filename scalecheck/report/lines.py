@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from textwrap import wrap
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.report import Row
 
 _SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
@@ -44,7 +44,7 @@ def wrapped(sentence: str, width: int | None) -> str:
 
 def skip(entry: Row) -> str:
     """A thing that was not analysed, and why."""
-    return figures.text(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
+    return formatting.text(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
 
 
 def skipped(entries: Sequence[Row]) -> list[str]:

@@ -1,6 +1,6 @@
 """What the rules decided, in the words that the formats of a verdict share."""
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.finding import SEVERITIES, sentence
 from scalecheck.report.report import Report, Row
 
@@ -9,18 +9,18 @@ NOT_RUN = "not run"
 
 def path(report: Report) -> str:
     """The checkpoint's path, on one line."""
-    return figures.text(str(report.source["path"]))
+    return formatting.text(str(report.source["path"]))
 
 
 def told(finding: Row) -> str:
     """The tensor, if there is one, and what was found: w.3: 2 NaN (value 2)."""
-    return figures.text(f"{_where(finding)}{sentence(finding)}")
+    return formatting.text(f"{_where(finding)}{sentence(finding)}")
 
 
 def line(finding: Row) -> str:
     """The same with the rule's code, and the severity of what is no error: w.3: SC102 warning: …"""
     mark = "" if finding["severity"] == "error" else f"{finding['severity']}: "
-    return figures.text(f"{_where(finding)}{finding['rule']} {mark}{sentence(finding)}")
+    return formatting.text(f"{_where(finding)}{finding['rule']} {mark}{sentence(finding)}")
 
 
 def fails(report: Report, finding: Row) -> bool:
@@ -38,16 +38,16 @@ def conclusion(report: Report) -> str:
     """1 error, 2 warnings in 52 tensors; 9 rules run, 9 not run."""
     summary = report.summary
     found = [
-        figures.plural(summary[name], noun)
+        formatting.plural(summary[name], noun)
         for name, noun in (("errors", "error"), ("warnings", "warning"))
         if summary[name]
     ] or ["no findings"]
     if summary["ignored"]:
         found.append(f"{summary['ignored']:,} ignored")
-    rules = f"{figures.plural(summary['rules_run'], 'rule')} run"
+    rules = f"{formatting.plural(summary['rules_run'], 'rule')} run"
     if summary["rules_not_run"]:
         rules += f", {summary['rules_not_run']:,} not run"
-    return f"{', '.join(found)} in {figures.plural(summary['tensors'], 'tensor')}; {rules}"
+    return f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}; {rules}"
 
 
 def _where(finding: Row) -> str:

@@ -10,11 +10,10 @@ float16 overflowed.
 
 from collections.abc import Iterator
 
-from scalecheck.rules._rule import Example, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         scale = tensor.scale
         if scale.tied_to is not None:

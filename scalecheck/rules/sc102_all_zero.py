@@ -12,11 +12,10 @@ a reason where it starts at zero on purpose.
 from collections import Counter
 from collections.abc import Iterator
 
-from scalecheck.rules._rule import Example, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, Weights
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, TensorFacts
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     gains = Counter(_siblings(tensor) for tensor in subject.tensors if _is_gain(tensor))
     alive = Counter(_siblings(t) for t in subject.tensors if _is_gain(t) and not t.is_zero)
     for tensor in subject.tensors:
@@ -28,18 +27,18 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
             yield tensor.judged(message + others if message else "")
 
 
-def _is_weight(tensor: Weights) -> bool:
+def _is_weight(tensor: TensorFacts) -> bool:
     """Nor a lone token, which may start at zero and have no use."""
     scale = tensor.scale
     is_token = scale.role == "embedding" and scale.numel == max(scale.shape)
     return tensor.is_matrix and scale.role != "lora_b" and scale.numel > 0 and not is_token
 
 
-def _is_gain(tensor: Weights) -> bool:
+def _is_gain(tensor: TensorFacts) -> bool:
     return tensor.is_parameter and tensor.scale.role == "norm" and tensor.scale.numel > 0
 
 
-def _siblings(tensor: Weights) -> tuple[str, tuple[int, ...]]:
+def _siblings(tensor: TensorFacts) -> tuple[str, tuple[int, ...]]:
     return tensor.scale.family, tensor.scale.shape
 
 

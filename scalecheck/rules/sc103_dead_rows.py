@@ -10,17 +10,24 @@ applied for good; the loader, where rows are missing at the end.
 
 from collections.abc import Iterator, Mapping
 
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, Weights
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+)
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         if tensor.rows is not None and tensor.is_parameter and not tensor.is_zero:
             yield _judged(tensor, limits.of(tensor))
 
 
-def _judged(tensor: Weights, limits: Mapping[str, float]) -> Judgement:
+def _judged(tensor: TensorFacts, limits: Mapping[str, float]) -> Judgement:
     rows = tensor.rows
     assert rows is not None
     if rows.unread:

@@ -19,15 +19,22 @@ from scalecheck.measure.outliers import (
     Stray,
     strays,
 )
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, Weights
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+)
 
 _LEAST = 3  # siblings; fewer have no norm
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
-    families: dict[tuple[str, tuple[int, ...]], list[Weights]] = {}
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+    families: dict[tuple[str, tuple[int, ...]], list[TensorFacts]] = {}
     for tensor in subject.tensors:
         if tensor.scale.role != "buffer":
             families.setdefault((tensor.scale.family, tensor.scale.shape), []).append(tensor)

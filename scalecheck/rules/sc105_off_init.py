@@ -11,12 +11,11 @@ this module, and before any cast.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         rms, init = tensor.scale.rms, tensor.init
         if not (tensor.is_parameter and tensor.is_finite) or init is None or rms is None:

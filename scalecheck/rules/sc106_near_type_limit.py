@@ -12,12 +12,11 @@ rows hold the outliers, with `scalecheck inspect --quantiles`.
 from collections.abc import Iterator
 
 from scalecheck.checkpoint.dtypes import DTYPES
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         absmax = tensor.scale.absmax
         if not tensor.is_parameter or absmax is None:

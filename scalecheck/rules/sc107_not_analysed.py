@@ -11,13 +11,12 @@ import re
 from collections.abc import Iterator
 
 from scalecheck.checkpoint.dtypes import DTYPES
-from scalecheck.rules._rule import Example, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, judged
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, judged
 
 _WEIGHT = re.compile(r"(?:.*[./])?(?:q?weight|weight_packed)")
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         scale = tensor.scale
         is_coded = not DTYPES[scale.dtype].is_float and _WEIGHT.fullmatch(scale.name)

@@ -9,11 +9,10 @@ tokens that are added; whether a shard was read twice.
 
 from collections.abc import Iterator
 
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor in subject.tensors:
         rows = tensor.rows
         if rows is None or not tensor.is_parameter:

@@ -11,12 +11,11 @@ start only; a look at the scale, where one layer stands out.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number, setting
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number, setting
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor, step in subject.stepping:
         if step["band"] is None and not limits.are_own(tensor):
             continue

@@ -10,12 +10,11 @@ weights are large; whether the layer is meant to stay as it is.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number, setting
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number, setting
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor, step in subject.stepping:
         if step["band"] is None and not limits.are_own(tensor):
             continue

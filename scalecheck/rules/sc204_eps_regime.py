@@ -9,12 +9,19 @@ Try: an eps of 1e-15, or gradients scaled up by a constant; with weights k times
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import percent
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, judged
+from scalecheck.report.formatting import percent
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    judged,
+)
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for state in subject.states:
         share = state.eps_share
         if share is None:

@@ -12,15 +12,23 @@ forward at all.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number, percent, setting
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, State, Subject, judged
+from scalecheck.report.formatting import number, percent, setting
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    StateFacts,
+    judged,
+)
 from scalecheck.theory.precision import FLOAT_TYPES
 
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var")
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     unjudged = [state for state in subject.states if state.others and not state.scales]
     if unjudged:
         types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
@@ -30,7 +38,7 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
             yield _judged(state, limits.at(state.name, state.role)["zeros"])
 
 
-def _judged(state: State, limit: float) -> Judgement:
+def _judged(state: StateFacts, limit: float) -> Judgement:
     broken = {name: s.nan + s.inf for name, s in state.scales.items() if s.nan + s.inf}
     words = [
         f"{name} is NaN or inf for {count:,} of {state.scales[name].numel:,} elements"

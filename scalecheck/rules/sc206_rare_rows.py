@@ -10,12 +10,11 @@ weights, where a norm follows the embedding.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor, step in subject.stepping:
         moved, limit = step["rare_row_update"], limits.of(tensor)["displacement"]
         if moved is None:

@@ -11,12 +11,11 @@ the saved state has only its last lr.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     for tensor, step in subject.stepping:
         ratio, reached = step.get("equilibrium_ratio"), step.get("decay_sum")
         own = limits.of(tensor)

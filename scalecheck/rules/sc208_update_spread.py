@@ -9,12 +9,19 @@ writes; one initialization for all matrices.
 
 from collections.abc import Iterator
 
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, judged
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    judged,
+)
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     updates = {
         tensor.name: step["relative_update"]
         for tensor, step in subject.stepping

@@ -11,14 +11,21 @@ change is meant.
 import math
 from collections.abc import Iterator, Mapping
 
-from scalecheck.checkpoint.recorded import RecordedScale
-from scalecheck.measure.scale import Scale
-from scalecheck.report.figures import number
-from scalecheck.rules._rule import Example, Limit, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, Weights
+from scalecheck.checkpoint.recorded import RecordedStats
+from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.formatting import number
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Judgement,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+)
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     before = {} if subject.baseline is None else subject.baseline.rows
     for tensor in subject.tensors:
         if tensor.name not in before or before[tensor.name].shape != tensor.scale.shape:
@@ -26,7 +33,7 @@ def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
         yield _judged(tensor, before[tensor.name], limits.of(tensor))
 
 
-def _judged(tensor: Weights, was: RecordedScale, limits: Mapping[str, float]) -> Judgement:
+def _judged(tensor: TensorFacts, was: RecordedStats, limits: Mapping[str, float]) -> Judgement:
     """By the rms where it is off, else by the first figure that is."""
     broken, before = tensor.scale.nan + tensor.scale.inf, (was.nan or 0) + (was.inf or 0)
     if broken > before:
@@ -47,7 +54,7 @@ def _judged(tensor: Weights, was: RecordedScale, limits: Mapping[str, float]) ->
     )
 
 
-def _changes(now: Scale, then: RecordedScale) -> dict[str, float]:
+def _changes(now: TensorStats, then: RecordedStats) -> dict[str, float]:
     """The change of each figure that both have, in the units of its tolerance."""
     changes: dict[str, float] = {}
     for name in ("rms", "std", "absmax"):

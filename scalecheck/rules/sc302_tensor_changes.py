@@ -8,11 +8,10 @@ Try: the code that names modules; `--update-baseline`, where the change is meant
 
 from collections.abc import Iterator
 
-from scalecheck.rules._rule import Example, Limits, Rule
-from scalecheck.rules._subject import Judgement, Subject, judged
+from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, judged
 
 
-def find(subject: Subject, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     before = {} if subject.baseline is None else subject.baseline.every
     there = {
         **{t.name: (t.scale.dtype, t.scale.shape) for t in subject.tensors},

@@ -91,7 +91,7 @@ def join(path: Path, shards: Iterable[Path]) -> Checkpoint:
         " and ".join(formats) + shape,
         tuple(tensor for part in parts for tensor in part.tensors),
         {key: text for part in parts for key, text in part.metadata.items()},
-        frozenset(name for part in parts for name in part.beside),
+        frozenset(name for part in parts for name in part.non_model),
         tuple(tensor for part in parts for tensor in part.optimizer),
         tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalecheck.checkpoint.pickled.inert import Foreign, Malformed
-from scalecheck.checkpoint.pickled.legacy_file import read_legacy
-from scalecheck.checkpoint.pickled.records import Pickled, TensorRecord
-from scalecheck.checkpoint.pickled.state_dict import described, parts, same_view
-from scalecheck.checkpoint.pickled.torch_dtypes import dtype_of, itemsize_of
-from scalecheck.checkpoint.pickled.tree import Tree
-from scalecheck.checkpoint.pickled.zip_file import read_zip
+from scalecheck.checkpoint.pickle.inert import Foreign, Malformed
+from scalecheck.checkpoint.pickle.legacy_file import read_legacy
+from scalecheck.checkpoint.pickle.records import Pickled, TensorRecord
+from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
+from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
+from scalecheck.checkpoint.pickle.torch_zip import read_zip
+from scalecheck.checkpoint.pickle.tree import Tree
 from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
@@ -87,7 +87,7 @@ def load(path: Path) -> Checkpoint:
             path,
             pickled.format,
             rows,
-            beside=named.beside,
+            non_model=named.non_model,
             optimizer=optimizer,
             notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
             in_order=named.in_order,

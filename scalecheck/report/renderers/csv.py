@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Sequence
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
 
 
@@ -33,7 +33,7 @@ def _fields(columns: Sequence[Column], row: Row) -> dict[str, object]:
             fields |= {f"{column.name}_{key}": number for key, number in value.items()}
         elif isinstance(value, list):
             joint = "x" if column.unit == "shape" else ";"
-            fields[column.name] = figures.text(joint.join(map(str, value)))
+            fields[column.name] = formatting.text(joint.join(map(str, value)))
         elif isinstance(value, str):
             fields[column.name] = _text(value)
         else:
@@ -44,4 +44,4 @@ def _fields(columns: Sequence[Column], row: Row) -> dict[str, object]:
 
 def _text(words: str) -> str:
     """A spreadsheet would run a name that begins like a formula, a terminal an escape sequence."""
-    return figures.text(f"'{words}" if words.startswith(("=", "+", "-", "@")) else words)
+    return formatting.text(f"'{words}" if words.startswith(("=", "+", "-", "@")) else words)

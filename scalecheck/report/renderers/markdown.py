@@ -1,6 +1,6 @@
 """A Markdown table as GitHub renders it, for a job summary, a comment or a notebook."""
 
-from scalecheck.report.gfm import escaped, grid, listed, skips
+from scalecheck.report.github_markdown import escaped, grid, listed, skips
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import takewhile
 
-from scalecheck.report import figures
+from scalecheck.report import formatting
 from scalecheck.report.cells import GRAPHIC, cells, is_left
 from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
@@ -112,7 +112,8 @@ def _fitted(
     places = sorted(kept)
     room = max(shortest, width - sum(widths[place] + _GAP for place in places[1:]))
     cut = [
-        [figures.shortened(line[0], room), *(line[place] for place in places[1:])] for line in grid
+        [formatting.shortened(line[0], room), *(line[place] for place in places[1:])]
+        for line in grid
     ]
     left_out = [
         column.title
@@ -127,6 +128,6 @@ def _shortest_width(names: Sequence[str]) -> int:
     longest = max(map(len, names), default=0)
     different = len(set(names))
     for width in range(min(_NAME_WIDTH, longest), longest):
-        if len({figures.shortened(name, width) for name in names}) == different:
+        if len({formatting.shortened(name, width) for name in names}) == different:
             return width
     return longest

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from scalecheck.report import figures, verdict
+from scalecheck.report import formatting, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
-from scalecheck.report.gfm import code, escaped, grid, listed, skips
+from scalecheck.report.github_markdown import code, escaped, grid, listed, skips
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Table
 
 _FOUND = ("rule", "severity", "where", "message")
@@ -39,7 +39,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         if ignored
         else "",
         _folded(f"rules: {rules}", _grid(report, "rules", RULES, _RULE)),
-        listed([figures.text(note) for note in report.notes], *skips(report.skipped)),
+        listed([formatting.text(note) for note in report.notes], *skips(report.skipped)),
     ]
     return "\n\n".join(filter(None, parts))
 

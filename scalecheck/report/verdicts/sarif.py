@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from scalecheck import __version__
-from scalecheck.report import figures, verdict
-from scalecheck.report.gfm import escaped
+from scalecheck.report import formatting, verdict
+from scalecheck.report.github_markdown import escaped
 from scalecheck.report.lines import skip
 from scalecheck.report.report import UNBOUNDED, Layout, Report, Row
 
@@ -80,7 +80,7 @@ def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]
     seen: Counter[str] = Counter()
     rows: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
     rows += [
-        (row, [{"kind": "external", "justification": figures.text(row["reason"])}])
+        (row, [{"kind": "external", "justification": formatting.text(row["reason"])}])
         for row in report.rows_of("ignored")
     ]
     for row, suppressions in rows:
@@ -88,7 +88,7 @@ def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]
             "physicalLocation": {"artifactLocation": {"uri": uri}, "region": _NO_LINES}
         }
         if row["where"]:
-            tensor = {"fullyQualifiedName": figures.text(row["where"]), "kind": "tensor"}
+            tensor = {"fullyQualifiedName": formatting.text(row["where"]), "kind": "tensor"}
             location["logicalLocations"] = [tensor]
         identity = sha256(
             f"{row['rule']}\0{row['where']}".encode("utf-8", "surrogatepass")
@@ -110,7 +110,7 @@ def _notification(descriptor: str, words: str) -> dict[str, Any]:
     return {
         "descriptor": {"id": descriptor},
         "level": "note",
-        "message": _message(figures.text(words)),
+        "message": _message(formatting.text(words)),
     }
 
 

@@ -1,6 +1,6 @@
 """A line a finding, with the path, the tensor and the rule's code, for a terminal and for grep."""
 
-from scalecheck.report import figures, verdict
+from scalecheck.report import formatting, verdict
 from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -25,4 +25,4 @@ def _below(report: Report, width: int | None) -> list[str]:
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
     ]
     lines = [*sentences, *skipped(report.skipped), *report.notes, verdict.conclusion(report)]
-    return [wrapped(figures.text(line), width) for line in lines]
+    return [wrapped(formatting.text(line), width) for line in lines]

@@ -1,1 +1,0 @@
-"""One verb a file: (checkpoint, settings) to a Report."""

@@ -1,1 +1,0 @@
-"""The parts of a check: its settings, its evidence, its pages."""

@@ -1,0 +1,72 @@
+"""What the reader keeps of a torch file: how its pickle tells a tensor, and where its bytes lie."""
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from scalecheck.checkpoint.pickle.inert import Foreign
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TorchDType:
+    """A torch.dtype, by torch's name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StorageType:
+    """A storage class, by the dtype of its elements."""
+
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class StorageRecord:
+    """`numel` elements of `dtype` from element `start` on of the `whole` that the file keeps under
+    `key`."""
+
+    key: str
+    dtype: str
+    whole: int
+    start: int
+    numel: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TensorRecord:
+    """A tensor as its pickle tells it; offset and strides are in elements of `dtype`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    storage: StorageRecord | None = None
+    offset: int = 0
+    strides: tuple[int, ...] = ()
+    unmeasured: str | None = None
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The bytes of a storage in the file, or the reason why they are not there to be read."""
+
+    position: int
+    nbytes: int
+    unmeasured: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pickled:
+    """What a file holds, and the classes that it names beside those of tensors.
+
+    `stored` finds a storage by its key, and raises Malformed where it is not in the file; it needs
+    the reader with which the file was read.
+    """
+
+    format: str
+    root: object
+    foreign: Collection[Foreign]
+    stored: Callable[[str], Stored]

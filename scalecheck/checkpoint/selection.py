@@ -1,0 +1,134 @@
+"""Which tensors, rows and columns of a report are wanted and in what order, in the same words in
+every command."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, TypeVar
+
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Column, Row
+
+_TAKES = {  # columns that an option adds
+    "quantiles": "it takes --quantiles",
+    **dict.fromkeys(("init_rms", "init_ratio", "init_tolerance"), "it takes --init"),
+}
+
+
+class Named(Protocol):
+    """What a glob can match."""
+
+    @property
+    def name(self) -> str: ...
+
+
+N = TypeVar("N", bound=Named)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Globs over names that a tensor must match one of and none of, an order, a number of rows, and
+    columns by name; empty or None for all as they come."""
+
+    match: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    sort: str | None = None
+    reverse: bool = False
+    top: int | None = None
+    columns: Sequence[str] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """The selection as the machine formats record it."""
+        return asdict(self)
+
+    def holds(self, name: str) -> bool:
+        """Whether a tensor of this name is wanted."""
+        is_in = not self.match or any(fnmatchcase(name, glob) for glob in self.match)
+        return is_in and not any(fnmatchcase(name, glob) for glob in self.exclude)
+
+    def tensors(self, tensors: Sequence[N]) -> tuple[N, ...]:
+        """The tensors wanted. Raises UsageError where a glob matches no tensor."""
+        names = [tensor.name for tensor in tensors]
+        for option, globs in (("--match", self.match), ("--exclude", self.exclude)):
+            for glob in globs:
+                if not any(fnmatchcase(name, glob) for name in names):
+                    raise UsageError(f"{option} {glob}: matches none of {len(names)} tensors")
+        wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
+        if not wanted:
+            raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
+        return wanted
+
+    def check(self, columns: Sequence[Column]) -> None:
+        """Raises UsageError where a column that is asked for does not exist, or top is below 1."""
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"--top {self.top}: at least 1 row")
+        wanted = [("--columns", name) for name in self.columns or ()]
+        if self.columns is not None and not wanted:
+            raise UsageError("--columns: names no column")
+        for option, name in [*wanted, *([] if self.sort is None else [("--sort", self.sort)])]:
+            known = [column.name for column in columns]
+            if name not in known:
+                near = get_close_matches(name, known, 1, 0.5)
+                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+                hint = _TAKES.get(name, hint)
+                raise UsageError(f"{option} {name}: no such column; {hint}")
+            if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
+                raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")
+
+    def chosen(self, columns: Sequence[Column]) -> Sequence[Column]:
+        """The columns asked for in the order asked for; none where none was."""
+        by_name = {column.name: column for column in columns}
+        return [by_name[name] for name in dict.fromkeys(self.columns or ())]
+
+    def rows(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """The rows in order, at most `top` of them. Numbers are sorted from the largest down, words
+        from A to Z with numbers inside them by value; what is absent comes last either way."""
+        if self.sort is not None:
+            name = self.sort
+            there = [row for row in rows if row[name] is not None]
+            absent = [row for row in rows if row[name] is None]
+            falling = any(isinstance(row[name], int | float) for row in there)
+            there.sort(key=lambda row: _order(row[name]), reverse=falling != self.reverse)
+            rows = [*there, *absent]
+        elif self.reverse:
+            rows = rows[::-1]
+        return rows[: self.top]
+
+
+def retied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors; of those tied to one that is left out the first stands for the others."""
+    there = {tensor.name for tensor in tensors}
+    firsts: dict[str | None, str] = {}
+    found = []
+    for tensor in tensors:
+        if tensor.tied_to is not None and tensor.tied_to not in there:
+            first = firsts.setdefault(tensor.tied_to, tensor.name)
+            tensor = replace(tensor, tied_to=None if first == tensor.name else first)
+        found.append(tensor)
+    return tuple(found)
+
+
+def as_list(words: str | Sequence[str]) -> Sequence[str]:
+    """A string is one word, not its letters."""
+    return (words,) if isinstance(words, str) else words
+
+
+def _order(value: Any) -> Any:
+    if isinstance(value, str):
+        return natural(value)
+    return (not value, value) if isinstance(value, list) else value  # no flags after some
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts names by the value of the numbers in them: layer.2 before layer.10."""
+    key = []
+    for part in re.split(r"(\d+)", name):
+        digits = part.lstrip("0")
+        if part.isdecimal():
+            key.append((False, len(digits), digits))
+        elif part:
+            key.append((True, 0, part))
+    return key

@@ -1,0 +1,138 @@
+"""The law of gradient scale: the streams g and k·g give updates of which one is k^degree times the
+other; degree 0, the same updates, is what Adam and all have that normalise the gradient."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from scalecheck.laws.replay.claim import Claim, claims_table
+from scalecheck.laws.replay.experiment import Experiment, HeldReplay
+from scalecheck.laws.replay.gradients import deviation
+from scalecheck.laws.replay.lanes import Replayed
+from scalecheck.laws.replay.reasons import reason
+from scalecheck.optimizers.contract import Hyperparameters
+from scalecheck.optimizers.sgd import Optimizer as Sgd
+from scalecheck.report.formatting import setting
+from scalecheck.report.report import Table
+
+LAW = "gradient scale"
+WINDOW_STEPS = 50
+WINDOW_SIZE = 4096  # elements at most
+FIRST, LAST, RESOLUTION = 1e-3, 300.0, 1e-4  # decades
+FINE = 1e-4  # of the decades found
+
+
+def table(experiment: Experiment, replayed: Replayed) -> Table:
+    """The law and its contrast, with the window of k within which each holds."""
+    found = [*claims(experiment, replayed)]
+    share = f"{setting(100 * experiment.deviates)} %"
+    notes = []
+    if experiment.degree is None:
+        notes.append(f"no law: {experiment.refusal}")
+    else:
+        low, high = window(experiment, experiment.optimizer, experiment.degree)
+        notes.append(f"holds to {share} {_from(low, high)}")
+    if experiment.name != "sgd" and experiment.degree == 0:
+        low, high = window(experiment, Sgd(), 0)
+        notes[-1] += f"; the same of sgd {_from(low, high)}"
+    return claims_table(
+        found, f"1  Gradient scale: k·g moves {experiment.name} {_times(experiment)}", notes
+    )
+
+
+def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
+    """The law where there is one, and one contrast."""
+    scales = {"g": 1.0, "k·g": experiment.k}
+
+    def claim(words: str, optimizer: str, measured: float, contrast: bool, why: str) -> Claim:
+        return Claim(
+            LAW,
+            words,
+            optimizer,
+            experiment.k,
+            measured,
+            0.0,
+            experiment.deviates,
+            contrast,
+            why,
+        )
+
+    if replayed.in_proportion is not None:
+        words = f"k·g moves {experiment.name} {_times(experiment)}"
+        why = reason(experiment, scales)
+        yield claim(words, experiment.name, replayed.in_proportion, False, why)
+    if experiment.degree == 0:
+        words = "contrast: k·g moves sgd as g does"
+        yield claim(words, "sgd", replayed.sgd_alike, True, "k·g moves sgd k times as far")
+    else:
+        why = (
+            "it has no law"
+            if experiment.refusal
+            else f"k·g moves {experiment.name} {_times(experiment)}"
+        )
+        words = f"contrast: k·g moves {experiment.name} as g does"
+        yield claim(words, experiment.name, replayed.alike, True, why)
+
+
+def window(experiment: Experiment, optimizer: Hyperparameters, degree: int) -> tuple[float, float]:
+    """The smallest and the largest k up to which the law holds over the first steps of an
+    optimizer: by steps outwards from k = 1, each twice the one before, and bisection of the last.
+    """
+    small = replace(
+        experiment,
+        steps=min(experiment.steps, WINDOW_STEPS),
+        size=min(experiment.size, WINDOW_SIZE),
+    )
+    own = None if optimizer is experiment.optimizer else optimizer
+    base = HeldReplay(small, optimizer=own)
+    steps = [(gradient, base.update(gradient)) for gradient in small.stream()]
+
+    def holds(decades: float) -> bool:
+        k = 10.0**decades
+        lane = HeldReplay(small, k, own)
+        return all(
+            deviation(lane.update(gradient), k**degree * update) <= small.deviates
+            for gradient, update in steps
+        )
+
+    return 10.0 ** -_edge(lambda x: holds(-x)), 10.0 ** _edge(holds)
+
+
+def _edge(holds: Callable[[float], bool]) -> float:
+    """The largest x up to LAST for which it holds, as far as doubling x from FIRST and bisection
+    find it; 0 where it does not hold at FIRST."""
+    inside, outside = 0.0, FIRST
+    while holds(outside):
+        if outside == LAST:
+            return LAST
+        inside, outside = outside, min(2 * outside, LAST)
+    while outside - inside > max(RESOLUTION, FINE * inside):
+        middle = (inside + outside) / 2
+        inside, outside = (middle, outside) if holds(middle) else (inside, middle)
+    return inside
+
+
+def _from(low: float, high: float) -> str:
+    if -math.log10(low) >= LAST and math.log10(high) >= LAST:
+        return f"for every k tried, {low:.2g} to {high:.2g}"
+    if not low < 1 < high:
+        return "for no other k than 1"
+    return f"for k from {_digits(low)} to {_digits(high)}"
+
+
+def _digits(k: float) -> str:
+    """Two digits, of which the second depends on the gradients drawn; three beside 1."""
+    return f"{k:.3g}" if 0.1 < k < 10 else f"{k:.2g}"
+
+
+def _times(experiment: Experiment) -> str:
+    """The law in words."""
+    match experiment.degree:
+        case None:
+            return "by no law"
+        case 0:
+            return "as g does"
+        case 1:
+            return "k times as far as g"
+        case degree:
+            return f"k^{degree} times as far as g"

@@ -1,0 +1,59 @@
+"""Every optimizer of the family in a row each: what it does with the scales of gradient and
+weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from scalecheck.laws import gradient_scale, reparameterization, update_size
+from scalecheck.laws.replay.claim import HOLDS, Claim, broken
+from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.laws.replay.lanes import replayed
+from scalecheck.report.report import Column, Table
+
+COLUMNS = (
+    Column("optimizer", "optimizer", "text", "its name"),
+    Column(
+        "p", "p", "count", "lr' = k^p·lr trains weights k times larger alike; null: no such law"
+    ),
+    Column("deviation", "at p", "number", "outputs of the twin network: largest deviation at p"),
+    Column("deviation_wrong_p", "at p ± 1", "number", "the smaller deviation at p − 1 and p + 1"),
+    Column(
+        "same_updates", "k·g", "number", "largest deviation of the updates of k·g from those of g"
+    ),
+    Column("update_rms_noise", "noise", "number", "update RMS at lr 1 for noise without a mean"),
+    Column("update_rms_constant", "constant", "number", "update RMS for a constant gradient"),
+    replace(HOLDS, help="gradient scale, limits of the update size and p are as theory has them"),
+)
+
+
+def row(experiment: Experiment) -> tuple[dict[str, Any], list[Claim]]:
+    """An optimizer's row, and the claims of its laws, which its last column sums up."""
+    run = replayed(experiment)
+    law = experiment.law
+    twins = reparameterization.claims(experiment) if law else []
+    at_p, *wrong = (claim.measured for claim in twins) if twins else (None, None)
+    claims = [*gradient_scale.claims(experiment, run), *update_size.claims(experiment, run), *twins]
+    laws = [claim for claim in claims if not claim.contrast]
+    return {
+        "optimizer": experiment.name,
+        "p": law.lr_exponent if law else None,
+        "deviation": _finite(at_p),
+        "deviation_wrong_p": _finite(min(filter(None, wrong), default=None)),
+        "same_updates": _finite(run.alike),
+        "update_rms_noise": _finite(run.noise.rms),
+        "update_rms_constant": _finite(run.constant.rms),
+        "holds": all(claim.holds for claim in laws) if laws else None,
+    }, claims
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], refusals: Sequence[str]
+) -> Table:
+    """The rows, and below them what breaks and who has no law."""
+    return Table("optimizers", COLUMNS, COLUMNS, rows, notes=[*broken(claims), *refusals])
+
+
+def _finite(x: float | None) -> float | None:
+    return x if x is not None and math.isfinite(x) else None

@@ -1,0 +1,186 @@
+"""What stands side by side in two checkpoints, or in reports of them, and how it is compared."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.measure.change import Change, compare
+from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+
+Side = Checkpoint | Recorded
+
+STATUSES = ("identical", "alike", "changed", "retyped", "reshaped", "added", "removed")
+
+_FIGURES = ("rms", "std", "mean", "absmax", "min", "max", "zeros", "nan", "inf")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A name with what stands behind it on either side; None where nothing does."""
+
+    name: str
+    before: Tensor | RecordedStats | None
+    after: Tensor | RecordedStats | None
+
+    @property
+    def some(self) -> Tensor | RecordedStats:
+        """The later side, or the one there is."""
+        side = self.after or self.before
+        assert side is not None
+        return side
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor] | None:
+        """Both, where their elements can be compared."""
+        if not isinstance(self.before, Tensor) or not isinstance(self.after, Tensor):
+            return None
+        if self.before.shape != self.after.shape or self.unmeasured:
+            return None
+        return self.before, self.after
+
+    @property
+    def raw(self) -> tuple[Tensor, Tensor] | None:
+        """Both as bytes, where their type has no numbers and they lie in their files alike."""
+        before, after = self.before, self.after
+        if not isinstance(before, Tensor) or not isinstance(after, Tensor):
+            return None
+        forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
+        if len(forms) > 1 or not before.is_dense:
+            return None
+        if {before.unmeasured, after.unmeasured} != {before.dtype.unmeasured} - {None}:
+            return None
+        return _bytes(before), _bytes(after)
+
+    @property
+    def unmeasured(self) -> str | None:
+        """Why one of the tensors cannot be measured."""
+        for side in (self.before, self.after):
+            if side is not None and side.unmeasured:
+                return side.unmeasured
+        return None
+
+    def original(self, names: set[str]) -> str:
+        """The pair that it is tied to on both sides, whose change is its own; else itself."""
+        ties = {getattr(side, "tied_to", None) for side in (self.before, self.after)}
+        (tie,) = ties if len(ties) == 1 else (None,)
+        return tie if tie in names else self.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pair compared: its change, or where elements were not compared the scales of its sides.
+
+    is_copy: the pair that it is tied to has the same change. bytes: of a type that has no numbers.
+    """
+
+    pair: Pair
+    change: Change | None
+    before: TensorStats | RecordedStats | None
+    after: TensorStats | RecordedStats | None
+    is_copy: bool = False
+    bytes: Change | None = None
+
+    @property
+    def status(self) -> str | None:
+        """One of STATUSES; None where nothing can be said."""
+        before, after = self.pair.before, self.pair.after
+        if before is None or after is None:
+            return "added" if before is None else "removed"
+        if before.shape != after.shape:
+            return "reshaped"
+        if dtype_of(before) != dtype_of(after):
+            return "retyped"
+        if (change := self.change or self.bytes) is not None:
+            return "changed" if change.changed else "identical"
+        if self.before is None or self.after is None or self.pair.unmeasured:
+            return None
+        for name in _FIGURES:
+            was, now = getattr(self.before, name), getattr(self.after, name)
+            if was is not None and now is not None and was != now:
+                return "changed"
+        return "alike"
+
+
+def opened(side: Checkpoint | str | Path) -> Side:
+    """The checkpoint, or the report, at a path. Raises CheckpointError."""
+    if isinstance(side, Checkpoint):
+        return side
+    path = Path(side)
+    return recorded(path) if is_recorded(path) else open_checkpoint(path)
+
+
+def pairs_of(before: Side, after: Side) -> list[Pair]:
+    """Every name of both, in the order of the first and then of the second."""
+    first, second = _named(before), _named(after)
+    return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Comparison]:
+    """The line of each pair, in order. Raises CheckpointError where one cannot be read."""
+    names = {pair.name for pair in pairs}
+    originals = {pair.name: pair.original(names) for pair in pairs}
+    both = [
+        tensors
+        for pair in pairs
+        if originals[pair.name] == pair.name and (tensors := pair.tensors or pair.raw)
+    ]
+    # Side by side: a tie is to a name of its own side.
+    alone = [
+        tuple(
+            side
+            for pair in pairs
+            if not (pair.tensors or pair.raw)
+            and isinstance(side := getattr(pair, place), Tensor)
+            and not side.unmeasured
+        )
+        for place in ("before", "after")
+    ]
+    sizes = [sum(tensor.nbytes for tensor in tensors) for tensors in alone]
+    total = sum(sizes) + sum(side.nbytes for tensors in both for side in tensors)
+    scales = [
+        {
+            tensor.name: TensorStats.of(tensor, sketch)
+            for tensor, sketch in measure(tensors, jobs, _after(progress, begun, total))
+        }
+        for tensors, begun in zip(alone, (0, sizes[0]), strict=True)
+    ]
+    changes = compare(both, jobs, _after(progress, sum(sizes), total))
+    known: dict[str, Change] = {}
+    for pair in pairs:
+        original = originals[pair.name]
+        if pair.tensors or pair.raw:
+            known[pair.name] = known[original] if original in known else next(changes)
+        before, after = (
+            side if isinstance(side, RecordedStats) else scales[place].get(pair.name)
+            for place, side in enumerate((pair.before, pair.after))
+        )
+        change, is_copy = known.get(pair.name), original != pair.name
+        if pair.raw:
+            yield Comparison(pair, None, None, None, is_copy, bytes=change)
+        else:
+            yield Comparison(pair, change, before, after, is_copy)
+
+
+def _after(progress: Progress, begun: int, total: int) -> Progress:
+    """The progress of a part of the work, of all of it."""
+    return lambda done, _: progress(begun + done, total)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    shape = (tensor.nbytes,)
+    return replace(tensor, dtype=DTYPES["U8"], shape=shape, strides=None, unmeasured=None)
+
+
+def dtype_of(side: Tensor | RecordedStats) -> str:
+    """The storage type's name."""
+    return side.dtype.name if isinstance(side, Tensor) else side.dtype
+
+
+def _named(side: Side) -> Mapping[str, Tensor | RecordedStats]:
+    if isinstance(side, Recorded):
+        return side.every
+    return {tensor.name: tensor for tensor in side.tensors}

@@ -1,0 +1,262 @@
+"""What a rule is, and what it reads: a file that judges the facts of a checkpoint by limits, and
+carries its own manual and examples."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from scalecheck import registry
+from scalecheck.checkpoint.naming import family
+from scalecheck.checkpoint.recorded import Recorded
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.measure.rows import Rows
+from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.finding import Severity
+from scalecheck.report.report import Row
+
+MATRICES = ("matrix", "conv", "embedding", "lora_a", "lora_b")
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule says of a tensor, or where `where` is empty of the checkpoint.
+
+    message: empty where nothing is wrong. severity: where it is not the rule's own.
+    """
+
+    where: str
+    group: str
+    message: str = ""
+    value: float | None = None
+    limit: float | None = None
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True)
+class InitFacts:
+    """The rms that an initialization gives, and how far chance puts rms/that off 1 at three
+    standard errors; rms 0 for zeros."""
+
+    rms: float
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """A tensor that was measured.
+
+    rows: None where it has none. init: None where the scheme says nothing of it. step: its row in
+    a translation, None where there was none. is_scaled: another tensor of the checkpoint holds its
+    scale factors.
+    """
+
+    scale: TensorStats
+    rows: Rows | None = None
+    init: InitFacts | None = None
+    step: Row | None = None
+    is_scaled: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.scale.name
+
+    @property
+    def is_parameter(self) -> bool:
+        """An optimizer may train it: no buffer, and not tied to another, which is judged."""
+        return self.scale.role != "buffer" and self.scale.tied_to is None
+
+    @property
+    def is_matrix(self) -> bool:
+        return self.is_parameter and self.scale.role in MATRICES
+
+    @property
+    def is_zero(self) -> bool:
+        return 0 < self.scale.numel == self.scale.zeros
+
+    @property
+    def is_finite(self) -> bool:
+        return self.scale.rms is not None and self.scale.nan == self.scale.inf == 0
+
+    def judged(
+        self,
+        message: str = "",
+        value: float | None = None,
+        limit: float | None = None,
+        severity: Severity | None = None,
+    ) -> Judgement:
+        """A judgement of it."""
+        return Judgement(self.name, self.scale.family, message, value, limit, severity)
+
+
+@dataclass(frozen=True)
+class StateFacts:
+    """What an optimizer state holds of one parameter.
+
+    role: empty where it is not certain which tensor it is of. scales: those of its tensors of
+    floats, by their names in the state. others: its tensors of other types, which have no scale.
+    broken_numbers: the names of its numbers that are NaN or inf. eps_share: share of the elements
+    with √v̂ below eps, None where it is not known. beta2: the factor that its second moment is
+    averaged with.
+    """
+
+    name: str
+    role: str
+    scales: Mapping[str, TensorStats]
+    others: Sequence[Tensor] = ()
+    broken_numbers: Sequence[str] = ()
+    eps_share: float | None = None
+    beta2: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """A checkpoint as the rules see it.
+
+    unmeasured: the tensors that could not be measured. states: of an optimizer, those of no certain
+    tensor too. baseline: the figures recorded of an earlier checkpoint, compared: the names that it
+    speaks of.
+    serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
+    trained in was said.
+    """
+
+    tensors: Sequence[TensorFacts]
+    unmeasured: Sequence[Tensor] = ()
+    states: Sequence[StateFacts] = ()
+    baseline: Recorded | None = None
+    compared: frozenset[str] = frozenset()
+    serve_dtype: str | None = None
+    is_dtype_given: bool = False
+
+    @property
+    def matrices(self) -> list[TensorFacts]:
+        """The finite matrices, convolutions and embeddings that are parameters."""
+        return [t for t in self.tensors if t.is_matrix and t.is_finite]
+
+    @property
+    def stepping(self) -> list[tuple[TensorFacts, Row]]:
+        """The tensors with a relative update, and their rows of the translation."""
+        return [
+            (t, t.step)
+            for t in self.tensors
+            if t.step is not None and t.step["relative_update"] is not None
+        ]
+
+
+def judged(name: str, message: str = "", **figures: Any) -> Judgement:
+    """A judgement of what is not a measured tensor, by its name; none for the checkpoint."""
+    return Judgement(name, family(name) if name else "", message, **figures)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A number that a rule judges by, and what it is a limit of."""
+
+    default: float
+    help: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A checkpoint as the lines of Python that make it, and the options it is checked with.
+
+    The lines fill `model`, names to torch tensors, and where they are used `baseline`, the same of
+    an earlier checkpoint, and `state`, names to AdamW's exp_avg and exp_avg_sq. noise(rows,
+    columns) is normal and of rms 0.02, zeros and ones are torch's, bf16 and fp16 cast, nan and inf
+    are numbers. finds: the message of its finding, empty where there is none.
+    """
+
+    lines: str
+    options: str = ""
+    finds: str = ""
+
+
+class Limits:
+    """The limits of one rule, which can differ from tensor to tensor."""
+
+    def __init__(
+        self,
+        shared: Mapping[str, float],
+        own: Callable[[str, str], Mapping[str, float]] = lambda name, role: {},
+    ) -> None:
+        self._shared = shared
+        self._own = own
+
+    def of(self, tensor: TensorFacts) -> Mapping[str, float]:
+        """A tensor's."""
+        return self.at(tensor.name, tensor.scale.role)
+
+    def are_own(self, tensor: TensorFacts) -> bool:
+        """Whether the tensor has been given limits of its own."""
+        return bool(self._own(tensor.name, tensor.scale.role))
+
+    def at(self, name: str, role: str) -> Mapping[str, float]:
+        """Those of a tensor of this name and role; both empty for the checkpoint."""
+        own = self._own(name, role)
+        return {**self._shared, **own} if own else self._shared
+
+
+Find = Callable[[CheckpointFacts, Limits], Iterator[Judgement]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule as its file states it.
+
+    severity: of its findings, where they do not say another. find: every judgement of a checkpoint,
+    good ones too. judges: what it judges, in the plural, for where there is none. needs: words of
+    NEEDS without which it is not run.
+    """
+
+    severity: Severity
+    find: Find
+    judges: str
+    ok: Example
+    bad: Example
+    needs: Sequence[str] = ()
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+
+
+NEEDS: Mapping[str, str] = {
+    "lr": "needs --lr or an optimizer state",
+    "peak_lr": "needs --lr, as that of a saved state may be the end of a schedule",
+    "state": "needs an optimizer state",
+    "optimizer": "needs an optimizer state of an optimizer that is known",
+    "init": "needs --init",
+    "baseline": "needs --baseline",
+}
+"""What a rule can need, and why it is not run without."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A rule with what its file's name and docstring say: code and name; what it finds in one line,
+    what that means, and what to try."""
+
+    code: str
+    name: str
+    summary: str
+    meaning: str
+    remedy: str
+    rule: Rule
+
+
+@cache
+def registered() -> Mapping[str, Registered]:
+    """Every rule by its code."""
+    return {entry.code: entry for entry in map(_registered, registry.names("rule"))}
+
+
+def _registered(file: str) -> Registered:
+    module = registry.load("rule", file)
+    summary, _, rest = (module.__doc__ or "").partition("\n\n")
+    meaning, _, remedy = rest.partition("Try: ")
+    code, _, name = file.partition("_")
+    return Registered(
+        code.upper(),
+        name.replace("_", "-"),
+        " ".join(summary.split()),
+        " ".join(meaning.split()),
+        " ".join(remedy.split()),
+        module.RULE,
+    )

@@ -1,0 +1,126 @@
+"""What a check says about itself: a rule's page, the settings in force, the number of findings."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from textwrap import fill
+from typing import Any
+
+from scalecheck.config import Config
+from scalecheck.errors import UsageError
+from scalecheck.report import formatting
+from scalecheck.report.report import Column, Report, Table
+from scalecheck.rules.contract import NEEDS, Registered, registered
+from scalecheck.rules.judging.policy import DEFAULTS, Settings, chosen, resolve
+
+_filled = partial(fill, width=80, break_on_hyphens=False, break_long_words=False)
+
+SETTINGS = (
+    Column("setting", "setting", "text", "its name in the configuration"),
+    Column("value", "value", "sentence", "what it is"),
+    Column("source", "from", "sentence", "default, a configuration file, or the command line"),
+)
+STATISTICS = (
+    Column("rule", "rule", "written", "the rule's code"),
+    Column("findings", "findings", "count", "number of its findings"),
+    Column("name", "name", "sentence", "the rule's name"),
+    Column("status", "status", "sentence", "passed, failed or not run"),
+    Column("reason", "reason", "sentence", "why it was not run", 1),
+)
+
+
+def page(word: str) -> str:
+    """A rule's page as text: what it finds, means and needs, what to try, limits and examples.
+    Raises UsageError for a word that stands for no rule or for several."""
+    codes = chosen([word], "--explain")
+    if len(codes) > 1:
+        raise UsageError(f"--explain {word}: stands for {', '.join(codes)}: give one")
+    return "\n\n".join(_parts(registered()[codes[0]]))
+
+
+def _parts(entry: Registered) -> list[str]:
+    rule = entry.rule
+    parts = [f"{entry.code} {entry.name} ({rule.severity})", _filled(entry.summary)]
+    parts += [_filled(entry.meaning), _filled(f"Try: {entry.remedy}")]
+    parts += [NEEDS[need][0].upper() + NEEDS[need][1:] + "." for need in rule.needs]
+    if rule.limits:
+        lines = [
+            f"  {name} = {formatting.setting(limit.default)}  {limit.help}"
+            for name, limit in rule.limits.items()
+        ]
+        parts.append("\n".join([f"Limits, [limits.{entry.code}] in the configuration:", *lines]))
+    for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
+        options = f" with {example.options}" if example.options else ""
+        lines = [f"  {line}" for line in example.lines.splitlines()]
+        parts.append("\n".join([f"{title}{options}:", *lines]))
+    parts[-1] += f"\n  → {rule.bad.finds}"
+    return parts
+
+
+def settings_report(given: Mapping[str, Any], config: Config) -> Report:
+    """Every setting in force, with its source, and the limits and severities of the rules."""
+    settings = resolve(given, config)
+    rows = [
+        {"setting": key, "value": _written(settings[key]), "source": settings.sources[key]}
+        for key in DEFAULTS
+    ]
+    return Report(
+        kind="settings",
+        tables=[
+            Table("rows", SETTINGS, SETTINGS, rows),
+            Table("limits", SETTINGS, SETTINGS, _rule_rows(settings), "Rules"),
+        ],
+        source={"path": None if config.path is None else str(config.path)},
+        settings={},
+        headline=f"configuration: {formatting.text(str(config.path or 'none found'))}",
+        notes=[
+            f"{len(config.overrides)} overrides and {len(config.waivers)} exceptions, "
+            "which hold for some tensors only"
+        ]
+        if config.overrides or config.waivers
+        else [],
+    )
+
+
+def _rule_rows(settings: Settings) -> list[dict[str, Any]]:
+    filed = str(settings.config.path)
+    rows = []
+    for code, entry in settings.rules.items():
+        own = code in settings.severities
+        severity = settings.severities.get(code, entry.rule.severity)
+        rows.append(
+            {
+                "setting": f"severity.{code}",
+                "value": severity,
+                "source": filed if own else "default",
+            }
+        )
+        rows += [
+            {
+                "setting": f"limits.{code}.{name}",
+                "value": formatting.setting(value),
+                "source": settings.limit_sources.get((code, name), "default"),
+            }
+            for name, value in settings.limits[code].items()
+        ]
+    return rows
+
+
+def _written(value: Any) -> str:
+    """A setting's value in a line."""
+    if isinstance(value, float):
+        return formatting.setting(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {_written(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_written, value))
+    if hasattr(value, "globs"):
+        return f"{', '.join(value.globs)}: {_written(value.settings)}"
+    return "" if value is None else formatting.text(str(value))
+
+
+def statistics(report: Report) -> Report:
+    """The number of findings of each rule in place of the findings."""
+    (rules,) = report.named("rules")
+    table = Table("rules", STATISTICS, STATISTICS, rules.rows)
+    return replace(report, tables=[table])

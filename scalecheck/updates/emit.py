@@ -1,0 +1,136 @@
+"""The lrs of a translation as parameter groups: Python for torch.optim, JSON, or TOML for
+scalecheck.toml."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Row
+from scalecheck.updates.training import Training
+
+Settings = dict[str, Any]
+
+
+def emit(form: str, rows: Sequence[Row]) -> str:
+    """The groups of rows that have members and target_factor, as text of a form; members of one row
+    that are trained differently make a group each.
+
+    A row without target_factor keeps the lr it has. Raises UsageError where torch.optim lacks the
+    optimizer and where there are several.
+    """
+    trainings = [training for row in rows for _, training in row["members"]]
+    names = sorted({training.name for training in trainings})
+    if len(names) != 1:
+        raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
+    return {"torch": _torch, "json": _json, "toml": _toml}[form](rows, trainings[0])
+
+
+def torch_settings(training: Training) -> Settings:
+    """The hyperparameters under torch.optim's names, lr first."""
+    return {"lr": training.lr, **training.optimizer.torch_settings()}
+
+
+def _groups(
+    rows: Sequence[Row], shared: Settings, settings: Callable[[Training], Settings]
+) -> Iterable[tuple[list[str], Settings]]:
+    """The names of each group, and the settings in which it differs from the shared ones."""
+    for row in rows:
+        alike: dict[str, tuple[list[str], Training]] = {}
+        for name, training in row["members"]:
+            alike.setdefault(repr(training), ([], training))[0].append(name)
+        for names, training in alike.values():
+            own = settings(training)
+            own["lr"] *= 1.0 if row["target_factor"] is None else row["target_factor"]
+            if not math.isfinite(own["lr"]):
+                raise UsageError(f"--emit: the lr of {names[0]} is not finite")
+            differing = {name for name, value in own.items() if value != shared[name]}
+            yield names, {name: own[name] for name in own if name in differing | {"lr"}}
+
+
+def _torch(rows: Sequence[Row], training: Training) -> str:
+    if not training.optimizer.torch_class:
+        raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
+    shared = torch_settings(training)
+    groups = "".join(
+        f'    {{\n        "names": [\n{_listed(names)}        ],\n'
+        + "".join(f"        {json.dumps(name)}: {value!r},\n" for name, value in own.items())
+        + "    },\n"
+        for names, own in _groups(rows, shared, torch_settings)
+    )
+    settings = "".join(f"    {json.dumps(name)}: {value!r},\n" for name, value in shared.items())
+    return _TORCH.format(name=training.optimizer.torch_class, settings=settings, groups=groups)
+
+
+_TORCH = '''\
+"""Parameter groups for torch.optim.{name}: optimizer(model) makes it."""
+
+import torch
+
+SETTINGS = {{
+{settings}}}
+GROUPS = [
+{groups}]
+
+
+def param_groups(model):
+    """The model's parameters in GROUPS; those that no group names come last, with SETTINGS."""
+    left = {{name: p for name, p in model.named_parameters() if p.requires_grad}}
+    groups = []
+    for group in GROUPS:
+        params = [left.pop(name) for name in group["names"] if name in left]
+        if params:
+            rest = {{key: value for key, value in group.items() if key != "names"}}
+            groups.append({{"params": params, **rest}})
+    if left:
+        groups.append({{"params": list(left.values())}})
+    return groups
+
+
+def optimizer(model):
+    return torch.optim.{name}(param_groups(model), **SETTINGS)'''
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "".join(f"            {name!r},\n" for name in names)
+
+
+def _json(rows: Sequence[Row], training: Training) -> str:
+    shared = _plain(training)
+    groups = [{"names": names, **own} for names, own in _groups(rows, shared, _plain)]
+    return json.dumps(
+        {
+            "schema": "scalecheck.groups/1",
+            "optimizer": training.name,
+            "settings": shared,
+            "groups": groups,
+        },
+        indent=1,
+        allow_nan=False,
+    )
+
+
+def _toml(rows: Sequence[Row], training: Training) -> str:
+    shared = _plain(training)
+    lines = ["[optimizer]", f"name = {_toml_value(training.name)}", *_toml_lines(shared)]
+    for names, own in _groups(rows, shared, _plain):
+        lines += ["", "[[group]]", f"names = {_toml_value(names)}", *_toml_lines(own)]
+    return "\n".join(lines)
+
+
+def _toml_lines(settings: Mapping[str, Any]) -> list[str]:
+    """TOML has no null: what is None is its default."""
+    return [
+        f"{name} = {_toml_value(value)}" for name, value in settings.items() if value is not None
+    ]
+
+
+def _toml_value(value: Any) -> str:
+    """As JSON, but for the characters that TOML takes no pair of escapes for, and for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _plain(training: Training) -> Settings:
+    return {"lr": training.lr, **asdict(training.optimizer)}

@@ -1,0 +1,79 @@
+"""How far a whole schedule carries a tensor, and where weight decay would hold it."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from scalecheck.errors import UsageError, unknown
+from scalecheck.optimizers.contract import REFUSALS, Gradient
+from scalecheck.theory.schedule import SHAPES, Schedule
+from scalecheck.updates.forecast import UNSEEN
+from scalecheck.updates.training import Training
+
+COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
+CONSTANT = 1e6  # an snr that is as good as a constant gradient
+
+
+def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
+    """The schedule of these words, None without steps; wsd falls over the last fifth. Raises
+    UsageError."""
+    known = [name.replace("_", "-") for name in SHAPES]
+    if shape not in known:
+        raise unknown("--schedule", shape, known)
+    if steps is None:
+        if shape != "constant" or warmup or final:
+            raise UsageError("--schedule, --warmup and --final: need --steps")
+        return None
+    decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
+    try:
+        return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
+    except ValueError as error:
+        raise UsageError(f"--schedule {shape}: {error}") from error
+
+
+def schedule_fields(
+    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, known: bool
+) -> dict[str, Any]:
+    """The fields of LATE of a tensor; known: the gradient's RMS is measured or given."""
+    first, second = plan.sums()
+    lr = training.lr
+    drift = _displacement(training, lr * first, lr * lr * second, Gradient(gradient.rms, CONSTANT))
+    walk = _displacement(training, lr * first, lr * lr * second, gradient)
+    balance = _equilibrium(training, gradient, known)
+    pull = lr * training.weight_decay
+    rms = rms or 0.0
+    return {
+        "drift": drift / rms if drift is not None and rms else None,
+        "random_walk": walk / rms if walk is not None and rms else None,
+        "equilibrium_rms": balance,
+        "equilibrium_ratio": rms / balance if balance else None,
+        "memory_steps": 1 / pull if pull and balance is not None else None,
+        "decay_sum": pull * first,
+    }
+
+
+def _displacement(
+    training: Training, lr_sum: float, lr_square_sum: float, gradient: Gradient
+) -> float | None:
+    """None where it is not solved, or follows a gradient that is not known."""
+
+    def of(rms: float) -> float:
+        law = replace(gradient, rms=rms)
+        return training.optimizer.displacement(lr_sum, lr_square_sum, law)
+
+    try:
+        moved = of(gradient.rms)
+        follows = gradient.rms == UNSEEN and not math.isclose(of(10 * UNSEEN), moved, rel_tol=1e-6)
+    except REFUSALS:
+        bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
+        return lr_sum if bound else None
+    return None if follows else moved
+
+
+def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:
+    if not training.weight_decay or not (known or training.is_decay_decoupled):
+        return None
+    try:
+        return training.optimizer.equilibrium_rms(training.lr, gradient)
+    except REFUSALS:
+        return None

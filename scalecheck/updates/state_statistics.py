@@ -1,0 +1,193 @@
+"""What a saved optimizer state says of one parameter: the update that was really applied, the size
+of its gradients, and what eps and the state's type do to them."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalecheck.checkpoint.aligned import aligned
+from scalecheck.checkpoint.optimizer_state import ParamGroup, ParamState
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.optimizers.contract import PAIRS, Hyperparameters
+from scalecheck.theory.signal import signal_from_state
+
+FloatArray = NDArray[np.float64]
+
+FACTORS = ("row_var", "col_var")
+LARGEST = 1e140  # whose square still has a sum; what is larger counts as inf
+NEAR = 100.0  # times eps below which √v̂ is near it
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A state's figures, over its finite elements; None where `reason` or the optimizer leave it.
+
+    step: updates done. update_rms: RMS of −Δw/lr of the last one applied, weight decay left out.
+    grad_rms: √mean(v̂), over the steps that v remembers. snr: mean/std of an element's gradient;
+    None at or below the noise floor, which at_noise_floor says. eps_share, eps_near_share: shares
+    of the elements with √v̂ below eps, and below 100 eps. v_zeros, v_not_finite, m_not_finite: how
+    many elements of v are 0, of v and of m NaN, inf or (v) negative.
+    """
+
+    step: int | None = None
+    update_rms: float | None = None
+    grad_rms: float | None = None
+    snr: float | None = None
+    at_noise_floor: bool | None = None
+    eps_share: float | None = None
+    eps_near_share: float | None = None
+    v_zeros: int = 0
+    v_not_finite: int = 0
+    m_not_finite: int = 0
+    reason: str = ""
+
+
+def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
+    """The settings of a group under the names of scalecheck's optimizers, and "optimizer", the
+    family that the names of its settings and of its states point to; None where none does."""
+    found: dict[str, Any] = {}
+    for name, value in group.settings.items():
+        if name in PAIRS and isinstance(value, tuple):
+            found |= dict(zip(PAIRS[name], value, strict=False))
+        elif isinstance(value, str | int | float):
+            found[name] = value
+    return found | {"optimizer": _family(group.settings, state_names)}
+
+
+def is_guessed(group: ParamGroup, state_names: Collection[str]) -> bool:
+    """Whether weight decay is in the gradient or beside it is not said, and makes a difference."""
+    family = _family(group.settings, state_names)
+    told = "decoupled_weight_decay" in group.settings
+    return family == "adamw" and not told and bool(group.settings.get("weight_decay"))
+
+
+def _family(group: Mapping[str, Any], state: Collection[str]) -> str | None:
+    """The optimizer by what only it has among its settings or in its states."""
+    for name, setting in (
+        ("muon", "ns_steps"),
+        ("sgd", "dampening"),
+        ("rmsprop", "centered"),
+        ("adagrad", "lr_decay"),
+        ("adadelta", "rho"),
+        ("adafactor", "beta2_decay"),
+        ("nadam", "momentum_decay"),
+        ("rprop", "etas"),
+    ):
+        if setting in group:
+            return name
+    if "exp_inf" in state:
+        return "adamax"
+    if "exp_avg" in state and "exp_avg_sq" not in state:
+        return "lion"
+    if "exp_avg_sq" not in state and "amsgrad" not in group:
+        return None
+    if "amsgrad" not in group and "decoupled_weight_decay" in group:
+        return "radam"
+    return "adamw" if group.get("decoupled_weight_decay", True) else "adam"
+
+
+def figures(state: ParamState, optimizer: Hyperparameters) -> Saved:
+    """The figures of one parameter's state, read in blocks. Raises CheckpointError where it cannot
+    be read."""
+    if not state.tensors:
+        return Saved(reason="the state holds nothing of it: it never had a gradient")
+    if state.step is None and not optimizer.state_without_step:
+        return Saved(reason="the state does not say how many steps were done")
+    step = int(state.step or 0)
+    if state.step is not None and step < 1:
+        return Saved(step, reason="the state is of step 0")
+    sums = _Sums(getattr(optimizer, "eps", None))
+    reason = ""
+    wanted = _wanted(state)
+    for blocks in aligned(list(wanted.values())):
+        with np.errstate(all="ignore"):
+            try:
+                block = optimizer.last_update_from_state(
+                    dict(zip(wanted, blocks, strict=True)), max(step, 1)
+                )
+            except KeyError as missing:
+                return Saved(step or None, reason=f"the state lacks {missing.args[0]}")
+            sums.add(block.update, block.mean, block.square)
+        reason = block.reason
+    if optimizer.equal_updates:
+        return Saved(step or None, update_rms=1.0)
+    return sums.saved(step or None, optimizer, reason)
+
+
+def _wanted(state: ParamState) -> dict[str, Tensor]:
+    """The tensors of the parameter's own shape; of a factored state its rows."""
+    own = {name: tensor for name, tensor in state.tensors.items() if tensor.shape == state.shape}
+    factors = {name: state.tensors[name] for name in FACTORS[:1] if name in state.tensors}
+    return factors or own or dict(list(state.tensors.items())[:1])
+
+
+def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
+    """The numbers that are wanted; all of them, as a rule, are not copied."""
+    return numbers if wanted.all() else numbers[wanted]
+
+
+class _Sums:
+    """Sums over the blocks of a state."""
+
+    def __init__(self, eps: float | None) -> None:
+        self.eps = eps
+        self.update = self.mean = self.square = 0.0
+        self.updates = self.means = self.squares = 0
+        self.below = self.near = self.zeros = self.v_not_finite = self.m_not_finite = 0
+
+    def add(
+        self, update: FloatArray | None, mean: FloatArray | None, square: FloatArray | None
+    ) -> None:
+        """Takes in a block, its finite elements."""
+        if update is not None:
+            known = _chosen(update, np.abs(update) < LARGEST)
+            self.update += float(known @ known)
+            self.updates += known.size
+        if mean is not None:
+            known = _chosen(mean, np.abs(mean) < LARGEST)
+            self.mean += float(known @ known)
+            self.means += known.size
+            self.m_not_finite += mean.size - known.size
+        if square is not None:
+            known = _chosen(square, (square >= 0) & (square < LARGEST))
+            self.square += float(known.sum())
+            self.squares += known.size
+            self.zeros += known.size - int(np.count_nonzero(known))
+            self.v_not_finite += square.size - known.size
+            if self.eps is not None:
+                self.below += int(np.count_nonzero(known < np.square(self.eps)))
+                self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
+
+    def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> Saved:
+        """The figures."""
+        square = self.square / self.squares if self.squares else None
+        has_eps = self.eps is not None and square is not None
+        snr, at_floor = self._snr(step, getattr(optimizer, "beta1", None), square)
+        return Saved(
+            step=step,
+            update_rms=math.sqrt(self.update / self.updates) if self.updates else None,
+            grad_rms=None if square is None else math.sqrt(square),
+            snr=snr,
+            at_noise_floor=at_floor,
+            eps_share=self.below / self.squares if has_eps else None,
+            eps_near_share=self.near / self.squares if has_eps else None,
+            v_zeros=self.zeros,
+            v_not_finite=self.v_not_finite,
+            m_not_finite=self.m_not_finite,
+            reason=reason,
+        )
+
+    def _snr(
+        self, step: int | None, beta1: float | None, square: float | None
+    ) -> tuple[float | None, bool | None]:
+        if step is None or beta1 is None or not square or not self.means:
+            return None, None
+        try:
+            signal = signal_from_state(self.mean / self.means, square, beta1, step)
+        except ValueError:  # at step 1 and for beta1 0 one gradient tells neither
+            return None, None
+        return signal.snr, signal.drift <= 0

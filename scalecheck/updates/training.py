@@ -1,0 +1,163 @@
+"""Which optimizer trains a tensor, at which lr: the command line over the saved state over the
+optimizer's defaults."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any
+
+from scalecheck import registry
+from scalecheck.errors import UsageError, unknown
+from scalecheck.optimizers.contract import Hyperparameters, NoFormula
+from scalecheck.theory.reparameterization import Reparameterization
+
+DEFAULT = "adamw"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one tensor is trained."""
+
+    name: str
+    optimizer: Hyperparameters
+    lr: float
+
+    @property
+    def weight_decay(self) -> float:
+        return float(getattr(self.optimizer, "weight_decay", 0.0))
+
+    @property
+    def is_decay_decoupled(self) -> bool:
+        """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
+        law = self.law
+        if law is None:
+            return bool(getattr(self.optimizer, "decoupled_weight_decay", False))
+        return law.exponents.get("weight_decay", 0) == -law.lr_exponent
+
+    @property
+    def decay_pull(self) -> float | None:
+        """lr·weight_decay; None where the optimizer divides the decay by the gradient's scale."""
+        is_sgd = self.law is not None and self.law.lr_exponent == 2
+        if self.weight_decay and not (self.is_decay_decoupled or is_sgd):
+            return None
+        return self.lr * self.weight_decay
+
+    @property
+    def law(self) -> Reparameterization | None:
+        """How it follows weights of another scale; None where it has no such law."""
+        try:
+            return self.optimizer.reparameterization()
+        except NoFormula:
+            return None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings of the tensors whose names match one of some globs; `where` says what asks so."""
+
+    globs: Sequence[str]
+    settings: Mapping[str, float]
+    where: str
+
+    def holds(self, name: str) -> bool:
+        """Whether it has a tensor of this name."""
+        return any(fnmatchcase(name, glob) for glob in self.globs)
+
+    @classmethod
+    def parsed(cls, word: str) -> "Group":
+        """GLOB:lr=1e-3,weight_decay=0. Raises UsageError."""
+        glob, colon, pairs = word.rpartition(":")
+        if not (glob and colon):
+            raise UsageError(f"--group {word}: is not GLOB:lr=1e-3,weight_decay=0")
+        settings = {}
+        for pair in pairs.split(","):
+            name, equals, number = pair.partition("=")
+            try:
+                settings[name.strip()] = float(number)
+            except ValueError:
+                equals = ""
+            if not (name.strip() and equals):
+                raise UsageError(f"--group {word}: {pair!r} is not a setting such as lr=1e-3")
+        return cls((glob,), settings, f"--group {glob}")
+
+
+class Trainings:
+    """The training of each tensor by its name. Raises UsageError where settings do not fit."""
+
+    def __init__(
+        self,
+        optimizer: str | None,
+        lr: float | None,
+        given: Mapping[str, Any],
+        groups: Sequence[str | Group] = (),
+        option: str = "--optimizer",
+    ) -> None:
+        known = registry.names("optimizer")
+        if optimizer is not None and optimizer not in known:
+            raise unknown(option, optimizer, known)
+        self._optimizer = optimizer
+        self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
+        self._given = dict(given) | ({} if lr is None else {"lr": lr})
+        self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
+        for where, settings in (
+            ("--lr", self._given),
+            *((f"{g.where}: lr", g.settings) for g in self.groups),
+        ):
+            if "lr" in settings:
+                _require_lr(where, settings["lr"])
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises UsageError where a group's glob matches none of the tensors."""
+        for group in self.groups:
+            if not any(map(group.holds, names)):
+                raise UsageError(f"{group.where}: matches none of {len(names)} tensors")
+
+    def of(self, name: str, saved: Mapping[str, Any] | None = None) -> Training:
+        """A tensor's training; `saved` are the settings of its group in an optimizer state, and
+        "optimizer" its name there."""
+        settings = {**(saved or {}), **self._given}
+        for group in self.groups:
+            if group.holds(name):
+                settings |= group.settings
+        key = tuple(settings.items())
+        if key not in self._made:
+            self._made[key] = self._training(settings)
+        return self._made[key]
+
+    def _training(self, settings: Mapping[str, Any]) -> Training:
+        chosen = self._optimizer or settings.get("optimizer", DEFAULT)
+        if chosen is None:
+            raise UsageError("--optimizer: needed, as the optimizer state is of none that is known")
+        family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
+        has = [field.name for field in fields(family)]
+        asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
+        if lacking := [word for word in asked if word not in (*has, "lr")]:
+            raise UsageError(f"--optimizer {chosen}: has no {lacking[0]}; it has {', '.join(has)}")
+        if "lr" not in settings:
+            raise UsageError("--lr: needed, as no optimizer state says it for certain")
+        if not _is_lr(settings["lr"]):
+            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+        try:
+            optimizer = family(**{word: settings[word] for word in has if word in settings})
+        except ValueError as error:
+            raise UsageError(f"--optimizer {chosen}: {error}") from error
+        except TypeError as error:
+            given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
+            raise UsageError(f"--optimizer {chosen}: one is of another type: {given}") from error
+        return Training(chosen, optimizer, float(settings["lr"]))
+
+
+def hyperparameters() -> list[str]:
+    """The names that any optimizer has for its settings, beside lr."""
+    families = [registry.load("optimizer", name).Optimizer for name in registry.names("optimizer")]
+    return sorted({field.name for family in families for field in fields(family)})
+
+
+def _is_lr(lr: object) -> bool:
+    return isinstance(lr, int | float) and not isinstance(lr, bool) and 0 < lr < math.inf
+
+
+def _require_lr(where: str, lr: float) -> None:
+    if not _is_lr(lr):
+        raise UsageError(f"{where} {lr}: a positive number")
