@@ -122,7 +122,7 @@ class Weights(Validated):
     rms: NotNegative = 1.0
 
     def require_nonzero(self) -> None:
-        """Raises NoFormula for weights that are all zero, relative to which no update has a size."""
+        """Raises NoFormula for weights that are all zero: no update has a size relative to them."""
         if self.rms == 0:
             raise NoFormula("weights that are all zero have no relative update")
 

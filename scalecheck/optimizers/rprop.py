@@ -52,8 +52,8 @@ class Optimizer(Hyperparameters):
         bounds: eta_plus^(step−1) for a constant gradient, about 0.93^step for noise.
 
         Between two moves of one sign s² grows by eta_plus², a change of sign takes eta_minus² and a
-        pause. Raises NoFormula in the limit, which is at step_size_min or step_size_max, where it is
-        near to them at lr 1, and for other noise. Derived here, checked in
+        pause. Raises NoFormula in the limit, which is at step_size_min or step_size_max, where it
+        is near to them at lr 1, and for other noise. Derived here, checked in
         tests/test_optimizers_replay.py.
         """
         require_step(step)
