@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Malformed
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign
 from scalecheck.checkpoint.pickle.legacy_file import read_legacy
 from scalecheck.checkpoint.pickle.records import Pickled, TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view

@@ -5,7 +5,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Known, Malformed, Placeholder
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
 from scalecheck.checkpoint.pickle.records import (
     StorageRecord,
     StorageType,

@@ -4,7 +4,8 @@ which names. A file can make containers hold themselves, or each other 2^30 time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Key, Malformed, Placeholder
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign, Key, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.tensor import MAX_NAME
 
