@@ -16,7 +16,7 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Comparison, Side, compared, opened, pairs_of
 from scalecheck.measure.groups import By
-from scalecheck.measure.tensor_stats import Progress
+from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import number, plural, text
 from scalecheck.report.report import Report, Row, Table
