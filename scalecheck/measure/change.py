@@ -18,15 +18,15 @@ _NOTHING = ScaledFloat()
 class Change:
     """What became of the elements of two tensors, before and after.
 
-    changed: elements that differ as numbers, NaN beside NaN left out. apart: elements that are NaN
-    or inf in one of both. summed: those that the sums are over, the others of floats. before,
+    changed: elements that differ as numbers, NaN beside NaN left out. non_finite: elements that are
+    NaN or inf on a side. summed: those that the sums are over, the others of floats. before,
     after, product, difference: Σa², Σb², Σab and Σ(b−a)². top: max|b−a|, inf where a float64 does
     not hold it. Adds up in any order but for rounding.
     """
 
     numel: int = 0
     changed: int = 0
-    apart: int = 0
+    non_finite: int = 0
     summed: int = 0
     before: ScaledFloat = _NOTHING
     after: ScaledFloat = _NOTHING
@@ -37,7 +37,7 @@ class Change:
     @classmethod
     def of(cls, a: NDArray[Any], b: NDArray[Any], kind: str) -> Self:
         """The change from words to others of a kind of the kernel's, shapes (n,)."""
-        changed, apart, exponent, *squares, top = kernel.change(a, b, kind)
+        changed, non_finite, exponent, *squares, top = kernel.change(a, b, kind)
         before, after, product, difference = (
             ScaledFloat(square, 2 * exponent) for square in squares
         )
@@ -50,14 +50,14 @@ class Change:
             )
         if is_tiny:
             sums = _far_out(a, b)
-        return cls(len(a), changed, apart, len(a) - apart, *sums)
+        return cls(len(a), changed, non_finite, len(a) - non_finite, *sums)
 
     def __add__(self, other: Self) -> Self:
         """The change of the elements of both."""
         return type(self)(
             self.numel + other.numel,
             self.changed + other.changed,
-            self.apart + other.apart,
+            self.non_finite + other.non_finite,
             self.summed + other.summed,
             self.before + other.before,
             self.after + other.after,
@@ -69,7 +69,7 @@ class Change:
     @property
     def counted(self) -> Self:
         """The counts without the sums."""
-        return type(self)(self.numel, self.changed, self.apart)
+        return type(self)(self.numel, self.changed, self.non_finite)
 
     @property
     def rms_before(self) -> float | None:

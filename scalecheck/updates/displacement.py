@@ -208,7 +208,7 @@ def _figures(
         "cosine": norms and norms.cosine,
         "max_abs": change and change.max_abs,
         "changed": change and change.changed_share,
-        "apart": change and change.apart,
+        "apart": change and change.non_finite,
     }
 
 

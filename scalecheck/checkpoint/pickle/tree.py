@@ -184,8 +184,8 @@ def _bounded(letters: int) -> int:
 
 
 class RepeatBudget:
-    """How much is gone through again since several objects hold it: each is looked into once, but
-    not what they are made of."""
+    """Bounds what is read again because several objects hold it: each object is read once, but a
+    dict or list that they share is read for each of them."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
