@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drawn_words import NUMPY, landmarks, random_words, weights
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure import counting, numpy_kernel
 from scalecheck.measure.counting import sketch
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from scalecheck import registry
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.errors import UsageError, unknown
 from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
@@ -22,9 +23,6 @@ from scalecheck.report.report import Report, Row, Table
 ALL = "all"
 MAX_SIZE, MAX_STEPS = 10**7, 10**7
 SMALLEST, LARGEST = 1e-100, 1e100  # of a scale: its cube and its inverse are still float64 numbers
-
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
-"""torch.finfo's eps of each type."""
 
 Progress = Callable[[int, int], None]
 
@@ -145,6 +143,7 @@ def _hyperparameters(
         raise unknown("--optimizer", optimizer, [*known, ALL])
     found: dict[str, Hyperparameters] = {}
     nowhere = set(given)
+    precision = FLOAT_TYPES[BY_TORCH_NAME[dtype].name]
     for word, value in given.items():
         if isinstance(value, float) and abs(value) > LARGEST:
             raise UsageError(f"--optimizer {optimizer}: {word} {value} is above {LARGEST:g}")
@@ -155,7 +154,7 @@ def _hyperparameters(
             raise UsageError(f"--optimizer {name}: has no {lacking[0]}; it has {', '.join(has)}")
         try:
             one = family(**{word: given[word] for word in given if word in has})
-            found[name] = one.at_precision(EPSILON[dtype])
+            found[name] = one.at_precision(precision.epsilon)
         except (TypeError, ValueError) as error:
             raise UsageError(f"--optimizer {name}: {error}") from error
         nowhere -= set(has)

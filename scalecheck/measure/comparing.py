@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.aligned import aligned_words
-from scalecheck.checkpoint.dtypes import DType
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Source, Tensor
+from scalecheck.dtypes import DType
 from scalecheck.measure.change import Change
 from scalecheck.measure.pipeline import STRETCH_NBYTES, Progress, Readers, in_stretches
 

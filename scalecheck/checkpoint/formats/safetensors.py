@@ -9,7 +9,6 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from scalecheck.checkpoint.dtypes import DTYPES, DType
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
 from scalecheck.checkpoint.tensor import (
@@ -19,6 +18,7 @@ from scalecheck.checkpoint.tensor import (
     Source,
     Tensor,
 )
+from scalecheck.dtypes import DTYPES, DType
 from scalecheck.errors import CheckpointError
 
 MAX_HEADER_NBYTES = 100_000_000  # the library's own limit, kept here so that nothing larger is read
@@ -79,7 +79,8 @@ def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Ten
     begin, end = entry["data_offsets"]
     if dtype is None:  # a type younger than this program, which the library knows
         bits = 8 * (end - begin) // max(1, math.prod(entry["shape"]))
-        dtype = DType(entry["dtype"], bits, "other", None, "this version does not know its type")
+        unmeasured = "this version does not know its type"
+        dtype = DType(entry["dtype"], bits, "other", None, unmeasured=unmeasured)
     return Tensor(
         name,
         dtype,

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from scalecheck.checkpoint.dtypes import DTYPES, WORDS, named
 from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import UsageError, unknown
 from scalecheck.measure.initial_scale import Initialization, Model, scheme
 from scalecheck.measure.measuring import measure
