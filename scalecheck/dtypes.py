@@ -77,8 +77,8 @@ class DType:
 
     `words` is the little-endian numpy type its elements are read as; it is None for a type that is
     recognised and not measured, and then `unmeasured` says why. `torch` is torch's name, None where
-    it has none; `spoken` is what people call it on a command line. `layout` is that of a float type,
-    None for a bare exponent.
+    it has none; `spoken` is what people call it on a command line. `layout` is of a float type with
+    a mantissa.
     """
 
     name: str
