@@ -16,8 +16,10 @@ from scalecheck.measure.groups import By, Groups, group_row, of_several
 from scalecheck.measure.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.measure.init_ratio import init_fields, silence
 from scalecheck.measure.initial_scale import Model, Reference, scheme
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.sketch import Moments, Sketch
-from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import nbytes, number, plural, text
 from scalecheck.report.report import Column, Report, Row, Table
 
