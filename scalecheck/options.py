@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from scalecheck import registry
 from scalecheck.errors import OptionError, unknown
@@ -180,7 +180,11 @@ def _bands_of(words: str) -> list[float]:
 
 
 def _hyperparameters_of(words: Sequence[str]) -> dict[str, Any]:
-    """The hyperparameters of NAME=VALUE, values as TOML has them, several numbers by commas."""
+    """The hyperparameters of NAME=VALUE, values of the type that the optimizers have; a name that
+    none has is left to the optimizer to refuse."""
+    from scalecheck.updates.training import hyperparameters
+
+    types = hyperparameters()
     found: dict[str, Any] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -188,21 +192,28 @@ def _hyperparameters_of(words: Sequence[str]) -> dict[str, Any]:
             raise OptionError("set", "is not NAME=VALUE, such as alpha=0.95", word)
         if name in found:
             raise OptionError("set", "is given twice", name)
-        found[name] = _value_of(value)
+        try:
+            found[name] = _value_of(value, types.get(name, str))
+        except ValueError as error:
+            raise OptionError("set", str(error), word) from None
     return found
 
 
-def _value_of(word: str) -> Any:
-    if "," in word:
-        return tuple(map(_value_of, word.split(",")))
-    if word in ("true", "false"):
+def _value_of(word: str, kind: Any) -> Any:
+    if get_origin(kind) is tuple:
+        numbers = tuple(_value_of(part, float) for part in word.split(","))
+        if len(numbers) != len(get_args(kind)):
+            raise ValueError(f"{len(get_args(kind))} numbers by commas")
+        return numbers
+    kind = next(iter(get_args(kind)), kind)  # of float | None
+    if kind is bool:
+        if word not in ("true", "false"):
+            raise ValueError("true or false")
         return word == "true"
-    if word.isdecimal() and len(word) <= _DIGITS:
-        return int(word)
     try:
-        return float(word)
+        return kind(word)
     except ValueError:
-        return word
+        raise ValueError("a whole number" if kind is int else "a number") from None
 
 
 PATH = Argument("A checkpoint: a file, a shard index (*.index.json) or a directory.", "PATH")

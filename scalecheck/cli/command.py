@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
-from scalecheck.settings import HYPERPARAMETERS, Argument, Option, options_of
+from scalecheck.settings import HYPERPARAMETERS, Argument, Hyperparameter, Option, options_of
 
 Run = partial[Report]
 """The library's function with what was given for it."""
@@ -60,9 +60,11 @@ class Command:
     def _called(self, given: dict[str, Any]) -> int | None:
         hyperparameters = given.pop(HYPERPARAMETERS, {})
         for name in hyperparameters.keys() & self.options.keys():
-            is_given = name in given
-            problem = "is given as --{} too" if is_given else "is an option by itself: --{}"
-            raise OptionError("set", problem.format(name.replace("_", "-")), name)
+            flag = self.options[name].usage.split()[0]
+            if name in given:
+                raise OptionError("set", f"is given as {flag} too", name)
+            if not isinstance(self.options[name], Hyperparameter):
+                raise OptionError("set", f"is an option by itself: {flag}", name)
         own = {
             name: option.checked(given.pop(name)) if name in given else option.default
             for name, option in options_of(self.own).items()

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_type_hints
 
 from scalecheck import registry
 from scalecheck.errors import OptionError, UsageError, unknown
@@ -149,10 +149,15 @@ class Trainings:
         return Training(chosen, optimizer, float(settings["lr"]))
 
 
-def hyperparameters() -> list[str]:
-    """The names that any optimizer has for its settings, beside lr."""
+def hyperparameters() -> dict[str, Any]:
+    """The names that any optimizer has for its settings, beside lr, sorted, and their types."""
     families = [registry.load("optimizer", name).Optimizer for name in registry.names("optimizer")]
-    return sorted({field.name for family in families for field in fields(family)})
+    found = {
+        field.name: get_type_hints(family)[field.name]
+        for family in families
+        for field in fields(family)
+    }
+    return dict(sorted(found.items()))
 
 
 def _is_lr(lr: object) -> bool:

@@ -152,7 +152,7 @@ def _check_words(settings: Settings) -> None:
     tables += [(f"group[{n}]", entry.settings) for n, entry in enumerate(config.groups, 1)]
     asked = [(at, key) for at, table in tables for key in table if key not in ("name", "lr")]
     given = settings.hyperparameters.keys() - config.optimizer.keys()
-    known = hyperparameters() if asked or given else []
+    known = [*hyperparameters()] if asked or given else []
     for at, key in asked:
         if key not in known:
             raise _unknown(f"{config.path}: {at}", key, ["lr", *known])
