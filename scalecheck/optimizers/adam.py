@@ -71,7 +71,7 @@ class Optimizer(Hyperparameters):
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """√(lr·rms(g)/(2·weight_decay)): the decay is in the gradient (coupled L2)."""
         gradient.require_independent()
-        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.rms)
+        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.known_rms)
 
     def isolated_gradient_displacement(self) -> float:
         """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)): 31.8 at (0.9, 0.999)."""

@@ -6,7 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +44,7 @@ Beta = Annotated[float, require_beta]
 Finite = Annotated[float, require_finite]
 NotNegative = Annotated[float, require_not_negative]
 Positive = Annotated[float, require_positive]
+PositiveOrNone = Annotated[float | None, require_positive]
 
 
 PAIRS = {
@@ -64,18 +76,21 @@ class Validated:
     """A frozen dataclass whose fields lie in the domains of their types. Raises ValueError."""
 
     def __post_init__(self) -> None:
-        for name, require in _domains(type(self)):  # type: ignore[arg-type] # mypy: its instances' hash
-            require(name, getattr(self, name))
+        for name, require, is_optional in _domains(type(self)):  # type: ignore[arg-type] # mypy: its instances' hash
+            number = getattr(self, name)
+            if not (is_optional and number is None):
+                require(name, number)
 
 
 @cache
-def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None]]]:
-    """The fields of a class with each check of their types."""
+def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None], bool]]:
+    """The fields of a class with each check of their types, and whether they can be None."""
     hints = get_type_hints(kind, include_extras=True)
     return [
-        (field.name, require)
+        (field.name, require, NoneType in get_args(get_args(hint)[0]))
         for field in fields(kind)
-        for require in getattr(hints[field.name], "__metadata__", ())
+        if get_origin(hint := hints[field.name]) is Annotated
+        for require in hint.__metadata__
     ]
 
 
@@ -83,17 +98,24 @@ def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None]]]:
 class Gradient(Validated):
     """The law of a tensor's gradient over time, the same for every element.
 
-    rms: √E[g²]. snr: mean/std of an element; 1e6 and more is a constant gradient. noise: how the
-    gradients of one element vary around their mean.
+    rms: √E[g²], None where it is not known. snr: mean/std of an element; 1e6 and more is a constant
+    gradient. noise: how the gradients of one element vary around their mean.
     """
 
-    rms: Positive = 1.0
+    rms: PositiveOrNone = 1.0
     snr: Finite = 0.0
     noise: Noise = GAUSSIAN
 
+    @property
+    def known_rms(self) -> float:
+        """Its rms. Raises NoFormula where it is not known."""
+        if self.rms is None:
+            raise NoFormula("the RMS of its gradients is not known")
+        return self.rms
+
     def over(self, eps: float) -> float:
-        """rms/eps, inf for eps = 0."""
-        return self.rms / eps if eps else math.inf
+        """rms/eps, inf for eps = 0. Raises NoFormula for an eps beside an rms that is not known."""
+        return self.known_rms / eps if eps else math.inf
 
     def reached(self, step: int | None) -> float:
         """The share of elements that had a gradient other than 0 by this step; None is late."""

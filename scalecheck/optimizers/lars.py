@@ -49,7 +49,8 @@ class Optimizer(PerTensor):
         """
         gradient.require_independent()
         weights.require_nonzero()
-        share = gradient.rms / (gradient.rms + self.weight_decay * weights.rms)
+        rms = gradient.known_rms
+        share = rms / (rms + self.weight_decay * weights.rms)
         return (
             self.trust_coefficient * share * momentum_update_rms(self.momentum, gradient.snr, step)
         )

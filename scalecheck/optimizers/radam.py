@@ -50,7 +50,7 @@ class Optimizer(Hyperparameters):
         factor = self._rectification(step)
         if factor is None:
             gradient.require_independent()
-            return gradient.rms * first_order(self.beta1, gradient.snr, step)
+            return gradient.known_rms * first_order(self.beta1, gradient.snr, step)
         remaining = 0.0 if step is None else self.beta2**step
         return factor * update_rms(
             self.beta1,

@@ -14,7 +14,7 @@ from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption, assumed_scale
 from scalecheck.updates.columns import SAVED
-from scalecheck.updates.forecast import UNSEEN, Forecast, forecast
+from scalecheck.updates.forecast import Forecast, forecast
 from scalecheck.updates.precision import stalled
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.schedule_forecast import schedule_fields
@@ -93,7 +93,7 @@ class Forecaster:
 
     def _gradient(self, saved: Saved | None) -> tuple[Gradient, bool]:
         """The law of its gradients, and whether their RMS is known."""
-        if self.gradient.rms != UNSEEN:
+        if self.gradient.rms is not None:
             return self.gradient, True
         if saved is not None and saved.grad_rms:
             return replace(self.gradient, rms=saved.grad_rms), True

@@ -30,7 +30,6 @@ from scalecheck.rules.judging.policy import Settings
 from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.forecaster import Forecaster, check_numbers, untrained
 from scalecheck.updates.precision import param_dtype
 from scalecheck.updates.saved_state import States, states_of
@@ -173,8 +172,7 @@ class _Forecasts:
                 self.notes.append(
                     f"no update is judged of {len(self._without_lr)} tensors: {problem}"
                 )
-        gradient_rms = UNSEEN if settings["grad_rms"] is None else settings["grad_rms"]
-        gradient = Gradient(gradient_rms, settings["snr"])
+        gradient = Gradient(settings["grad_rms"], settings["snr"])
         self._translator = Forecaster(
             trainings, states, gradient, settings["step"], plan, dtype, None, None
         )
