@@ -9,6 +9,8 @@ import numpy as np
 
 from scalecheck.optimizers.contract import (
     UNIT,
+    Entry,
+    Evidence,
     Finite,
     FloatArray,
     Gradient,
@@ -17,6 +19,7 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     Positive,
     PositiveOrNone,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.averages import Averages
@@ -40,6 +43,17 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adafactor"
+    state: ClassVar[SavedState] = SavedState(
+        entries={"step": Entry.STEP},
+        optional_entries={
+            "row_var": Entry.SECOND_MOMENT_ROWS,
+            "col_var": Entry.SECOND_MOMENT_COLUMNS,
+            "variance": Entry.SECOND_MOMENT,
+        },
+        pairs={"eps": ("eps1", "eps2")},
+        optional_settings=("foreach", "maximize"),
+        evidence=(Evidence(setting="beta2_decay"),),
+    )
     relative_lr: ClassVar[bool] = True
 
     beta2_decay: Finite = -0.8

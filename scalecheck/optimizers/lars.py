@@ -7,9 +7,11 @@ from scalecheck.optimizers._per_tensor import PerTensor
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
     Gradient,
     NotNegative,
     Positive,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.momentum import momentum_update_rms
@@ -31,6 +33,10 @@ class Optimizer(PerTensor):
     relative there. Source: You et al. 2017.
     """
 
+    state: ClassVar[SavedState] = SavedState(
+        entries={"momentum_buffer": Entry.MOMENTUM},
+        optional_entries={"step": Entry.STEP},
+    )
     relative_lr: ClassVar[bool] = True
 
     momentum: Beta = 0.9

@@ -7,12 +7,15 @@ from typing import ClassVar
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     Finite,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.displacement import displacement_rms
@@ -31,6 +34,11 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "SGD"
+    state: ClassVar[SavedState] = SavedState(
+        optional_entries={"momentum_buffer": Entry.MOMENTUM},
+        optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        evidence=(Evidence(setting="dampening"),),
+    )
     state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0

@@ -38,7 +38,6 @@ from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings
 
 _SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
-_BETA2 = ("beta2", "alpha", "rho")  # what optimizers call the factor that it averages with
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
@@ -194,7 +193,7 @@ class _Forecasts:
         optimizer = self._stand_in.trainings.of(
             state.name or "", self._states.of_group(state)
         ).optimizer
-        beta2 = next((b for n in _BETA2 if (b := getattr(optimizer, n, None))), None)
+        beta2 = optimizer.second_moment_factor or None
         if state.name in self._eps_shares:
             return self._eps_shares[state.name], beta2
         return figures(state, optimizer).eps_share, beta2
