@@ -22,7 +22,6 @@ from scalecheck.report.report import Report, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.bands import ROLES
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Run, merged, row_of, together
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.schedule_forecast import schedule as planned
 from scalecheck.updates.training import Trainings
 
@@ -49,9 +48,7 @@ def diff(
     trainings.check([pair.name for pair in wanted])
     run = None
     if plan is not None:
-        gradient = Gradient(
-            UNSEEN if settings.grad_rms is None else settings.grad_rms, settings.snr
-        )
+        gradient = Gradient(settings.grad_rms, settings.snr)
         run = Run(trainings, plan, gradient, settings.grad_rms is not None)
     lines = list(compared(wanted, settings.jobs, progress))
     rows = [row_of(line, run) for line in lines]

@@ -26,7 +26,6 @@ from scalecheck.updates.assumed import COLUMNS as ASSUMED
 from scalecheck.updates.assumed import Assumption, assumed_checkpoint
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.columns import COLUMNS, LATE, SAVED
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.forecaster import Forecaster, untrained
 from scalecheck.updates.precision import param_dtype as stored
 from scalecheck.updates.rescaled_settings import scaled_table
@@ -74,7 +73,7 @@ def translate(
     translator = Forecaster(
         trainings,
         states,
-        Gradient(UNSEEN if settings.grad_rms is None else settings.grad_rms, settings.snr),
+        Gradient(settings.grad_rms, settings.snr),
         settings.step,
         plan,
         stored(settings.param_dtype),
