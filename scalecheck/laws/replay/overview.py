@@ -2,11 +2,12 @@
 weights."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from scalecheck.laws import gradient_scale, reparameterization, update_size
+from scalecheck.laws.replay.claim import COLUMNS as CLAIMS
 from scalecheck.laws.replay.claim import HOLDS, Claim, broken
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.lanes import replayed
@@ -48,11 +49,16 @@ def row(experiment: Experiment) -> tuple[dict[str, Any], list[Claim]]:
     }, claims
 
 
-def table(
-    rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim], refusals: Sequence[str]
-) -> Table:
-    """The rows, and below them what breaks and who has no law."""
-    return Table("optimizers", COLUMNS, COLUMNS, rows, notes=[*broken(claims), *refusals])
+def tables(experiments: Sequence[Experiment]) -> Iterator[Table]:
+    """A row an optimizer, and below them what breaks and who has no law; and all their claims."""
+    rows, claims = [], []
+    for experiment in experiments:
+        fields, found = row(experiment)
+        rows.append(fields)
+        claims += found
+    refusals = [f"no p: {one.name}: {one.refusal}" for one in experiments if one.refusal]
+    yield Table("optimizers", COLUMNS, COLUMNS, rows, notes=[*broken(claims), *refusals])
+    yield Table("claims", CLAIMS, (), [claim.row() for claim in claims])
 
 
 def _finite(x: float | None) -> float | None:
