@@ -9,9 +9,9 @@ from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.cli.main import COMMANDS
-from scalecheck.commands import inspect
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
+from scalecheck.measure import columns as inspection
 from scalecheck.measure import init_ratio
 from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
@@ -27,16 +27,16 @@ FOLDER = Path(__file__).parent
 # The fields of each command's JSON, list by list, which are its columns.
 FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     "inspect": [
-        ("`rows`, a tensor each", inspect.TENSOR_COLUMNS),
-        ("`rows` with `--by`, a group each", inspect.GROUP_COLUMNS),
+        ("`rows`, a tensor each", inspection.TENSOR_COLUMNS),
+        ("`rows` with `--by`, a group each", inspection.GROUP_COLUMNS),
         ("with `--init`", init_ratio.COLUMNS),
-        ("with `--quantiles`", [inspect.QUANTILES_COLUMN]),
-        ("drawn in tables", [inspect.BAR]),
+        ("with `--quantiles`", [inspection.QUANTILES_COLUMN]),
+        ("drawn in tables", [inspection.BAR]),
     ],
     "translate": [
         ("`rows`", columns.COLUMNS),
-        ("with an optimizer state", columns.SAVED),
-        ("with `--steps`", columns.LATE),
+        ("with an optimizer state", columns.STATE),
+        ("with `--steps`", columns.SCHEDULE),
         ("with `--target`", lr_for.TARGET),
         ("with `--like`", lr_for.LIKE),
         ("with `--to`", lr_for.TO),

@@ -121,7 +121,7 @@ def optimizers() -> Sequence[str]:
 
 
 def optimizers_or_all() -> Sequence[str]:
-    from scalecheck.commands.simulate import ALL
+    from scalecheck.laws.replay.chosen import ALL
 
     return [*optimizers(), ALL]
 
@@ -139,9 +139,9 @@ def initializations() -> Sequence[str]:
 
 
 def _schedules() -> Sequence[str]:
-    from scalecheck.updates.schedule_forecast import SCHEDULES
+    from scalecheck.theory.schedule import SHAPES
 
-    return SCHEDULES
+    return SHAPES
 
 
 def replay_dtypes() -> Sequence[str]:

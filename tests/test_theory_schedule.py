@@ -23,7 +23,7 @@ WITH_FLOOR = ("linear", "cosine", "wsd")
 def schedules(draw: st.DrawFn) -> Schedule:
     shape = draw(st.sampled_from(SHAPES))
     steps = draw(st.integers(1, 3000))
-    warmup = draw(st.integers(1 if shape == "inverse_sqrt" else 0, steps))
+    warmup = draw(st.integers(1 if shape == "inverse-sqrt" else 0, steps))
     floor = draw(st.floats(0.0, 1.0)) if shape in WITH_FLOOR else 0.0
     decay = draw(st.integers(0, steps - warmup)) if shape == "wsd" else 0
     return Schedule(shape, steps, warmup, floor, decay)
@@ -56,7 +56,7 @@ def test_multiples_rise_to_the_peak_and_fall_from_it(schedule: Schedule) -> None
         (Schedule("cosine", 30_000), 1 / 2, 3 / 8),
         (Schedule("cosine", 30_000, floor=0.1), 0.55, 0.01 + 0.09 + 3 * 0.81 / 8),
         (Schedule("wsd", 30_000, decay=3000), 0.95, 0.9 + 0.1 / 3),
-        (Schedule("inverse_sqrt", 30_000, warmup=300), 0.185, 0.01 * (math.log(100) + 1 / 3)),
+        (Schedule("inverse-sqrt", 30_000, warmup=300), 0.185, 0.01 * (math.log(100) + 1 / 3)),
     ],
 )
 def test_sums_of_long_schedules_are_the_integrals(
@@ -73,7 +73,7 @@ def test_sums_of_long_schedules_are_the_integrals(
         (("polynomial", 10), "schedule 'polynomial' is none of"),
         (("constant", 0), "steps 0 is below 1"),
         (("cosine", 10, 11), "warmup 11 is outside 0..10"),
-        (("inverse_sqrt", 10, 0), "warmup 0 is outside 1..10"),
+        (("inverse-sqrt", 10, 0), "warmup 0 is outside 1..10"),
         (("linear", 10, 0, 1.5), r"floor 1.5 is outside \[0, 1\]"),
         (("constant", 10, 0, 0.5), "floor 0.5: a constant schedule has none"),
         (("cosine", 10, 0, 0.0, 3), "decay 3: only a wsd schedule has one"),

@@ -6,6 +6,8 @@ import re
 from scalecheck.dtypes import DType
 
 ROLES = ("embedding", "matrix", "conv", "norm", "bias", "lora_a", "lora_b", "buffer")
+MATRICES = frozenset(("matrix", "conv", "lora_a", "lora_b"))
+WEIGHTS = MATRICES | {"embedding"}
 
 # A part of a name that is a number, or the layer in torch's names for recurrent weights.
 _BLOCK = re.compile(r"(?:^|(?<=[./]))\d+(?=[./]|$)")

@@ -2,11 +2,20 @@
 
 from typing import Any
 
+from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 
-def source(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The checkpoint as the machine formats record it."""
+def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
+    """A checkpoint, or a report in its place, as the machine formats record it."""
+    if isinstance(checkpoint, Recorded):
+        return {
+            "path": str(checkpoint.path),
+            "format": "report",
+            "tensors": len(checkpoint.every),
+            "parameters": checkpoint.source.get("parameters"),
+            "nbytes": checkpoint.source.get("nbytes"),
+        }
     return {
         "path": str(checkpoint.path),
         "format": checkpoint.format,
@@ -16,11 +25,11 @@ def source(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def skipped(tensor: Tensor, reason: str | None) -> dict[str, Any]:
+def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any]:
     """A tensor that was not analysed, and why."""
     return {
         "name": tensor.name,
-        "dtype": tensor.dtype.name,
+        "dtype": tensor.dtype.name if isinstance(tensor, Tensor) else tensor.dtype,
         "shape": list(tensor.shape),
         "reason": reason,
     }

@@ -78,10 +78,19 @@ class Selection:
             if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
                 raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")
 
-    def chosen(self, columns: Sequence[Column]) -> Sequence[Column]:
-        """The columns asked for in the order asked for; none where none was."""
+    def fields(self, columns: Sequence[Column]) -> Sequence[Column]:
+        """The columns asked for in the order asked for; all where none was."""
         by_name = {column.name: column for column in columns}
-        return [by_name[name] for name in dict.fromkeys(self.columns or ())]
+        return [by_name[name] for name in dict.fromkeys(self.columns or by_name)]
+
+    def shown(self, columns: Sequence[Column], usual: Sequence[Column]) -> Sequence[Column]:
+        """The columns of a table: those asked for, however narrow it is, else the usual ones."""
+        return [replace(c, rank=0) for c in self.fields(columns)] if self.columns else usual
+
+    @property
+    def is_whole(self) -> bool:
+        """All rows as they come, in the usual columns."""
+        return not (self.columns or self.sort or self.top)
 
     def rows(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The rows in order, at most `top` of them. Numbers are sorted from the largest down, words

@@ -101,8 +101,8 @@ def _why(entry: Registered, found: CheckInput) -> str:
     """Why no update is known where a rule asks for one, the most frequent reason."""
     if not {"lr", "peak_lr"} & {*entry.rule.needs}:
         return ""
-    steps = [t.step for t in found.subject.tensors if t.step is not None]
-    reasons = Counter(step["reason"] for step in steps if step["reason"])
+    forecasts = [t.forecast for t in found.subject.tensors if t.forecast is not None]
+    reasons = Counter(each.reason for each in forecasts if each.reason)
     return "".join(f": {reason}" for reason, _ in reasons.most_common(1))
 
 

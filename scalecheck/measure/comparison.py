@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+from scalecheck.checkpoint.naming import family, layer, role
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -86,6 +88,43 @@ class Comparison:
     after: TensorStats | RecordedStats | None
     is_copy: bool = False
     bytes: Change | None = None
+
+    @property
+    def name(self) -> str:
+        return self.pair.name
+
+    @property
+    def dtype_before(self) -> str | None:
+        return None if self.pair.before is None else dtype_of(self.pair.before)
+
+    @property
+    def dtype_after(self) -> str | None:
+        return None if self.pair.after is None else dtype_of(self.pair.after)
+
+    @property
+    def shape_before(self) -> list[int] | None:
+        return None if self.pair.before is None else [*self.pair.before.shape]
+
+    @property
+    def shape_after(self) -> list[int] | None:
+        return None if self.pair.after is None else [*self.pair.after.shape]
+
+    @cached_property
+    def role(self) -> str:
+        dtype = DTYPES.get(dtype_of(self.pair.some), DTYPES["F32"])
+        return role(self.name, dtype, self.pair.some.shape)
+
+    @property
+    def layer(self) -> str:
+        return layer(self.name)
+
+    @property
+    def family(self) -> str:
+        return family(self.name)
+
+    @property
+    def numel(self) -> int:
+        return self.pair.some.numel
 
     @property
     def status(self) -> str | None:

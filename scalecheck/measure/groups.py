@@ -1,58 +1,78 @@
-"""Tensors merged by layer, family or role: their elements together, never averages of averages."""
+"""Rows of a report from typed objects: one a tensor, or one a group of tensors, whose fields are
+merged over all elements and never averaged over tensors."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
-from scalecheck.checkpoint.naming import family, indices
-from scalecheck.measure.sketch import Sketch
-from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.report import Row
+from scalecheck.errors import UsageError
+from scalecheck.report.report import Column, Row
 
 By = Literal["tensor", "layer", "family", "role"]
+Average = Callable[[Sequence[Any]], float | None]
+Merge = Callable[[Sequence[Any]], Any]
 
-_PENDING = 64  # sketches kept before they are merged: bounds memory, and merges in bulk
-
-
-class Groups:
-    """The scales and the merged sketch of each layer, family or role."""
-
-    def __init__(self, by: By) -> None:
-        self._by = by
-        self._members: dict[str, list[TensorStats]] = {}
-        self._sketches: dict[str, list[Sketch]] = {}
-
-    def add(self, scale: TensorStats, sketch: Sketch) -> None:
-        """Takes in a tensor; one tied to another of its group counts once."""
-        key = getattr(scale, self._by)
-        members = self._members.setdefault(key, [])
-        sketches = self._sketches.setdefault(key, [])
-        if scale.tied_to is None or all(member.name != scale.tied_to for member in members):
-            sketches.append(sketch)
-        members.append(scale)
-        if len(sketches) > _PENDING:
-            sketches[:] = [Sketch.merge(sketches)]
-
-    def sketches(self) -> dict[str, tuple[list[TensorStats], Sketch]]:
-        """The members and the sketch of each group: groups in the order of the file, but those that
-        differ by an index in the order of that, and so the members."""
-        first: dict[str, int] = {}
-        for position, key in enumerate(self._members):
-            first.setdefault(family(key), position)
-        keys = sorted(self._members, key=lambda key: (first[family(key)], indices(key)))
-        return {
-            key: (
-                sorted(self._members[key], key=lambda scale: indices(scale.name)),
-                Sketch.merge(self._sketches[key]),
-            )
-            for key in keys
-        }
+T = TypeVar("T")
 
 
-def common(values: Iterable[Any]) -> Any:
+def grouped(items: Iterable[T], by: By) -> dict[str, list[T]]:
+    """The items of each layer, family or role, or each by itself. Raises UsageError."""
+    if by not in get_args(By):
+        raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
+    groups: dict[str, list[T]] = {}
+    for item in items:
+        groups.setdefault(getattr(item, "name" if by == "tensor" else by), []).append(item)
+    return groups
+
+
+def row(columns: Iterable[Column], name: str, items: Sequence[Any]) -> dict[str, Any]:
+    """The fields of one object, or of several as a group; "members" holds the objects."""
+    (one, *others) = items
+    fields = {c.name: c.merged(items) if others else c.value(one) for c in columns}
+    return {**fields, "name": name, "members": items}
+
+
+def shared(values: Iterable[Any]) -> Any:
     """The value that all have; None where they differ."""
     first, *others = values
     return first if all(other == first for other in others) else None
+
+
+def listed(name: str) -> Merge:
+    """The different words of the field, in order."""
+    return lambda items: ", ".join(dict.fromkeys(getattr(item, name) for item in items))
+
+
+def total(name: str) -> Merge:
+    return lambda items: sum(getattr(item, name) or 0 for item in items)
+
+
+def smallest(name: str) -> Merge:
+    return lambda items: min(_known(items, name), default=None)
+
+
+def largest(name: str) -> Merge:
+    return lambda items: max(_known(items, name), default=None)
+
+
+def mean(name: str) -> Average:
+    """The mean over the elements of the items that have the field."""
+
+    def merge(items: Sequence[Any]) -> float | None:
+        weighted = _weighted(items, name)
+        return math.fsum(share * x for share, x in weighted) if weighted else None
+
+    return merge
+
+
+def mean_square(name: str) -> Average:
+    """The root of the mean square over the elements of the items that have the field."""
+
+    def merge(items: Sequence[Any]) -> float | None:
+        weighted = _weighted(items, name)
+        return math.hypot(*(math.sqrt(share) * x for share, x in weighted)) if weighted else None
+
+    return merge
 
 
 def of_several(name: str) -> Callable[[Row], Any]:
@@ -60,31 +80,14 @@ def of_several(name: str) -> Callable[[Row], Any]:
     return lambda row: row[name] if row["tensors"] > 1 else None
 
 
-def group_row(
-    key: str, members: list[TensorStats], sketch: Sketch, flags: Mapping[str, list[str]]
-) -> dict[str, Any]:
-    """The fields of one group; `flags` are those of its tensors by name."""
-    known = [scale.rms for scale in members if scale.rms is not None]
-    shapes = {scale.shape for scale in members}
-    counts = Counter(flag for scale in members for flag in flags[scale.name])
-    return {
-        "name": key,
-        "dtype": ", ".join(dict.fromkeys(scale.dtype for scale in members)),
-        "shape": list(members[0].shape) if len(shapes) == 1 else None,
-        "tensors": len(members),
-        "numel": sketch.numel,
-        "rms": sketch.rms,
-        "std": sketch.std,
-        "mean": sketch.mean,
-        "absmax": sketch.absmax,
-        "min": sketch.min,
-        "max": sketch.max,
-        "zeros": sketch.zeros,
-        "nan": sketch.nan,
-        "inf": sketch.inf,
-        "rms_min": min(known, default=None),
-        "rms_max": max(known, default=None),
-        "rms_by_tensor": [scale.rms for scale in members],
-        "flags": list(counts),
-        "flag_counts": counts,
-    }
+def _known(items: Sequence[Any], name: str) -> list[Any]:
+    return [x for item in items if (x := getattr(item, name)) is not None]
+
+
+def _weighted(items: Sequence[Any], name: str) -> list[tuple[float, float]]:
+    """The field of the items that have it, each with its share of their elements."""
+    known = [
+        (item.numel, x) for item in items if item.numel and (x := getattr(item, name)) is not None
+    ]
+    numel: int = sum(n for n, _ in known)
+    return [(n / numel, x) for n, x in known]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.naming import family, layer
+from scalecheck.checkpoint.naming import MATRICES, family, layer
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
 
@@ -28,6 +28,15 @@ class TensorStats:
     nan: int
     inf: int
     tied_to: str | None = None
+
+    @property
+    def is_finite(self) -> bool:
+        """It has elements, and none is NaN or inf."""
+        return self.rms is not None and self.nan == self.inf == 0
+
+    @property
+    def is_matrix(self) -> bool:
+        return self.role in MATRICES
 
     @classmethod
     def of(cls, tensor: Tensor, sketch: Sketch) -> "TensorStats":

@@ -31,11 +31,11 @@ class Column:
     cell: Callable[[Any], Any] | None = None
 
     def value(self, item: Any) -> Any:
-        """The item's value for JSON, CSV and sorting: by `get`, else the entry of a mapping or the
-        attribute that has the column's name."""
-        if self.get is not None:
-            return self.get(item)
-        return item[self.name] if isinstance(item, Mapping) else getattr(item, self.name)
+        """The item's value for JSON, CSV and sorting: the entry of a mapping, of an object what
+        `get` gives, else the attribute that has the column's name."""
+        if isinstance(item, Mapping):
+            return item[self.name]
+        return self.get(item) if self.get is not None else getattr(item, self.name)
 
     def merged(self, items: Sequence[Any]) -> Any:
         """The value of several items as one group: by `merge`, else the one that all share; None

@@ -7,15 +7,13 @@ from functools import cache
 from typing import Any, Protocol
 
 from scalecheck import registry
-from scalecheck.checkpoint.naming import family
+from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Severity
-from scalecheck.report.report import Row
-
-MATRICES = ("matrix", "conv", "embedding", "lora_a", "lora_b")
+from scalecheck.updates.tensor_forecast import TensorForecast
 
 
 @dataclass(frozen=True)
@@ -46,15 +44,15 @@ class InitFacts:
 class TensorFacts:
     """A tensor that was measured.
 
-    rows: None where it has none. init: None where the scheme says nothing of it. step: its row in
-    a translation, None where there was none. is_scaled: another tensor of the checkpoint holds its
-    scale factors.
+    rows: None where it has none. init: None where the scheme says nothing of it. forecast: what the
+    lr does to it, None where that is not known. is_scaled: another tensor of the checkpoint holds
+    its scale factors.
     """
 
     scale: TensorStats
     rows: Rows | None = None
     init: InitFacts | None = None
-    step: Row | None = None
+    forecast: TensorForecast | None = None
     is_scaled: bool = False
 
     @property
@@ -68,7 +66,7 @@ class TensorFacts:
 
     @property
     def is_matrix(self) -> bool:
-        return self.is_parameter and self.scale.role in MATRICES
+        return self.is_parameter and self.scale.role in WEIGHTS
 
     @property
     def is_zero(self) -> bool:
@@ -76,7 +74,7 @@ class TensorFacts:
 
     @property
     def is_finite(self) -> bool:
-        return self.scale.rms is not None and self.scale.nan == self.scale.inf == 0
+        return self.scale.is_finite
 
     def judged(
         self,
@@ -134,13 +132,12 @@ class CheckpointFacts:
         return [t for t in self.tensors if t.is_matrix and t.is_finite]
 
     @property
-    def stepping(self) -> list[tuple[TensorFacts, Row]]:
-        """The tensors with a relative update, and their rows of the translation."""
-        return [
-            (t, t.step)
-            for t in self.tensors
-            if t.step is not None and t.step["relative_update"] is not None
-        ]
+    def updates(self) -> Iterator[tuple[TensorFacts, TensorForecast, float]]:
+        """The tensors with a relative update, their forecasts and that."""
+        for tensor in self.tensors:
+            forecast = tensor.forecast
+            if forecast is not None and forecast.relative_update is not None:
+                yield tensor, forecast, forecast.relative_update
 
 
 def judged(name: str, message: str = "", **figures: Any) -> Judgement:

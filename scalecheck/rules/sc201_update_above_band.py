@@ -16,12 +16,11 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
-    for tensor, step in subject.stepping:
-        if step["band"] is None and not limits.are_own(tensor):
+    for tensor, forecast, update in subject.updates:
+        if forecast.band is None and not limits.are_own(tensor):
             continue
         own = limits.of(tensor)
-        update = step["relative_update"]
-        message = f"changes by {number(update)} of itself a step at lr {setting(step['lr'])}"
+        message = f"changes by {number(update)} of itself a step at lr {setting(forecast.lr)}"
         if update >= own["very_high"]:
             yield tensor.judged(message, update, own["very_high"])
         else:

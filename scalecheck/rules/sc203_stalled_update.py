@@ -17,13 +17,13 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     severity: Severity = "error" if subject.is_dtype_given else "warning"
-    for tensor, step in subject.stepping:
-        share, limit = step["stalled"], limits.of(tensor)["share"]
+    for tensor, forecast, _ in subject.updates:
+        share, limit = forecast.stalled, limits.of(tensor)["share"]
         if share is None or not tensor.is_matrix:
             continue
         message = (
-            f"{percent(share)} % of the elements do not move at lr {setting(step['lr'])} in "
-            f"{step['trained_in']}"
+            f"{percent(share)} % of the elements do not move at lr {setting(forecast.lr)} in "
+            f"{forecast.trained_in}"
         )
         yield tensor.judged(message if share > limit else "", share, limit, severity)
 

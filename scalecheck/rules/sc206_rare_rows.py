@@ -15,8 +15,8 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
-    for tensor, step in subject.stepping:
-        moved, limit = step["rare_row_update"], limits.of(tensor)["displacement"]
+    for tensor, forecast, _ in subject.updates:
+        moved, limit = forecast.rare_row_update, limits.of(tensor)["displacement"]
         if moved is None:
             continue
         message = f"one gradient moves a rare row by {number(moved)} of its rms"

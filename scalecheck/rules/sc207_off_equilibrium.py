@@ -16,15 +16,15 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
-    for tensor, step in subject.stepping:
-        ratio, reached = step.get("equilibrium_ratio"), step.get("decay_sum")
+    for tensor, forecast, _ in subject.updates:
+        ratio, reached = forecast.equilibrium_ratio, forecast.decay_sum
         own = limits.of(tensor)
         if not tensor.is_matrix or not ratio or not reached or reached < own["reached"]:
             continue
         factor = max(ratio, 1 / ratio)
         message = (
             f"rms {number(tensor.scale.rms)} is {number(ratio)} of the balance "
-            f"{number(step['equilibrium_rms'])} after Σ lr·decay of {number(reached)}"
+            f"{number(forecast.equilibrium_rms)} after Σ lr·decay of {number(reached)}"
         )
         yield tensor.judged(message if factor > own["factor"] else "", factor, own["factor"])
 

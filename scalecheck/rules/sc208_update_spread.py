@@ -23,9 +23,9 @@ from scalecheck.rules.contract import (
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
     updates = {
-        tensor.name: step["relative_update"]
-        for tensor, step in subject.stepping
-        if step["band"] is not None and step["relative_update"]
+        tensor.name: update
+        for tensor, forecast, update in subject.updates
+        if forecast.band is not None and update
     }
     if len(updates) < 2:
         return

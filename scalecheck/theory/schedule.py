@@ -12,7 +12,7 @@ from scalecheck.theory.domain import require_steps
 
 FloatArray = NDArray[np.float64]
 
-SHAPES = ("constant", "linear", "cosine", "wsd", "inverse_sqrt")
+SHAPES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
 
 
 class Sums(NamedTuple):
@@ -27,10 +27,10 @@ class Schedule:
     """Warm-up step/warmup to the peak, then the shape over the remaining n = steps − warmup.
 
     constant: 1. linear: 1 → floor. cosine: floor + (1−floor)·(1+cos(πj/n))/2, j = 0..n−1.
-    wsd: 1, then linear to floor over the last `decay` steps. inverse_sqrt: √(warmup/step).
+    wsd: 1, then linear to floor over the last `decay` steps. inverse-sqrt: √(warmup/step).
     steps, warmup, decay count steps; floor is a share of the peak, approached, not reached, by the
     last step. Raises ValueError for an unknown shape, steps outside 1..MAX_STEPS, warmup outside
-    0..steps (1..steps for inverse_sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a
+    0..steps (1..steps for inverse-sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a
     floor or a decay that the shape does not use.
     """
 
@@ -44,12 +44,12 @@ class Schedule:
         if self.shape not in SHAPES:
             raise ValueError(f"schedule {self.shape!r} is none of {', '.join(SHAPES)}")
         require_steps("steps", self.steps)
-        shortest = 1 if self.shape == "inverse_sqrt" else 0
+        shortest = 1 if self.shape == "inverse-sqrt" else 0
         if not shortest <= self.warmup <= self.steps:
             raise ValueError(f"warmup {self.warmup} is outside {shortest}..{self.steps}")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor {self.floor} is outside [0, 1]")
-        if self.floor and self.shape in ("constant", "inverse_sqrt"):
+        if self.floor and self.shape in ("constant", "inverse-sqrt"):
             raise ValueError(f"floor {self.floor}: a {self.shape} schedule has none")
         if self.decay and self.shape != "wsd":
             raise ValueError(f"decay {self.decay}: only a wsd schedule has one")
@@ -69,14 +69,14 @@ class Schedule:
         elif self.shape == "wsd":
             decayed = np.maximum(j - (remaining - self.decay), 0) / max(self.decay, 1)
             after = 1 - (1 - self.floor) * decayed
-        elif self.shape == "inverse_sqrt":
+        elif self.shape == "inverse-sqrt":
             after = np.sqrt(self.warmup / (self.warmup + 1 + j))
         else:
             after = np.ones(remaining)
         return np.concatenate([np.arange(1, self.warmup + 1) / max(self.warmup, 1), after])
 
     def sums(self) -> Sums:
-        """The sums over all steps, in closed form; exact, 1e-10 for inverse_sqrt.
+        """The sums over all steps, in closed form; exact, 1e-10 for inverse-sqrt.
 
         With w = warmup, n = steps − w: warm-up (w+1)/2 and (w+1)(2w+1)/(6w); cosine to zero
         (n+1)/2 and (3n+4)/8; linear to zero (n+1)/2 and (n+1)(2n+1)/(6n).
@@ -91,7 +91,7 @@ class Schedule:
             falling = _ramp(self.decay, self.floor)
             flat = remaining - self.decay
             after = Sums(flat + falling.first, flat + falling.second)
-        elif self.shape == "inverse_sqrt":
+        elif self.shape == "inverse-sqrt":
             after = Sums(
                 math.sqrt(warmup) * _power_sum(0.5, warmup, self.steps),
                 warmup * _power_sum(1.0, warmup, self.steps),

@@ -3,20 +3,19 @@ shapes alone are known."""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.naming import family, layer
+from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
+from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import number, text
-from scalecheck.report.report import Column, Row
-
-OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
+from scalecheck.report.report import Column
 
 COLUMNS = (
     Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
@@ -29,41 +28,36 @@ Shape = tuple[int, ...]
 _SIZE = re.compile("[1-9][0-9]{0,17}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AssumedScale:
+    """The rms that an initialization gives a tensor, its own over that, and the relative update
+    that is believed in then; None where the scheme says nothing."""
+
+    assumed_rms: float | None = None
+    assumed_ratio: float | None = None
+    assumed_relative_update: float | None = None
+
+
 class Assumption:
     """The rms that a scheme gives each tensor of a model. Raises UsageError for another word."""
 
-    def __init__(self, word: str, shapes: Mapping[str, Shape]) -> None:
+    def __init__(self, word: str, checkpoint: Checkpoint) -> None:
         self.word = word
         self._scheme = scheme(word, "assume")
-        self._model = Model(shapes)
+        self._model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
 
     def rms(self, name: str, role: str, shape: Shape) -> float | None:
         """None where the scheme says nothing."""
         reference = self._scheme.of(name, role, shape, self._model)
         return None if reference is None else reference.rms
 
-    def fields(self, scale: TensorStats, relative_update: float | None) -> dict[str, Any]:
-        """The fields of COLUMNS of a tensor with this relative update."""
-        assumed = self.rms(scale.name, scale.role, scale.shape)
-        ratio = scale.rms / assumed if scale.rms is not None and assumed else None
+    def of(self, stats: TensorStats, relative_update: float | None) -> AssumedScale:
+        """That of a tensor with this relative update."""
+        assumed = self.rms(stats.name, stats.role, stats.shape)
+        ratio = stats.rms / assumed if stats.rms is not None and assumed else None
         believed = ratio * relative_update if ratio and relative_update is not None else None
-        return {
-            "assumed_rms": assumed,
-            "assumed_ratio": ratio,
-            "assumed_relative_update": believed,
-        }
-
-    def sentence(self, rows: Sequence[Row]) -> str:
-        """Where the assumption is off, and by how much."""
-        known = [row for row in rows if row["assumed_ratio"]]
-        off = [row for row in known if abs(math.log(row["assumed_ratio"])) > math.log(OFF)]
-        if not off:
-            return f"the assumption {self.word} is within a factor of 2 for all {len(known)} known"
-        worst = max(off, key=lambda row: abs(math.log(row["assumed_ratio"])))
-        return (
-            f"the assumption {self.word} is off by more than a factor of 2 for {len(off)} of "
-            f"{len(known)}; most for {text(worst['name'])}, whose rms is "
-            f"{number(worst['assumed_ratio'])} of it"
+        return AssumedScale(
+            assumed_rms=assumed, assumed_ratio=ratio, assumed_relative_update=believed
         )
 
 
@@ -83,19 +77,23 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
     return shapes
 
 
-def assumed_scale(name: str, shape: Shape, assumption: Assumption) -> TensorStats:
-    """The scale of a tensor that does not exist yet; rms None where the scheme says nothing."""
-    kind = role(name, DTYPES["F32"], shape)
-    rms = assumption.rms(name, kind, shape)
+def assumed_stats(
+    tensors: Iterable[Tensor], assumption: Assumption
+) -> Iterator[tuple[TensorStats, Sketch]]:
+    """The statistics of tensors that do not exist yet; rms None where the scheme says nothing."""
+    return ((_assumed_stats(tensor, assumption), Sketch()) for tensor in tensors)
+
+
+def _assumed_stats(tensor: Tensor, assumption: Assumption) -> TensorStats:
     return TensorStats(
-        name=name,
+        name=tensor.name,
         dtype="",
-        shape=shape,
-        role=kind,
-        layer=layer(name),
-        family=family(name),
-        numel=math.prod(shape),
-        rms=rms,
+        shape=tensor.shape,
+        role=tensor.role,
+        layer=layer(tensor.name),
+        family=family(tensor.name),
+        numel=tensor.numel,
+        rms=assumption.rms(tensor.name, tensor.role, tensor.shape),
         std=None,
         mean=None,
         absmax=None,
@@ -107,9 +105,20 @@ def assumed_scale(name: str, shape: Shape, assumption: Assumption) -> TensorStat
     )
 
 
-def assumed_checkpoint(words: Sequence[str]) -> Checkpoint:
-    """A checkpoint of tensors that do not exist yet, NAME=4096x1024; no element can be read."""
+def opened(
+    checkpoint: Checkpoint | str | Path | None, shapes: Sequence[str], assume: str | None
+) -> Checkpoint:
+    """The checkpoint, or where shapes are given, NAME=4096x1024, one of tensors that do not exist
+    yet, of which no element can be read. Raises UsageError, CheckpointError."""
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    if checkpoint is not None and not shapes:
+        return open_checkpoint(checkpoint)
+    if checkpoint is not None or not shapes:
+        raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
+    if assume is None:
+        raise UsageError("--shape: needs --assume, the initialization that gives the scale")
     source = Source(Path("-"), 0, 0, 0)
-    sizes = shapes_of(words)
+    sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
     return Checkpoint(source.path, "shapes", tuple(tensors))

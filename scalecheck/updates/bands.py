@@ -10,7 +10,6 @@ from scalecheck.report.formatting import setting
 
 LIMITS = (1e-5, 1e-4, 3e-3, 1e-2)
 NAMES = ("frozen", "low", "typical", "high", "very high")
-ROLES = ("matrix", "conv", "lora_a", "lora_b")
 
 
 @dataclass(frozen=True)

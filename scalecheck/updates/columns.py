@@ -1,19 +1,80 @@
-"""The fields of a translation and how a table shows them."""
+"""The fields of a translation: how a TensorForecast has them, how they merge over a group, and what
+a table shows."""
 
-from scalecheck.measure.groups import of_several
+from collections.abc import Sequence
+from operator import attrgetter
+
+from scalecheck.measure.groups import (
+    largest,
+    listed,
+    mean,
+    mean_square,
+    of_several,
+    smallest,
+    total,
+)
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
+from scalecheck.updates.tensor_forecast import TensorForecast
+
+Forecasts = Sequence[TensorForecast]
+
+
+def _known(forecasts: Forecasts) -> Forecasts:
+    return [each for each in forecasts if each.relative_update is not None]
+
+
+def _update_rms(forecasts: Forecasts) -> float | None:
+    return mean_square("update_rms")(_known(forecasts))
+
+
+def _update_rms_expected(forecasts: Forecasts) -> float | None:
+    return mean_square("update_rms_expected")(_known(forecasts))
+
+
+def absolute_update(forecasts: Forecasts) -> float | None:
+    return mean_square("absolute_update")(_known(forecasts))
+
+
+def _relative_update(forecasts: Forecasts) -> float | None:
+    return _over_rms(absolute_update(forecasts), forecasts)
+
+
+def _nominal(forecasts: Forecasts) -> float | None:
+    return _over_rms(mean_square("lr")(_known(forecasts)), forecasts)
+
+
+def _over_rms(x: float | None, forecasts: Forecasts) -> float | None:
+    rms = mean_square("rms")(_known(forecasts))
+    return x / rms if x is not None and rms else None
+
+
+def _band(forecasts: Forecasts) -> str | None:
+    relative = _relative_update(forecasts)
+    if relative is None or not all(each.is_matrix for each in forecasts):
+        return None
+    return forecasts[0].bands.of(relative)
+
 
 COLUMNS = (
     Column("name", "name", "text", "the tensor's name as stored, or the group's"),
-    Column("dtype", "dtype", "text", "storage type by its safetensors name", 9),
-    Column("shape", "shape", "shape", "sizes of the dimensions; null where a group's differ", 8),
+    Column(
+        "dtype", "dtype", "text", "storage type by its safetensors name", 9, merge=listed("dtype")
+    ),
+    Column(
+        "shape",
+        "shape",
+        "shape",
+        "sizes of the dimensions; null where a group's differ",
+        8,
+        lambda each: [*each.shape],
+    ),
     Column("role", "role", "text", "what the tensor is; null where a group's differ", 9),
     Column("layer", "layer", "text", "module path up to and including the block index"),
     Column("family", "family", "text", "the name with every index replaced by N"),
-    Column("tensors", "tensors", "count", "number of tensors in the row", 6),
-    Column("numel", "numel", "count", "number of elements"),
-    Column("rms", "rms", "number", "root mean square of the weights"),
+    Column("tensors", "tensors", "count", "number of tensors in the row", 6, lambda each: 1, len),
+    Column("numel", "numel", "count", "number of elements", merge=total("numel")),
+    Column("rms", "rms", "number", "root mean square of the weights", merge=mean_square("rms")),
     Column("optimizer", "optimizer", "text", "the optimizer that trains it"),
     Column("lr", "lr", "setting", "its learning rate", 3),
     Column("weight_decay", "decay", "setting", "its weight decay"),
@@ -24,23 +85,47 @@ COLUMNS = (
         "RMS of the update at lr 1: measured from an optimizer state where there is one, else "
         "expected",
         1,
+        merge=_update_rms,
         cell=lambda row: row["update_rms"] if row["measured"] else None,
     ),
     Column(
-        "update_rms_expected", "theory", "number", "the same by theory, null where it has none", 2
+        "update_rms_expected",
+        "theory",
+        "number",
+        "the same by theory, null where it has none",
+        2,
+        merge=_update_rms_expected,
     ),
     Column(
-        "measured", "measured", "sentence", "update_rms is the state's, of the last step applied"
+        "measured",
+        "measured",
+        "sentence",
+        "update_rms is the state's, of the last step applied",
+        merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
-    Column("absolute_update", "moved", "number", "RMS of the change of a step, lr included"),
-    Column("relative_update", "relative", "number", "lr·update_rms/rms: the change of a step"),
+    Column(
+        "absolute_update",
+        "moved",
+        "number",
+        "RMS of the change of a step, lr included",
+        merge=absolute_update,
+    ),
+    Column(
+        "relative_update",
+        "relative",
+        "number",
+        "lr·update_rms/rms: the change of a step",
+        merge=_relative_update,
+    ),
     Column(
         "relative_update_min",
         "least",
         "number",
         "the smallest of a tensor in the group",
         2,
-        cell=of_several("relative_update_min"),
+        attrgetter("relative_update"),
+        smallest("relative_update"),
+        of_several("relative_update_min"),
     ),
     Column(
         "relative_update_max",
@@ -48,7 +133,9 @@ COLUMNS = (
         "number",
         "the largest of a tensor in the group",
         2,
-        cell=of_several("relative_update_max"),
+        attrgetter("relative_update"),
+        largest("relative_update"),
+        of_several("relative_update_max"),
     ),
     Column(
         "nominal_relative_update",
@@ -56,12 +143,14 @@ COLUMNS = (
         "number",
         "lr/rms: the change where the update is 1, as in a first step",
         1,
+        merge=_nominal,
     ),
     Column(
         "band",
         "band",
         "text",
         "of a matrix, by rule of thumb; zero-init, not finite or empty where there is no ratio",
+        merge=_band,
     ),
     Column(
         "decay_pull",
@@ -76,6 +165,7 @@ COLUMNS = (
         "percent",
         "share of the elements that the update is too small to move; in tables in %",
         4,
+        merge=mean("stalled"),
     ),
     Column(
         "rare_row_update",
@@ -83,14 +173,22 @@ COLUMNS = (
         "number",
         "of an embedding: relative change of a row by one gradient after none for long",
         6,
+        merge=largest("rare_row_update"),
     ),
     Column("reason", "reason", "sentence", "why there is no update_rms"),
 )
 """Fields of every row; others come with an optimizer state, a schedule and what is asked back."""
 
-SAVED = (
+STATE = (
     Column("step", "step", "count", "steps of the optimizer state", 10),
-    Column("grad_rms", "grad rms", "number", "RMS of the gradients, by the state", 6),
+    Column(
+        "grad_rms",
+        "grad rms",
+        "number",
+        "RMS of the gradients, by the state",
+        6,
+        merge=mean_square("grad_rms"),
+    ),
     Column(
         "snr",
         "snr",
@@ -106,19 +204,42 @@ SAVED = (
         "percent",
         "share of the elements with √v̂ below eps; in tables in %",
         5,
+        merge=mean("eps_share"),
     ),
-    Column("eps_near_share", "near eps", "percent", "the same below 100 eps", 8),
-    Column("v_zeros", "v = 0", "count", "elements whose √v̂ is 0", 8),
-    Column("v_not_finite", "v broken", "count", "elements whose v is NaN, inf or negative", 8),
-    Column("m_not_finite", "m broken", "count", "elements whose m is NaN or inf", 8),
+    Column(
+        "eps_near_share",
+        "near eps",
+        "percent",
+        "the same below 100 eps",
+        8,
+        merge=mean("eps_near_share"),
+    ),
+    Column("v_zeros", "v = 0", "count", "elements whose √v̂ is 0", 8, merge=total("v_zeros")),
+    Column(
+        "v_not_finite",
+        "v broken",
+        "count",
+        "elements whose v is NaN, inf or negative",
+        8,
+        merge=total("v_not_finite"),
+    ),
+    Column(
+        "m_not_finite",
+        "m broken",
+        "count",
+        "elements whose m is NaN or inf",
+        8,
+        merge=total("m_not_finite"),
+    ),
 )
-LATE = (
+SCHEDULE = (
     Column(
         "drift",
         "drift",
         "number",
         "displacement of the schedule over rms for gradients that keep their sign: the bound",
         1,
+        merge=mean_square("drift"),
     ),
     Column(
         "random_walk",
@@ -126,6 +247,7 @@ LATE = (
         "number",
         "displacement of the schedule over rms for gradients of --snr",
         1,
+        merge=mean_square("random_walk"),
     ),
     Column(
         "equilibrium_rms",
@@ -152,5 +274,5 @@ STATES = (
     Column("lr", "lr", "setting", "the lr of its group", 3),
     Column("weight_decay", "decay", "setting", "the weight decay of its group", 4),
     Column("update_rms", "update", "number", "RMS of its last update at lr 1"),
-    *SAVED,
+    *STATE,
 )

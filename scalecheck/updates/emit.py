@@ -15,13 +15,13 @@ Settings = dict[str, Any]
 
 
 def emit(form: str, rows: Sequence[Row]) -> str:
-    """The groups of rows that have members and target_factor, as text of a form; members of one row
-    that are trained differently make a group each.
+    """The groups of rows that have members (forecasts) and target_factor, as text of a form;
+    members of one row that are trained differently make a group each.
 
     A row without target_factor keeps the lr it has. Raises UsageError where torch.optim lacks the
     optimizer and where there are several.
     """
-    trainings = [training for row in rows for _, training in row["members"]]
+    trainings = [member.training for row in rows for member in row["members"]]
     names = sorted({training.name for training in trainings})
     if len(names) != 1:
         raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
@@ -39,8 +39,9 @@ def _groups(
     """The names of each group, and the settings in which it differs from the shared ones."""
     for row in rows:
         alike: dict[str, tuple[list[str], Training]] = {}
-        for name, training in row["members"]:
-            alike.setdefault(repr(training), ([], training))[0].append(name)
+        for member in row["members"]:
+            training = member.training
+            alike.setdefault(repr(training), ([], training))[0].append(member.name)
         for names, training in alike.values():
             own = settings(training)
             own["lr"] *= 1.0 if row["target_factor"] is None else row["target_factor"]

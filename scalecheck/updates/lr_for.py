@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
-from scalecheck.report.report import Column
+from scalecheck.measure.groups import mean_square
+from scalecheck.report.report import Column, Row
+from scalecheck.updates.columns import absolute_update
 
 TARGET = (
     Column("target_lr", "lr for it", "number", "the lr of the relative update asked for"),
@@ -17,14 +19,27 @@ LIKE = (
     *TARGET,
 )
 TO = (
-    Column("to_update", "its update", "number", "RMS of Δw at lr 1 of the other optimizer"),
-    Column("to_lr", "its lr", "number", "the other optimizer's lr of the same Δw"),
+    Column(
+        "to_update",
+        "its update",
+        "number",
+        "RMS of Δw at lr 1 of the other optimizer",
+        merge=mean_square("to_update"),
+    ),
+    Column(
+        "to_lr",
+        "its lr",
+        "number",
+        "the other optimizer's lr of the same Δw",
+        get=lambda each: _over(each.absolute_update, each.to_update),
+        merge=lambda each: _over(absolute_update(each), mean_square("to_update")(each)),
+    ),
 )
 
 Fields = dict[str, Any]
 
 
-def towards(row: Mapping[str, Any], relative_update: float | None) -> Fields:
+def towards(row: Row, relative_update: float | None) -> Fields:
     """The fields of TARGET of a row, whose update is in proportion to its lr."""
     own = row["relative_update"]
     if relative_update is None or not own:
@@ -34,12 +49,6 @@ def towards(row: Mapping[str, Any], relative_update: float | None) -> Fields:
         "target_lr": None if row["lr"] is None else row["lr"] * factor,
         "target_factor": factor,
     }
-
-
-def alike(row: Mapping[str, Any], others: "Others") -> Fields:
-    """The fields of LIKE of a row."""
-    by, relative = others.of(row["name"], row["family"])
-    return {"like_relative_update": relative, "like_by": by, **towards(row, relative)}
 
 
 class Others:
@@ -55,7 +64,12 @@ class Others:
                     families.setdefault(row["family"], []).append(relative)
         self._by_family = {family: median(known) for family, known in families.items()}
 
-    def of(self, name: str, family: str | None) -> tuple[str | None, float | None]:
+    def towards(self, row: Row) -> Fields:
+        """The fields of LIKE of a row."""
+        by, relative = self._of(row["name"], row["family"])
+        return {"like_relative_update": relative, "like_by": by, **towards(row, relative)}
+
+    def _of(self, name: str, family: str | None) -> tuple[str | None, float | None]:
         """How the tensor was found, and its relative update."""
         if name in self._by_name:
             return "name", self._by_name[name]
@@ -64,9 +78,5 @@ class Others:
         return None, None
 
 
-def to_lr(row: Mapping[str, Any]) -> float | None:
-    """The other optimizer's lr of the same Δw, from to_update."""
-    if row["absolute_update"] is None or not row["to_update"]:
-        return None
-    lr: float = row["absolute_update"] / row["to_update"]
-    return lr
+def _over(a: float | None, b: float | None) -> float | None:
+    return a / b if a is not None and b else None

@@ -1,5 +1,6 @@
 """The settings that train weights K times larger as those at hand, y = (w'/K)·x."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -17,9 +18,14 @@ COLUMNS = (
 )
 
 
-def scaled_table(training: Training, k: float) -> Table:
-    """Every setting that moves, and what gradients are clipped to. Raises UsageError where the
-    optimizer has no such law, or K is no positive number."""
+def scaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:
+    """One for each way of training, none where K is None. Raises UsageError where an optimizer has
+    no such law, or K is no positive number."""
+    return [] if k is None else [_table(training, k) for training in dict.fromkeys(trainings)]
+
+
+def _table(training: Training, k: float) -> Table:
+    """Every setting that moves, and what gradients are clipped to."""
     optimizer = training.optimizer
     try:
         law = optimizer.reparameterization()

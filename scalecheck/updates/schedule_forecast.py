@@ -1,16 +1,33 @@
 """How far a whole schedule carries a tensor, and where weight decay would hold it."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import REFUSALS, Gradient
-from scalecheck.theory.schedule import SHAPES, Schedule
+from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import at_any_rms
 from scalecheck.updates.training import Training
 
-SCHEDULES = tuple(name.replace("_", "-") for name in SHAPES)
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleForecast:
+    """Where a schedule leads one tensor; None where theory has no formula or the scale is 0.
+
+    drift, random_walk: its displacement over its rms, for gradients that keep their sign and for
+    those of a given snr. equilibrium_rms: the rms at which updates and weight decay hold it,
+    equilibrium_ratio: its rms over that. memory_steps: 1/(lr·weight_decay), the steps over which it
+    forgets. decay_sum: Σ lr·weight_decay.
+    """
+
+    drift: float | None = None
+    random_walk: float | None = None
+    equilibrium_rms: float | None = None
+    equilibrium_ratio: float | None = None
+    memory_steps: float | None = None
+    decay_sum: float | None = None
 
 
 def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
@@ -22,30 +39,30 @@ def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedu
         return None
     decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
     try:
-        return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
+        return Schedule(shape, steps, warmup, final, max(0, decay))
     except ValueError as error:
         raise OptionError("schedule", str(error), shape) from error
 
 
-def schedule_fields(
-    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, known: bool
-) -> dict[str, Any]:
-    """The fields of LATE of a tensor; known: the gradient's RMS is measured or given."""
+def schedule_forecast(
+    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, is_known: bool
+) -> ScheduleForecast:
+    """The forecast of a tensor of this rms; is_known: the gradient's RMS is measured or given."""
     first, second = plan.sums()
     lr = training.lr
     drift = _displacement(training, lr * first, lr * lr * second, Gradient(gradient.rms, CONSTANT))
     walk = _displacement(training, lr * first, lr * lr * second, gradient)
-    balance = _equilibrium(training, gradient, known)
-    pull = lr * training.weight_decay
+    equilibrium = _equilibrium(training, gradient, is_known)
+    decay = lr * training.weight_decay
     rms = rms or 0.0
-    return {
-        "drift": drift / rms if drift is not None and rms else None,
-        "random_walk": walk / rms if walk is not None and rms else None,
-        "equilibrium_rms": balance,
-        "equilibrium_ratio": rms / balance if balance else None,
-        "memory_steps": 1 / pull if pull and balance is not None else None,
-        "decay_sum": pull * first,
-    }
+    return ScheduleForecast(
+        drift=drift / rms if drift is not None and rms else None,
+        random_walk=walk / rms if walk is not None and rms else None,
+        equilibrium_rms=equilibrium,
+        equilibrium_ratio=rms / equilibrium if equilibrium else None,
+        memory_steps=1 / decay if decay and equilibrium is not None else None,
+        decay_sum=decay * first,
+    )
 
 
 def _displacement(
@@ -62,8 +79,8 @@ def _displacement(
         return lr_sum if bound else None
 
 
-def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:
-    if not training.weight_decay or not (known or training.is_decay_decoupled):
+def _equilibrium(training: Training, gradient: Gradient, is_known: bool) -> float | None:
+    if not training.weight_decay or not (is_known or training.is_decay_decoupled):
         return None
     try:
         return at_any_rms(

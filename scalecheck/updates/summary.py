@@ -1,119 +1,148 @@
-"""What a translation comes to, in a few plain sentences with the numbers in them."""
+"""What a translation comes to, in a few plain sentences with the numbers in them. They are about
+tensors, however its rows are grouped."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import Any
 
-from scalecheck.report.formatting import count, number, percent, setting, text
+from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.report.formatting import count, number, percent, plural, setting, text
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.bands import ROLES, Bands
+from scalecheck.updates.assumed import Assumption
+from scalecheck.updates.bands import Bands
+from scalecheck.updates.saved_state import States
+from scalecheck.updates.tensor_forecast import TensorForecast
 
-Rows = Sequence[Mapping[str, Any]]
+Forecasts = Sequence[TensorForecast]
 
 NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
+OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
 STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
 
-def sentences(rows: Rows, bands: Bands, plan: Schedule | None = None) -> list[str]:
-    """Of the rows of a translation: who changes most and least, what is out of band and which lr
-    would bring it in, what was measured, what eps rules, what stalls, where a schedule leads."""
-    matrices = [row for row in rows if row["role"] in ROLES and row["relative_update"] is not None]
+def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
+    """The checkpoint, who trains it, and where that was found."""
+    names = {each.optimizer for each in forecasts}
+    lrs = {each.lr for each in forecasts}
+    lr = f"lr {setting(forecasts[0].lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
+    at = "" if states.path is None else f", state of {text(str(states.path))}"
+    words = f"{text(str(checkpoint.path))}: {checkpoint.format}, "
+    words += plural(len(forecasts), "tensor")
+    return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
+
+
+def sentences(
+    forecasts: Forecasts, bands: Bands, plan: Schedule | None, assumption: Assumption | None
+) -> list[str]:
+    """Who changes most and least, what is out of band and which lr would bring it in, what was
+    measured, what eps rules, what stalls, where a schedule leads."""
+    matrices = [each for each in forecasts if each.is_matrix and each.relative_update is not None]
     return [
         *_spread(matrices),
         *_out_of_band(matrices, bands),
         *_measured(matrices),
-        *_ruled_by_eps(rows),
-        *_stalled(rows),
+        *_ruled_by_eps(forecasts),
+        *_stalled(forecasts),
         *([] if plan is None else _carried(matrices, plan)),
-        *_without_ratio(rows),
+        *_without_ratio(forecasts),
+        *([] if assumption is None else [_believed(forecasts, assumption)]),
     ]
 
 
-def _spread(matrices: Rows) -> Iterator[str]:
-    if not matrices:
+def notes(
+    forecasts: Forecasts, bands: Bands, states: States, doubts: Sequence[str], lr: float | None
+) -> Iterator[str]:
+    """What stands behind the figures; doubts: the state's, lr: the one that was given."""
+    yield f"bands of the relative update, rules of thumb for matrices: {bands}"
+    yield from map(text, states.notes)
+    reasons = Counter(each.reason for each in forecasts if each.has_size and each.reason)
+    for reason, n in reasons.items():
+        yield text(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    yield from doubts
+    if states.path is not None and lr is None:
+        yield "the lr is the state's, which a scheduler may have moved on after the last update"
+    for name in sorted({e.optimizer for e in forecasts if e.training.optimizer.relative_lr}):
+        yield f"the lr of {name} is relative to the weights already"
+
+
+def _spread(matrices: Forecasts) -> Iterator[str]:
+    updates = {each.name: each.relative_update or 0.0 for each in matrices}
+    if not updates:
         return
-    most = max(matrices, key=lambda row: row["relative_update"])
-    least = min(matrices, key=lambda row: row["relative_update"])
-    fast, slow = most["relative_update"], least["relative_update"]
-    if len(matrices) == 1:
-        yield f"{_name(most)} changes by {number(fast)} of itself a step"
+    most, least = max(updates, key=updates.__getitem__), min(updates, key=updates.__getitem__)
+    fast, slow = updates[most], updates[least]
+    if len(updates) == 1:
+        yield f"{text(most)} changes by {number(fast)} of itself a step"
         return
     times = f", {number(fast / slow)} times apart" if slow else ""
     yield (
-        f"of {len(matrices)} matrices {_name(most)} changes most, by {number(fast)} of itself a "
-        f"step, {_name(least)} least, by {number(slow)}{times}"
+        f"of {len(updates)} matrices {text(most)} changes most, by {number(fast)} of itself a "
+        f"step, {text(least)} least, by {number(slow)}{times}"
     )
 
 
-def _out_of_band(matrices: Rows, bands: Bands) -> Iterator[str]:
+def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
     low, high = bands.typical
-    out = [row for row in matrices if not low <= row["relative_update"] < high]
-    if not matrices:
+    updates = [each.relative_update or 0.0 for each in matrices]
+    if not updates:
         return
-    known = [row["relative_update"] for row in matrices if row["relative_update"]]
-    least = [row["relative_update_min"] for row in matrices if row["relative_update_min"]]
-    most = [row["relative_update_max"] for row in matrices if row["relative_update_max"]]
-    lrs = {row["lr"] for row in matrices}
+    out = sum(not low <= update < high for update in updates)
     span = f"{setting(low)} to {setting(high)}"
     if not out:
         yield f"all are in the typical band, {span}"
         return
-    words = f"{len(out)} of {len(matrices)} are out of the typical band, {span}"
-    if known and len(lrs) == 1 and None not in lrs:
+    words = f"{out} of {len(updates)} are out of the typical band, {span}"
+    moving = [update for update in updates if update]
+    lrs = {each.lr for each in matrices}
+    if moving and len(lrs) == 1:
         (lr,) = lrs
-        floor, ceiling = lr * low / min(least), lr * high / max(most)
+        floor, ceiling = lr * low / min(moving), lr * high / max(moving)
         if floor < ceiling:
             words += f": an lr from {number(floor)} to {number(ceiling)} brings every tensor in"
         else:
-            middle = lr * (low * high) ** 0.5 / median(known)
+            middle = lr * (low * high) ** 0.5 / median(moving)
             words += f": no single lr brings all in; {number(middle)} puts the median in its middle"
     yield words
 
 
-def _measured(matrices: Rows) -> Iterator[str]:
-    pairs = [
-        (row["update_rms"], row["update_rms_expected"])
-        for row in matrices
-        if row["measured"] and row["update_rms"] is not None
-    ]
-    if not pairs:
+def _measured(matrices: Forecasts) -> Iterator[str]:
+    measured = [each for each in matrices if each.measured]
+    updates = [each.update_rms for each in measured if each.update_rms is not None]
+    if not updates:
         return
-    middle = median(u for u, _ in pairs)
-    words = f"the last update measured has RMS {number(middle)} at lr 1 (median of {len(pairs)})"
-    expected = [e for _, e in pairs if e is not None]
+    words = f"the last update measured has RMS {number(median(updates))} at lr 1"
+    words += f" (median of {len(updates)})"
+    expected = [u for each in measured if (u := each.update_rms_expected) is not None]
     if expected:
         words += f", where noise gives {number(median(expected))} and the rule of thumb 1"
     yield words
 
 
-def _ruled_by_eps(rows: Rows) -> Iterator[str]:
+def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
     """Where √v̂ is so near eps that an update says the gradient's scale, or v or m is broken."""
-    ruled = [row for row in rows if (row.get("eps_near_share") or 0.0) >= NEAR_EPS]
+    shares = {each.name: each.eps_near_share or 0.0 for each in forecasts}
+    ruled = [name for name, share in shares.items() if share >= NEAR_EPS]
     if ruled:
-        ruled.sort(key=lambda row: row["eps_near_share"], reverse=True)
-        names = ", ".join(
-            f"{_name(row)} ({percent(row['eps_near_share'])} %)" for row in ruled[:NAMED]
-        )
+        ruled.sort(key=shares.__getitem__, reverse=True)
+        names = ", ".join(f"{text(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED])
         more = f" and {len(ruled) - NAMED} more" if len(ruled) > NAMED else ""
         yield f"eps counts: √v̂ is below 100 eps in {names}{more}"
-    for field, words in (
-        ("v_zeros", "v is 0"),
-        ("v_not_finite", "v is NaN, inf or negative"),
-        ("m_not_finite", "m is NaN or inf"),
+    for words, counts in (
+        ("v is 0", {each.name: each.v_zeros or 0 for each in forecasts}),
+        ("v is NaN, inf or negative", {each.name: each.v_not_finite or 0 for each in forecasts}),
+        ("m is NaN or inf", {each.name: each.m_not_finite or 0 for each in forecasts}),
     ):
-        broken = [row for row in rows if row.get(field)]
-        if broken:
-            most = max(broken, key=lambda row: row[field])
-            yield (
-                f"{words} for {sum(row[field] for row in broken):,} elements, most in {_name(most)}"
-            )
+        if any(counts.values()):
+            most = max(counts, key=counts.__getitem__)
+            yield f"{words} for {sum(counts.values()):,} elements, most in {text(most)}"
 
 
-def _carried(matrices: Rows, plan: Schedule) -> Iterator[str]:
-    """How far the schedule carries matrices, and whether weight decay comes to its balance."""
-    walks = [row["random_walk"] for row in matrices if row["random_walk"] is not None]
-    bounds = [row["drift"] for row in matrices if row["drift"] is not None]
+def _carried(matrices: Forecasts, plan: Schedule) -> Iterator[str]:
+    """How far the schedule carries matrices, and whether weight decay comes to its equilibrium."""
+    walks = [each.random_walk for each in matrices if each.random_walk is not None]
+    bounds = [each.drift for each in matrices if each.drift is not None]
     if not walks or not bounds:
         return
     yield (
@@ -121,8 +150,8 @@ def _carried(matrices: Rows, plan: Schedule) -> Iterator[str]:
         f"{number(max(walks))} of its rms where gradients are as --snr says, and by "
         f"{number(max(bounds))} at most"
     )
-    reached = [row["decay_sum"] for row in matrices if row["decay_sum"]]
-    if reached and any(row["equilibrium_rms"] for row in matrices):
+    reached = [each.decay_sum for each in matrices if each.decay_sum]
+    if reached and any(each.equilibrium_rms for each in matrices):
         words = "comes to" if min(reached) >= 1 else "does not come to"
         yield (
             f"Σ lr·decay is {number(min(reached))}: the scale of matrices {words} the balance of "
@@ -130,36 +159,46 @@ def _carried(matrices: Rows, plan: Schedule) -> Iterator[str]:
         )
 
 
-def _stalled(rows: Rows) -> Iterator[str]:
-    known = [row for row in rows if row["stalled"] is not None]
+def _stalled(forecasts: Forecasts) -> Iterator[str]:
+    known = [(each.stalled, each) for each in forecasts if each.stalled is not None]
     if not known:
         return
-    stuck = [row for row in known if row["stalled"] >= STALLED]
-    if stuck:
-        worst = max(stuck, key=lambda row: row["stalled"])
-        elements = sum(row["stalled"] * row["numel"] for row in known)
-        share = elements / sum(row["numel"] for row in known)
+    most, worst = max(known, key=lambda pair: pair[0])
+    if most >= STALLED:
+        elements = sum(share * each.numel for share, each in known)
+        share = elements / sum(each.numel for _, each in known)
         yield (
             f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
-            f"update; most in {_name(worst)} ({worst['dtype']}), {percent(worst['stalled'])} %"
+            f"update; most in {text(worst.name)} ({worst.dtype}), {percent(most)} %"
         )
     else:
-        worst = max(known, key=lambda row: row["stalled"])
-        yield f"nothing stalls: at most {percent(worst['stalled'])} % of a tensor does not move"
+        yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
 
 
-def _without_ratio(rows: Rows) -> Iterator[str]:
+def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
     for band, words in (
         ("zero-init", "all zero, so that there is no ratio"),
         ("not finite", "NaN or inf in it, and no ratio"),
     ):
-        names = [row for row in rows if row["band"] == band]
-        if names:
-            more = f" and {count(len(names) - 1)} more" if len(names) > 1 else ""
-            first = names[0]["absolute_update"] if band == "zero-init" else None
+        found = [each for each in forecasts if each.band == band]
+        if found:
+            more = f" and {count(len(found) - 1)} more" if len(found) > 1 else ""
+            first = found[0].absolute_update if band == "zero-init" else None
             step = "" if first is None else f"; the first moves by {number(first)} a step"
-            yield f"{band}: {_name(names[0])}{more}: {words}{step}"
+            yield f"{band}: {text(found[0].name)}{more}: {words}{step}"
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    return text(row["name"])
+def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
+    """Where an assumed initialization is off, and by how much."""
+    known = {each.name: each.assumed_ratio for each in forecasts if each.assumed_ratio}
+    off = {name: abs(math.log(ratio)) for name, ratio in known.items()}
+    off = {name: log for name, log in off.items() if log > math.log(OFF)}
+    if not off:
+        return (
+            f"the assumption {assumption.word} is within a factor of 2 for all {len(known)} known"
+        )
+    worst = max(off, key=off.__getitem__)
+    return (
+        f"the assumption {assumption.word} is off by more than a factor of 2 for {len(off)} of "
+        f"{len(known)}; most for {text(worst)}, whose rms is {number(known[worst])} of it"
+    )

@@ -1,155 +1,199 @@
-"""What one tensor feels under an lr, and the same of several tensors together."""
+"""What an lr does to each tensor of a checkpoint: its statistics, its training, and the step that
+theory expects or a saved state tells, in one typed object."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scalecheck.measure.groups import common
+from scalecheck.checkpoint.optimizer_state import ParamState
+from scalecheck.errors import UsageError
+from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.report import Row
-from scalecheck.updates.bands import ROLES, Bands
-from scalecheck.updates.forecast import Forecast
-from scalecheck.updates.training import Training
+from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
+from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.assumed import AssumedScale, Assumption
+from scalecheck.updates.bands import Bands
+from scalecheck.updates.forecast import forecast
+from scalecheck.updates.precision import stalled
+from scalecheck.updates.saved_state import States
+from scalecheck.updates.schedule_forecast import ScheduleForecast, schedule_forecast
+from scalecheck.updates.state_statistics import StateStatistics
+from scalecheck.updates.state_statistics import figures as figures_of
+from scalecheck.updates.training import Training, Trainings
 
-POOLED = ("grad_rms", "drift", "random_walk", "to_update")  # in mean square over elements
-MEANT = ("eps_share", "eps_near_share")
-ADDED = ("v_zeros", "v_not_finite", "m_not_finite")
 
+@dataclass(frozen=True, kw_only=True)
+class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
+    """One step of a tensor, with an attribute for each field of a translation's row.
 
-@dataclass(frozen=True)
-class TensorForecast:
-    """A tensor with its training: what theory expects of a step, and what a saved state says.
-
-    measured: the forecast with the update of the state instead. stalled: share of the elements
-    that the update does not move. decay_pull: share of itself that weight decay takes a step.
-    rare_row: displacement that one gradient brings a row which had none for long, relative.
-    more: further fields, of an optimizer state, of a schedule and of what is asked back.
+    trained_in: the type that it is trained in. update_rms: RMS of Δw/lr, measured where `measured`
+    says so, else expected; None where `reason` says why. absolute_update: RMS of Δw.
+    relative_update: that over the rms of the weights; None of a tensor that is not finite or all
+    zero. nominal_relative_update: lr/rms. stalled: share of the elements that the update does not
+    move. decay_pull: share of itself that weight decay takes a step. rare_row_update: relative
+    displacement of an embedding's row by one gradient after none for long. to_update: RMS of Δw at
+    lr 1 of another optimizer, None where to_reason says why. From `step` to `m_not_finite`: the
+    figures of its optimizer state, None without one.
     """
 
-    scale: TensorStats
     training: Training
-    expected: Forecast
-    measured: Forecast | None = None
-    stalled: float | None = None
-    decay_pull: float | None = None
-    rare_row: float | None = None
-    more: Mapping[str, Any] = field(default_factory=dict)
+    bands: Bands = field(repr=False)
+    trained_in: str
+    update_rms: float | None
+    update_rms_expected: float | None
+    measured: bool
+    absolute_update: float | None
+    relative_update: float | None
+    nominal_relative_update: float | None
+    stalled: float | None
+    rare_row_update: float | None
+    reason: str | None
+    to_update: float | None = None
+    to_reason: str = ""
+    step: int | None = None
+    grad_rms: float | None = None
+    snr: float | None = None
+    at_noise_floor: bool | None = None
+    eps_share: float | None = None
+    eps_near_share: float | None = None
+    v_zeros: int | None = None
+    v_not_finite: int | None = None
+    m_not_finite: int | None = None
 
     @property
-    def update(self) -> Forecast:
-        """The measured one where there is one."""
-        return self.measured or self.expected
+    def optimizer(self) -> str:
+        return self.training.name
 
     @property
-    def is_finite(self) -> bool:
-        return self.scale.nan == 0 and self.scale.inf == 0 and self.scale.rms is not None
+    def lr(self) -> float:
+        return self.training.lr
 
     @property
-    def is_matrix(self) -> bool:
-        return self.scale.role in ROLES
+    def weight_decay(self) -> float:
+        return self.training.weight_decay
 
     @property
-    def relative_update(self) -> float | None:
-        return self.update.relative_update if self.is_finite else None
+    def decay_pull(self) -> float | None:
+        return self.training.decay_pull
 
-    def band(self, bands: Bands) -> str | None:
+    @property
+    def has_size(self) -> bool:
+        """An update can be a share of it."""
+        return self.is_finite and bool(self.rms)
+
+    @property
+    def band(self) -> str | None:
         """Its band, or why it has none; None too for what the bands are not about."""
         if not self.is_finite:
-            return "not finite" if self.scale.numel else "empty"
-        if self.scale.rms == 0:
+            return "not finite" if self.numel else "empty"
+        if self.rms == 0:
             return "zero-init"
         if self.relative_update is None or not self.is_matrix:
             return None
-        return bands.of(self.relative_update)
+        return self.bands.of(self.relative_update)
 
-    def row(self, bands: Bands) -> dict[str, Any]:
-        """The fields of columns.COLUMNS, and those of `more`."""
-        scale, finite = self.scale, self.is_finite
+
+@dataclass(frozen=True)
+class Forecaster:
+    """Makes the forecast of each tensor by settings that are the same for all.
+
+    step: None for the state's, or the steady state. param_dtype: the type that weights are trained
+    in, None for the stored one. other: the optimizer to give an lr for.
+    """
+
+    trainings: Trainings
+    states: States
+    gradient: Gradient
+    step: int | None = None
+    plan: Schedule | None = None
+    param_dtype: str | None = None
+    bands: Bands = field(default_factory=Bands)
+    other: Hyperparameters | None = None
+    assumption: Assumption | None = None
+
+    def of(self, stats: TensorStats, sketch: Sketch) -> TensorForecast:
+        """A tensor's, from its statistics and the sketch of its elements."""
+        training = self.trainings.of(stats.name, self.states.settings(stats.name, stats.shape))
+        state = self.states.by_name.get(stats.name)
+        saved = None if state is None else figures_of(state, training.optimizer)
+        gradient, is_known = self._gradient(saved)
+        step = self.step if self.step is not None or saved is None else saved.step or None
+        rms = stats.rms or 0.0
+        expected = forecast(training.optimizer, training.lr, rms, stats.shape, gradient, step)
+        measured = None if saved is None else saved.update_rms
+        update = expected if measured is None else replace(expected, update_rms=measured, reason="")
+        relative = update.relative_update if stats.is_finite else None
+        trained_in = self.param_dtype or stats.dtype
+        is_first = self.step == 1 and math.isclose(update.update_rms or 0.0, 1.0)
+        equal = training.optimizer.equal_updates or is_first
+        further: dict[str, Any] = {} if saved is None else {**vars(saved)}
+        further.pop("update_rms", None)
+        further.pop("reason", None)
+        if self.plan is not None:
+            further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
+        if self.assumption is not None:
+            further |= vars(self.assumption.of(stats, update.relative_update))
+        if self.other is not None:
+            other = forecast(self.other, 1.0, rms, stats.shape, gradient, step)
+            further |= {"to_update": other.absolute_update, "to_reason": other.reason}
+        return TensorForecast(
+            **vars(stats),
+            **further,
+            training=training,
+            bands=self.bands,
+            trained_in=trained_in,
+            update_rms=update.update_rms,
+            update_rms_expected=expected.update_rms,
+            measured=measured is not None,
+            absolute_update=update.absolute_update,
+            relative_update=relative,
+            nominal_relative_update=expected.nominal_relative_update if stats.is_finite else None,
+            stalled=stalled(sketch, trained_in, update.absolute_update, equal),
+            rare_row_update=_rare_row_update(stats, training),
+            reason=update.reason or None,
+        )
+
+    def unnamed(self, state: ParamState) -> dict[str, Any]:
+        """The row of a state that is not certain to be a tensor's."""
+        training = self.trainings.of("", self.states.of_group(state))
         return {
-            "name": scale.name,
-            "dtype": scale.dtype,
-            "shape": list(scale.shape),
-            "role": scale.role,
-            "layer": scale.layer,
-            "family": scale.family,
-            "tensors": 1,
-            "numel": scale.numel,
-            "rms": scale.rms,
-            "optimizer": self.training.name,
-            "lr": self.training.lr,
-            "weight_decay": self.training.weight_decay,
-            "update_rms": self.update.update_rms,
-            "update_rms_expected": self.expected.update_rms,
-            "measured": self.measured is not None,
-            "absolute_update": self.update.absolute_update,
-            "relative_update": self.relative_update,
-            "relative_update_min": self.relative_update,
-            "relative_update_max": self.relative_update,
-            "nominal_relative_update": self.expected.nominal_relative_update if finite else None,
-            "band": self.band(bands),
-            "decay_pull": self.decay_pull,
-            "stalled": self.stalled,
-            "rare_row_update": self.rare_row if finite else None,
-            "reason": self.update.reason or None,
-            "members": [(scale.name, self.training)],
-            **self.more,
+            **vars(figures_of(state, training.optimizer)),
+            "name": state.label,
+            "shape": None if state.shape is None else [*state.shape],
+            "lr": training.lr,
+            "weight_decay": training.weight_decay,
         }
 
-
-def merged(key: str, lines: Sequence[TensorForecast], bands: Bands) -> dict[str, Any]:
-    """The fields of several tensors: sizes as of all their elements together, settings where they
-    are the same for all, else None."""
-    if len(lines) == 1:
-        return {**lines[0].row(bands), "name": key}
-    rows = [line.row(bands) for line in lines]
-    known = [row for row in rows if row["relative_update"] is not None]
-    rms, update, lr = (_pooled(known, name) for name in ("rms", "absolute_update", "lr"))
-    relative = update / rms if update is not None and rms else None
-    matrices = all(line.is_matrix for line in lines)
-    spread = [row["relative_update"] for row in known]
-    row = {name: common(row[name] for row in rows) for name in rows[0]}
-    row |= {
-        "name": key,
-        "members": [(line.scale.name, line.training) for line in lines],
-        "dtype": ", ".join(dict.fromkeys(row["dtype"] for row in rows)),
-        "tensors": len(rows),
-        "numel": sum(row["numel"] for row in rows),
-        "rms": _pooled(rows, "rms"),
-        "update_rms": _pooled(known, "update_rms"),
-        "update_rms_expected": _pooled(known, "update_rms_expected"),
-        "measured": all(row["measured"] for row in rows),
-        "absolute_update": update,
-        "relative_update": relative,
-        "relative_update_min": min(spread, default=None),
-        "relative_update_max": max(spread, default=None),
-        "nominal_relative_update": lr / rms if lr is not None and rms else None,
-        "band": bands.of(relative) if matrices and relative is not None else None,
-        "stalled": _mean(rows, "stalled"),
-        "rare_row_update": max(
-            (row["rare_row_update"] for row in rows if row["rare_row_update"] is not None),
-            default=None,
-        ),
-    }
-    pooled = {name: _pooled(rows, name) for name in POOLED if name in row}
-    meant = {name: _mean(rows, name) for name in MEANT if name in row}
-    added = {name: sum(row[name] or 0 for row in rows) for name in ADDED if name in row}
-    return row | pooled | meant | added
+    def _gradient(self, saved: StateStatistics | None) -> tuple[Gradient, bool]:
+        """The law of its gradients, and whether their RMS is known."""
+        if self.gradient.rms is not None:
+            return self.gradient, True
+        if saved is not None and saved.grad_rms:
+            return replace(self.gradient, rms=saved.grad_rms), True
+        return self.gradient, False
 
 
-def _weighted(rows: Iterable[Row], name: str) -> list[tuple[float, float]]:
-    """A field of the rows that have it, each with its share of their elements."""
-    known = [(row["numel"], row[name]) for row in rows if row[name] is not None and row["numel"]]
-    total: int = sum(n for n, _ in known)
-    return [(n / total, x) for n, x in known]
+def _rare_row_update(stats: TensorStats, training: Training) -> float | None:
+    """Relative displacement of an embedding's row by one gradient after none for long."""
+    if stats.role != "embedding" or not stats.rms or not stats.is_finite:
+        return None
+    try:
+        return training.lr * training.optimizer.isolated_gradient_displacement() / stats.rms
+    except REFUSALS:
+        return None
 
 
-def _pooled(rows: Iterable[Row], name: str) -> float | None:
-    """The root mean square over the elements."""
-    known = _weighted(rows, name)
-    return math.hypot(*(math.sqrt(share) * x for share, x in known)) if known else None
-
-
-def _mean(rows: Iterable[Row], name: str) -> float | None:
-    known = _weighted(rows, name)
-    return math.fsum(share * x for share, x in known) if known else None
+def require_updates(
+    forecasts: Sequence[TensorForecast], left_out: Collection[str], to: str | None
+) -> None:
+    """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
+    tensors are not trained, to: the optimizer to give an lr for."""
+    if not forecasts:
+        reasons = ", ".join(dict.fromkeys(left_out))
+        raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
+    sized = [each for each in forecasts if each.has_size]
+    if sized and all(each.update_rms is None for each in sized):
+        raise UsageError(f"--optimizer {sized[0].optimizer}: {sized[0].reason}")
+    if to is not None and all(each.to_update is None for each in forecasts):
+        raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

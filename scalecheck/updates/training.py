@@ -8,9 +8,11 @@ from fnmatch import fnmatchcase
 from typing import Any, get_type_hints
 
 from scalecheck import registry
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.updates.saved_state import States
 
 DEFAULT = "adamw"
 
@@ -147,6 +149,26 @@ class Trainings:
             given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
         return Training(chosen, optimizer, float(settings["lr"]))
+
+
+def default_optimizer(name: str, option: str) -> Hyperparameters:
+    """The optimizer of a name that an option gives, at its defaults. Raises UsageError."""
+    return Trainings(name, 1.0, {}, option=option).of("").optimizer
+
+
+def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
+    """Why an optimizer does not train the tensor, or it cannot be measured."""
+    if tensor.unmeasured is not None:
+        return tensor.unmeasured
+    if tensor.name in checkpoint.non_model:
+        return "beside the model"
+    if tensor.tied_to is not None:
+        return f"tied to {tensor.tied_to}"
+    if tensor.role == "buffer":
+        return "a buffer"
+    if states.is_absent(tensor.name, tensor.shape):
+        return "in no group of the optimizer state; --state none for all"
+    return None
 
 
 def hyperparameters() -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""What an inspection comes to, in a few plain sentences, which are about tensors however its rows
+are grouped."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.measure.counting import NATIVE
+from scalecheck.measure.flags import FlaggedStats, in_words
+from scalecheck.measure.sketch import Moments, Sketch
+from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.formatting import nbytes, number, plural, text
+
+
+class Total:
+    """The scale of all the model's parameters together, tied ones counted once."""
+
+    def __init__(self, beside: frozenset[str]) -> None:
+        self._names_beside = beside
+        self.tensors = self.buffers = self.non_model = self.zeros = self.nan = self.inf = 0
+        self.moments = Moments()
+        self.absmax = 0.0
+
+    def add(self, scale: TensorStats, sketch: Sketch) -> None:
+        if scale.name in self._names_beside:
+            self.non_model += 1
+            return
+        if scale.role == "buffer":
+            self.buffers += 1
+            return
+        self.tensors += 1
+        if scale.tied_to is None:
+            self.moments += sketch.moments
+            self.absmax = max(self.absmax, scale.absmax or 0.0)
+            self.zeros += scale.zeros
+            self.nan += scale.nan
+            self.inf += scale.inf
+
+    def sentence(self) -> str:
+        """The totals in words."""
+        numel = self.moments.count + self.nan + self.inf
+        all_of_them = Sketch(wide=self.moments, exact=False, low=-self.absmax, high=self.absmax)
+        rms = number(all_of_them.rms)
+        parts = [f"{plural(numel, 'parameter')} in {plural(self.tensors, 'tensor')}"]
+        parts += [f"rms {rms}"] if rms else []
+        parts += [plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
+        others = [plural(self.buffers, "buffer")] if self.buffers else []
+        others += [plural(self.non_model, "tensor") + " beside the model"] if self.non_model else []
+        return (
+            "total: " + ", ".join(parts) + ("; not counted: " if others else "") + ", ".join(others)
+        )
+
+
+def flagged_words(tensors: Sequence[FlaggedStats]) -> str:
+    """How many tensors are flagged, and for what."""
+    counts = Counter(flag for stats in tensors for flag in stats.flags)
+    flagged = sum(bool(stats.flags) for stats in tensors)
+    words = ", ".join(f"{n} {in_words(flag)}" for flag, n in counts.items())
+    return f"flagged: {flagged} of {len(tensors)} ({words})" if flagged else "flagged: none"
+
+
+def headline(checkpoint: Checkpoint) -> str:
+    dtypes = sorted({tensor.dtype.name for tensor in checkpoint.tensors})
+    types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
+    return (
+        f"{text(str(checkpoint.path))}: {checkpoint.format}, "
+        f"{plural(len(checkpoint.tensors), 'tensor')}{types}, "
+        f"{plural(checkpoint.parameters, 'parameter')}, {nbytes(checkpoint.nbytes)}"
+    )
+
+
+def notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> list[str]:
+    notes = []
+    if wanted < len(checkpoint.tensors):
+        notes.append(f"{wanted} of {plural(len(checkpoint.tensors), 'tensor')} selected")
+    if top is not None and top < rows:
+        notes.append(f"{top} of {rows} rows shown")
+    notes += checkpoint.notes
+    if not NATIVE:
+        notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
+    return [text(note) for note in notes]

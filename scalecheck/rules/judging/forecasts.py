@@ -1,0 +1,110 @@
+"""What an lr does to each tensor that is checked, and why that is not known of some or of all."""
+
+from collections.abc import Sequence
+
+from scalecheck.checkpoint.optimizer_state import ParamState
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.errors import UsageError
+from scalecheck.measure.sketch import Sketch
+from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.optimizers.contract import Gradient
+from scalecheck.rules.contract import NEEDS
+from scalecheck.settings import Settings
+from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.precision import param_dtype
+from scalecheck.updates.saved_state import States
+from scalecheck.updates.schedule_forecast import schedule as planned
+from scalecheck.updates.state_statistics import figures
+from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
+from scalecheck.updates.training import Trainings
+
+
+class Forecasts:
+    """The forecast of each tensor, and why there is none.
+
+    no_lr: why no tensor has one. no_optimizer: why a state has no figures. Raises UsageError for
+    settings that were given and do not fit.
+    """
+
+    def __init__(
+        self, settings: Settings, states: States, names: Sequence[str], trained: Sequence[Tensor]
+    ) -> None:
+        self._states = states
+        self.notes: list[str] = []
+        lr, plan = settings.lr, _plan(settings, states)
+        dtype = param_dtype(settings.param_dtype)
+        trainings = _trainings(settings, lr)
+        trainings.check(names)
+        has_lr = lr is not None or any("lr" in group.settings for group in trainings.groups)
+        self.no_lr = "" if has_lr or states.path else NEEDS["lr"]
+        self.no_optimizer = NEEDS["optimizer"] if states.path is None else ""
+        self._without_lr: dict[str, str] = {}
+        self._forecaster: Forecaster | None = None
+        self._eps_shares: dict[str | None, float | None] = {}  # of the states that were read
+        if self.no_lr:
+            return
+        # What a state says beside its lr takes an optimizer, and any lr.
+        stand_in = trainings if lr is not None else _trainings(settings, 1.0)
+        unknown_optimizers = _problems(stand_in, states, trained)
+        if lr is not None and unknown_optimizers:
+            raise UsageError(next(iter(unknown_optimizers.values())))
+        if unknown_optimizers:
+            self.no_optimizer = self.no_lr = next(iter(unknown_optimizers.values()))
+            return
+        self._without_lr = _problems(trainings, states, trained)
+        if self._without_lr:
+            problem = next(iter(self._without_lr.values()))
+            if self._without_lr.keys() >= {tensor.name for tensor in trained}:
+                self.no_lr = problem
+            else:
+                self.notes.append(
+                    f"no update is judged of {len(self._without_lr)} tensors: {problem}"
+                )
+        gradient = Gradient(settings.grad_rms, settings.snr)
+        self._forecaster = Forecaster(trainings, states, gradient, settings.step, plan, dtype)
+        self._stand_in = stand_in
+
+    def of(self, stats: TensorStats, sketch: Sketch) -> TensorForecast | None:
+        """A tensor's; None where its lr is not known."""
+        if self._forecaster is None or stats.name in self._without_lr:
+            return None
+        forecast = self._forecaster.of(stats, sketch)
+        self._eps_shares[stats.name] = forecast.eps_share
+        return forecast
+
+    def figures(self, state: ParamState) -> tuple[float | None, float | None]:
+        """The share of a state's elements with √v̂ below eps, and beta2; None where not known."""
+        if self._forecaster is None:
+            return None, None
+        training = self._stand_in.of(state.name or "", self._states.of_group(state))
+        optimizer = training.optimizer
+        beta2 = optimizer.second_moment_factor or None
+        if state.name in self._eps_shares:
+            return self._eps_shares[state.name], beta2
+        return figures(state, optimizer).eps_share, beta2
+
+
+def _problems(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> dict[str, str]:
+    """Why tensors, by their names, and the states of no certain one, have no training."""
+    asked = [(t.name, t.name, states.settings(t.name, t.shape)) for t in tensors]
+    asked += [(one.label, "", states.of_group(one)) for one in states.unnamed]
+    problems = {}
+    for label, name, settings in asked:
+        try:
+            trainings.of(name, settings)
+        except UsageError as error:
+            problems[label] = str(error)
+    return problems
+
+
+def _trainings(settings: Settings, lr: float | None) -> Trainings:
+    return Trainings(settings.optimizer, lr, settings.hyperparameters, settings.group)
+
+
+def _plan(settings: Settings, states: States) -> Schedule | None:
+    """The schedule of the run: as given, else the steps of the state at its lr."""
+    steps = settings.steps
+    if steps is None and settings.schedule == "constant":
+        done = [one.step for one in states.by_name.values() if one.step]
+        steps = int(max(done)) if done else None
+    return planned(settings.schedule, steps, settings.warmup, settings.final)
