@@ -7,7 +7,9 @@ from scalecheck.dtypes import DType
 
 ROLES = ("embedding", "matrix", "conv", "norm", "bias", "lora_a", "lora_b", "buffer")
 MATRICES = frozenset(("matrix", "conv", "lora_a", "lora_b"))
+"""The roles of which the bands of a relative update speak."""
 WEIGHTS = MATRICES | {"embedding"}
+"""The roles that have rows, each of which a rule can look at."""
 
 # A part of a name that is a number, or the layer in torch's names for recurrent weights.
 _BLOCK = re.compile(r"(?:^|(?<=[./]))\d+(?=[./]|$)")

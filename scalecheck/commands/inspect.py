@@ -67,7 +67,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             )
             for name, sketch in sketches.merged().items()
         ]
-    rows = [row(fields, each.name, [each]) for each in items]
+    rows = [row(fields, each.name, [each]) | {"flag_counts": each.flag_counts} for each in items]
     return Report(
         kind="inspect",
         tables=[

@@ -26,6 +26,11 @@ class FlaggedStats(TensorStats):
     reference: Reference | None = None
     quantiles: Quantiles | None = None
 
+    @property
+    def flag_counts(self) -> Mapping[str, int]:
+        """How many tensors have each flag, as of a group."""
+        return dict.fromkeys(self.flags, 1)
+
 
 def flagged(
     tensors: Sequence[TensorStats],
@@ -76,9 +81,8 @@ def tensor_words(row: Row) -> list[str]:
 
 def group_words(row: Row) -> list[str]:
     """The flags of a group with the tensors they are of: 1 of 32 all zero."""
-    (group,) = row["members"]
     of_all = f" of {row['tensors']}" if row["tensors"] > 1 else ""
-    return [f"{n}{of_all} {in_words(flag)}" for flag, n in group.flag_counts.items()]
+    return [f"{n}{of_all} {in_words(flag)}" for flag, n in row["flag_counts"].items()]
 
 
 def in_words(flag: str) -> str:

@@ -2,29 +2,21 @@
 
 import math
 from collections.abc import Collection
-from typing import Protocol
 
+from scalecheck.measure.flags import FlaggedStats
+from scalecheck.measure.group_stats import GroupStats
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.report.report import Column
 from scalecheck.theory.initialization import rms_tolerance
 
-
-class Measured(Protocol):
-    """What has an rms and a reference: FlaggedStats, GroupStats."""
-
-    @property
-    def numel(self) -> int: ...
-    @property
-    def rms(self) -> float | None: ...
-    @property
-    def reference(self) -> Reference | None: ...
+Stats = FlaggedStats | GroupStats
 
 
-def _init_rms(stats: Measured) -> float | None:
+def _init_rms(stats: Stats) -> float | None:
     return stats.reference.rms if stats.reference else None
 
 
-def _init_ratio(stats: Measured) -> float | None:
+def _init_ratio(stats: Stats) -> float | None:
     """None too for a reference of 0."""
     if stats.rms is None or not stats.reference or not stats.reference.rms:
         return None
@@ -32,7 +24,7 @@ def _init_ratio(stats: Measured) -> float | None:
     return ratio if math.isfinite(ratio) else None
 
 
-def _init_tolerance(stats: Measured) -> float | None:
+def _init_tolerance(stats: Stats) -> float | None:
     if not stats.reference or not stats.reference.rms:
         return None
     return rms_tolerance(stats.numel, stats.reference.kurtosis)

@@ -55,9 +55,10 @@ def rows(
     settings: Settings,
     others: Others | None,
 ) -> list[dict[str, Any]]:
-    """A row a tensor or a group, with the lr that was asked back for."""
+    """A row a tensor or a group, with the lr that was asked back for, and its forecasts."""
     own = [column for column in columns if column not in LIKE]
-    rows = [row(own, *group) for group in grouped(forecasts, settings.by).items()]
+    groups = grouped(forecasts, settings.by)
+    rows = [row(own, name, group) | {"members": group} for name, group in groups.items()]
     for fields in rows:
         if settings.target is not None:
             fields |= towards(fields, settings.target)
