@@ -19,7 +19,16 @@ from safetensors.numpy import save_file
 
 import scalecheck as api
 from scalecheck import registry
-from scalecheck.report.formatting import bar, count, nbytes, number, percent, shortened, spark, text
+from scalecheck.report.formatting import (
+    bar,
+    count,
+    nbytes,
+    number,
+    percent,
+    printable,
+    shortened,
+    spark,
+)
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY = SAMPLES / "tiny-gpt"
@@ -409,8 +418,8 @@ def test_a_graph_of_many_layers_shows_the_one_that_is_out():
 
 
 def test_text_escapes_what_is_not_printable():
-    assert text("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
-    assert text("größe×2") == "größe×2"
+    assert printable("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
+    assert printable("größe×2") == "größe×2"
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 100])

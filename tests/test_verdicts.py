@@ -31,7 +31,7 @@ from verdict_reports import (
 
 from scalecheck import registry
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import text as visible
+from scalecheck.report.formatting import printable as visible
 from scalecheck.report.report import Layout
 
 SCHEMA = Path(__file__).parent / "schemas" / "sarif-schema-2.1.0.json"

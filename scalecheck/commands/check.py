@@ -166,7 +166,7 @@ def _report(
             "failed": failed,
         },
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
-        notes=[formatting.text(note) for note in notes],
+        notes=[formatting.printable(note) for note in notes],
     )
     return replace(report, headline=f"{verdict.path(report)}: {verdict.conclusion(report)}")
 

@@ -18,7 +18,7 @@ from scalecheck.measure.comparison import STATUSES, Comparison, Side, compared, 
 from scalecheck.measure.groups import By
 from scalecheck.measure.tensor_stats import Progress
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import number, plural, text
+from scalecheck.report.formatting import number, plural, printable
 from scalecheck.report.report import Report, Row, Table
 from scalecheck.updates.bands import ROLES
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Run, merged, row_of, together
@@ -167,7 +167,7 @@ def _notes(sides: tuple[Side, Side], total: Change, run: Run | None) -> list[str
     if run is not None:
         name = run.trainings.of("").name
         notes.append(f"noise and drift are those of {name} without weight decay, which pulls back")
-    return [text(note) for note in notes]
+    return [printable(note) for note in notes]
 
 
 def _skipped(line: Comparison) -> dict[str, Any]:
@@ -193,8 +193,8 @@ def _source(side: Side) -> dict[str, Any]:
 
 
 def _path(side: Side) -> str:
-    return text(str(side.path))
+    return printable(str(side.path))
 
 
 def _name(row: Row) -> str:
-    return text(row["name"])
+    return printable(row["name"])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from scalecheck.report.cells import cells, is_left
-from scalecheck.report.formatting import text
+from scalecheck.report.formatting import printable
 from scalecheck.report.report import Column, Row, Table
 
 
@@ -37,7 +37,7 @@ def listed(sentences: Sequence[str], *markdown: str) -> str:
 def skips(entries: Sequence[Row]) -> list[str]:
     """A line of Markdown for each thing that was not analysed."""
     return [
-        f"skipped: {code(text(entry['name']))}: {escaped(text(entry['reason']))}"
+        f"skipped: {code(printable(entry['name']))}: {escaped(printable(entry['reason']))}"
         for entry in entries
     ]
 

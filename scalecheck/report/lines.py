@@ -44,7 +44,7 @@ def wrapped(sentence: str, width: int | None) -> str:
 
 def skip(entry: Row) -> str:
     """A thing that was not analysed, and why."""
-    return formatting.text(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
+    return formatting.printable(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
 
 
 def skipped(entries: Sequence[Row]) -> list[str]:

@@ -9,18 +9,18 @@ NOT_RUN = "not run"
 
 def path(report: Report) -> str:
     """The checkpoint's path, on one line."""
-    return formatting.text(str(report.source["path"]))
+    return formatting.printable(str(report.source["path"]))
 
 
 def told(finding: Row) -> str:
     """The tensor, if there is one, and what was found: w.3: 2 NaN (value 2)."""
-    return formatting.text(f"{_where(finding)}{sentence(finding)}")
+    return formatting.printable(f"{_where(finding)}{sentence(finding)}")
 
 
 def line(finding: Row) -> str:
     """The same with the rule's code, and the severity of what is no error: w.3: SC102 warning: …"""
     mark = "" if finding["severity"] == "error" else f"{finding['severity']}: "
-    return formatting.text(f"{_where(finding)}{finding['rule']} {mark}{sentence(finding)}")
+    return formatting.printable(f"{_where(finding)}{finding['rule']} {mark}{sentence(finding)}")
 
 
 def fails(report: Report, finding: Row) -> bool:

@@ -12,8 +12,8 @@ from scalecheck.checkpoint.pickle.inert import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
+from scalecheck.report.formatting import excerpt
 
 MAX_RATIO = 64  # of a compressed pickle, beyond a mebibyte; those of tensors reach 5
 MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
@@ -48,7 +48,7 @@ def read_zip(reader: Reader) -> Pickled:
         archive = zipfile.ZipFile(_BoundedReads(reader))
     except _BROKEN_ZIP as error:
         raise Malformed(
-            f"is truncated or damaged: its zip directory cannot be read ({shown(str(error))})"
+            f"is truncated or damaged: its zip directory cannot be read ({excerpt(str(error))})"
         ) from error
     members = {member.filename: member for member in archive.infolist()}
     before = min((member.header_offset for member in members.values()), default=0)
@@ -59,11 +59,13 @@ def read_zip(reader: Reader) -> Pickled:
         )
     if len(members) < len(archive.infolist()):
         name, count = Counter(archive.namelist()).most_common(1)[0]
-        raise Malformed(f"has {count} members named {shown(name)}")
+        raise Malformed(f"has {count} members named {excerpt(name)}")
     pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
     pickles = [name for name in pickles if name.count("/") < 2]
     if not pickles:
-        first = ", ".join([shown(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3))
+        first = ", ".join(
+            [excerpt(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3)
+        )
         raise Malformed(
             f"is a zip of {len(members)} members that torch.save did not write"
             f": no data.pkl{' beside ' + first if first else ''}"
@@ -74,7 +76,7 @@ def read_zip(reader: Reader) -> Pickled:
     if byteorder := members.get(f"{root}byteorder"):
         order = _content(archive, reader, byteorder, 16)
         if order != b"little":
-            raise Malformed(f"has a byte order that is not read: {shown(repr(order))}")
+            raise Malformed(f"has a byte order that is not read: {excerpt(repr(order))}")
     names = Globals()
     content = _content(archive, reader, members[pickles[0]], MAX_PICKLE_NBYTES)
     _check_apart([*members.values()])
@@ -83,7 +85,7 @@ def read_zip(reader: Reader) -> Pickled:
     def stored(key: str) -> Stored:
         member = members.get(f"{root}data/{key}")
         if member is None:
-            raise Malformed(f"has no member data/{shown(key)}")
+            raise Malformed(f"has no member data/{excerpt(key)}")
         if member.compress_type != zipfile.ZIP_STORED:
             return Stored(0, member.file_size, "its storage is compressed")
         return Stored(_position(reader, member), member.file_size)
@@ -101,7 +103,7 @@ def _check_apart(members: list[zipfile.ZipInfo]) -> None:
         is_stored = one.compress_type == zipfile.ZIP_STORED
         nbytes = _HEADER_NBYTES + (one.file_size if is_stored else one.compress_size)
         if one.header_offset + nbytes > other.header_offset:
-            names = f"{shown(one.filename)} and {shown(other.filename)}"
+            names = f"{excerpt(one.filename)} and {excerpt(other.filename)}"
             raise Malformed(f"has members {names} that overlap at byte {other.header_offset}")
 
 
@@ -130,7 +132,7 @@ def _position(reader: Reader, member: zipfile.ZipInfo) -> int:
     """The byte at which the data of a stored member starts: its own header, and not the directory,
     says how long that header is."""
     nbytes = reader.source.nbytes
-    name = shown(member.filename)
+    name = excerpt(member.filename)
     if member.flag_bits & 1:
         raise Malformed(f"has an encrypted member {name}")
     if not 0 <= member.header_offset <= nbytes - _HEADER_NBYTES:
@@ -151,7 +153,7 @@ def _content(
 ) -> bytes:
     """The bytes of a member, no more than `limit`. The checksum of a stored one is not looked at:
     torch can be told to write none."""
-    name = shown(member.filename)
+    name = excerpt(member.filename)
     if member.file_size > limit:
         raise Malformed(f"has member {name} of {member.file_size} bytes, the limit is {limit}")
     if member.compress_type == zipfile.ZIP_STORED:
@@ -170,4 +172,4 @@ def _content(
         with archive.open(member) as file:
             return file.read(member.file_size)
     except _BROKEN_ZIP as error:
-        raise Malformed(f"has a damaged member {name} ({shown(str(error))})") from error
+        raise Malformed(f"has a damaged member {name} ({excerpt(str(error))})") from error

@@ -38,7 +38,7 @@ def _fields(values: Mapping[Column, Any]) -> dict[str, object]:
             fields |= {f"{column.name}_{key}": number for key, number in value.items()}
         elif isinstance(value, list):
             joint = "x" if column.unit == "shape" else ";"
-            fields[column.name] = formatting.text(joint.join(map(str, value)))
+            fields[column.name] = formatting.printable(joint.join(map(str, value)))
         elif isinstance(value, str):
             fields[column.name] = _text(value)
         else:
@@ -49,4 +49,4 @@ def _fields(values: Mapping[Column, Any]) -> dict[str, object]:
 
 def _text(words: str) -> str:
     """A spreadsheet would run a name that begins like a formula, a terminal an escape sequence."""
-    return formatting.text(f"'{words}" if words.startswith(("=", "+", "-", "@")) else words)
+    return formatting.printable(f"'{words}" if words.startswith(("=", "+", "-", "@")) else words)

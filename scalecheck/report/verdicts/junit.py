@@ -58,10 +58,10 @@ def _add_case(
 ) -> None:
     name = f"{rule['name']}: {group}" if group else rule["name"]
     case = SubElement(
-        suite, "testcase", classname=f"scalecheck.{rule['rule']}", name=formatting.text(name)
+        suite, "testcase", classname=f"scalecheck.{rule['rule']}", name=formatting.printable(name)
     )
     if rule["status"] == verdict.NOT_RUN:
-        SubElement(case, "skipped", message=formatting.text(rule["reason"]))
+        SubElement(case, "skipped", message=formatting.printable(rule["reason"]))
     failing = [row for row in found if verdict.fails(report, row)]
     if failing:
         more = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
@@ -70,14 +70,16 @@ def _add_case(
         failure.text = _lines([verdict.line(row) for row in failing])
     passing = [verdict.line(row) for row in found if not verdict.fails(report, row)]
     passing += [
-        formatting.text(f"ignored: {verdict.line(row)}: {row['reason']}") for row in ignored
+        formatting.printable(f"ignored: {verdict.line(row)}: {row['reason']}") for row in ignored
     ]
     _add_text(case, passing)
 
 
 def _add_text(parent: Element, lines: Sequence[str]) -> None:
     if lines:
-        SubElement(parent, "system-out").text = _lines([formatting.text(line) for line in lines])
+        SubElement(parent, "system-out").text = _lines(
+            [formatting.printable(line) for line in lines]
+        )
 
 
 def _lines(lines: Sequence[str]) -> str:

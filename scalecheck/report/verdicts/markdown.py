@@ -39,7 +39,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         if ignored
         else "",
         _folded(f"rules: {rules}", _grid(report, "rules", RULES, _RULE)),
-        listed([formatting.text(note) for note in report.notes], *skips(report.skipped)),
+        listed([formatting.printable(note) for note in report.notes], *skips(report.skipped)),
     ]
     return "\n\n".join(filter(None, parts))
 

@@ -80,7 +80,7 @@ def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]
     seen: Counter[str] = Counter()
     rows: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
     rows += [
-        (row, [{"kind": "external", "justification": formatting.text(row["reason"])}])
+        (row, [{"kind": "external", "justification": formatting.printable(row["reason"])}])
         for row in report.rows_of("ignored")
     ]
     for row, suppressions in rows:
@@ -88,7 +88,7 @@ def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]
             "physicalLocation": {"artifactLocation": {"uri": uri}, "region": _NO_LINES}
         }
         if row["where"]:
-            tensor = {"fullyQualifiedName": formatting.text(row["where"]), "kind": "tensor"}
+            tensor = {"fullyQualifiedName": formatting.printable(row["where"]), "kind": "tensor"}
             location["logicalLocations"] = [tensor]
         identity = sha256(
             f"{row['rule']}\0{row['where']}".encode("utf-8", "surrogatepass")
@@ -110,7 +110,7 @@ def _notification(descriptor: str, words: str) -> dict[str, Any]:
     return {
         "descriptor": {"id": descriptor},
         "level": "note",
-        "message": _message(formatting.text(words)),
+        "message": _message(formatting.printable(words)),
     }
 
 

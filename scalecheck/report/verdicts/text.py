@@ -25,4 +25,4 @@ def _below(report: Report, width: int | None) -> list[str]:
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
     ]
     lines = [*sentences, *skipped(report.skipped), *report.notes, verdict.conclusion(report)]
-    return [wrapped(formatting.text(line), width) for line in lines]
+    return [wrapped(formatting.printable(line), width) for line in lines]

@@ -72,7 +72,7 @@ def settings_report(given: Mapping[str, Any], config: Config) -> Report:
         ],
         source={"path": None if config.path is None else str(config.path)},
         settings={},
-        headline=f"configuration: {formatting.text(str(config.path or 'none found'))}",
+        headline=f"configuration: {formatting.printable(str(config.path or 'none found'))}",
         notes=[
             f"{len(config.overrides)} overrides and {len(config.waivers)} exceptions, "
             "which hold for some tensors only"
@@ -116,7 +116,7 @@ def _written(value: Any) -> str:
         return ", ".join(map(_written, value))
     if hasattr(value, "globs"):
         return f"{', '.join(value.globs)}: {_written(value.settings)}"
-    return "" if value is None else formatting.text(str(value))
+    return "" if value is None else formatting.printable(str(value))
 
 
 def statistics(report: Report) -> Report:
