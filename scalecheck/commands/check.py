@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +107,9 @@ def _finding(entry: Registered, judgement: Judgement, settings: Settings) -> Fin
         judgement.where,
         judgement.group,
         judgement.message,
-        _finite(judgement.value),
-        _finite(judgement.limit),
+        formatting.finite(judgement.value),
+        formatting.finite(judgement.limit),
     )
-
-
-def _finite(x: float | None) -> float | None:
-    return x if x is not None and isfinite(x) else None
 
 
 def _why(entry: Registered, found: CheckInput) -> str:

@@ -34,6 +34,11 @@ def count(n: int | None) -> str:
     return number(n / 1000**power) + " KMGT"[power]
 
 
+def finite(x: float | None) -> float | None:
+    """The number; None where it is infinite or NaN, for which JSON has no word."""
+    return x if x is not None and math.isfinite(x) else None
+
+
 def plural(n: int, noun: str) -> str:
     """1 tensor, 1,000 tensors."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")

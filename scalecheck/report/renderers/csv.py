@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,8 +41,7 @@ def _fields(values: Mapping[Column, Any]) -> dict[str, object]:
         elif isinstance(value, str):
             fields[column.name] = _text(value)
         else:
-            is_endless = isinstance(value, float) and not math.isfinite(value)
-            fields[column.name] = None if is_endless else value
+            fields[column.name] = formatting.finite(value) if isinstance(value, float) else value
     return fields
 
 
