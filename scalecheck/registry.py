@@ -10,7 +10,6 @@ FAMILIES = {
     "optimizer": "scalecheck.optimizers",
     "renderer": "scalecheck.report.renderers",
     "rule": "scalecheck.rules",
-    "verdict": "scalecheck.report.verdicts",
 }
 
 

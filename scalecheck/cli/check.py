@@ -11,9 +11,9 @@ from scalecheck.cli.output import Output
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import UsageError, reason
 from scalecheck.report.finding import FAIL_ON
+from scalecheck.report.report import renderers_for
 
-FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
-TABLES = ("text", "json", "markdown")  # the formats of what is no verdict
+FORMATS = renderers_for("check")
 
 
 def _words(given: list[str] | None) -> list[str] | None:
@@ -194,8 +194,8 @@ def check(
     given = {key: value for key, value in given.items() if value is not None}
     if statistics and format != "text":
         raise UsageError(f"--statistics: takes --format text, not {format}")
-    if show_settings and format not in TABLES:
-        raise UsageError(f"--show-settings: takes --format {', '.join(TABLES)}, not {format}")
+    if show_settings and format not in (known := ["text", *renderers_for("settings")]):
+        raise UsageError(f"--show-settings: takes --format {', '.join(known)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
     for option, read in (("--baseline", baseline), ("--config", config)):
@@ -211,8 +211,7 @@ def check(
         return _update_baseline(_needed(path), given, filed, jobs)
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
-    families = ("renderer",) if is_table else ("verdict", "renderer")
-    with Output(form, output, quiet, families) as out:
+    with Output(form, output, quiet) as out:
         if show_settings:
             out.write(manual.settings_report(given, filed))
             return ExitCode.CLEAN

@@ -8,9 +8,11 @@ import typer
 
 from scalecheck import registry
 from scalecheck.errors import UsageError, unknown
+from scalecheck.report.report import renderers_for
 
 BY = ("tensor", "layer", "family", "role")
 OPTIMIZERS = registry.names("optimizer")
+FORMATS = renderers_for("inspect")  # those of every command but check
 SCHEDULES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
 BANDS = "1e-5,1e-4,3e-3,1e-2"
 _DIGITS = 20  # of a number of steps; theory says how many it takes
@@ -103,9 +105,9 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help=f"Output format: {', '.join(registry.names('renderer'))}.",
-        callback=choice("--format", registry.names("renderer")),
-        autocompletion=lambda: registry.names("renderer"),
+        help=f"Output format: {', '.join(FORMATS)}.",
+        callback=choice("--format", FORMATS),
+        autocompletion=lambda: FORMATS,
     ),
 ]
 Output = Annotated[

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
@@ -29,10 +28,9 @@ class Output:
         format: str,
         target: Path | None,
         quiet: bool,
-        families: Sequence[str] = ("renderer",),
         option: str = "--output",
     ) -> None:
-        self._renderer: ModuleType = registry.find(format, *families)
+        self._renderer: ModuleType = registry.load("renderer", format)
         self._target = target
         self._option = option
         self._quiet = quiet

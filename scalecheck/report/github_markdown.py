@@ -3,8 +3,6 @@
 import re
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from scalecheck.report.cells import cells, is_left
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Column, Row, Table
@@ -12,6 +10,9 @@ from scalecheck.report.report import Column, Row, Table
 
 def grid(table: Table, columns: Sequence[Column]) -> str:
     """A table of these columns, names in code spans and everything else escaped."""
+    # Imported here, as every command imports all renderers to name them, and few use this one.
+    from tabulate import tabulate
+
     lines = [
         [
             # A bar ends the cell even in a code span, unless escaped.
@@ -29,7 +30,7 @@ def grid(table: Table, columns: Sequence[Column]) -> str:
     )
 
 
-def listed(sentences: Sequence[str], *markdown: str) -> str:
+def bullets(sentences: Sequence[str], *markdown: str) -> str:
     """A list of sentences, and of lines that are Markdown already."""
     return "\n".join(f"- {line}" for line in (*map(escaped, sentences), *markdown))
 

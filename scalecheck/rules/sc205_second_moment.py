@@ -12,11 +12,11 @@ forward at all.
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number, percent, setting
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -28,7 +28,7 @@ from scalecheck.theory.precision import FLOAT_TYPES
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var")
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     unjudged = [state for state in subject.states if state.others and not state.scales]
     if unjudged:
         types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
@@ -38,7 +38,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
             yield _judged(state, limits.at(state.name, state.role)["zeros"])
 
 
-def _judged(state: StateFacts, limit: float) -> Judgement:
+def _judged(state: StateFacts, limit: float) -> Finding:
     broken = {name: s.nan + s.inf for name, s in state.scales.items() if s.nan + s.inf}
     words = [
         f"{name} is NaN or inf for {count:,} of {state.scales[name].numel:,} elements"

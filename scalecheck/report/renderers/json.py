@@ -10,6 +10,10 @@ from scalecheck.report.formatting import finite
 from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
 
 
+def renders(kind: str) -> bool:
+    return True
+
+
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as JSON text; a number that is not finite is null."""
     tables = {table.name: _records(report.named(table.name)) for table in report.tables}

@@ -121,6 +121,5 @@ def _written(value: Any) -> str:
 
 def statistics(report: Report) -> Report:
     """The number of findings of each rule in place of the findings."""
-    (rules,) = report.named("rules")
-    table = Table("rules", STATISTICS, STATISTICS, rules.rows)
-    return replace(report, tables=[table])
+    table = Table("rules", STATISTICS, STATISTICS, report.rows_of("rules"))
+    return replace(report, kind="statistics", tables=[table])
