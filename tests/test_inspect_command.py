@@ -125,25 +125,11 @@ def test_csv_gives_the_numbers_of_json_back():
         assert row["shape"].split("x") == [str(n) for n in exact[row["name"]]["shape"]]
 
 
-def test_csv_does_not_hand_a_spreadsheet_a_formula(tmp_path):
-    save_file({"=1+1": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
-    done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "csv")
-    assert next(csv.DictReader(io.StringIO(done.out)))["name"] == "'=1+1"
-
-
 def test_markdown_keeps_a_row_whole_whatever_the_name(tmp_path):
     save_file({"a|b`c`\n*d*": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
     done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "markdown")
     (row,) = [line for line in done.out.splitlines() if "a\\|b" in line]
     assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"\|", done.out.splitlines()[2]))
-
-
-def test_names_never_reach_the_terminal_raw(tmp_path):
-    save_file({"w\x1b[31m\x07\u202e.weight": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
-    for format in ("table", "markdown"):
-        done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", format)
-        assert "\\x1b[31m" in done.out.replace("\\\\", "\\").replace("\\[", "[")
-        assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
 
 
 def test_file_names_in_reasons_never_reach_markdown_raw(tmp_path):

@@ -32,7 +32,7 @@ def grid(table: Table, columns: Sequence[Column]) -> str:
 
 def bullets(sentences: Sequence[str], *markdown: str) -> str:
     """A list of sentences, and of lines that are Markdown already."""
-    return "\n".join(f"- {line}" for line in (*map(escaped, sentences), *markdown))
+    return "\n".join(f"- {line}" for line in (*map(escaped, map(printable, sentences)), *markdown))
 
 
 def skips(entries: Sequence[Row]) -> list[str]:

@@ -20,7 +20,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 def _tables(report: Report, is_quiet: bool) -> str:
     if is_quiet:
         return "\n\n".join(grid(table, table.shown) for table in report.tables if table.shown)
-    parts = [escaped(report.headline)]
+    parts = [escaped(printable(report.headline))]
     for table in report.tables:
         parts += [f"**{escaped(table.title)}**"] if table.title else []
         parts += (
@@ -54,7 +54,7 @@ def _check(report: Report, is_quiet: bool) -> str:
         f"What to try:\n\n{bullets((), *remedies)}" if remedies else "",
         _folded(f"ignored: {len(ignored):,}", grids["ignored"]) if ignored else "",
         _folded(f"rules: {states}", grids["rules"]),
-        bullets([printable(note) for note in report.notes], *skips(report.skipped)),
+        bullets(report.notes, *skips(report.skipped)),
     ]
     return "\n\n".join(filter(None, parts))
 

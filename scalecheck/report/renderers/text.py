@@ -1,7 +1,6 @@
 """A line a finding, with the path, the tensor and the rule's code, for a terminal and for grep."""
 
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
-from scalecheck.report.formatting import printable
 from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -33,4 +32,4 @@ def _below(report: Report, width: int | None) -> list[str]:
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
     ]
     lines = [*sentences, *skipped(report.skipped), *report.notes, conclusion(report.summary)]
-    return [wrapped(printable(line), width) for line in lines]
+    return [wrapped(line, width) for line in lines]
