@@ -4,16 +4,36 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
-from typing import Self
+from typing import Annotated, Self
 
-from scalecheck import registry
-from scalecheck.errors import UsageError, reason
-from scalecheck.report.report import Layout, Report
+from scalecheck import options, registry
+from scalecheck.cli.progress import Progress
+from scalecheck.errors import OptionError, reason
+from scalecheck.report.report import Layout, Report, renderers_for
+from scalecheck.settings import Option
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
+
+Format = Annotated[
+    str,
+    Option(
+        "Output format: {choices}.",
+        "FORMAT",
+        options.OUTPUT,
+        choices=lambda: renderers_for("inspect"),
+    ),
+]
+Target = Annotated[
+    Path | None, Option("Write to a file instead of the terminal.", "FILE", options.OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    Option("Print only the rows: no headline, totals, notes or progress.", panel=options.OUTPUT),
+]
 
 
 class Output:
@@ -28,7 +48,7 @@ class Output:
         format: str,
         target: Path | None,
         quiet: bool,
-        option: str = "--output",
+        option: str = "output",
     ) -> None:
         self._renderer: ModuleType = registry.load("renderer", format)
         self._target = target
@@ -41,7 +61,7 @@ class Output:
             try:
                 self._draft = self._drafted(self._target)
             except OSError as error:
-                raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
+                raise OptionError(self._option, reason(error), self._target) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -67,7 +87,7 @@ class Output:
                 self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
         except OSError as error:
-            raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
+            raise OptionError(self._option, reason(error), self._target) from error
 
     @staticmethod
     def _drafted(target: Path) -> Path | None:
@@ -94,6 +114,17 @@ class Output:
             if target.exists():
                 shutil.copymode(target, draft)
         return draft
+
+
+def written(
+    run: Callable[..., Report], format: str, output: Path | None, quiet: bool, unit: str = "bytes"
+) -> Report:
+    """The report of a run, put in its place; unit: of the progress."""
+    with Output(format, output, quiet) as out:
+        with Progress(quiet, unit) as progress:
+            report = run(progress=progress.show)
+        out.write(report)
+    return report
 
 
 def _layout(quiet: bool) -> Layout:

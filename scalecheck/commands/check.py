@@ -10,62 +10,39 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import skipped, source
 from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.config import Config, read
-from scalecheck.errors import UsageError
-from scalecheck.measure.tensor_stats import Progress
+from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import (
-    Finding,
-    RuleOutcome,
-    conclusion,
-    tables,
-)
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
 from scalecheck.report.report import Report
 from scalecheck.rules.contract import Registered
 from scalecheck.rules.judging.check_input import CheckInput, check_input
-from scalecheck.rules.judging.policy import Settings, resolve
+from scalecheck.rules.judging.policy import RulePolicy, resolve
+from scalecheck.settings import Settings
 
 
-def check(
-    checkpoint: Checkpoint | str | Path,
-    *,
-    config: Config | str | Path | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-    **given: Any,
-) -> Report:
-    """Judges a checkpoint by the rules; `summary["failed"]` says whether CI should stop.
-
-    config: a configuration, or the file it is in; none is looked for. given: settings that go
-    before it, by the names of the options: select, ignore, fail_on, lr, optimizer, hyperparameters,
-    group, state, init, serve_dtype, baseline and the others of
-    analysis.checking.settings.DEFAULTS. jobs and progress are as in `inspect`. Raises UsageError,
-    CheckpointError.
-    """
-    if not isinstance(config, Config):
-        config = Config() if config is None else read(config)
-    settings = resolve(given, config)
+def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
+    """The report of `check`. Raises UsageError, CheckpointError."""
+    policy = resolve(settings)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
-    try:
-        found = check_input(checkpoint, settings, jobs, progress)
-    except UsageError as error:
-        raise settings.told(error) from None
-    judged = [_judged(rule, found, settings, checkpoint.path) for rule in settings.rules.values()]
+    found = check_input(checkpoint, settings, policy, progress)
+    judged = [_judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
     reported = [finding for _, own in judged for finding in own]
-    return _report(checkpoint, found, settings, reported, [outcome for outcome, _ in judged])
+    return _report(
+        checkpoint, found, settings, policy, reported, [outcome for outcome, _ in judged]
+    )
 
 
 def _judged(
-    entry: Registered, found: CheckInput, settings: Settings, path: Path
+    entry: Registered, found: CheckInput, policy: RulePolicy, path: Path
 ) -> tuple[RuleOutcome, list[Finding]]:
     """What became of a rule, and what it found, waived or not."""
     reason = next((why for need in entry.rule.needs if (why := found.missing[need])), "")
-    judged = [] if reason else [*entry.rule.find(found.subject, settings.limits_of(entry.code))]
+    judged = [] if reason else [*entry.rule.find(found.subject, policy.limits_of(entry.code))]
     if not judged and not reason:
         reason = f"no {entry.rule.judges}{_why(entry, found)}"
-    waivers = settings.waivers(entry.code, path)
-    severity = settings.severities.get(entry.code)
+    waivers = policy.waivers(entry.code, path)
+    severity = policy.severities.get(entry.code)
 
     def reported(finding: Finding) -> Finding:
         role = found.roles.get(finding.where, "")
@@ -108,6 +85,7 @@ def _report(
     checkpoint: Checkpoint,
     found: CheckInput,
     settings: Settings,
+    policy: RulePolicy,
     reported: Sequence[Finding],
     rules: Sequence[RuleOutcome],
 ) -> Report:
@@ -115,8 +93,8 @@ def _report(
     ignored = _ordered(finding for finding in reported if finding.reason)
     counts = Counter(finding.severity for finding in findings)
     not_run = sum(rule.status == "not run" for rule in rules)
-    states, fail_on = found.states, settings["fail_on"]
-    baseline = settings["baseline"]
+    states, fail_on = found.states, settings.fail_on
+    baseline = settings.baseline
     summary = {
         "errors": counts["error"],
         "warnings": counts["warning"],
@@ -127,7 +105,7 @@ def _report(
         "fail_on": fail_on,
         "failed": any(finding.fails(fail_on) for finding in findings),
     }
-    notes = (*found.notes, *settings.unmatched(checkpoint.path, found.roles))
+    notes = (*found.notes, *policy.unmatched(checkpoint.path, found.roles))
     return Report(
         kind="check",
         tables=tables(findings, ignored, rules),
@@ -136,7 +114,7 @@ def _report(
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
-        settings=_recorded(settings),
+        settings=_recorded(settings, policy),
         summary=summary,
         headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
@@ -149,19 +127,15 @@ def _ordered(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda f: (natural(f.where), f.rule, f.message))
 
 
-def _recorded(settings: Settings) -> dict[str, Any]:
+def _recorded(settings: Settings, policy: RulePolicy) -> dict[str, Any]:
     """The settings as the machine formats record them."""
-    values = dict(settings.values)
-    values["group"] = [
-        group if isinstance(group, str) else {"names": list(group.globs), **group.settings}
-        for group in values["group"]
-    ]
-    for key in ("state", "baseline"):
-        values[key] = None if values[key] is None else str(values[key])
-    config = settings.config.path
     return {
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
-        "config": None if config is None else str(config),
-        "severity": dict(settings.severities),
-        "limits": {code: settings.limits[code] for code in settings.rules if settings.limits[code]},
+        **settings.recorded(),
+        "group": [
+            group if isinstance(group, str) else {"names": list(group.globs), **group.settings}
+            for group in settings.group
+        ],
+        "config": None if policy.config.path is None else str(policy.config.path),
+        "severity": dict(policy.severities),
+        "limits": {code: policy.limits[code] for code in policy.rules if policy.limits[code]},
     }

@@ -10,7 +10,7 @@ Try: a checkpoint before quantization; an exception with a reason, for what is c
 import re
 from collections.abc import Iterator
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.report.finding import Finding
 from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, judged
 
