@@ -18,7 +18,6 @@ from command import scalecheck
 from safetensors.numpy import save_file
 
 import scalecheck as api
-from scalecheck import registry
 from scalecheck.report.formatting import (
     bar,
     count,
@@ -61,7 +60,7 @@ def test_table_of_groups_is_as_reviewed(by):
     golden.check(f"inspect-by-{by}-80.txt", done.out)
 
 
-@pytest.mark.parametrize("format", registry.names("renderer"))
+@pytest.mark.parametrize("format", ["csv", "json", "markdown", "table"])
 def test_every_format_is_as_reviewed(format):
     done = scalecheck(
         "inspect", "sample_ckpts/broken.safetensors", "--format", format, "--quantiles"
