@@ -22,7 +22,7 @@ from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, Registered, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import assumed, columns, displacement, lr_for, rescaled_settings
-from scalecheck.updates.forecast import UNSEEN, forecast
+from scalecheck.updates.forecast import forecast
 
 FOLDER = Path(__file__).parent
 
@@ -114,7 +114,7 @@ def _optimizers() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name in registry.names("optimizer"):
         optimizer = registry.load("optimizer", name).Optimizer()
-        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(UNSEEN, 0.0))
+        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(None))
         update = number(expected.update_rms) or _cell(expected.reason)
         try:
             law = optimizer.reparameterization()

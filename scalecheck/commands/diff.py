@@ -22,7 +22,6 @@ from scalecheck.report.formatting import number, plural, text
 from scalecheck.report.report import Report, Row, Table
 from scalecheck.updates.bands import ROLES
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Run, merged, row_of, together
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.forecaster import check_numbers
 from scalecheck.updates.schedule_forecast import schedule as planned
 from scalecheck.updates.training import Trainings
@@ -78,7 +77,7 @@ def diff(
     trainings.check([pair.name for pair in wanted])
     run = None
     if plan is not None:
-        gradient = Gradient(UNSEEN if grad_rms is None else grad_rms, snr)
+        gradient = Gradient(grad_rms, snr)
         run = Run(trainings, plan, gradient, grad_rms is not None)
     lines = list(compared(wanted, jobs, progress))
     rows = [row_of(line, run) for line in lines]

@@ -25,7 +25,6 @@ from scalecheck.updates.assumed import COLUMNS as ASSUMED
 from scalecheck.updates.assumed import Assumption, assumed_checkpoint
 from scalecheck.updates.bands import LIMITS, Bands
 from scalecheck.updates.columns import COLUMNS, LATE, SAVED
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.forecaster import Forecaster, check_numbers, untrained
 from scalecheck.updates.precision import param_dtype as stored
 from scalecheck.updates.rescaled_settings import scaled_table
@@ -133,7 +132,7 @@ def translate(
     translator = Forecaster(
         trainings,
         states,
-        Gradient(UNSEEN if grad_rms is None else grad_rms, snr),
+        Gradient(grad_rms, snr),
         step,
         plan,
         stored(param_dtype),

@@ -14,11 +14,11 @@ from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption, assumed_scale
 from scalecheck.updates.columns import SAVED
-from scalecheck.updates.forecast import UNSEEN, Forecast, forecast
+from scalecheck.updates.forecast import Forecast, forecast
 from scalecheck.updates.precision import stalled
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.schedule_forecast import schedule_fields
-from scalecheck.updates.state_statistics import Saved
+from scalecheck.updates.state_statistics import StateStatistics
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training, Trainings
@@ -91,9 +91,9 @@ class Forecaster:
             **_state_fields(saved, True),
         }
 
-    def _gradient(self, saved: Saved | None) -> tuple[Gradient, bool]:
+    def _gradient(self, saved: StateStatistics | None) -> tuple[Gradient, bool]:
         """The law of its gradients, and whether their RMS is known."""
-        if self.gradient.rms != UNSEEN:
+        if self.gradient.rms is not None:
             return self.gradient, True
         if saved is not None and saved.grad_rms:
             return replace(self.gradient, rms=saved.grad_rms), True
@@ -153,7 +153,7 @@ def _rare_row(scale: TensorStats, training: Training) -> float | None:
         return None
 
 
-def _state_fields(saved: Saved | None, wanted: bool) -> dict[str, Any]:
+def _state_fields(saved: StateStatistics | None, wanted: bool) -> dict[str, Any]:
     """The fields of SAVED."""
     if not wanted:
         return {}

@@ -1,13 +1,11 @@
 """How far a whole schedule carries a tensor, and where weight decay would hold it."""
 
-import math
-from dataclasses import replace
 from typing import Any
 
 from scalecheck.errors import UsageError, unknown
 from scalecheck.optimizers.contract import REFUSALS, Gradient
 from scalecheck.theory.schedule import SHAPES, Schedule
-from scalecheck.updates.forecast import UNSEEN
+from scalecheck.updates.forecast import at_any_rms
 from scalecheck.updates.training import Training
 
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
@@ -56,24 +54,22 @@ def _displacement(
     training: Training, lr_sum: float, lr_square_sum: float, gradient: Gradient
 ) -> float | None:
     """None where it is not solved, or follows a gradient that is not known."""
-
-    def of(rms: float) -> float:
-        law = replace(gradient, rms=rms)
-        return training.optimizer.displacement(lr_sum, lr_square_sum, law)
-
+    optimizer = training.optimizer
     try:
-        moved = of(gradient.rms)
-        follows = gradient.rms == UNSEEN and not math.isclose(of(10 * UNSEEN), moved, rel_tol=1e-6)
+        return at_any_rms(
+            lambda known: optimizer.displacement(lr_sum, lr_square_sum, known), gradient
+        )
     except REFUSALS:
-        bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
+        bound = gradient.snr == CONSTANT and optimizer.equal_updates
         return lr_sum if bound else None
-    return None if follows else moved
 
 
 def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:
     if not training.weight_decay or not (known or training.is_decay_decoupled):
         return None
     try:
-        return training.optimizer.equilibrium_rms(training.lr, gradient)
+        return at_any_rms(
+            lambda known: training.optimizer.equilibrium_rms(training.lr, known), gradient
+        )
     except REFUSALS:
         return None

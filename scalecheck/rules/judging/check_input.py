@@ -32,7 +32,6 @@ from scalecheck.rules.judging.policy import Settings
 from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.forecast import UNSEEN
 from scalecheck.updates.forecaster import Forecaster, check_numbers, untrained
 from scalecheck.updates.precision import param_dtype
 from scalecheck.updates.saved_state import States, states_of
@@ -41,7 +40,6 @@ from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings
 
 _SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
-_BETA2 = ("beta2", "alpha", "rho")  # what optimizers call the factor that it averages with
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
@@ -175,8 +173,7 @@ class _Forecasts:
                 self.notes.append(
                     f"no update is judged of {len(self._without_lr)} tensors: {problem}"
                 )
-        gradient_rms = UNSEEN if settings["grad_rms"] is None else settings["grad_rms"]
-        gradient = Gradient(gradient_rms, settings["snr"])
+        gradient = Gradient(settings["grad_rms"], settings["snr"])
         self._translator = Forecaster(
             trainings, states, gradient, settings["step"], plan, dtype, None, None
         )
@@ -198,7 +195,7 @@ class _Forecasts:
         optimizer = self._stand_in.trainings.of(
             state.name or "", self._states.of_group(state)
         ).optimizer
-        beta2 = next((b for n in _BETA2 if (b := getattr(optimizer, n, None))), None)
+        beta2 = optimizer.second_moment_factor or None
         if state.name in self._eps_shares:
             return self._eps_shares[state.name], beta2
         return figures(state, optimizer).eps_share, beta2
