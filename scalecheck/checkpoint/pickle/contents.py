@@ -41,7 +41,7 @@ def walk(
     root: object,
     contents: Callable[[object], Iterator[Child]],
     visit: Callable[[Sequence[Child]], bool],
-    leave: Callable[[Child], None] = lambda child: None,
+    leave: Callable[[Child], object] = lambda child: None,
 ) -> None:
     """Goes through a tree depth first, with a stack of its own: a file can nest deeper than Python
     recurses.
