@@ -40,8 +40,8 @@ CUSTOMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The tensors of a file by their names, in the order of the file; `beside` names the rows that
-    are not the model's, and `in_order` says that these are one state dict or module."""
+    """The tensors of a file by their names, in the order of the file; `non_model` names the rows
+    that are not the model's, and `in_order` says that its rows are one state dict or module."""
 
     rows: Sequence[tuple[str, TensorRecord]]
     non_model: frozenset[str]
