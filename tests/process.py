@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from command import Done
 
-from scalecheck.report.formatting import text
+from scalecheck.report.formatting import printable
 
 SECONDS = 60  # for one test, on a machine with others; what waits for ever is a failure
 
@@ -42,7 +42,7 @@ def limited(resource, nbytes, *arguments):
 def is_refusal(done, path, problem):
     """Exit code 3, no report, and one line that names the file and says what is wrong with it; a
     problem that ends with … is only the start of what is said."""
-    start = f"scalecheck: {text(str(path))}: {problem.removesuffix('…')}"
+    start = f"scalecheck: {printable(str(path))}: {problem.removesuffix('…')}"
     line = done.err.removesuffix("\n")
     return (
         (done.code, done.out) == (3, "")

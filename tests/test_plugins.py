@@ -48,6 +48,10 @@ MODULES = {
         """The kind of a report, in capitals."""
 
 
+        def renders(kind):
+            return True
+
+
         def render(report, layout=None):
             return report.kind.upper()
     ''',
@@ -166,7 +170,7 @@ def test_its_optimizer_and_its_law_are_simulated(folder):
             "shout",
             "empty",
             ("inspect", SAMPLE, "--format", "shout"),
-            "renderer shout: the package tiny-plugin has no render",
+            "renderer shout: the package tiny-plugin has no renders, render",
         ),
         (
             "formats",
