@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from command import scalecheck
-from hostile import TENSOR, UNREADABLE, entry, index, safetensors, sound, sparse, torch_zip
+from hostile import UNREADABLE, entry, index, sound, sparse
 from odd import READABLE
 from process import (
     SECONDS,
@@ -119,14 +119,6 @@ def test_shard_cut_at_any_byte_is_refused_by_its_own_name(tmp_path):
 def test_index_cut_at_any_byte_is_refused(tmp_path):
     sound(tmp_path / "a.safetensors", "v")
     path = index(tmp_path, {"v": "a.safetensors"})
-    whole = path.read_bytes()
-    for nbytes in range(len(whole)):
-        path.write_bytes(whole[:nbytes])
-        assert is_refusal(scalecheck("inspect", path), path, "…")
-
-
-def test_torch_file_cut_at_any_byte_is_refused(tmp_path):
-    path = torch_zip(tmp_path / "model.pt", b"(dS'w'\n" + TENSOR + b"s.", k=bytes(16))
     whole = path.read_bytes()
     for nbytes in range(len(whole)):
         path.write_bytes(whole[:nbytes])
@@ -303,8 +295,3 @@ def test_debug_adds_the_traceback_to_the_line(tmp_path):
     assert said.code == 3
     assert said.err.startswith("Traceback")
     assert said.err.endswith(f"scalecheck: {tmp_path}/missing: no such file or directory\n")
-
-
-def test_safetensors_by_another_name_is_known_by_its_content(tmp_path):
-    path = safetensors(tmp_path / "weights", {"w": entry()})
-    assert scalecheck("inspect", path).code == 0
