@@ -330,12 +330,12 @@ class Hyperparameters(Validated, ABC):
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """RMS at which weight decay and updates hold the weights in balance. Raises NoFormula where
-        it is not solved, ValueError where lr or weight decay is not positive."""
+        it is not solved; needs a weight decay other than 0."""
         raise NoFormula("where weight decay holds its weights is not solved")
 
     def isolated_gradient_displacement(self) -> float:
         """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises NoFormula
-        where it is not solved, ValueError where the sum diverges."""
+        where it is not solved or the sum diverges."""
         raise NoFormula("what a single gradient moves is not solved")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
