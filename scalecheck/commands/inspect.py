@@ -7,19 +7,21 @@ from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import skipped, source
-from scalecheck.checkpoint.selection import Selection, as_list, retied
+from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import group_words, sentence, tensor_rows, tensor_words
-from scalecheck.measure.groups import By, Groups, group_row, of_several
+from scalecheck.measure.groups import Groups, group_row, of_several
 from scalecheck.measure.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.measure.init_ratio import init_fields, silence
 from scalecheck.measure.initial_scale import Model, Reference, scheme
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.sketch import Moments, Sketch
-from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import nbytes, number, plural, text
 from scalecheck.report.report import Column, Report, Row, Table
+from scalecheck.settings import Settings
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -40,7 +42,7 @@ _FIGURES = (
         "percent",
         "number of elements that are 0; in tables their share",
         2,
-        lambda row: row["zeros"] / row["numel"] if row["numel"] else None,
+        cell=lambda row: row["zeros"] / row["numel"] if row["numel"] else None,
     ),
     Column("nan", "NaN", "count", "number of elements that are NaN"),
     Column("inf", "inf", "count", "number of elements that are +inf or −inf"),
@@ -61,7 +63,7 @@ BAR = Column(
     "bar",
     "rms on a logarithmic scale",
     4,
-    lambda row: None if row["role"] == "buffer" else row["rms"],
+    cell=lambda row: None if row["role"] == "buffer" else row["rms"],
 )
 
 
@@ -94,7 +96,7 @@ GROUP_COLUMNS = (
         "number",
         "smallest rms of a tensor in the group",
         5,
-        of_several("rms_min"),
+        cell=of_several("rms_min"),
     ),
     Column(
         "rms_max",
@@ -102,7 +104,7 @@ GROUP_COLUMNS = (
         "number",
         "largest rms of a tensor in the group",
         5,
-        of_several("rms_max"),
+        cell=of_several("rms_max"),
     ),
     Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
     replace(_FLAGS, cell=group_words),
@@ -117,45 +119,21 @@ _SHOWN = {
 }
 
 
-def inspect(
-    checkpoint: Checkpoint | str | Path,
-    *,
-    match: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    by: By = "tensor",
-    sort: str | None = None,
-    reverse: bool = False,
-    top: int | None = None,
-    columns: str | Sequence[str] | None = None,
-    quantiles: bool = False,
-    init: str | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-) -> Report:
-    """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
-
-    `match` and `exclude` are globs over names; `sort` names a column and `columns` the ones wanted;
-    `top` rows are kept. `init` names an initialization as --init does, such as kaiming or
-    normal:0.02. `jobs` threads work, as many as there are cores where None, and `progress` is
-    called with the bytes read so far and in all. Raises UsageError where one of them fits nothing,
-    CheckpointError where the checkpoint cannot be read.
-    """
-    if by not in _SHOWN:
-        raise UsageError(f"--by {by}: not known; there are {', '.join(_SHOWN)}")
+def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
+    """The report of `inspect`. Raises UsageError, CheckpointError."""
+    by = settings.by
     fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS
     usual = [column for column in fields if column.name in _SHOWN[by]]
-    initialization = None if init is None else scheme(init)
+    initialization = None if settings.init is None else scheme(settings.init)
     if initialization:
         fields = (*fields[:-1], *INIT_COLUMNS, fields[-1])  # the flags stay last
         usual[-1:-1] = INIT_COLUMNS
     if by == "tensor":
         usual.append(BAR)
-    if quantiles:
+    if settings.quantiles:
         fields = (*fields, QUANTILES_COLUMN)
         usual.append(QUANTILES_COLUMN)
-    selection = Selection(
-        as_list(match), as_list(exclude), sort, reverse, top, columns and as_list(columns)
-    )
+    selection = Selection.of(settings)
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
@@ -166,13 +144,13 @@ def inspect(
     groups = Groups(by)
     total = _Total(checkpoint.non_model)
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
-    for tensor, sketch in measure(readable, jobs, progress):
+    for tensor, sketch in measure(readable, settings.jobs, progress):
         scale = TensorStats.of(tensor, sketch)
         scales.append(scale)
         total.add(scale, sketch)
         if by != "tensor":
             groups.add(scale, sketch)
-        elif quantiles:
+        elif settings.quantiles:
             percentiles[scale.name] = _quantiles(sketch)
 
     rows = tensor_rows(scales)
@@ -191,9 +169,9 @@ def inspect(
             rows.append(group_row(key, members, sketch, flags))
             if initialization:
                 rows[-1] |= init_fields([references[scale.name] for scale in members], rows[-1])
-            if quantiles:
+            if settings.quantiles:
                 percentiles[key] = _quantiles(sketch)
-    for row in rows if quantiles else ():
+    for row in rows if settings.quantiles else ():
         row["quantiles"] = percentiles[row["name"]]
     chosen = selection.chosen(fields)
     return Report(
@@ -207,19 +185,14 @@ def inspect(
             )
         ],
         source=source(checkpoint),
-        settings={
-            **selection.settings(),
-            "by": by,
-            "quantiles": quantiles,
-            **({"init": init} if initialization else {}),
-        },
+        settings=settings.recorded(*([] if initialization else ["init"])),
         skipped=[
             skipped(tensor, tensor.unmeasured) for tensor in wanted if tensor.unmeasured is not None
         ],
         headline=_headline(checkpoint),
         totals=f"{total.sentence()}\n{flagged}",
         notes=[
-            *_notes(checkpoint, len(wanted), len(rows), top),
+            *_notes(checkpoint, len(wanted), len(rows), settings.top),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],
     )
@@ -271,7 +244,7 @@ def _quantiles(sketch: Sketch) -> dict[str, float | None]:
 def _shown(columns: Sequence[Column]) -> list[Column]:
     """The columns of a table, quantiles spread out to one each."""
     spread = [
-        Column(str(q), f"{100 * q:g} %", "number", "", rank, partial(_quantile, q))
+        Column(str(q), f"{100 * q:g} %", "number", "", rank, get=partial(_quantile, q))
         for q, rank in zip(QUANTILES, (2, 10, 9, 1, 9, 10, 2), strict=True)
     ]
     return [c for column in columns for c in (spread if column.unit == "quantiles" else [column])]

@@ -15,6 +15,7 @@ from typing import (
     Any,
     ClassVar,
     NamedTuple,
+    Protocol,
     Self,
     get_args,
     get_origin,
@@ -358,3 +359,9 @@ class Hyperparameters(Validated, ABC):
         law = self.reparameterization()
         moved = law.apply({name: getattr(self, name) for name in law.exponents}, k)
         return replace(self, **moved)
+
+
+class OptimizerModule(Protocol):
+    """What a module of this folder has."""
+
+    Optimizer: type[Hyperparameters]

@@ -12,6 +12,7 @@ forward at all.
 
 from collections.abc import Iterator
 
+from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.optimizers.contract import SECOND_MOMENTS
 from scalecheck.report.formatting import number, percent, setting
 from scalecheck.rules.contract import (
@@ -24,7 +25,6 @@ from scalecheck.rules.contract import (
     StateFacts,
     judged,
 )
-from scalecheck.theory.precision import FLOAT_TYPES
 from scalecheck.updates.recognition import entries_of
 
 _UNJUDGED = ("variance",)  # of Adafactor, which keeps it of vectors alone

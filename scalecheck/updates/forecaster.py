@@ -6,11 +6,9 @@ from typing import Any
 
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
-from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption, assumed_scale
 from scalecheck.updates.columns import SAVED
@@ -105,27 +103,6 @@ class Forecaster:
         is_first = self.step == 1 and math.isclose(update.update_rms or 0.0, 1.0)
         equal = training.optimizer.equal_updates or is_first
         return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
-
-
-def check_numbers(
-    lr: float | None,
-    snr: float,
-    grad_rms: float | None,
-    step: int | None,
-    target: float | None = None,
-    scale_by: float | None = None,
-) -> None:
-    """Raises UsageError for a number outside its domain."""
-    positive = {"lr": lr, "grad-rms": grad_rms, "target": target, "scale-by": scale_by}
-    for name, number in positive.items():
-        if number is not None and not 0 < number < math.inf:
-            raise UsageError(f"--{name} {number}: a positive number")
-    if not math.isfinite(snr):
-        raise UsageError(f"--snr {snr}: a finite number")
-    if step is not None and step < 1:
-        raise UsageError(f"--step {step}: steady, or a number from 1 up")
-    if step is not None and step > MAX_STEPS:
-        raise UsageError(f"--step {step}: at most {MAX_STEPS}")
 
 
 def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from scalecheck.checkpoint.dtypes import WORDS, named
+from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.sketch import Sketch
-from scalecheck.theory.precision import FLOAT_TYPES, stalled_share, stalled_share_of_step
+from scalecheck.theory.precision import stalled_share, stalled_share_of_step
 
 ROUNDING = 2.0**-53  # of the share's own sum
 
@@ -19,7 +19,7 @@ def param_dtype(word: str | None) -> str | None:
     name = named(word)
     if name not in FLOAT_TYPES:
         words = [known for known, dtype in WORDS.items() if dtype in FLOAT_TYPES]
-        raise unknown("--param-dtype", word, words)
+        raise unknown("param_dtype", word, words)
     return name
 
 

@@ -13,7 +13,7 @@ from scalecheck.checkpoint.optimizer_state import (
 )
 from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import CheckpointError, UsageError
+from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
 from scalecheck.updates.recognition import group_settings, is_guessed, state_layout
 
@@ -94,9 +94,10 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
     found = States(named(open_state(where, state_layout()), checkpoint), checkpoint)
     shapes = {tensor.shape for tensor in checkpoint.tensors}
     if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
-        raise UsageError(
-            f"--state {where}: its {len(found.unnamed)} states fit none of "
-            f"{len(checkpoint.tensors)} tensors"
+        raise OptionError(
+            "state",
+            f"its {len(found.unnamed)} states fit none of {len(checkpoint.tensors)} tensors",
+            where,
         )
     return found
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from scalecheck.errors import UsageError, unknown
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import REFUSALS, Gradient
 from scalecheck.theory.schedule import SHAPES, Schedule
 from scalecheck.updates.forecast import at_any_rms
 from scalecheck.updates.training import Training
 
+SCHEDULES = tuple(name.replace("_", "-") for name in SHAPES)
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
 
@@ -15,9 +16,6 @@ CONSTANT = 1e6  # an snr that is as good as a constant gradient
 def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
     """The schedule of these words, None without steps; wsd falls over the last fifth. Raises
     UsageError."""
-    known = [name.replace("_", "-") for name in SHAPES]
-    if shape not in known:
-        raise unknown("--schedule", shape, known)
     if steps is None:
         if shape != "constant" or warmup or final:
             raise UsageError("--schedule, --warmup and --final: need --steps")
@@ -26,7 +24,7 @@ def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedu
     try:
         return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
     except ValueError as error:
-        raise UsageError(f"--schedule {shape}: {error}") from error
+        raise OptionError("schedule", str(error), shape) from error
 
 
 def schedule_fields(
