@@ -195,7 +195,7 @@ def test_muon_depends_on_the_shape_as_expected(shape: tuple[int, int], adjust_lr
 @pytest.mark.parametrize("grad_rms", [1e-1, 1e-3, 1e-4, 1e-6, 1e-7, 1e-8])
 @pytest.mark.parametrize("d", [1.0, 1e9])
 def test_adafactors_eps1_counts_as_expected(grad_rms: float, d: float) -> None:
-    """The notes' trap: unclipped 3.43 at 1e-4, 8.4 at 1e-6, and 0.084 at 1e-8, clipped or not."""
+    """Unclipped 3.43 at 1e-4, 8.4 at 1e-6, and 0.084 at 1e-8, clipped or not."""
     optimizer = load("adafactor", eps1=2.0**-23, d=d)
     gradient = Gradient(rms=grad_rms)
     weights = np.ones(SHAPE)

@@ -26,7 +26,7 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_rms
+from scalecheck.theory.update_rms import expected_update
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,7 @@ class Optimizer(Hyperparameters):
         optional_entries={"max_exp_avg_sq": Entry.SECOND_MOMENT_MAXIMUM},
         pairs=BETAS,
         fixed={"decoupled_weight_decay": False},
-        optional_settings=(
-            *TORCH_FLAGS,
-            "fused",
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "fused", "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(Evidence(setting="amsgrad"), Evidence(entry="exp_avg_sq")),
     )
@@ -70,14 +66,14 @@ class Optimizer(Hyperparameters):
         """
         if self.amsgrad and step != 1:
             raise NoFormula("amsgrad divides by a running maximum, whose law is not solved")
-        return update_rms(
+        return expected_update(
             self.beta1,
             self.beta2,
             gradient.snr,
             step,
             gradient.over(self.eps),
             gradient.noise,
-        )
+        ).rms
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
         """√((d·Σlr)² + (1−d²)·Σlr²), d the share of drift, whatever beta1; where eps counts, times

@@ -44,10 +44,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries={**ADAM_ENTRIES, "mu_product": Entry.MOMENTUM_PRODUCT},
         pairs=BETAS,
-        optional_settings=(
-            *TORCH_FLAGS,
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(Evidence(setting="momentum_decay"),),
     )

@@ -26,7 +26,7 @@ from scalecheck.optimizers.contract import (
 from scalecheck.theory.averages import average_rms
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_rms
+from scalecheck.theory.update_rms import expected_update
 
 RECTIFIED_ABOVE = 5.0  # torch.optim.RAdam rectifies where its rho_t exceeds this
 
@@ -45,10 +45,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries=ADAM_ENTRIES,
         pairs=BETAS,
-        optional_settings=(
-            *TORCH_FLAGS,
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(
             Evidence(setting="decoupled_weight_decay", entry="exp_avg_sq", no_setting="amsgrad"),
@@ -71,13 +68,16 @@ class Optimizer(Hyperparameters):
             gradient.require_independent()
             return gradient.known_rms * average_rms(self.beta1, gradient.snr, step)
         remaining = 0.0 if step is None else self.beta2**step
-        return factor * update_rms(
-            self.beta1,
-            self.beta2,
-            gradient.snr,
-            step,
-            gradient.over(self.eps) * math.sqrt(1 - remaining),
-            gradient.noise,
+        return (
+            factor
+            * expected_update(
+                self.beta1,
+                self.beta2,
+                gradient.snr,
+                step,
+                gradient.over(self.eps) * math.sqrt(1 - remaining),
+                gradient.noise,
+            ).rms
         )
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
