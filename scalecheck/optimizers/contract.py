@@ -112,7 +112,7 @@ class Gradient(Validated):
         return self.known_rms / eps if eps else math.inf
 
     def reached(self, step: int | None) -> float:
-        """The share of elements that had a gradient other than 0 by this step; None is late."""
+        """The share of elements that had a gradient other than 0 by this step; None is the steady state."""
         if not isinstance(self.noise, Sparse) or step is None:
             return 1.0
         return 1 - (1 - self.noise.density) ** step
@@ -310,7 +310,7 @@ class Hyperparameters(Validated, ABC):
     ) -> float:
         """RMS of Δw/lr over the elements at this step, of Δw/(lr·rms(w)) where relative_lr.
 
-        Weight decay's share is left out. step counts from 1; None is the limit of late steps.
+        Weight decay's share is left out. step counts from 1; None is the steady state.
         Raises NoFormula where theory has no answer, ValueError for step < 1 and for a gradient
         that theory's formulas refuse at these settings.
         """

@@ -69,7 +69,7 @@ def figures(state: ParamState, optimizer: Hyperparameters) -> StateStatistics:
         reason = block.reason
     if optimizer.equal_updates:
         return StateStatistics(step or None, update_rms=1.0)
-    return sums.saved(step or None, optimizer, reason)
+    return sums.statistics(step or None, optimizer, reason)
 
 
 def _wanted(state: ParamState) -> dict[str, Tensor]:
@@ -117,7 +117,9 @@ class _Sums:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
                 self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
 
-    def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> StateStatistics:
+    def statistics(
+        self, step: int | None, optimizer: Hyperparameters, reason: str
+    ) -> StateStatistics:
         """The figures."""
         square = self.square / self.squares if self.squares else None
         has_eps = self.eps is not None and square is not None
