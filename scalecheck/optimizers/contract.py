@@ -112,7 +112,7 @@ class Gradient(Validated):
         return self.known_rms / eps if eps else math.inf
 
     def reached(self, step: int | None) -> float:
-        """The share of elements that had a gradient other than 0 by this step; None is the steady state."""
+        """The share of elements that had a gradient by this step; None is the steady state."""
         if not isinstance(self.noise, Sparse) or step is None:
             return 1.0
         return 1 - (1 - self.noise.density) ** step
