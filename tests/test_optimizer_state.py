@@ -277,7 +277,7 @@ def adam_updates(one, settings):
 
 
 def test_the_state_of_a_sample_holds_the_update_between_two_checkpoints():
-    """After step t, m̂ / (√v̂ + eps) is the update that step t applied (THEORY.md, section 9). The
+    """After step t, m̂ / (√v̂ + eps) is the update that step t applied. The
     names come from shapes and order alone: a wrong one would show here."""
     before = {one.name: one for one in open_checkpoint(SAMPLES / "tiny-gpt.pt").tensors}
     after = {one.name: one for one in open_checkpoint(SAMPLES / "tiny-gpt").tensors}
