@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from command import scalecheck
+from command import Done, scalecheck
 from hostile import TENSOR, UNREADABLE, entry, index, safetensors, sound, sparse, torch_zip
 from odd import READABLE
 from process import finished, is_refusal, limited, permissions_that_count, program
@@ -46,7 +46,7 @@ def test_bad_file_is_refused_alike_by_a_process_of_its_own(kind, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "json", "csv"])
+@pytest.mark.parametrize("form", ["markdown", "json", "csv"])  # tables: test_faults.py
 @pytest.mark.parametrize("kind", sorted(READABLE.keys() - LONG))
 def test_odd_file_is_read(kind, form, tmp_path):
     said = scalecheck("inspect", READABLE[kind](tmp_path), "--format", form, "--quantiles")
@@ -82,12 +82,21 @@ def test_order_of_empty_tensors_is_that_of_the_file(tmp_path):
     assert [row["name"] for row in rows] == [f"w.{i}" for i in range(20)]
 
 
+def refusal(path):
+    """The same by the function, fifty times as fast: for a file a byte."""
+    try:
+        api.inspect(path, jobs=1)
+    except CheckpointError as error:
+        return Done(3, "", f"scalecheck: {error}\n")
+    return Done(0, "", "")
+
+
 def test_file_cut_at_any_byte_is_refused(tmp_path):
     path = sound(tmp_path / "model.safetensors", "v", "w")
     whole = path.read_bytes()
     for nbytes in range(len(whole)):
         path.write_bytes(whole[:nbytes])
-        said = scalecheck("inspect", path)
+        said = refusal(path)
         assert is_refusal(said, path, "…")
         assert str(len(whole[:nbytes])) in said.err or "bytes of data" in said.err
 
@@ -99,7 +108,7 @@ def test_shard_cut_at_any_byte_is_refused_by_its_own_name(tmp_path):
     whole = shard.read_bytes()
     for nbytes in range(len(whole)):
         shard.write_bytes(whole[:nbytes])
-        assert is_refusal(scalecheck("inspect", path), shard, "…")
+        assert is_refusal(refusal(path), shard, "…")
 
 
 def test_index_cut_at_any_byte_is_refused(tmp_path):
@@ -108,7 +117,7 @@ def test_index_cut_at_any_byte_is_refused(tmp_path):
     whole = path.read_bytes()
     for nbytes in range(len(whole)):
         path.write_bytes(whole[:nbytes])
-        assert is_refusal(scalecheck("inspect", path), path, "…")
+        assert is_refusal(refusal(path), path, "…")
 
 
 def test_torch_file_cut_at_any_byte_is_refused(tmp_path):
@@ -116,7 +125,7 @@ def test_torch_file_cut_at_any_byte_is_refused(tmp_path):
     whole = path.read_bytes()
     for nbytes in range(len(whole)):
         path.write_bytes(whole[:nbytes])
-        assert is_refusal(scalecheck("inspect", path), path, "…")
+        assert is_refusal(refusal(path), path, "…")
 
 
 def test_any_byte_may_be_any_other(tmp_path):
@@ -126,7 +135,7 @@ def test_any_byte_may_be_any_other(tmp_path):
     for place in range(header):
         for other in (0, 0x22, 0x39, 0x7D, 0xFF, whole[place] ^ 1):
             path.write_bytes(whole[:place] + bytes([other]) + whole[place + 1 :])
-            said = scalecheck("inspect", path)
+            said = refusal(path)
             assert said.code == 0 or is_refusal(said, path, "…"), (place, other)
 
 

@@ -3,6 +3,7 @@ files of some kilobytes that stand for more than any memory are refused within a
 
 import io
 import marshal
+import math
 import pickle
 import struct
 import subprocess
@@ -307,7 +308,7 @@ def test_a_tensor_under_sixteen_thousand_names_is_read(tmp_path):
     assert len(tensors) == tree.FREE_REPEATS == 16_384
 
 
-MANY = 20_000  # of one object: squared, too many to go through
+MANY = 2 * math.isqrt(tree.MAX_AGAIN)  # of one object: squared, too many to go through
 WIDE = b"(" + b"N" * MANY + b"t"
 SHARED = WIDE + b"q\x010](" + b"ca\nb\nh\x01R" * MANY + b"e"
 TABLE = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"u"
@@ -324,8 +325,11 @@ TABLE = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)
     ],
     ids=["arguments", "state", "slots", "state that is a tuple", "keywords"],
 )
-@pytest.mark.parametrize("read", [load, open_state])
-def test_objects_that_share_what_they_are_made_of_are_refused(read, opcodes, tmp_path):
+@pytest.mark.parametrize(("read", "most"), [(load, tree.MAX_AGAIN), (open_state, 10_000)])
+def test_objects_that_share_what_they_are_made_of_are_refused(
+    read, most, opcodes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tree, "MAX_AGAIN", most)
     path = of_opcodes(tmp_path, opcodes)
     said = cheaply(path, 64 * MIB, read=read)
     assert said == "its objects share their contents too often"
