@@ -11,7 +11,8 @@ from pathlib import Path
 from read import bare_read
 
 from scalecheck import open_checkpoint
-from scalecheck.measure.tensor_stats import cores, measure
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import cores
 
 
 def one_pass(path: Path) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from scalecheck.checkpoint.dtypes import DTYPES, DType
+from scalecheck.dtypes import DTYPES, DType
 
 MEASURED = tuple(name for name, dtype in DTYPES.items() if dtype.words)
 NARROW = tuple(name for name in MEASURED if DTYPES[name].is_narrow)

@@ -17,7 +17,7 @@ import scalecheck as api
 from scalecheck.measure import numpy_kernel
 from scalecheck.measure.change import Change
 from scalecheck.measure.counting import NATIVE, kernel
-from scalecheck.measure.tensor_stats import STRETCH_NBYTES
+from scalecheck.measure.pipeline import STRETCH_NBYTES
 
 DTYPES = {
     "F64": torch.float64,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors import SafetensorError, deserialize
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 
 TORCH = {
     "BF16": torch.bfloat16,

@@ -8,6 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "scalecheck"
 FLOORS = {
     "errors": 0,
+    "dtypes": 0,
     "registry": 0,
     "config": 0,
     "report": 1,

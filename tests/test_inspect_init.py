@@ -16,8 +16,8 @@ from torch import nn
 
 import scalecheck as api
 from scalecheck import registry
-from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import role
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure.initial_scale import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"

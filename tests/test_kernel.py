@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drawn_words import NUMPY, landmarks, random_words, weights
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure import counting, numpy_kernel
 from scalecheck.measure.counting import sketch
 
@@ -331,7 +331,8 @@ import json, sys
 sys.modules["scalecheck.measure._kernel"] = None  # the import system refuses it
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.measure import counting
-from scalecheck.measure.tensor_stats import TensorStats, measure
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.tensor_stats import TensorStats
 assert not counting.NATIVE
 scales = {
     path: [vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
@@ -354,7 +355,8 @@ def without_kernel():
 @pytest.fixture(scope="module")
 def with_kernel(without_kernel):
     from scalecheck.checkpoint.open import open_checkpoint
-    from scalecheck.measure.tensor_stats import TensorStats, measure
+    from scalecheck.measure.measuring import measure
+    from scalecheck.measure.tensor_stats import TensorStats
 
     return {
         path: [

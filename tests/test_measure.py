@@ -15,9 +15,11 @@ import torch
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.errors import CheckpointError
-from scalecheck.measure import tensor_stats
+from scalecheck.measure import measuring
 from scalecheck.measure.counting import sketch as sketch_of
-from scalecheck.measure.tensor_stats import STRETCH_NBYTES, TensorStats, cores, measure
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import STRETCH_NBYTES, cores
+from scalecheck.measure.tensor_stats import TensorStats
 
 SAMPLES = Path(__file__).parents[1] / "sample_ckpts"
 JOBS = (1, 2, 5)
@@ -311,7 +313,8 @@ def test_measuring_can_be_left_early(mixed, by_one_thread, jobs):
 MEASURE_IN_A_FRESH_PROCESS = """
 import json, sys
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.measure.tensor_stats import TensorStats, measure
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.tensor_stats import TensorStats
 {}
 tensors = open_checkpoint(sys.argv[1]).tensors
 scales = [vars(TensorStats.of(*measured)) for measured in measure(tensors, 2)]
@@ -432,7 +435,7 @@ def test_a_view_of_more_words_than_a_sketch_counts_is_counted_in_parts(tmp_path,
     tensor, _ = stored_run(tmp_path, BLOCK_NBYTES, np.float16)
     view = replace(tensor, shape=(900, 900), strides=(1000, 1))
     ((_, whole),) = measure((view,), 1)
-    monkeypatch.setattr(tensor_stats, "MAX_WORDS", 600_000)  # it is 2**31, and a test has no 4 GB
+    monkeypatch.setattr(measuring, "MAX_WORDS", 600_000)  # it is 2**31, and a test has no 4 GB
     ((_, parts),) = measure((view,), 1)
     assert parts.numel == whole.numel == 810_000
     np.testing.assert_array_equal(parts.counts, whole.counts)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from process import cpu_seconds_of
 
-from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import ROLES, family, indices, layer, role
+from scalecheck.dtypes import DTYPES
 
 LONGEST = 1024  # characters of a name that the readers accept
 

@@ -11,7 +11,8 @@ from real_checkpoints import INSTALL, real_file
 
 import scalecheck
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.measure.tensor_stats import TensorStats, measure
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.tensor_stats import TensorStats
 
 HERE = Path(__file__).parent
 TRUTH = json.loads((HERE / "data" / "checkpoints-truth.json").read_text())

@@ -14,7 +14,7 @@ from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.measure import rows as module
-from scalecheck.measure.rows import Rows, Some, row_figures
+from scalecheck.measure.rows import Occurrences, Rows, row_figures
 
 DTYPES = {
     "F64": torch.float64,
@@ -48,12 +48,14 @@ def plainly(array, as_filters=False):
                 repeated.append(index)
             seen.append(row.tobytes())
     columns = None if array.ndim != 2 else [*np.flatnonzero((flat == 0).all(axis=0))]
-    some = [Some(len(rows), tuple(rows[: module.SHOWN])) for rows in (zero, constant, repeated)]
+    some = [
+        Occurrences(len(rows), tuple(rows[: module.SHOWN])) for rows in (zero, constant, repeated)
+    ]
     return Rows(
         len(flat),
         None if columns is None else length,
         some[0],
-        Some(len(columns or []), tuple((columns or [])[: module.SHOWN])),
+        Occurrences(len(columns or []), tuple((columns or [])[: module.SHOWN])),
         some[1],
         some[2],
     )
@@ -107,7 +109,10 @@ def test_rows_that_begin_alike_are_looked_at_to_their_end(tmp_path, length):
     weight[4, -1] = 0.25
     save_file({"w.weight": weight}, tmp_path / "x.safetensors")
     found = figures(tmp_path / "x.safetensors")
-    assert (found.constant_rows, found.repeated_rows) == (Some(1, (3,)), Some(1, (5,)))
+    assert (found.constant_rows, found.repeated_rows) == (
+        Occurrences(1, (3,)),
+        Occurrences(1, (5,)),
+    )
     torch.save({"w.weight": weight.T.contiguous().T}, tmp_path / "x.pt")
     assert figures(tmp_path / "x.pt") == found
 
@@ -118,7 +123,10 @@ def test_dead_rows_and_columns_are_found_past_the_first_block(tmp_path):
     weight[:, 650] = 0
     save_file({"w.weight": weight}, tmp_path / "x.safetensors")
     found = figures(tmp_path / "x.safetensors")
-    assert (found.zero_rows, found.zero_columns) == (Some(1, (2999,)), Some(1, (650,)))
+    assert (found.zero_rows, found.zero_columns) == (
+        Occurrences(1, (2999,)),
+        Occurrences(1, (650,)),
+    )
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0, 5), (5, 0), (1, 5), (5, 1), (1, 1, 1)])
@@ -148,8 +156,8 @@ def test_what_is_too_large_to_hold_is_said_to_be_unread(tmp_path, shape):
 
 
 def test_many_are_counted_and_the_first_are_named():
-    assert str(Some(7, (0, 1, 2, 3, 4))) == "0, 1, 2, 3, 4, …"
-    assert str(Some(2, (5, 9))) == "5, 9"
+    assert str(Occurrences(7, (0, 1, 2, 3, 4))) == "0, 1, 2, 3, 4, …"
+    assert str(Occurrences(2, (5, 9))) == "5, 9"
 
 
 @pytest.mark.parametrize("is_zero", [False, True])

@@ -9,7 +9,7 @@ from drawn_words import LENGTHS, MEASURED, NARROW, NUMPY, WIDE, WIDE_FLOAT, Figu
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure.counting import Counter, sketch
 from scalecheck.measure.sketch import Sketch
 

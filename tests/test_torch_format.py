@@ -13,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from real_checkpoints import real_file
 
-from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.formats.torch import load, recognises
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickle.torch_dtypes import DTYPE_NAMES
+from scalecheck.dtypes import BY_TORCH_NAME, DTYPES
 from scalecheck.errors import CheckpointError
 
 
@@ -68,13 +67,13 @@ def test_every_measured_type_keeps_torchs_words(save):
     numbers = torch.arange(-8, 8, dtype=torch.float32).reshape(4, 4)
     tensors = {
         name: numbers.abs().to(getattr(torch, name)) if name[0] == "u" else numbers.to(kind)
-        for name, ours in DTYPE_NAMES.items()
-        if DTYPES[ours].words is not None and (kind := getattr(torch, name))
+        for name, ours in BY_TORCH_NAME.items()
+        if ours.words is not None and (kind := getattr(torch, name))
     }
     checkpoint = load(save(tensors))
     assert [tensor.name for tensor in checkpoint.tensors] == list(tensors)
     for tensor in checkpoint.tensors:
-        assert tensor.dtype is DTYPES[DTYPE_NAMES[tensor.name]]
+        assert tensor.dtype is BY_TORCH_NAME[tensor.name]
         assert_same(tensor, tensors[tensor.name])
 
 

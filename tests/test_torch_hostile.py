@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scalecheck.checkpoint.formats.torch import load
+from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle import tree as pickled_tree
 from scalecheck.checkpoint.pickle import unpickle
-from scalecheck.checkpoint.pickle.inert import Foreign, Malformed, Placeholder
+from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.errors import CheckpointError
 

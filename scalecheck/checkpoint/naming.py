@@ -3,7 +3,7 @@
 import math
 import re
 
-from scalecheck.checkpoint.dtypes import DType
+from scalecheck.dtypes import DType
 
 ROLES = ("embedding", "matrix", "conv", "norm", "bias", "lora_a", "lora_b", "buffer")
 

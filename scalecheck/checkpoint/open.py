@@ -1,12 +1,11 @@
-"""A path to a checkpoint: which format it holds, told by its content."""
+"""A path to a checkpoint: which format it holds, told by its content and then by its name."""
 
 from pathlib import Path
 
 from scalecheck import registry
+from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, reason
-
-_HEAD_NBYTES = 512
 
 # What people hand over by mistake, by the first bytes of the file.
 _FOREIGN = (
@@ -33,17 +32,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             if path.exists() and not path.is_file():
                 raise CheckpointError(path, "is neither a file nor a directory")
             with path.open("rb") as file:
-                head = file.read(_HEAD_NBYTES)
+                head = file.read(HEAD_NBYTES)
             if not head:
                 raise CheckpointError(path, "is empty (0 bytes)")
         for magic, problem in _FOREIGN:
             if head.startswith(magic):
                 raise CheckpointError(path, f"{problem} ({path.stat().st_size} bytes)")
-        for name in registry.names("format"):
-            module = registry.load("format", name)
-            if module.recognises(path, head):
-                checkpoint: Checkpoint = module.load(path)
-                return checkpoint
+        if format := _format(path, head):
+            return format.load(path)
     except OSError as error:
         problem = reason(error)
         if isinstance(error, FileNotFoundError) and path.is_symlink():
@@ -52,3 +48,18 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
     raise CheckpointError(path, f"is no checkpoint: it starts with {head[:8]!r}")
+
+
+def _format(path: Path, head: bytes) -> Format | None:
+    """The format with the strongest evidence; None where none has any. Of equal evidence the first
+    counts: formats of this package before installed ones, each by name."""
+    found, strongest = None, Evidence.NONE
+    own = registry.built_in("format")
+    for name in sorted(registry.names("format"), key=lambda name: (name not in own, name)):
+        format: Format = registry.load("format", name)
+        evidence = format.recognises(path, head)
+        if evidence > strongest:
+            found, strongest = format, evidence
+        if strongest == Evidence.CONTENT:
+            break  # none is stronger, and the others need not be imported
+    return found

@@ -10,8 +10,8 @@ import numpy as np
 
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.directory import optimizer_beside
+from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickle.inert import Malformed
 from scalecheck.checkpoint.pickle.optimizer import (
     GroupRecord,
     OptimizerRecord,

@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.dtypes import DType
 from scalecheck.checkpoint.naming import role
+from scalecheck.dtypes import DType
 from scalecheck.errors import CheckpointError, reason
 
 MAX_NAME = 1024  # characters; the longest names of real models have some 150

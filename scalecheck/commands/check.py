@@ -13,7 +13,7 @@ from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.config import Config, read
 from scalecheck.errors import UsageError
-from scalecheck.measure.tensor_stats import Progress
+from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
 from scalecheck.report.report import Report, Row, Table

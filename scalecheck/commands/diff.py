@@ -16,7 +16,7 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Comparison, Side, compared, opened, pairs_of
 from scalecheck.measure.groups import By
-from scalecheck.measure.tensor_stats import Progress
+from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import number, plural, text
 from scalecheck.report.report import Report, Row, Table
@@ -90,7 +90,7 @@ def diff(
         rows = merged(by, lines, rows, run)
     chosen = selection.chosen(fields)
     shown = _SHOWN | ({"tensors"} if by != "tensor" else set())
-    shown |= {"apart"} if total.apart else set()
+    shown |= {"apart"} if total.non_finite else set()
     return Report(
         kind="diff",
         tables=[
@@ -159,8 +159,10 @@ def _sentences(
 
 def _notes(sides: tuple[Side, Side], total: Change, run: Run | None) -> list[str]:
     notes = []
-    if total.apart:
-        notes.append(f"{total.apart:,} elements are NaN or inf on a side: counted, and in no norm")
+    if total.non_finite:
+        notes.append(
+            f"{total.non_finite:,} elements are NaN or inf on a side: counted, and in no norm"
+        )
     for side in sides:
         if isinstance(side, Recorded):
             notes.append(f"{side.path} is a report: figures are compared, and no elements")

@@ -16,8 +16,10 @@ from scalecheck.measure.groups import By, Groups, group_row, of_several
 from scalecheck.measure.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.measure.init_ratio import init_fields, silence
 from scalecheck.measure.initial_scale import Model, Reference, scheme
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.sketch import Moments, Sketch
-from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import nbytes, number, plural, text
 from scalecheck.report.report import Column, Report, Row, Table
 
@@ -40,7 +42,7 @@ _FIGURES = (
         "percent",
         "number of elements that are 0; in tables their share",
         2,
-        lambda row: row["zeros"] / row["numel"] if row["numel"] else None,
+        cell=lambda row: row["zeros"] / row["numel"] if row["numel"] else None,
     ),
     Column("nan", "NaN", "count", "number of elements that are NaN"),
     Column("inf", "inf", "count", "number of elements that are +inf or −inf"),
@@ -61,7 +63,7 @@ BAR = Column(
     "bar",
     "rms on a logarithmic scale",
     4,
-    lambda row: None if row["role"] == "buffer" else row["rms"],
+    cell=lambda row: None if row["role"] == "buffer" else row["rms"],
 )
 
 
@@ -94,7 +96,7 @@ GROUP_COLUMNS = (
         "number",
         "smallest rms of a tensor in the group",
         5,
-        of_several("rms_min"),
+        cell=of_several("rms_min"),
     ),
     Column(
         "rms_max",
@@ -102,7 +104,7 @@ GROUP_COLUMNS = (
         "number",
         "largest rms of a tensor in the group",
         5,
-        of_several("rms_max"),
+        cell=of_several("rms_max"),
     ),
     Column("rms_by_tensor", "over depth", "spark", "rms of each tensor of the group, in order", 1),
     replace(_FLAGS, cell=group_words),
@@ -271,7 +273,7 @@ def _quantiles(sketch: Sketch) -> dict[str, float | None]:
 def _shown(columns: Sequence[Column]) -> list[Column]:
     """The columns of a table, quantiles spread out to one each."""
     spread = [
-        Column(str(q), f"{100 * q:g} %", "number", "", rank, partial(_quantile, q))
+        Column(str(q), f"{100 * q:g} %", "number", "", rank, get=partial(_quantile, q))
         for q, rank in zip(QUANTILES, (2, 10, 9, 1, 9, 10, 2), strict=True)
     ]
     return [c for column in columns for c in (spread if column.unit == "quantiles" else [column])]

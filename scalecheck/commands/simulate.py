@@ -7,21 +7,15 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from scalecheck import registry
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.errors import UsageError, unknown
-from scalecheck.laws import (
-    gradient_scale,
-    layers,
-    reparameterization,
-    update_size,
-    weight_scale,
-)
+from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
 from scalecheck.laws.replay.claim import COLUMNS
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import noise_law
 from scalecheck.laws.replay.lanes import replayed
 from scalecheck.laws.replay.running_optimizer import DTYPES, few_threads
-from scalecheck.laws.sweep import table as sweep_table
 from scalecheck.optimizers.contract import Hyperparameters
 from scalecheck.report.formatting import setting
 from scalecheck.report.report import Report, Row, Table
@@ -29,9 +23,6 @@ from scalecheck.report.report import Report, Row, Table
 ALL = "all"
 MAX_SIZE, MAX_STEPS = 10**7, 10**7
 SMALLEST, LARGEST = 1e-100, 1e100  # of a scale: its cube and its inverse are still float64 numbers
-
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
-"""torch.finfo's eps of each type."""
 
 Progress = Callable[[int, int], None]
 
@@ -88,10 +79,11 @@ def simulate(
         with few_threads(size):
             if optimizer == ALL:
                 tables = [*_overview(experiments)]
-            elif sweep:
-                tables = [*_sweep(experiments[0])]
             else:
-                tables = [*_laws(experiments[0])]
+                run = replayed(experiments[0])
+                tables = [
+                    table for law in _laws(sweep) for table in law.tables(experiments[0], run)
+                ]
     except RuntimeError as error:  # torch, of a setting that its types cannot hold
         raise UsageError(f"--optimizer {optimizer}: {error}") from error
     return Report(
@@ -122,19 +114,13 @@ def failures(report: Report) -> int:
     return sum(not row["holds"] and not row["contrast"] for row in _claims(report.tables))
 
 
-def _laws(experiment: Experiment) -> Iterator[Table]:
-    """The five laws in their order."""
-    run = replayed(experiment)
-    yield gradient_scale.table(experiment, run)
-    yield from update_size.tables(experiment, run)
-    yield from weight_scale.tables(experiment)
-    yield reparameterization.table(experiment)
-    yield from layers.tables(experiment)
-
-
-def _sweep(experiment: Experiment) -> Iterator[Table]:
-    yield gradient_scale.table(experiment, replayed(experiment))
-    yield sweep_table(experiment)
+def _laws(sweep: bool) -> list[Law]:
+    """The sweep, or all the laws in their order."""
+    if sweep:
+        return [registry.load("law", "sweep")]
+    laws: list[Law] = [registry.load("law", name) for name in registry.names("law")]
+    ordered = [(law.ORDER, law) for law in laws if law.ORDER is not None]
+    return [law for _, law in sorted(ordered, key=lambda one: one[0])]
 
 
 def _overview(experiments: list[Experiment]) -> Iterator[Table]:
@@ -157,6 +143,7 @@ def _hyperparameters(
         raise unknown("--optimizer", optimizer, [*known, ALL])
     found: dict[str, Hyperparameters] = {}
     nowhere = set(given)
+    precision = FLOAT_TYPES[BY_TORCH_NAME[dtype].name]
     for word, value in given.items():
         if isinstance(value, float) and abs(value) > LARGEST:
             raise UsageError(f"--optimizer {optimizer}: {word} {value} is above {LARGEST:g}")
@@ -167,7 +154,7 @@ def _hyperparameters(
             raise UsageError(f"--optimizer {name}: has no {lacking[0]}; it has {', '.join(has)}")
         try:
             one = family(**{word: given[word] for word in given if word in has})
-            found[name] = one.at_precision(EPSILON[dtype])
+            found[name] = one.at_precision(precision.epsilon)
         except (TypeError, ValueError) as error:
             raise UsageError(f"--optimizer {name}: {error}") from error
         nowhere -= set(has)

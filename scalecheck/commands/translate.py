@@ -13,8 +13,10 @@ from scalecheck.checkpoint.selection import Selection, as_list
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.groups import By
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.sketch import Sketch
-from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report import formatting
 from scalecheck.report.report import Report

@@ -16,15 +16,16 @@ from scalecheck.report.formatting import setting
 from scalecheck.report.report import Table
 
 LAW = "gradient scale"
+ORDER = 1
 WINDOW_STEPS = 50
 WINDOW_SIZE = 4096  # elements at most
 FIRST, LAST, RESOLUTION = 1e-3, 300.0, 1e-4  # decades
 FINE = 1e-4  # of the decades found
 
 
-def table(experiment: Experiment, replayed: Replayed) -> Table:
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """The law and its contrast, with the window of k within which each holds."""
-    found = [*claims(experiment, replayed)]
+    found = [*claims(experiment, run)]
     share = f"{setting(100 * experiment.deviates)} %"
     notes = []
     if experiment.degree is None:
@@ -35,7 +36,7 @@ def table(experiment: Experiment, replayed: Replayed) -> Table:
     if experiment.name != "sgd" and experiment.degree == 0:
         low, high = window(experiment, Sgd(), 0)
         notes[-1] += f"; the same of sgd {_from(low, high)}"
-    return claims_table(
+    yield claims_table(
         found, f"1  Gradient scale: k·g moves {experiment.name} {_times(experiment)}", notes
     )
 

@@ -9,12 +9,14 @@ from typing import Any
 from scalecheck.laws.replay.claim import Claim, claims_table
 from scalecheck.laws.replay.experiment import Experiment, HeldReplay
 from scalecheck.laws.replay.gradients import rms
+from scalecheck.laws.replay.lanes import Replayed
 from scalecheck.laws.replay.reasons import reason
 from scalecheck.optimizers.sgd import Optimizer as Sgd
 from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column, Table
 
 LAW = "many layers"
+ORDER = 5
 STEPS = 100
 SCALES = (1e-4, 1e-2, 1.0, 100.0)
 WEIGHTS = (0.01, 0.1, 1.0, 10.0)  # RMS of each layer's, where they differ
@@ -30,7 +32,7 @@ COLUMNS = (
 )
 
 
-def tables(experiment: Experiment) -> Iterator[Table]:
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """The layers, then what is claimed of them."""
     rows = layers(experiment)
     title = "5  Many layers: what one lr is to layers whose gradients differ in scale"

@@ -8,24 +8,27 @@ from collections.abc import Iterator
 from scalecheck.laws.replay.claim import NO_REASON, Claim, claims_table
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import CLIP_EPS, deviation
+from scalecheck.laws.replay.lanes import Replayed
 from scalecheck.laws.replay.rescaled_network import Training, suitable_lr, train
 from scalecheck.report.formatting import setting
 from scalecheck.report.report import Table
 
 LAW = "reparameterization"
+ORDER = 4
 CLIPPED = 1e-4  # precision with clipping: torch adds 1e-6 to the norm, which does not scale
 _POWERLESS = "k is too near 1, or the training too slow, to tell p from another"
 APART = 0.01  # how far apart another p must take the functions, for a k of e and more
 
 
-def table(experiment: Experiment) -> Table:
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """The law at p, and at p ± 1 to show that the test can fail."""
     title = "4  Reparameterization: y = f(w·x) and y = f((w'/k)·x) trained alike, w' = k·w"
     if experiment.law is None:
-        return claims_table([], title, [f"no law: {experiment.refusal}"])
+        yield claims_table([], title, [f"no law: {experiment.refusal}"])
+        return
     names = [f"{name}' = {_scaled(name, power)}" for name, power in _coscaled(experiment)]
     note = "in float64, lr' = k^p·lr" + "".join(f", {name}" for name in names)
-    return claims_table([*claims(experiment)], title, [note])
+    yield claims_table([*claims(experiment)], title, [note])
 
 
 def claims(experiment: Experiment) -> list[Claim]:

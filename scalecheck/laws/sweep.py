@@ -2,15 +2,18 @@
 eps or the storage type swallow them to such as overflow it."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
+from scalecheck.laws import gradient_scale
 from scalecheck.laws.replay.experiment import Experiment, HeldReplay
-from scalecheck.laws.replay.lanes import Size
+from scalecheck.laws.replay.lanes import Replayed, Size
 from scalecheck.laws.replay.reasons import LARGEST, storage_limits
 from scalecheck.laws.update_size import tolerance
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.report import Column, Table
 
+ORDER = None  # `simulate --sweep` shows it
 EXPONENTS = range(-12, 13)
 STEPS = 100
 FAR = 1e12  # a gradient's RMS beside which no eps counts
@@ -39,10 +42,11 @@ CHART = Column(
 SHOWN = (*(column for column in COLUMNS if column.name != "grad_rms"), CHART)
 
 
-def table(experiment: Experiment) -> Table:
-    """A row a decade of k."""
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
+    """The law, then a row a decade of k."""
+    yield from gradient_scale.tables(experiment, run)
     rows = [_row(experiment, 10.0**exponent) for exponent in EXPONENTS]
-    return Table("sweep", COLUMNS, SHOWN, rows, "Sweep: the RMS of the updates of k·g at lr 1")
+    yield Table("sweep", COLUMNS, SHOWN, rows, "Sweep: the RMS of the updates of k·g at lr 1")
 
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from scalecheck.report.report import Column, Table
 from scalecheck.theory.noise import StudentT
 
 LAW = "update size"
+ORDER = 2
 ERRORS = 4  # standard errors of the mean square over the elements that a replay may stray
 WIDEST = 0.2  # tolerance, relative, beyond which there is no verdict
 FEWEST = 16  # elements from which on their spread says how far they stray
@@ -42,18 +43,18 @@ COLUMNS = (
 )
 
 
-def tables(experiment: Experiment, replayed: Replayed) -> Iterator[Table]:
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """Replayed beside expected over the steps, then what is claimed of it."""
     gradient = experiment.gradient()
-    expected = [experiment.expected(size.step, gradient) for size in replayed.sizes]
-    rows = [_row(experiment, *pair) for pair in zip(replayed.sizes, expected, strict=True)]
+    expected = [experiment.expected(size.step, gradient) for size in run.sizes]
+    rows = [_row(experiment, *pair) for pair in zip(run.sizes, expected, strict=True)]
     silent = dict.fromkeys(one.reason for one in expected if one.size is None)
     notes = [f"no expectation: {why}" for why in silent]
     if any(row["update_rms_expected"] is not None and row["tolerance"] is None for row in rows):
         notes.append("no verdict where too few elements carry the RMS; a larger --size may do")
     title = "2  Update size: the RMS of the updates at lr 1"
     yield Table("replay", COLUMNS, COLUMNS, rows, title, notes)
-    yield claims_table([*claims(experiment, replayed)], notes=_sentences(experiment))
+    yield claims_table([*claims(experiment, run)], notes=_sentences(experiment))
 
 
 def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:

@@ -11,11 +11,13 @@ import numpy as np
 from scalecheck.laws.replay.claim import Claim, claims_table
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import clip_factor, rms
+from scalecheck.laws.replay.lanes import Replayed
 from scalecheck.laws.replay.reasons import reason
 from scalecheck.laws.replay.running_optimizer import Replay
 from scalecheck.report.report import Column, Table
 
 LAW = "weight scale"
+ORDER = 3
 STEPS = 100
 
 COLUMNS = (
@@ -41,7 +43,7 @@ class Case:
     changes: Sequence[float]
 
 
-def tables(experiment: Experiment) -> Iterator[Table]:
+def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """The four cases, then what is claimed of them."""
     title = "3  Weight scale and lr: the relative change of a step"
     if experiment.law is None:

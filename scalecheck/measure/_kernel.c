@@ -221,7 +221,7 @@ DEFINE_LEADING(leading_u64, uint64_t)
 
 typedef struct {
     double before, after, product, difference, top; /* Σa², Σb², Σab, Σ(b−a)², max|b−a|, scaled */
-    int64_t changed, apart;                          /* apart: a or b is no finite number */
+    int64_t changed, non_finite;                     /* non_finite: a or b is NaN or inf */
     int exponent;
 } Change;
 
@@ -296,7 +296,7 @@ static double from_f64(double x)
 DEFINE_CHANGE_FINITE(change_finite_bf16, uint16_t, from_bf16)
 DEFINE_CHANGE_FINITE(change_finite_f32, float, from_f32)
 
-/* Any numbers: those that are apart are left out of the sums. */
+/* Any numbers: those that are not finite are left out of the sums. */
 #define DEFINE_CHANGE(NAME, TYPE, DECODE)                                                          \
     static void NAME(const TYPE *before, const TYPE *after, size_t n, Change *c)                   \
     {                                                                                              \
@@ -308,7 +308,7 @@ DEFINE_CHANGE_FINITE(change_finite_f32, float, from_f32)
             if (isfinite(a) && isfinite(b))                                                        \
                 largest = fmax(largest, fmax(fabs(a), fabs(b)));                                   \
             else                                                                                   \
-                c->apart++;                                                                        \
+                c->non_finite++;                                                                   \
         }                                                                                          \
         if (largest > 0x1p400 || (largest > 0 && largest < 0x1p-400))                              \
             c->exponent = ilogb(largest);                                                          \
@@ -435,7 +435,7 @@ static PyObject *moments(PyObject *module, PyObject *args)
 }
 
 PyDoc_STRVAR(change_doc,
-             "change(before, after, kind) -> (changed, apart, exponent, before, after, product, "
+             "change(before, after, kind) -> (changed, non_finite, exponent, before, after, product, "
              "difference, top): sums over two blocks of words of one kind, side by side.");
 
 static PyObject *change(PyObject *module, PyObject *args)
@@ -479,7 +479,7 @@ static PyObject *change(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     PyBuffer_Release(&views[0]);
     PyBuffer_Release(&views[1]);
-    return Py_BuildValue("LLiddddd", (long long)c.changed, (long long)c.apart, c.exponent, c.before,
+    return Py_BuildValue("LLiddddd", (long long)c.changed, (long long)c.non_finite, c.exponent, c.before,
                          c.after, c.product, c.difference, c.top);
 }
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.dtypes import DType
+from scalecheck.dtypes import DType
 from scalecheck.measure import numpy_kernel
 from scalecheck.measure.numpy_kernel import keys_of
 from scalecheck.measure.sketch import Moments, Sketch, Tally, tally

@@ -75,9 +75,9 @@ def change(
 ) -> tuple[int, int, int, float, float, float, float, float]:
     """Sums over two blocks of words side by side, shapes (n,): "b2" of bfloat16, "f4" or "f8".
 
-    Returns (changed, apart, exponent, Σa², Σb², Σab, Σ(b−a)², max|b−a|): changed counts those that
-    differ as numbers, NaN beside NaN left out, apart those of which one is NaN or inf; the sums are
-    over the others, times 2^−exponent.
+    Returns (changed, non_finite, exponent, Σa², Σb², Σab, Σ(b−a)², max|b−a|): changed counts those
+    that differ as numbers, NaN beside NaN left out, non_finite those of which one is NaN or inf;
+    the sums are over the others, times 2^−exponent.
     """
     if kind not in ("b2", "f4", "f8") or len(before) != len(after):
         raise ValueError(f"{len(before)} beside {len(after)} words of kind {kind}")
@@ -85,7 +85,7 @@ def change(
         a, b = (_bf16(w) if kind == "b2" else w.astype(np.float64) for w in (before, after))
     changed = int(np.count_nonzero((a != b) & ~(np.isnan(a) & np.isnan(b))))
     finite = np.isfinite(a) & np.isfinite(b)
-    apart = len(a) - int(np.count_nonzero(finite))
+    non_finite = len(a) - int(np.count_nonzero(finite))
     a, b = a[finite], b[finite]
     largest = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0))
     exponent = 0
@@ -94,7 +94,7 @@ def change(
     a, b = np.ldexp(a, -exponent), np.ldexp(b, -exponent)
     d = b - a
     sums = (float((x * y).sum()) for x, y in ((a, a), (b, b), (a, b), (d, d)))
-    return (changed, apart, exponent, *sums, float(np.abs(d).max(initial=0.0)))  # type: ignore[return-value] # four sums
+    return (changed, non_finite, exponent, *sums, float(np.abs(d).max(initial=0.0)))  # type: ignore[return-value] # four sums
 
 
 def _bf16(words: Words) -> NDArray[np.float64]:

@@ -25,14 +25,19 @@ _MIX = np.array(
 
 
 @dataclass(frozen=True)
-class Some:
-    """How many rows or columns, and the indices of the first few."""
+class Occurrences:
+    """How many rows or columns are of a kind, and the indices of the first few."""
 
     count: int = 0
     first: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.first)) + (", …" if self.count > len(self.first) else "")
+
+    def __add__(self, places: NDArray[np.intp]) -> "Occurrences":
+        """These and the ones at further indices, which are larger."""
+        first = places[: SHOWN - len(self.first)].tolist()
+        return Occurrences(self.count + len(places), (*self.first, *first))
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,10 @@ class Rows:
 
     rows: int
     columns: int | None
-    zero_rows: Some = Some()
-    zero_columns: Some = Some()
-    constant_rows: Some = Some()
-    repeated_rows: Some = Some()
+    zero_rows: Occurrences = Occurrences()
+    zero_columns: Occurrences = Occurrences()
+    constant_rows: Occurrences = Occurrences()
+    repeated_rows: Occurrences = Occurrences()
     unread: str = ""
 
 
@@ -118,24 +123,9 @@ def _beginnings(
             yield first, buffer[:n].view(words_type)
 
 
-class _Found:
-    """Counts rows of a kind and keeps the first."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[int] = []
-
-    def add(self, rows: NDArray[np.intp]) -> None:
-        self.count += len(rows)
-        self.first += rows[: SHOWN - len(self.first)].tolist()
-
-    def some(self) -> Some:
-        return Some(self.count, tuple(self.first))
-
-
 def _read_whole(tensor: Tensor, rows: int, length: int, columns: int | None) -> Rows:
     """The figures from every element."""
-    zero, constant = _Found(), _Found()
+    zero, constant = Occurrences(), Occurrences()
     alive = None if columns is None else np.zeros(columns, bool)
     digests = np.empty(rows, np.uint64)
     first = 0
@@ -143,27 +133,18 @@ def _read_whole(tensor: Tensor, rows: int, length: int, columns: int | None) -> 
         values = block.reshape(-1, length)
         is_zero = ~(values != 0).any(axis=1)
         is_constant = (values == values[:, :1]).all(axis=1) & ~is_zero
-        zero.add(first + np.flatnonzero(is_zero))
-        constant.add(first + np.flatnonzero(is_constant))
+        zero += first + np.flatnonzero(is_zero)
+        constant += first + np.flatnonzero(is_constant)
         if alive is not None:
             alive |= (values != 0).any(axis=0)
         is_alone = is_zero | is_constant | np.isnan(values).any(axis=1)
         for row, alone in enumerate(is_alone):
             digests[first + row] = _unlike(first + row) if alone else _digest(values[row].tobytes())
         first += len(values)
-    dead = _Found()
+    dead = Occurrences()
     if alive is not None:
-        dead.add(np.flatnonzero(~alive))
-    repeated = _Found()
-    repeated.add(_again(digests))
-    return Rows(
-        rows,
-        columns,
-        zero.some(),
-        dead.some(),
-        constant.some(),
-        repeated.some(),
-    )
+        dead += np.flatnonzero(~alive)
+    return Rows(rows, columns, zero, dead, constant, Occurrences() + _again(digests))
 
 
 def _whole_rows(tensor: Tensor, length: int) -> Iterator[NDArray[np.float64]]:

@@ -1,4 +1,5 @@
-"""Numbers of float64's precision and of any size: the square of a float64 often is none."""
+"""Numbers of float64's precision whose exponent has no limit: sums of squares of float64 do not
+overflow."""
 
 import math
 from dataclasses import dataclass

@@ -6,7 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Protocol,
+    Self,
+    get_type_hints,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,3 +246,9 @@ class Hyperparameters(Validated, ABC):
         law = self.reparameterization()
         moved = law.apply({name: getattr(self, name) for name in law.exponents}, k)
         return replace(self, **moved)
+
+
+class OptimizerModule(Protocol):
+    """What a module of this folder has."""
+
+    Optimizer: type[Hyperparameters]

@@ -16,8 +16,9 @@ class Column:
     `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
     says how a cell is written: text (a name), sentence, words, written (a figure that is text),
     number, measured (None is not finite), setting, power, count, percent, shape, bar, chart, spark.
-    `cell` is what a table shows of a row where that is not the plain value. Of the columns that do
-    not fit a terminal the one of highest `rank` goes first; rank 0 never goes.
+    Of the columns that do not fit a terminal the one of highest `rank` goes first; rank 0 never
+    goes. `get`, `merge` and `cell` give the value of an item, that of several items as one group,
+    and what a table shows of an item, where these are not the plain ones.
     """
 
     name: str
@@ -25,25 +26,43 @@ class Column:
     unit: str
     help: str
     rank: int = 0
-    cell: Callable[[Row], Any] | None = None
+    get: Callable[[Any], Any] | None = None
+    merge: Callable[[Sequence[Any]], Any] | None = None
+    cell: Callable[[Any], Any] | None = None
 
-    def of(self, row: Row) -> Any:
-        """What a table shows of the row, before it is written."""
-        return self.cell(row) if self.cell else row[self.name]
+    def value(self, item: Any) -> Any:
+        """The item's value for JSON, CSV and sorting: by `get`, else the entry of a mapping or the
+        attribute that has the column's name."""
+        if self.get is not None:
+            return self.get(item)
+        return item[self.name] if isinstance(item, Mapping) else getattr(item, self.name)
+
+    def merged(self, items: Sequence[Any]) -> Any:
+        """The value of several items as one group: by `merge`, else the one that all share; None
+        where they differ or there is no item."""
+        if self.merge is not None:
+            return self.merge(items)
+        values = [self.value(item) for item in items]
+        return values[0] if values and all(value == values[0] for value in values) else None
+
+    def of(self, item: Any) -> Any:
+        """What a table shows of the item, before it is written."""
+        return self.cell(item) if self.cell is not None else self.value(item)
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows of one kind. `name` is their word in JSON, where tables of one name are one list.
 
-    `columns` are the fields of the machine formats, in order; `shown` those that people see.
-    `title` stands above the table, `notes` below it.
+    `rows` are mappings or typed objects, which the columns read. `columns` are the fields of the
+    machine formats, in order; `shown` those that people see. `title` stands above the table,
+    `notes` below it.
     """
 
     name: str
     columns: Sequence[Column]
     shown: Sequence[Column]
-    rows: Sequence[Row] = field(repr=False)
+    rows: Sequence[Any] = field(repr=False)
     title: str = ""
     notes: Sequence[str] = ()
 
@@ -68,16 +87,16 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[Any]:
         """The rows of the principal table, and of those of its name."""
         return self.rows_of(self.tables[0].name)
 
     @property
-    def findings(self) -> list[Row]:
+    def findings(self) -> list[Any]:
         """What the rules found; none where the command has no rules."""
         return self.rows_of("findings")
 
-    def rows_of(self, name: str) -> list[Row]:
+    def rows_of(self, name: str) -> list[Any]:
         """The rows of the tables of one name; none where there is no such table."""
         return [row for table in self.named(name) for row in table.rows]
 

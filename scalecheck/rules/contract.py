@@ -4,7 +4,7 @@ carries its own manual and examples."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 from scalecheck import registry
 from scalecheck.checkpoint.naming import family
@@ -226,6 +226,13 @@ NEEDS: Mapping[str, str] = {
     "baseline": "needs --baseline",
 }
 """What a rule can need, and why it is not run without."""
+
+
+class RuleModule(Protocol):
+    """What a module of this folder has: a rule. Its docstring says what the rule finds, what that
+    means and what to try, its name the rule's code and name."""
+
+    RULE: Rule
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ rows hold the outliers, with `scalecheck inspect --quantiles`.
 
 from collections.abc import Iterator
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import number
 from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
 

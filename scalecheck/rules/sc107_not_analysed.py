@@ -10,7 +10,7 @@ Try: a checkpoint before quantization; an exception with a reason, for what is c
 import re
 from collections.abc import Iterator
 
-from scalecheck.checkpoint.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES
 from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, judged
 
 _WEIGHT = re.compile(r"(?:.*[./])?(?:q?weight|weight_packed)")

@@ -12,6 +12,7 @@ forward at all.
 
 from collections.abc import Iterator
 
+from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.report.formatting import number, percent, setting
 from scalecheck.rules.contract import (
     CheckpointFacts,
@@ -23,7 +24,6 @@ from scalecheck.rules.contract import (
     StateFacts,
     judged,
 )
-from scalecheck.theory.precision import FLOAT_TYPES
 
 _SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var")
 

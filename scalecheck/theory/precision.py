@@ -7,40 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scalecheck.dtypes import FLOAT_TYPES, FloatType
 from scalecheck.theory.domain import require_beta, require_not_negative
 from scalecheck.theory.special import erf
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class FloatType:
-    """A binary floating-point format: stored mantissa bits, exponents of the smallest and of the
-    largest normal number."""
-
-    mantissa_bits: int
-    smallest_exponent: int
-    largest_exponent: int
-
-    @property
-    def largest(self) -> float:
-        return math.ldexp(2.0 - 2.0**-self.mantissa_bits, self.largest_exponent)
-
-    @property
-    def smallest_normal(self) -> float:
-        return math.ldexp(1.0, self.smallest_exponent)
-
-    @property
-    def smallest_subnormal(self) -> float:
-        return math.ldexp(1.0, self.smallest_exponent - self.mantissa_bits)
-
-
-FLOAT_TYPES = {
-    "BF16": FloatType(7, -126, 127),
-    "F16": FloatType(10, -14, 15),
-    "F32": FloatType(23, -126, 127),
-    "F64": FloatType(52, -1022, 1023),
-}
 
 
 def float_type(dtype: str) -> FloatType:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import family, layer, role
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.tensor_stats import TensorStats

@@ -24,7 +24,7 @@ COLUMNS = (
         "RMS of the update at lr 1: measured from an optimizer state where there is one, else "
         "expected",
         1,
-        lambda row: row["update_rms"] if row["measured"] else None,
+        cell=lambda row: row["update_rms"] if row["measured"] else None,
     ),
     Column(
         "update_rms_expected", "theory", "number", "the same by theory, null where it has none", 2
@@ -40,7 +40,7 @@ COLUMNS = (
         "number",
         "the smallest of a tensor in the group",
         2,
-        of_several("relative_update_min"),
+        cell=of_several("relative_update_min"),
     ),
     Column(
         "relative_update_max",
@@ -48,7 +48,7 @@ COLUMNS = (
         "number",
         "the largest of a tensor in the group",
         2,
-        of_several("relative_update_max"),
+        cell=of_several("relative_update_max"),
     ),
     Column(
         "nominal_relative_update",
@@ -97,7 +97,7 @@ SAVED = (
         "written",
         "mean/std of an element's gradient, by the state; null at the noise floor",
         6,
-        lambda row: "floor" if row["at_noise_floor"] else number(row["snr"]),
+        cell=lambda row: "floor" if row["at_noise_floor"] else number(row["snr"]),
     ),
     Column("at_noise_floor", "floor", "sentence", "the estimate of snr² is not above 0", 9),
     Column(

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scalecheck.checkpoint.dtypes import DTYPES
 from scalecheck.checkpoint.naming import family, layer, role
 from scalecheck.checkpoint.recorded import RecordedStats
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import Comparison, dtype_of
 from scalecheck.measure.groups import By, common
@@ -208,7 +208,7 @@ def _figures(
         "cosine": norms and norms.cosine,
         "max_abs": change and change.max_abs,
         "changed": change and change.changed_share,
-        "apart": change and change.apart,
+        "apart": change and change.non_finite,
     }
 
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from scalecheck.checkpoint.dtypes import WORDS, named
+from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.sketch import Sketch
-from scalecheck.theory.precision import FLOAT_TYPES, stalled_share, stalled_share_of_step
+from scalecheck.theory.precision import stalled_share, stalled_share_of_step
 
 ROUNDING = 2.0**-53  # of the share's own sum
 

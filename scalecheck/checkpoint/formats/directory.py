@@ -5,6 +5,7 @@ from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
 
+from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.shown import listed
@@ -45,8 +46,8 @@ _SHARD = re.compile(r".*-(\d{1,6})-of-(\d{1,6})")  # as libraries number the sha
 _MOST_SHARDS = 10_000  # of which the missing ones are sought
 
 
-def recognises(path: Path, head: bytes) -> bool:
-    return path.is_dir()
+def recognises(path: Path, head: bytes) -> Evidence:
+    return Evidence.CONTENT if path.is_dir() else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:

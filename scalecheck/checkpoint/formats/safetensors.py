@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from scalecheck.checkpoint.dtypes import DTYPES, DType
+from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
 from scalecheck.checkpoint.tensor import (
     MAX_DIMENSIONS,
@@ -18,6 +18,7 @@ from scalecheck.checkpoint.tensor import (
     Source,
     Tensor,
 )
+from scalecheck.dtypes import DTYPES, DType
 from scalecheck.errors import CheckpointError
 
 MAX_HEADER_NBYTES = 100_000_000  # the library's own limit, kept here so that nothing larger is read
@@ -25,10 +26,11 @@ MAX_REFUSED_NBYTES = 1 << 24  # of a header that is parsed to say why the librar
 MAX_COUNT = 1 << 64  # the library keeps sizes and offsets in 64 bits
 
 
-def recognises(path: Path, head: bytes) -> bool:
-    """A header of JSON behind its length, which has a zero byte where text has none; or the name,
-    so that a damaged file is named as one."""
-    return (head[8:9] == b"{" and 0 in head[:8]) or path.suffix == ".safetensors"
+def recognises(path: Path, head: bytes) -> Evidence:
+    """A header of JSON behind its length, which has a zero byte where text has none."""
+    if head[8:9] == b"{" and 0 in head[:8]:
+        return Evidence.CONTENT
+    return Evidence.NAME if path.suffix == ".safetensors" else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:
@@ -77,7 +79,8 @@ def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Ten
     begin, end = entry["data_offsets"]
     if dtype is None:  # a type younger than this program, which the library knows
         bits = 8 * (end - begin) // max(1, math.prod(entry["shape"]))
-        dtype = DType(entry["dtype"], bits, "other", None, "this version does not know its type")
+        unmeasured = "this version does not know its type"
+        dtype = DType(entry["dtype"], bits, "other", None, unmeasured=unmeasured)
     return Tensor(
         name,
         dtype,

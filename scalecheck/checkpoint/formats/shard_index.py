@@ -5,6 +5,7 @@ from dataclasses import replace
 from os.path import exists
 from pathlib import Path
 
+from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -15,9 +16,9 @@ MAX_INDEX_NBYTES = 100_000_000  # a hundred bytes a tensor: a million tensors
 _SUFFIX = ".index.json"
 
 
-def recognises(path: Path, head: bytes) -> bool:
+def recognises(path: Path, head: bytes) -> Evidence:
     """The name says it, as it does for the libraries that write one."""
-    return path.name.endswith(_SUFFIX)
+    return Evidence.NAME if path.name.endswith(_SUFFIX) else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Malformed
+from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign
 from scalecheck.checkpoint.pickle.legacy_file import read_legacy
 from scalecheck.checkpoint.pickle.records import Pickled, TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
@@ -19,17 +21,13 @@ from scalecheck.errors import CheckpointError
 
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
-_HEAD_NBYTES = 512
 
-
-def recognises(path: Path, head: bytes) -> bool:
+def recognises(path: Path, head: bytes) -> Evidence:
     """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote."""
-    return (
-        head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
-        # a safetensors file may start with a length that looks like a pickle's start
-        or (head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{")
-        or _is_tar(head)
-    )
+    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    # a safetensors file may start with a length that looks like a pickle's start
+    is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
+    return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     source = Source.of(path)
     try:
         with source.open() as reader:
-            head = bytearray(min(_HEAD_NBYTES, source.nbytes))
+            head = bytearray(min(HEAD_NBYTES, source.nbytes))
             reader.fill(0, memoryview(head))
             if _is_tar(head):
                 raise Malformed("is a tar archive, as torch wrote them until 2017: not read")

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 from scalecheck.checkpoint.shown import shown
 
 
-class Malformed(Exception):
-    """The file says what no writer of checkpoints says; whoever knows the path adds it."""
-
-
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Foreign:
     """A class or function that the file names and nobody looks up."""

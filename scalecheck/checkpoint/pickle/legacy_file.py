@@ -3,7 +3,7 @@ and at which byte each storage lies."""
 
 import io
 
-from scalecheck.checkpoint.pickle.inert import Malformed
+from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickle.torch_globals import Globals

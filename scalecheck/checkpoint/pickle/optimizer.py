@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from scalecheck.checkpoint.pickle.inert import Key, Malformed
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.tree import (
     MAX_DEPTH,

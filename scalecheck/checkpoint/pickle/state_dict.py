@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.pickle.inert import Malformed, Placeholder
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.tree import (
     Child,

@@ -1,31 +1,6 @@
-"""torch's names of element types and of storage classes, and the DType that each stands for."""
+"""torch's names of storage classes, and of the element types that only torch has."""
 
-from scalecheck.checkpoint.dtypes import DTYPES, DType
-
-DTYPE_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "float8_e4m3fn": "F8_E4M3",
-    "float8_e5m2": "F8_E5M2",
-    "float8_e4m3fnuz": "F8_E4M3FNUZ",
-    "float8_e5m2fnuz": "F8_E5M2FNUZ",
-    "float8_e8m0fnu": "F8_E8M0",
-    "float4_e2m1fn_x2": "F4",
-    "complex64": "C64",
-    "complex128": "C128",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
-"""torch's name of a type: the name in DTYPES."""
+from scalecheck.dtypes import BY_TORCH_NAME, DType
 
 OTHER_BITS = {
     "complex32": 32,
@@ -34,7 +9,7 @@ OTHER_BITS = {
     **dict.fromkeys(("quint8", "qint8", "quint4x2", "quint2x4"), 8),
     **dict.fromkeys(("bits8", "bits4x2", "bits2x4", "bits1x8"), 8),
 }
-"""Bits that torch stores for an element of the types that DTYPES does not have."""
+"""Bits that torch stores for an element of the types that the table of types does not have."""
 
 STORAGES = {
     "DoubleStorage": "float64",
@@ -59,12 +34,11 @@ STORAGES = {
 
 
 def dtype_of(name: str) -> DType:
-    """The storage type of a torch dtype; one that DTYPES does not have is of kind "other"."""
-    if name in DTYPE_NAMES:
-        return DTYPES[DTYPE_NAMES[name]]
-    return DType(
-        name, OTHER_BITS.get(name, 8), "other", None, f"elements of type {name} are not read"
-    )
+    """The storage type of a torch dtype; one that the table does not have is of kind "other"."""
+    if name in BY_TORCH_NAME:
+        return BY_TORCH_NAME[name]
+    bits, unmeasured = OTHER_BITS.get(name, 8), f"elements of type {name} are not read"
+    return DType(name, bits, "other", None, name, unmeasured=unmeasured)
 
 
 def itemsize_of(name: str) -> int:

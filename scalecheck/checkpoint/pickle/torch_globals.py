@@ -5,15 +5,17 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Known, Malformed, Placeholder
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
 from scalecheck.checkpoint.pickle.records import (
     StorageRecord,
     StorageType,
     TensorRecord,
     TorchDType,
 )
-from scalecheck.checkpoint.pickle.torch_dtypes import DTYPE_NAMES, OTHER_BITS, STORAGES
+from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
+from scalecheck.dtypes import BY_TORCH_NAME
 
 MAX_COUNT = 1 << 63  # torch keeps counts in signed 64-bit integers
 
@@ -227,7 +229,7 @@ class Globals:
         """A Known, a constant, or a Foreign."""
         if known := _KNOWN.get((module, name)) or _NAMES_ONLY.get((module, name)):
             return known
-        if module == "torch" and (name in DTYPE_NAMES or name in OTHER_BITS):
+        if module == "torch" and (name in BY_TORCH_NAME or name in OTHER_BITS):
             return TorchDType(name)
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return StorageType(STORAGES[name])

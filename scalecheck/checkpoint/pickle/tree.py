@@ -4,7 +4,8 @@ which names. A file can make containers hold themselves, or each other 2^30 time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.pickle.inert import Foreign, Key, Malformed, Placeholder
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Foreign, Key, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.tensor import MAX_NAME
 
@@ -183,8 +184,8 @@ def _bounded(letters: int) -> int:
 
 
 class RepeatBudget:
-    """How much is gone through again since several objects hold it: each is looked into once, but
-    not what they are made of."""
+    """Bounds what is read again because several objects hold it: each object is read once, but a
+    dict or list that they share is read for each of them."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import IO
 
-from scalecheck.checkpoint.pickle.inert import Known, Malformed, Placeholder, key_of
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Known, Placeholder, key_of
 from scalecheck.checkpoint.shown import shown
 
 # pickle.Unpickler is not subclassed. Its C form allocates a memo as long as the largest index that

@@ -39,8 +39,8 @@ class Experiment:
     """The settings of one simulation, checked by its caller.
 
     size: elements of the replayed tensor. snr, grad_scale: the gradients' mean/std and RMS. clip:
-    the norm that they are clipped to. dtype: one of _replay.DTYPES, of weights, gradients and
-    state. tolerance: relative. tick: called once a step of the longest replay.
+    the norm that they are clipped to. dtype: of weights, gradients and state, one of
+    running_optimizer.DTYPES. tolerance: relative. tick: called once a step of the longest replay.
     """
 
     name: str

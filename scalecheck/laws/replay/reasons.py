@@ -3,16 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.laws.replay.claim import NO_REASON
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.report.formatting import setting
-from scalecheck.theory.precision import FLOAT_TYPES, FloatType, float_type, rounded, square_limits
+from scalecheck.theory.precision import rounded, square_limits
 
 CLIPPED = 2.0  # times its expectation that a norm may be
 SMALL = 0.05  # of the eps that takes the tolerance of a first update
 ROUNDING = 1e-6  # an optimizer of less precision computes in a narrow type
 LARGEST = 4.0  # standard deviations that some element of a tensor reaches
-_STORED = {"float64": "F64", "float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 def reason(
@@ -43,8 +43,7 @@ def _products(experiment: Experiment) -> Iterator[str]:
 
 
 def _stall(experiment: Experiment, change: float) -> Iterator[str]:
-    bits = _float_type(experiment).mantissa_bits
-    rounding = 2.0 ** -(bits + 1)
+    rounding = FLOAT_TYPES[BY_TORCH_NAME[experiment.dtype].name].epsilon / 2
     if rounding > experiment.tolerance * change:
         yield (
             f"{experiment.dtype} rounds a weight by up to {setting(rounding)} of it where a step "
@@ -96,18 +95,20 @@ def _eps(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
 def storage_limits(experiment: Experiment) -> tuple[float, float]:
     """|g| of an element up to which, and above which, the experiment's dtype loses it or the square
     that an average of beta2 keeps of it."""
-    kind = _float_type(experiment)
+    dtype = BY_TORCH_NAME[experiment.dtype].name
+    kind = FLOAT_TYPES[dtype]
     beta2 = getattr(experiment.optimizer, "beta2", None)
     if beta2 is None:
         return kind.smallest_subnormal / 2, kind.largest
-    limits = square_limits(_STORED[experiment.dtype], beta2)
+    limits = square_limits(dtype, beta2)
     return limits.vanishing, min(limits.overflowing, kind.largest)
 
 
 def _storage(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
-    kind, dtype = _float_type(experiment), experiment.dtype
+    dtype, stored = experiment.dtype, BY_TORCH_NAME[experiment.dtype].name
+    kind = FLOAT_TYPES[stored]
     eps = getattr(experiment.optimizer, "eps", 0.0)
-    no_eps = bool(eps) and float(rounded(eps, _STORED[dtype])) == 0
+    no_eps = bool(eps) and float(rounded(eps, stored)) == 0
     if no_eps:
         yield f"eps {setting(eps)} is 0 in {dtype}"
     beta2 = getattr(experiment.optimizer, "beta2", None)
@@ -125,16 +126,12 @@ def _storage(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[st
             for name, rms in small.items()
         )
         yield f"{kept} is 0 in {dtype} for |g| up to {setting(vanishing)}: for {shares}"
-    frozen = 0.0 if beta2 is None else square_limits(_STORED[dtype], beta2).frozen_share
+    frozen = 0.0 if beta2 is None else square_limits(stored, beta2).frozen_share
     if frozen:
         yield (
             f"beta2 {setting(beta2)} times v is v for {setting(100 * frozen)} % of the numbers of "
             f"{dtype}: v cannot decay"
         )
     elif kind.mantissa_bits < FLOAT_TYPES["F32"].mantissa_bits and not (large or small or no_eps):
-        error = setting(2.0 ** -(kind.mantissa_bits + 1))
+        error = setting(kind.epsilon / 2)
         yield f"{dtype} rounds each number of the state by up to {error} of it"
-
-
-def _float_type(experiment: Experiment) -> FloatType:
-    return float_type(_STORED[experiment.dtype])

@@ -6,11 +6,17 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.optimizers.contract import Hyperparameters
 
 FloatArray = NDArray[np.float64]
 SMALL = 1 << 15  # elements, from which on torch divides an elementwise operation
-DTYPES = ("float64", "float32", "bfloat16", "float16")
+DTYPES = tuple(
+    name
+    for name, dtype in sorted(BY_TORCH_NAME.items(), key=lambda pair: -pair[1].bits)
+    if dtype.name in FLOAT_TYPES
+)
+"""torch's names of the types that are replayed."""
 
 
 @contextmanager

@@ -3,21 +3,27 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from scalecheck.report import formatting
-from scalecheck.report.report import UNBOUNDED, Column, Layout, Report, Row
+from scalecheck.report.report import UNBOUNDED, Column, Layout, Report
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The principal rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a
     column, None and what is not finite as nothing. What was skipped has a row too, its reason among
     the flags."""
-    skipped = [
-        {**entry, "flags": [f"skipped: {entry['reason']}"], "quantiles": {}}
-        for entry in report.skipped
+    columns = report.tables[0].columns
+    absent: dict[str, Any] = {**dict.fromkeys(column.name for column in columns), "quantiles": {}}
+    lines = [
+        *(_fields({column: column.value(row) for column in columns}) for row in report.rows),
+        *(
+            _fields({column: skipped[column.name] for column in columns})
+            for entry in report.skipped
+            for skipped in [{**absent, **entry, "flags": [f"skipped: {entry['reason']}"]}]
+        ),
     ]
-    lines = [_fields(report.tables[0].columns, row) for row in (*report.rows, *skipped)]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
@@ -25,10 +31,9 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     return out.getvalue().removesuffix("\n")
 
 
-def _fields(columns: Sequence[Column], row: Row) -> dict[str, object]:
+def _fields(values: Mapping[Column, Any]) -> dict[str, object]:
     fields: dict[str, object] = {}
-    for column in columns:
-        value = row.get(column.name)
+    for column, value in values.items():
         if isinstance(value, dict):
             fields |= {f"{column.name}_{key}": number for key, number in value.items()}
         elif isinstance(value, list):

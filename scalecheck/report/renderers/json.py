@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalecheck import __version__
-from scalecheck.report.report import UNBOUNDED, Layout, Report, Row, Table
+from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
@@ -28,9 +28,13 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
-def _records(tables: Sequence[Table]) -> list[Row]:
-    names = [column.name for column in tables[0].columns]
-    return [{name: row[name] for name in names} for table in tables for row in table.rows]
+def _records(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    columns = tables[0].columns
+    return [
+        {column.name: column.value(row) for column in columns}
+        for table in tables
+        for row in table.rows
+    ]
 
 
 def _lines(value: Mapping[str, Any] | Sequence[Any] | str) -> str:

@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from scalecheck.checkpoint.dtypes import DTYPES, WORDS, named
 from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import UsageError, unknown
 from scalecheck.measure.initial_scale import Initialization, Model, scheme
+from scalecheck.measure.measuring import measure
+from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.sketch import Sketch
-from scalecheck.measure.tensor_stats import Progress, TensorStats, measure
+from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.report import Row
 from scalecheck.rules.contract import (
