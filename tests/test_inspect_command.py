@@ -26,9 +26,7 @@ TINY = SAMPLES / "tiny-gpt"
 BROKEN = SAMPLES / "broken.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _in_project_folder(monkeypatch):
-    monkeypatch.chdir(SAMPLES.parent)
+pytestmark = pytest.mark.usefixtures("in_project_folder")
 
 
 def rows(*arguments):

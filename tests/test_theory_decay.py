@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scalecheck.theory.closed_form import first_order
@@ -23,7 +23,6 @@ decays = st.floats(1e-4, 5.0)
 beta1s = st.floats(0.0, 0.99)
 
 
-@settings(deadline=None)
 @given(lrs, decays, st.floats(-5, 5), beta1s)
 def test_sharper_equilibrium_lies_below_the_simple_one(
     lr: float, weight_decay: float, snr: float, beta1: float
@@ -39,7 +38,6 @@ def test_sharper_equilibrium_tends_to_the_simple_one() -> None:
     )
 
 
-@settings(deadline=None)
 @given(lrs, decays, st.floats(-100, 100))
 def test_decayed_weights_stay_within_one_over_weight_decay(
     lr: float, weight_decay: float, snr: float
@@ -47,7 +45,6 @@ def test_decayed_weights_stay_within_one_over_weight_decay(
     assert equilibrium_rms(lr, weight_decay, snr) <= 1 / weight_decay * (1 + 1e-12)
 
 
-@settings(deadline=None)
 @given(lrs, decays, beta1s, st.floats(-5, 5))
 def test_equilibrium_relative_update_is_lr_u_over_rms(
     lr: float, weight_decay: float, beta1: float, snr: float
@@ -58,7 +55,6 @@ def test_equilibrium_relative_update_is_lr_u_over_rms(
     assert equilibrium_relative_update(lr, weight_decay, beta1) == pytest.approx(noise)
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 10.0), st.floats(0.0, 10.0), st.floats(0.0, 1e4), st.floats(0.0, 1.0))
 def test_weights_approach_the_equilibrium(
     rms: float, equilibrium: float, lr_sum: float, weight_decay: float
@@ -80,7 +76,6 @@ def test_memory_is_one_over_lr_weight_decay() -> None:
     assert coupled_memory_steps(1e-3, 0.3, 10.0) == pytest.approx(10 / 3e-4)
 
 
-@settings(deadline=None)
 @given(st.floats(1e-3, 1e3))
 def test_coupled_equilibrium_moves_with_the_gradients_scale(scale: float) -> None:
     unit = coupled_equilibrium_rms(1e-3, 0.3, 1.0)

@@ -25,7 +25,7 @@ steps = st.one_of(st.none(), st.integers(1, 10**6))
 short_steps = st.integers(1, 60)
 ratios = st.one_of(st.just(math.inf), st.floats(1e-3, 1e6))
 
-quick = settings(max_examples=40, deadline=None)
+quick = settings(max_examples=40)
 
 
 @quick
@@ -103,7 +103,6 @@ def test_sampled_lags_sum_as_every_lag(
     assert update_moments(sampled, Gaussian(), snr, 1 / ratio) == pytest.approx(expected, rel=1e-10)
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 0.9999), steps)
 def test_weights_of_an_average_add_up_to_one(beta: float, step: int | None) -> None:
     averages = adam_averages(beta, 0.0, step)
@@ -256,7 +255,6 @@ def test_relatives_start_as_adam_does(beta1: float, beta2: float, snr: float, st
     assert without_momentum == pytest.approx(expected_update(0.0, beta2, snr, step), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_atan2_keeps_a_constant_update_and_lifts_a_small_one(rms: float, share: float) -> None:
     assert atan2_update_rms(Update(1.0, 1.0)) == pytest.approx(1.0)
@@ -264,7 +262,6 @@ def test_atan2_keeps_a_constant_update_and_lifts_a_small_one(rms: float, share: 
     assert lifted <= 4 / math.pi * rms + 1e-12
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 0.99), snrs)
 def test_momentum_sums_its_past(momentum: float, snr: float) -> None:
     assert momentum_update_rms(momentum, snr, step=1) == pytest.approx(1.0)
@@ -283,7 +280,6 @@ def test_momentum_table() -> None:
     assert momentum_update_rms(0.9, 1e9, nesterov=True) == pytest.approx(10.0)
 
 
-@settings(deadline=None)
 @given(beta1s, beta2s, st.floats(1.0, 1e6), st.integers(1, 5000))
 def test_no_update_after_a_jump_exceeds_the_peak_or_the_bound(
     beta1: float, beta2: float, jump: float, step: int

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scalecheck.theory.reparameterization import Reparameterization
@@ -21,14 +21,12 @@ scales = st.floats(1e-6, 1e6)
 SETTINGS = {"lr": 1e-3, "eps": 1e-8, "weight_decay": 0.1, "beta1": 0.9, "max_norm": 1.0}
 
 
-@settings(deadline=None)
 @given(scales)
 def test_invert_undoes_apply(k: float) -> None:
     for law in (ADAMW, SGD, Reparameterization(0)):
         assert law.invert(law.apply(SETTINGS, k), k) == pytest.approx(SETTINGS)
 
 
-@settings(deadline=None)
 @given(scales, scales)
 def test_scales_compose(k: float, other: float) -> None:
     once = ADAMW.apply(SETTINGS, k * other)
@@ -40,7 +38,6 @@ def test_a_power_of_two_moves_and_returns_exactly() -> None:
     assert SGD.apply(SETTINGS, 8.0)["weight_decay"] == 0.1 / 64
 
 
-@settings(deadline=None)
 @given(scales)
 def test_decoupled_decay_keeps_lr_times_weight_decay(k: float) -> None:
     moved = ADAMW.apply(SETTINGS, k)
@@ -61,7 +58,6 @@ def test_an_impossible_law_or_scale_is_refused() -> None:
             ADAMW.apply(SETTINGS, k)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.floats(0.0, 10.0))
 def test_spectral_norms_are_ordered(rows: int, cols: int, rms: float) -> None:
     smallest = smallest_spectral_norm(rows, cols, rms)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scalecheck.theory.displacement import (
@@ -29,7 +29,6 @@ def schedules(draw: st.DrawFn) -> Schedule:
     return Schedule(shape, steps, warmup, floor, decay)
 
 
-@settings(deadline=None)
 @given(schedules())
 def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
     multiples = schedule.multiples()
@@ -38,7 +37,6 @@ def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
     assert schedule.sums().second == pytest.approx(math.fsum(multiples**2), rel=1e-9)
 
 
-@settings(deadline=None)
 @given(schedules())
 def test_multiples_rise_to_the_peak_and_fall_from_it(schedule: Schedule) -> None:
     multiples = schedule.multiples()
@@ -85,7 +83,6 @@ def test_an_impossible_schedule_is_refused(arguments: tuple[object, ...], messag
         Schedule(*arguments)  # type: ignore[arg-type]  # the tuple mixes the fields' types
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 0.99), st.integers(1, 10**6))
 def test_momentum_holds_back_a_part_of_the_steps(beta1: float, steps: int) -> None:
     weights = 1 - beta1 ** np.arange(1, min(steps, 10_000) + 1)
@@ -93,7 +90,6 @@ def test_momentum_holds_back_a_part_of_the_steps(beta1: float, steps: int) -> No
     assert effective_steps(beta1, steps) == pytest.approx(full + float(weights @ weights))
 
 
-@settings(deadline=None)
 @given(st.floats(0.0, 1e6), st.floats(0.0, 1e6), st.floats(-10, 10), st.floats(-0.99, 0.99))
 def test_displacement_is_no_smaller_than_its_mean(
     first: float, second: float, snr: float, rho: float
@@ -104,7 +100,6 @@ def test_displacement_is_no_smaller_than_its_mean(
     assert displaced_rms(1.0, rms) >= max(1.0, rms)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 10), st.floats(-0.9, 0.9))
 def test_drift_carries_as_far_as_noise_at_the_crossover(snr: float, rho: float) -> None:
     steps = crossover_steps(snr, rho)
@@ -118,7 +113,6 @@ def test_noise_is_never_crossed_without_drift() -> None:
     assert crossover_steps(0.1) == pytest.approx(100.0)
 
 
-@settings(deadline=None)
 @given(schedules(), st.floats(1e-6, 1e-2))
 def test_displacement_scales_with_the_peak_lr(schedule: Schedule, lr: float) -> None:
     assume(schedule.steps > 1)
