@@ -67,7 +67,7 @@ def test_weights_approach_the_equilibrium(
 
 
 @pytest.mark.parametrize(("steps", "rms"), [(100, 0.6117), (200, 0.3795), (400, 0.1677)])
-def test_approach_of_the_notes(steps: int, rms: float) -> None:
+def test_rms_approaches_the_equilibrium_as_computed_by_hand(steps: int, rms: float) -> None:
     assert approaching_rms(1.0, 0.1, 0.01 * steps, 0.5) == pytest.approx(rms, abs=1e-4)
 
 
