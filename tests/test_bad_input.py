@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from command import Done, scalecheck
-from hostile import TENSOR, UNREADABLE, entry, index, safetensors, sound, sparse, torch_zip
+from hostile import UNREADABLE, entry, index, safetensors, sound, sparse
 from odd import READABLE
 from process import finished, is_refusal, limited, permissions_that_count, program
 
@@ -114,14 +114,6 @@ def test_shard_cut_at_any_byte_is_refused_by_its_own_name(tmp_path):
 def test_index_cut_at_any_byte_is_refused(tmp_path):
     sound(tmp_path / "a.safetensors", "v")
     path = index(tmp_path, {"v": "a.safetensors"})
-    whole = path.read_bytes()
-    for nbytes in range(len(whole)):
-        path.write_bytes(whole[:nbytes])
-        assert is_refusal(refusal(path), path, "…")
-
-
-def test_torch_file_cut_at_any_byte_is_refused(tmp_path):
-    path = torch_zip(tmp_path / "model.pt", b"(dS'w'\n" + TENSOR + b"s.", k=bytes(16))
     whole = path.read_bytes()
     for nbytes in range(len(whole)):
         path.write_bytes(whole[:nbytes])
