@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
 
-import typer
-
 from scalecheck import registry
-from scalecheck.cli.main import app
+from scalecheck.cli.main import COMMANDS
 from scalecheck.commands import inspect
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
@@ -22,7 +20,7 @@ from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, Registered, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import assumed, columns, displacement, lr_for, rescaled_settings
-from scalecheck.updates.forecast import UNSEEN, forecast
+from scalecheck.updates.forecast import forecast
 
 FOLDER = Path(__file__).parent
 
@@ -83,17 +81,14 @@ def _commands() -> Iterator[str]:
         "Written by `docs/make.py` from the commands themselves. Columns of tables, which "
         "`--columns` and `--sort` name, are the fields of JSON and CSV."
     )
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        yield f"\n## {name}\n"
+    for command in COMMANDS:
+        yield f"\n## {command.name}\n"
         yield f"{command.help}\n"
         yield "| Option | What it does |"
         yield "|---|---|"
-        for parameter in command.params:
-            words = getattr(parameter, "help", "") or ""
-            option = " ".join([parameter.opts[-1], parameter.metavar or ""]).strip()
-            shown = option if option.startswith("--") else parameter.metavar
-            yield f"| `{shown}` | {_cell(words)} |"
-        for title, fields in FIELDS[name]:
+        for option in command.options.values():
+            yield f"| `{option.usage}` | {_cell(option.description)} |"
+        for title, fields in FIELDS[command.name]:
             yield f"\n{title[0].upper()}{title[1:]}:\n"
             yield "| Field | What it is |"
             yield "|---|---|"
@@ -114,7 +109,7 @@ def _optimizers() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name in registry.names("optimizer"):
         optimizer = registry.load("optimizer", name).Optimizer()
-        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(UNSEEN, 0.0))
+        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(None))
         update = number(expected.update_rms) or _cell(expected.reason)
         try:
             law = optimizer.reparameterization()

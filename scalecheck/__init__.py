@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from scalecheck.api import check, diff, inspect, simulate, translate
     from scalecheck.checkpoint.open import open_checkpoint
-    from scalecheck.commands.check import check
-    from scalecheck.commands.diff import diff
-    from scalecheck.commands.inspect import inspect
-    from scalecheck.commands.simulate import simulate
-    from scalecheck.commands.translate import translate
     from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
     from scalecheck.theory.update_rms import update_rms
 
@@ -35,12 +31,12 @@ _HOME = {
     "CheckpointError": "scalecheck.errors",
     "ScalecheckError": "scalecheck.errors",
     "UsageError": "scalecheck.errors",
-    "check": "scalecheck.commands.check",
-    "diff": "scalecheck.commands.diff",
-    "inspect": "scalecheck.commands.inspect",
+    "check": "scalecheck.api",
+    "diff": "scalecheck.api",
+    "inspect": "scalecheck.api",
     "open_checkpoint": "scalecheck.checkpoint.open",
-    "simulate": "scalecheck.commands.simulate",
-    "translate": "scalecheck.commands.translate",
+    "simulate": "scalecheck.api",
+    "translate": "scalecheck.api",
     "update_rms": "scalecheck.theory.update_rms",
 }
 

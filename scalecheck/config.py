@@ -18,29 +18,17 @@ MAX_NBYTES = 1 << 20  # a configuration is written by hand
 
 Number = int | float
 
-# The keys at the top of the file and what they hold; the others are tables.
-SETTINGS: Mapping[str, tuple[type, ...]] = {
-    "select": (list,),
-    "ignore": (list,),
-    "fail_on": (str,),
-    "match": (list,),
-    "exclude": (list,),
-    "init": (str,),
-    "serve_dtype": (str,),
-    "param_dtype": (str,),
-    "state": (str,),
-    "baseline": (str,),
-    "bands": (list,),
-    "snr": (int, float),
-    "grad_rms": (int, float),
-    "step": (int,),
-    "steps": (int,),
-    "schedule": (str,),
-    "warmup": (int,),
-    "final": (int, float),
-}
 _TABLES = ("optimizer", "group", "severity", "limits", "override", "exception")
-_PATHS = ("state", "baseline")  # relative to the file that names them
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a key at the top of the file holds: a value of one of some types, or a list of such. A
+    path is relative to the file."""
+
+    types: tuple[type, ...]
+    is_list: bool = False
+    is_path: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class GroupEntry:
 class Config:
     """A configuration file. `path` is None where there is none.
 
-    settings: the keys of SETTINGS that it has. optimizer: "name", "lr" and hyperparameters.
+    settings: the keys at the top that it has. optimizer: "name", "lr" and hyperparameters.
     severity: by rule. limits: by rule and limit.
     """
 
@@ -111,14 +99,14 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def read(path: str | Path) -> Config:
-    """The configuration in a file. Raises UsageError for what it does not know or that does not
-    fit, with the nearest known key."""
+def read(path: str | Path, keys: Mapping[str, Key]) -> Config:
+    """The configuration in a file, which has these keys at its top beside its tables. Raises
+    UsageError for what it does not know or that does not fit, with the nearest known key."""
     path = Path(path)
     table = _tools(path).get("scalecheck") if path.name == PYPROJECT else _parsed(path)
     if not isinstance(table, dict):
         raise UsageError(f"{path}: has no table [tool.scalecheck]")
-    return _Reader(path).config(table)
+    return _Reader(path).config(table, keys)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -150,21 +138,19 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def config(self, table: Mapping[str, Any]) -> Config:
-        self._known(table, "", (*SETTINGS, *_TABLES))
-        settings = {
-            key: self._typed(table, key, "", kinds)
-            for key, kinds in SETTINGS.items()
-            if key in table
-        }
-        for key in ("select", "ignore", "match", "exclude"):
-            self._each(settings.get(key, []), key, (str,))
-        self._each(settings.get("bands", []), "bands", (int, float))
-        for key in _PATHS:
-            if "\0" in settings.get(key, ""):
-                raise self._error(key, "holds a null byte")
-            if key in settings and settings[key] != "none":
-                settings[key] = str(self._path.parent / settings[key])
+    def config(self, table: Mapping[str, Any], keys: Mapping[str, Key]) -> Config:
+        self._known(table, "", (*keys, *_TABLES))
+        settings: dict[str, Any] = {}
+        for name, key in keys.items():
+            if name not in table:
+                continue
+            value = self._typed(table, name, "", (list,) if key.is_list else key.types)
+            if key.is_list:
+                self._each(value, name, key.types)
+            if key.is_path and "\0" in value:
+                raise self._error(name, "holds a null byte")
+            is_beside = key.is_path and value != "none"
+            settings[name] = str(self._path.parent / value) if is_beside else value
         return Config(
             self._path,
             settings,

@@ -17,9 +17,22 @@ class UsageError(ScalecheckError):
     """What was asked for does not exist or does not fit: an option, a column, an output path."""
 
 
-def unknown(option: str, word: str, known: Sequence[str]) -> UsageError:
+class OptionError(UsageError):
+    """An option's value does not fit. `option` is its name in Python, such as grad_rms."""
+
+    def __init__(self, option: str, problem: str, value: object = "") -> None:
+        self.option = option
+        self._words = f" {value}: {problem}" if value != "" else f": {problem}"
+        super().__init__(f"--{option.replace('_', '-')}{self._words}")
+
+    def at(self, place: str) -> UsageError:
+        """The error of a value that a file has at a place."""
+        return UsageError(f"{place}{self._words}")
+
+
+def unknown(option: str, word: str, known: Sequence[str]) -> OptionError:
     """The error for a word that an option does not know, with the nearest one that it does."""
-    return UsageError(f"{option} {word}: not known; {nearest(word, known)}")
+    return OptionError(option, f"not known; {nearest(word, known)}", word)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from command import scalecheck as command
+from states import find_state, open_state
 from valid_files import Case, safetensors
 
 import scalecheck
 from scalecheck import config
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.recorded import recorded
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError, UsageError

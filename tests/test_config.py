@@ -3,6 +3,7 @@
 import pytest
 
 from scalecheck import config
+from scalecheck.api import read_config
 from scalecheck.errors import UsageError
 
 WHOLE = """
@@ -56,7 +57,7 @@ def refused(folder, text, name="scalecheck.toml"):
     """What is said of a file, without its path."""
     path = written(folder, text, name)
     with pytest.raises(UsageError) as refusal:
-        config.read(path)
+        read_config(path)
     start = f"{path}: "
     assert str(refusal.value).startswith(start)
     assert "\n" not in str(refusal.value)
@@ -64,7 +65,7 @@ def refused(folder, text, name="scalecheck.toml"):
 
 
 def test_every_part_is_read(tmp_path):
-    found = config.read(written(tmp_path, WHOLE))
+    found = read_config(written(tmp_path, WHOLE))
     assert found.settings["select"] == ["SC1", "SC201"]
     assert found.settings["bands"] == [1e-6, 1e-5, 1e-3, 1e-2]
     assert found.optimizer == {"name": "lion", "lr": 1e-4, "weight_decay": 0.1}
@@ -82,13 +83,13 @@ def test_every_part_is_read(tmp_path):
 
 
 def test_paths_are_relative_to_the_file_that_names_them(tmp_path):
-    found = config.read(written(tmp_path, 'baseline = "a/good.json"\nstate = "none"'))
+    found = read_config(written(tmp_path, 'baseline = "a/good.json"\nstate = "none"'))
     assert found.settings == {"baseline": str(tmp_path / "a/good.json"), "state": "none"}
 
 
 def test_pyproject_has_it_in_its_tool_table(tmp_path):
     text = "[tool.scalecheck]\nfail_on = 'never'\n[tool.scalecheck.optimizer]\nlr = 1"
-    found = config.read(written(tmp_path, text, "pyproject.toml"))
+    found = read_config(written(tmp_path, text, "pyproject.toml"))
     assert (found.settings, found.optimizer) == ({"fail_on": "never"}, {"lr": 1})
 
 
@@ -142,7 +143,7 @@ def test_what_does_not_fit_is_said_with_its_place(text, tmp_path):
     path = tmp_path / "scalecheck.toml"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(UsageError) as refusal:
-        config.read(path)
+        read_config(path)
     said = str(refusal.value).removeprefix(f"{path}: ")
     expected = REFUSED[text]
     assert said == expected or (expected.endswith("…") and said.startswith(expected[:-1]))
@@ -151,7 +152,7 @@ def test_what_does_not_fit_is_said_with_its_place(text, tmp_path):
 
 def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(UsageError, match="no such file or directory"):
-        config.read(tmp_path / "none.toml")
+        read_config(tmp_path / "none.toml")
 
 
 def test_a_pyproject_without_the_table_is_refused_where_it_was_asked_for(tmp_path):

@@ -11,6 +11,7 @@ FLOORS = {
     "dtypes": 0,
     "registry": 0,
     "config": 0,
+    "settings": 0,
     "report": 1,
     "theory": 1,
     "checkpoint": 2,
@@ -20,6 +21,8 @@ FLOORS = {
     "laws": 5,
     "rules": 6,
     "commands": 7,
+    "options": 8,
+    "api": 8,
     "cli": 9,
 }
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))

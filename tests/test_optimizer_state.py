@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from real_checkpoints import real_file
+from states import find_state, open_state
 from torch import nn
 from trained import OPTIMIZERS, Network, steps
 
 from scalecheck.checkpoint.aligned import aligned
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 
@@ -244,10 +244,12 @@ def test_a_missing_model_has_no_state_beside_it(tmp_path):
 def test_reading_a_state_imports_no_torch():
     code = (
         "import sys; from scalecheck.checkpoint.optimizer_state import open_state;"
+        "from scalecheck.updates.recognition import state_layout;"
         "from scalecheck.checkpoint.state_names import named;"
         "from scalecheck.checkpoint.open import open_checkpoint;"
-        f"named(open_state({str(SAMPLES)!r} + '/tiny-gpt'), open_checkpoint({str(SAMPLES)!r}"
-        " + '/tiny-gpt.pt')); print('torch' in sys.modules)"
+        f"samples = {str(SAMPLES)!r};"
+        "state = open_state(samples + '/tiny-gpt', state_layout());"
+        "named(state, open_checkpoint(samples + '/tiny-gpt.pt')); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

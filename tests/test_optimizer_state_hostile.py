@@ -10,9 +10,9 @@ from hostile import LOUD, TENSOR, torch_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from process import bounded
+from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.pickle import optimizer
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
 from scalecheck.checkpoint.state_names import named

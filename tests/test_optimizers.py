@@ -21,6 +21,7 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.noise import Autoregressive, Sparse, StudentT
+from scalecheck.updates.recognition import recognised
 
 NAMES = registry.names("optimizer")
 NOISE, CONSTANT = Gradient(), Gradient(snr=1e6)
@@ -47,12 +48,6 @@ def test_a_module_holds_one_optimizer_and_its_help(name: str) -> None:
 
 
 TORCH = {each.lower(): getattr(torch.optim, each) for each in dir(torch.optim)}
-TUPLES = {
-    "betas": ("beta1", "beta2"),
-    "etas": ("eta_minus", "eta_plus"),
-    "step_sizes": ("step_size_min", "step_size_max"),
-    "eps": ("eps1", "eps2"),
-}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name in TORCH])
@@ -62,10 +57,10 @@ def test_defaults_are_torchs(name: str) -> None:
         setting: parameter.default
         for setting, parameter in inspect.signature(TORCH[name]).parameters.items()
     }
-    for setting in TUPLES.keys() & defaults.keys():
-        if isinstance(defaults[setting], tuple):
-            defaults |= dict(zip(TUPLES[setting], defaults[setting], strict=True))
-    stated = dataclasses.asdict(load(name))
+    optimizer = load(name)
+    for pair, names in optimizer.state.pairs.items():
+        defaults |= dict(zip(names, defaults[pair], strict=True))
+    stated = dataclasses.asdict(optimizer)
     assert stated == {setting: defaults[setting] for setting in stated}
 
 
@@ -75,6 +70,70 @@ def test_torchs_class_is_the_replay_where_there_is_one(name: str) -> None:
     assert type(running) is TORCH.get(name, type(running))
     assert type(running).__module__.startswith("torch.optim") == (name in TORCH)
     assert running.param_groups[0]["lr"] == 0.1
+
+
+RUNS: dict[str, list[dict[str, Any]]] = {
+    "adam": [{"amsgrad": True}],
+    "adamw": [{"amsgrad": True}],
+    "nadam": [{"decoupled_weight_decay": True}],
+    "radam": [{"decoupled_weight_decay": True}],
+    "rmsprop": [{"centered": True}, {"momentum": 0.9}],
+    "sgd": [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}],
+    "signsgd": [{"momentum": 0.9}],
+}
+"""Settings beside the defaults at which an optimizer may keep something else."""
+
+
+def saved(name: str, settings: dict[str, Any]) -> tuple[list[torch.Tensor], dict[str, Any]]:
+    """The parameters and the state_dict() of an optimizer after two steps."""
+    params = [torch.ones(4, 3, requires_grad=True)]
+    params += [] if name == "muon" else [torch.ones(5, requires_grad=True)]
+    running = load(name, **settings).torch_optimizer(params, 0.1)
+    for _ in range(2):
+        for param in params:
+            param.grad = torch.ones_like(param)
+        running.step()
+    return params, running.state_dict()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_state_is_as_stated(name: str) -> None:
+    """The settings and entries that a run saves are those stated, all of them in some run."""
+    optimizer = load(name)
+    stated = optimizer.state
+    hyperparameters = optimizer.torch_settings().keys() | stated.fixed.keys()
+    written: set[str] = set()
+    kept: set[str] = set()
+    for settings in ({}, *RUNS.get(name, [])):
+        params, state = saved(name, settings)
+        [group] = state["param_groups"]
+        own = group.keys() - {"params", "lr"}
+        assert hyperparameters - set(stated.optional_settings) <= own
+        assert {setting: group[setting] for setting in stated.fixed} == stated.fixed
+        assert all(isinstance(group[pair], tuple) for pair in stated.pairs)
+        written |= own
+        for key, entries in state["state"].items():
+            assert stated.entries.keys() <= entries.keys()
+            kept |= entries.keys()
+            for entry, held in entries.items():
+                has_own_shape = np.shape(held) == params[key].shape
+                assert stated.every_entry[entry].has_own_shape == has_own_shape
+    assert written == hyperparameters | set(stated.optional_settings)
+    assert kept == stated.every_entry.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if load(name).state.evidence])
+def test_a_saved_state_is_recognised(name: str) -> None:
+    for settings in ({}, *RUNS.get(name, [])):
+        _, state = saved(name, settings)
+        entries = {entry for one in state["state"].values() for entry in one}
+        for group in state["param_groups"]:
+            assert recognised(group, entries) == name
+
+
+def test_only_states_that_others_write_alike_are_not_recognised() -> None:
+    unknown = {name for name in NAMES if not load(name).state.evidence}
+    assert unknown == {"adam_atan2", "lamb", "lars", "signsgd", "stable_adamw"}
 
 
 def test_expected_updates_need_no_torch() -> None:

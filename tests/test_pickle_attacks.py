@@ -15,10 +15,10 @@ from functools import partial
 import pytest
 from opcodes import called, integer, named, storage, tensor, text
 from process import bounded, is_refusal, limited
+from states import open_state
 
 import scalecheck
 from scalecheck.checkpoint.formats.torch import MAX_OVERLAP, load
-from scalecheck.checkpoint.optimizer_state import open_state
 from scalecheck.checkpoint.pickle import optimizer, tree
 from scalecheck.errors import CheckpointError
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from real_checkpoints import real_file
+from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.state_names import named
-from scalecheck.updates.state_statistics import figures, settings
+from scalecheck.updates.recognition import group_settings
+from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
@@ -60,10 +61,17 @@ def trained(family, given, steps, dtype, folder, scale=0.1):
     return state, float((moved - decay * before).square().mean().sqrt()), gradients
 
 
+def training_of(state, one):
+    group = group_settings(state.groups[one.group], one.tensors)
+    return Trainings(None, None, {}).of("w", group)
+
+
 def read(state):
     """The name of the optimizer, and the figures of the state's only parameter."""
     [one] = state.states
-    training = Trainings(None, None, {}).of("w", settings(state.groups[one.group], one.tensors))
+    training = Trainings(None, None, {}).of(
+        "w", group_settings(state.groups[one.group], one.tensors)
+    )
     return training.name, figures(one, training.optimizer)
 
 
@@ -167,7 +175,9 @@ def test_the_sample_run_moved_as_its_state_says():
     for one in state.states:
         if one.name is None:
             continue
-        training = Trainings(None, None, {}).of("", settings(state.groups[one.group], one.tensors))
+        training = Trainings(None, None, {}).of(
+            "", group_settings(state.groups[one.group], one.tensors)
+        )
         old, new = before[one.name].array(), after[one.name].array()
         moved = (old - new) / lr - training.weight_decay * old
         measured = figures(one, training.optimizer).update_rms
@@ -184,7 +194,9 @@ def test_chgnets_updates_are_those_of_noise():
     state = named(find_state(checkpoint), checkpoint)
     updates = []
     for one in state.states:
-        training = Trainings(None, None, {}).of("", settings(state.groups[one.group], one.tensors))
+        training = Trainings(None, None, {}).of(
+            "", group_settings(state.groups[one.group], one.tensors)
+        )
         if one.shape and math.prod(one.shape) >= 64:
             updates.append(figures(one, training.optimizer).update_rms)
     assert len(updates) == 122

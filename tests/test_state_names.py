@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from states import find_state, open_state
 from torch import nn
 from trained import OPTIMIZERS, Network, steps
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import find_state, open_state
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 

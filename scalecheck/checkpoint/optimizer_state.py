@@ -1,10 +1,11 @@
 """The optimizer state that was saved with a model: its settings, and for each parameter the tensors
 that it keeps, read when asked. torch is not needed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from os.path import isdir, isfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.pickle import optimizer as pickled
 from scalecheck.checkpoint.pickle.optimizer import (
     GroupRecord,
     OptimizerRecord,
@@ -31,29 +33,27 @@ from scalecheck.errors import CheckpointError
 
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
 
-SHAPED = frozenset(
-    (
-        *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_avg_diff", "exp_inf", "momentum_buffer"),
-        *("square_avg", "grad_avg", "acc_delta", "sum", "variance", "prev", "step_size", "ax"),
-        *("hessian", "z", "state1", "state2"),
-    )
-)
-"""State tensors of the parameter's own shape, under the names that torch.optim gives them and, the
-last four, Sophia, schedule-free optimizers and bitsandbytes."""
-
 _HEAD_NBYTES = 512
 
 
-@dataclass(frozen=True)
-class ParamGroup:
-    """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
+ParamGroup = pickled.ParamGroup[Scalar | tuple[Scalar, ...]]
 
-    `params` are the keys of its parameters, `param_names` their names where they were saved.
-    """
 
-    settings: Mapping[str, Scalar | tuple[Scalar, ...]]
-    params: tuple[ParamKey, ...]
-    param_names: tuple[str, ...] | None = None
+class Factored(NamedTuple):
+    """The names of a matrix's averages over each row and over each column. keeps_dimensions: the
+    dimension that they were taken over is left, of size 1, as torch leaves it."""
+
+    row: str
+    column: str
+    keeps_dimensions: bool = True
+
+
+class StateLayout(NamedTuple):
+    """Which entries of a state tell the parameter's shape: those that have it, and averages over
+    its rows and columns."""
+
+    own_shape: Collection[str]
+    factored: Collection[Factored]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class OptimizerState:
     notes: tuple[str, ...] = ()
 
 
-def open_state(path: str | Path) -> OptimizerState:
+def open_state(path: str | Path, layout: StateLayout) -> OptimizerState:
     """The optimizer state in a file that holds nothing else, in a training file, or beside a model
     as Hugging Face's Trainer leaves it. Of its tensors only those of one number are read.
 
@@ -103,31 +103,31 @@ def open_state(path: str | Path) -> OptimizerState:
     """
     path = Path(path)
     if (isdir(path) or isfile(path)) and (beside := optimizer_beside(path)):
-        return open_state(beside)
+        return open_state(beside, layout)
     if isfile(path) and torch.recognises(path, _head(path)):
         with torch.unpickled(path) as file:
-            if state := _state_in(file):
+            if state := _state_in(file, layout):
                 return state
             raise Malformed(f"has no optimizer state and {_content(file.pickled.root)}")
     checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
-    if state := find_state(checkpoint):
+    if state := find_state(checkpoint, layout):
         return state
     tensors = len(checkpoint.tensors)
     raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
 
 
-def find_state(checkpoint: Checkpoint) -> OptimizerState | None:
+def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
     """The optimizer state that was saved with a checkpoint: beside the model as Hugging Face's
     Trainer lays them out, or in the same training file. None where there is none.
 
     Raises CheckpointError as `open_state` does.
     """
     if beside := optimizer_beside(checkpoint.path):
-        return open_state(beside)
+        return open_state(beside, layout)
     files = {tensor.source.path for tensor in checkpoint.tensors}
     if len(files) == 1 and checkpoint.format in ("torch-zip", "torch-legacy"):
         with torch.unpickled(*files) as file:
-            return _state_in(file)
+            return _state_in(file, layout)
     return None
 
 
@@ -149,7 +149,7 @@ def _content(root: object) -> str:
     return f"holds {held.tensors} tensors"
 
 
-def _state_in(file: torch.Unpickled) -> OptimizerState | None:
+def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:
     """The one optimizer state of a file. Raises Malformed, CheckpointError."""
     found = [(shown(".".join(path)), table) for path, table in places(file.pickled.root)]
     if not found:
@@ -161,14 +161,15 @@ def _state_in(file: torch.Unpickled) -> OptimizerState | None:
         record = read(table)
     except Malformed as error:
         raise Malformed(f"{at}: {error}" if at else str(error)) from error
-    return _Reading(file, f"{at}." if at else "").state(record)
+    return _Reading(file, f"{at}." if at else "", layout).state(record)
 
 
 class _Reading:
     """The records of a state as what they say: tensors by their place in the file, numbers read."""
 
-    def __init__(self, file: torch.Unpickled, prefix: str) -> None:
+    def __init__(self, file: torch.Unpickled, prefix: str, layout: StateLayout) -> None:
         self.file = file
+        self.layout = layout
         self.path = file.reader.source.path
         self.prefix = prefix
 
@@ -222,15 +223,16 @@ class _Reading:
         step = self.step(f"{where}.step", entries.pop("step", group.settings.get("step")))
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Scalar] = {}
+        own_shape = self.layout.own_shape
         has_dimensions = any(
-            name in SHAPED and isinstance(entry, TensorRecord) and entry.shape
+            name in own_shape and isinstance(entry, TensorRecord) and entry.shape
             for name, entry in entries.items()
         )
         for name, entry in entries.items():
             at = f"{where}.{shown(name, 40)}"
             if not isinstance(entry, TensorRecord):
                 numbers[name] = entry
-            elif entry.shape or (name in SHAPED and not has_dimensions):
+            elif entry.shape or (name in own_shape and not has_dimensions):
                 tensors[name] = self.file.tensor(self.prefix + at, entry)
             else:
                 numbers[name] = self.number(at, entry)
@@ -254,8 +256,9 @@ class _Reading:
 
     def shape(self, where: str, tensors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
         """The parameter's shape. Raises Malformed where two tensors disagree on it."""
-        told = {name: tensor.shape for name, tensor in tensors.items() if name in SHAPED}
-        told |= _unfactored({name: tensor.shape for name, tensor in tensors.items()})
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        told = {name: shape for name, shape in shapes.items() if name in self.layout.own_shape}
+        told |= _unfactored(shapes, self.layout.factored)
         for name, shape in told.items():
             first, expected = next(iter(told.items()))
             if shape != expected:
@@ -269,13 +272,15 @@ class _Reading:
         return Malformed(f"{self.prefix}{where}: {problem}")
 
 
-def _unfactored(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The shape of a parameter by those of Adafactor's averages over its columns and over its rows.
-    torch keeps the dimension that they were taken over, transformers does not."""
-    row, column = shapes.get("row_var", ()), shapes.get("col_var", ())
-    if row[-1:] == column[-2:-1] == (1,) and row[:-2] == column[:-2]:
-        return {"row_var": (*row[:-1], *column[-1:])}
-    row, column = shapes.get("exp_avg_sq_row", ()), shapes.get("exp_avg_sq_col", ())
-    if row and column and row[:-1] == column[:-1]:
-        return {"exp_avg_sq_row": (*row, *column[-1:])}
+def _unfactored(
+    shapes: Mapping[str, tuple[int, ...]], factored: Collection[Factored]
+) -> dict[str, tuple[int, ...]]:
+    """The shape of a parameter by those of averages over its columns and over its rows."""
+    for name, column_name, keeps_dimensions in factored:
+        row, column = shapes.get(name, ()), shapes.get(column_name, ())
+        if keeps_dimensions:
+            if row[-1:] == column[-2:-1] == (1,) and row[:-2] == column[:-2]:
+                return {name: (*row[:-1], *column[-1:])}
+        elif row and column and row[:-1] == column[:-1]:
+            return {name: (*row, *column[-1:])}
     return {}

@@ -3,14 +3,15 @@ every command."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.errors import UsageError
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.report.report import Column, Row
+from scalecheck.settings import Settings
 
 _TAKES = {  # columns that an option adds
     "quantiles": "it takes --quantiles",
@@ -40,9 +41,10 @@ class Selection:
     top: int | None = None
     columns: Sequence[str] | None = None
 
-    def settings(self) -> dict[str, Any]:
-        """The selection as the machine formats record it."""
-        return asdict(self)
+    @classmethod
+    def of(cls, settings: Settings) -> "Selection":
+        """The selection that a command's settings ask for."""
+        return cls(*(getattr(settings, field.name) for field in fields(cls)))
 
     def holds(self, name: str) -> bool:
         """Whether a tensor of this name is wanted."""
@@ -52,19 +54,17 @@ class Selection:
     def tensors(self, tensors: Sequence[N]) -> tuple[N, ...]:
         """The tensors wanted. Raises UsageError where a glob matches no tensor."""
         names = [tensor.name for tensor in tensors]
-        for option, globs in (("--match", self.match), ("--exclude", self.exclude)):
+        for option, globs in (("match", self.match), ("exclude", self.exclude)):
             for glob in globs:
                 if not any(fnmatchcase(name, glob) for name in names):
-                    raise UsageError(f"{option} {glob}: matches none of {len(names)} tensors")
+                    raise OptionError(option, f"matches none of {len(names)} tensors", glob)
         wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
         if not wanted:
             raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
         return wanted
 
     def check(self, columns: Sequence[Column]) -> None:
-        """Raises UsageError where a column that is asked for does not exist, or top is below 1."""
-        if self.top is not None and self.top < 1:
-            raise UsageError(f"--top {self.top}: at least 1 row")
+        """Raises UsageError where a column that is asked for does not exist."""
         wanted = [("--columns", name) for name in self.columns or ()]
         if self.columns is not None and not wanted:
             raise UsageError("--columns: names no column")
@@ -109,11 +109,6 @@ def retied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
             tensor = replace(tensor, tied_to=None if first == tensor.name else first)
         found.append(tensor)
     return tuple(found)
-
-
-def as_list(words: str | Sequence[str]) -> Sequence[str]:
-    """A string is one word, not its letters."""
-    return (words,) if isinstance(words, str) else words
 
 
 def _order(value: Any) -> Any:

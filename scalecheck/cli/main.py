@@ -7,8 +7,9 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from scalecheck import __version__
+from scalecheck import __version__, api
 from scalecheck.cli.check import check
+from scalecheck.cli.command import Command
 from scalecheck.cli.diff import diff
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.inspect import inspect
@@ -26,11 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(inspect)
-app.command()(translate)
-app.command()(diff)
-app.command()(check)
-app.command()(simulate)
+COMMANDS = (
+    Command(api.inspect, inspect),
+    Command(api.translate, translate),
+    Command(api.diff, diff),
+    Command(api.check, check),
+    Command(api.simulate, simulate),
+)
+for command in COMMANDS:
+    command.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -4,17 +4,36 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
-from typing import Self
+from typing import Annotated, Self
 
-from scalecheck import registry
-from scalecheck.errors import UsageError, reason
+from scalecheck import options, registry
+from scalecheck.cli.progress import Progress
+from scalecheck.errors import OptionError, reason
 from scalecheck.report.report import Layout, Report
+from scalecheck.settings import Option
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
+
+Format = Annotated[
+    str,
+    Option(
+        "Output format: {choices}.",
+        "FORMAT",
+        options.OUTPUT,
+        choices=lambda: registry.names("renderer"),
+    ),
+]
+Target = Annotated[
+    Path | None, Option("Write to a file instead of the terminal.", "FILE", options.OUTPUT)
+]
+Quiet = Annotated[
+    bool,
+    Option("Print only the rows: no headline, totals, notes or progress.", panel=options.OUTPUT),
+]
 
 
 class Output:
@@ -30,7 +49,7 @@ class Output:
         target: Path | None,
         quiet: bool,
         families: Sequence[str] = ("renderer",),
-        option: str = "--output",
+        option: str = "output",
     ) -> None:
         self._renderer: ModuleType = registry.find(format, *families)
         self._target = target
@@ -43,7 +62,7 @@ class Output:
             try:
                 self._draft = self._drafted(self._target)
             except OSError as error:
-                raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
+                raise OptionError(self._option, reason(error), self._target) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,7 +88,7 @@ class Output:
                 self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
         except OSError as error:
-            raise UsageError(f"{self._option} {self._target}: {reason(error)}") from error
+            raise OptionError(self._option, reason(error), self._target) from error
 
     @staticmethod
     def _drafted(target: Path) -> Path | None:
@@ -96,6 +115,17 @@ class Output:
             if target.exists():
                 shutil.copymode(target, draft)
         return draft
+
+
+def written(
+    run: Callable[..., Report], format: str, output: Path | None, quiet: bool, unit: str = "bytes"
+) -> Report:
+    """The report of a run, put in its place; unit: of the progress."""
+    with Output(format, output, quiet) as out:
+        with Progress(quiet, unit) as progress:
+            report = run(progress=progress.show)
+        out.write(report)
+    return report
 
 
 def _layout(quiet: bool) -> Layout:

@@ -11,70 +11,50 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import skipped, source
 from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.config import Config, read
-from scalecheck.errors import UsageError
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting, verdict
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
 from scalecheck.report.report import Report, Row, Table
 from scalecheck.rules.contract import Judgement, Registered
 from scalecheck.rules.judging.check_input import CheckInput, check_input
-from scalecheck.rules.judging.policy import Settings, resolve
+from scalecheck.rules.judging.policy import RulePolicy, resolve
+from scalecheck.settings import Settings
 
 
-def check(
-    checkpoint: Checkpoint | str | Path,
-    *,
-    config: Config | str | Path | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-    **given: Any,
-) -> Report:
-    """Judges a checkpoint by the rules; `summary["failed"]` says whether CI should stop.
-
-    config: a configuration, or the file it is in; none is looked for. given: settings that go
-    before it, by the names of the options: select, ignore, fail_on, lr, optimizer, hyperparameters,
-    group, state, init, serve_dtype, baseline and the others of
-    analysis.checking.settings.DEFAULTS. jobs and progress are as in `inspect`. Raises UsageError,
-    CheckpointError.
-    """
-    if not isinstance(config, Config):
-        config = Config() if config is None else read(config)
-    settings = resolve(given, config)
+def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
+    """The report of `check`. Raises UsageError, CheckpointError."""
+    policy = resolve(settings)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
-    try:
-        found = check_input(checkpoint, settings, jobs, progress)
-    except UsageError as error:
-        raise settings.told(error) from None
+    found = check_input(checkpoint, settings, policy, progress)
     findings: list[Row] = []
     ignored: list[Row] = []
     rules: list[Row] = []
-    for entry in settings.rules.values():
-        own, waived, row = _results(entry, found, settings, checkpoint.path)
+    for entry in policy.rules.values():
+        own, waived, row = _results(entry, found, policy, checkpoint.path)
         findings += own
         ignored += waived
         rules.append(row)
-    return _report(checkpoint, found, settings, findings, ignored, rules)
+    return _report(checkpoint, found, settings, policy, findings, ignored, rules)
 
 
 def _results(
-    entry: Registered, found: CheckInput, settings: Settings, path: Path
+    entry: Registered, found: CheckInput, policy: RulePolicy, path: Path
 ) -> tuple[list[Row], list[Row], Row]:
     """A rule's findings, those that are waived, and its row among the rules."""
     reason = next((why for need in entry.rule.needs if (why := found.missing[need])), "")
     judgements = (
-        [] if reason else list(entry.rule.find(found.subject, settings.limits_of(entry.code)))
+        [] if reason else list(entry.rule.find(found.subject, policy.limits_of(entry.code)))
     )
     if not judgements and not reason:
         reason = f"no {entry.rule.judges}{_why(entry, found)}"
     own: list[Row] = []
     waived: list[Row] = []
-    waivers = settings.waivers(entry.code, path)
+    waivers = policy.waivers(entry.code, path)
     for judgement in judgements:
         if not judgement.message:
             continue
-        row = _finding(entry, judgement, settings).row()
+        row = _finding(entry, judgement, policy).row()
         role = found.roles.get(judgement.where, "")
         waiver = next((w for w in waivers if w.where.holds(judgement.where, role)), None)
         if waiver is None:
@@ -88,7 +68,7 @@ def _results(
         {
             "rule": entry.code,
             "name": entry.name,
-            "severity": settings.severities.get(entry.code, entry.rule.severity),
+            "severity": policy.severities.get(entry.code, entry.rule.severity),
             "summary": entry.summary,
             "status": status,
             "reason": reason,
@@ -100,8 +80,8 @@ def _results(
     )
 
 
-def _finding(entry: Registered, judgement: Judgement, settings: Settings) -> Finding:
-    severity = settings.severities.get(entry.code) or judgement.severity or entry.rule.severity
+def _finding(entry: Registered, judgement: Judgement, policy: RulePolicy) -> Finding:
+    severity = policy.severities.get(entry.code) or judgement.severity or entry.rule.severity
     return Finding(
         entry.code,
         severity,
@@ -130,6 +110,7 @@ def _report(
     checkpoint: Checkpoint,
     found: CheckInput,
     settings: Settings,
+    policy: RulePolicy,
     findings: Sequence[Row],
     ignored: Sequence[Row],
     rules: Sequence[Row],
@@ -137,11 +118,11 @@ def _report(
     states = found.states
     tensors = len(found.subject.tensors) + len(found.subject.unmeasured)
     counts = Counter(row["severity"] for row in findings)
-    fail_on = settings["fail_on"]
+    fail_on = settings.fail_on
     failed = bool(counts["error"] if fail_on == "error" else findings) and fail_on != "never"
     not_run = sum(row["status"] == "not run" for row in rules)
-    baseline = settings["baseline"]
-    notes = (*found.notes, *settings.unmatched(checkpoint.path, found.roles))
+    baseline = settings.baseline
+    notes = (*found.notes, *policy.unmatched(checkpoint.path, found.roles))
     report = Report(
         kind="check",
         tables=[
@@ -154,7 +135,7 @@ def _report(
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
-        settings=_recorded(settings),
+        settings=_recorded(settings, policy),
         summary={
             "errors": counts["error"],
             "warnings": counts["warning"],
@@ -176,19 +157,15 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (natural(row["where"]), row["rule"], row["message"]))
 
 
-def _recorded(settings: Settings) -> dict[str, Any]:
+def _recorded(settings: Settings, policy: RulePolicy) -> dict[str, Any]:
     """The settings as the machine formats record them."""
-    values = dict(settings.values)
-    values["group"] = [
-        group if isinstance(group, str) else {"names": list(group.globs), **group.settings}
-        for group in values["group"]
-    ]
-    for key in ("state", "baseline"):
-        values[key] = None if values[key] is None else str(values[key])
-    config = settings.config.path
     return {
-        **{key: list(v) if isinstance(v, tuple) else v for key, v in values.items()},
-        "config": None if config is None else str(config),
-        "severity": dict(settings.severities),
-        "limits": {code: settings.limits[code] for code in settings.rules if settings.limits[code]},
+        **settings.recorded(),
+        "group": [
+            group if isinstance(group, str) else {"names": list(group.globs), **group.settings}
+            for group in settings.group
+        ],
+        "config": None if policy.config.path is None else str(policy.config.path),
+        "severity": dict(policy.severities),
+        "limits": {code: policy.limits[code] for code in policy.rules if policy.limits[code]},
     }

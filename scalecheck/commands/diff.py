@@ -6,24 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any, get_args
+from typing import Any
 
 from scalecheck.checkpoint.provenance import source
 from scalecheck.checkpoint.recorded import Recorded
-from scalecheck.checkpoint.selection import Selection, as_list
+from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Comparison, Side, compared, opened, pairs_of
-from scalecheck.measure.groups import By
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import number, plural, text
 from scalecheck.report.report import Report, Row, Table
+from scalecheck.settings import Settings
 from scalecheck.updates.bands import ROLES
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Run, merged, row_of, together
-from scalecheck.updates.forecast import UNSEEN
-from scalecheck.updates.forecaster import check_numbers
 from scalecheck.updates.schedule_forecast import schedule as planned
 from scalecheck.updates.training import Trainings
 
@@ -34,62 +32,34 @@ _SHOWN |= {"changed", *(column.name for column in EXPECTED)}
 def diff(
     before: Checkpoint | str | Path,
     after: Checkpoint | str | Path,
-    *,
-    lr: float | None = None,
-    optimizer: str | None = None,
-    group: str | Sequence[str] = (),
-    snr: float = 0.0,
-    grad_rms: float | None = None,
-    steps: int | None = None,
-    schedule: str = "constant",
-    warmup: int = 0,
-    final: float = 0.0,
-    match: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    by: By = "tensor",
-    sort: str | None = None,
-    reverse: bool = False,
-    top: int | None = None,
-    columns: str | Sequence[str] | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-    **hyperparameters: Any,
+    settings: Settings,
+    progress: Progress,
 ) -> Report:
-    """The change of each tensor from one checkpoint to another: exact, in float64, both read once.
-
-    A path may be a report of `inspect --format json`, of which only figures are compared. With lr
-    and steps the displacement that such a run is expected to bring is set beside it: settings of
-    the run are as in `translate`, the others as in `inspect`. Raises UsageError, CheckpointError.
-    """
-    if by not in get_args(By):
-        raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
-    check_numbers(lr, snr, grad_rms, None)
-    if (lr is None) != (steps is None):
+    """The report of `diff`. Raises UsageError, CheckpointError."""
+    if (settings.lr is None) != (settings.steps is None):
         raise UsageError("--lr and --steps: one needs the other")
-    plan = planned(schedule, steps, warmup, final)
+    plan = planned(settings.schedule, settings.steps, settings.warmup, settings.final)
     fields = (*COLUMNS, *(EXPECTED if plan else ()))
-    selection = Selection(
-        as_list(match), as_list(exclude), sort, reverse, top, columns and as_list(columns)
-    )
+    selection = Selection.of(settings)
     selection.check(fields)
-    trainings = Trainings(optimizer, lr, hyperparameters, as_list(group))
+    trainings = Trainings(settings.optimizer, settings.lr, settings.hyperparameters, settings.group)
     sides = opened(before), opened(after)
     wanted = selection.tensors(pairs_of(*sides))
     trainings.check([pair.name for pair in wanted])
     run = None
     if plan is not None:
-        gradient = Gradient(UNSEEN if grad_rms is None else grad_rms, snr)
-        run = Run(trainings, plan, gradient, grad_rms is not None)
-    lines = list(compared(wanted, jobs, progress))
+        gradient = Gradient(settings.grad_rms, settings.snr)
+        run = Run(trainings, plan, gradient, settings.grad_rms is not None)
+    lines = list(compared(wanted, settings.jobs, progress))
     rows = [row_of(line, run) for line in lines]
     beside = frozenset[str]().union(*(s.non_model for s in sides if isinstance(s, Checkpoint)))
     total = together([p for p in zip(lines, rows, strict=True) if p[0].pair.name not in beside])
     total = total or Change()
     placed = [row["place"] for row in rows if row["role"] in ROLES and row.get("place") is not None]
-    if by != "tensor":
-        rows = merged(by, lines, rows, run)
+    if settings.by != "tensor":
+        rows = merged(settings.by, lines, rows, run)
     chosen = selection.chosen(fields)
-    shown = _SHOWN | ({"tensors"} if by != "tensor" else set())
+    shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
     return Report(
         kind="diff",
@@ -102,20 +72,7 @@ def diff(
             )
         ],
         source={"before": _source(sides[0]), "after": _source(sides[1])},
-        settings={
-            **selection.settings(),
-            "by": by,
-            "lr": lr,
-            "optimizer": optimizer,
-            "hyperparameters": hyperparameters,
-            "group": list(as_list(group)),
-            "snr": snr,
-            "grad_rms": grad_rms,
-            "steps": steps,
-            "schedule": schedule,
-            "warmup": warmup,
-            "final": final,
-        },
+        settings=settings.recorded(),
         skipped=[_skipped(line) for line in lines if line.pair.unmeasured and not line.bytes],
         headline=f"{_path(sides[0])} → {_path(sides[1])}: {plural(len(wanted), 'tensor')}",
         totals="\n".join(_sentences(lines, rows, total, placed)),

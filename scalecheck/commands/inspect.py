@@ -7,12 +7,11 @@ from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import skipped, source
-from scalecheck.checkpoint.selection import Selection, as_list, retied
+from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import UsageError
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import group_words, sentence, tensor_rows, tensor_words
-from scalecheck.measure.groups import By, Groups, group_row, of_several
+from scalecheck.measure.groups import Groups, group_row, of_several
 from scalecheck.measure.init_ratio import COLUMNS as INIT_COLUMNS
 from scalecheck.measure.init_ratio import init_fields, silence
 from scalecheck.measure.initial_scale import Model, Reference, scheme
@@ -22,6 +21,7 @@ from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import nbytes, number, plural, text
 from scalecheck.report.report import Column, Report, Row, Table
+from scalecheck.settings import Settings
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -119,45 +119,21 @@ _SHOWN = {
 }
 
 
-def inspect(
-    checkpoint: Checkpoint | str | Path,
-    *,
-    match: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    by: By = "tensor",
-    sort: str | None = None,
-    reverse: bool = False,
-    top: int | None = None,
-    columns: str | Sequence[str] | None = None,
-    quantiles: bool = False,
-    init: str | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-) -> Report:
-    """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
-
-    `match` and `exclude` are globs over names; `sort` names a column and `columns` the ones wanted;
-    `top` rows are kept. `init` names an initialization as --init does, such as kaiming or
-    normal:0.02. `jobs` threads work, as many as there are cores where None, and `progress` is
-    called with the bytes read so far and in all. Raises UsageError where one of them fits nothing,
-    CheckpointError where the checkpoint cannot be read.
-    """
-    if by not in _SHOWN:
-        raise UsageError(f"--by {by}: not known; there are {', '.join(_SHOWN)}")
+def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
+    """The report of `inspect`. Raises UsageError, CheckpointError."""
+    by = settings.by
     fields = TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS
     usual = [column for column in fields if column.name in _SHOWN[by]]
-    initialization = None if init is None else scheme(init)
+    initialization = None if settings.init is None else scheme(settings.init)
     if initialization:
         fields = (*fields[:-1], *INIT_COLUMNS, fields[-1])  # the flags stay last
         usual[-1:-1] = INIT_COLUMNS
     if by == "tensor":
         usual.append(BAR)
-    if quantiles:
+    if settings.quantiles:
         fields = (*fields, QUANTILES_COLUMN)
         usual.append(QUANTILES_COLUMN)
-    selection = Selection(
-        as_list(match), as_list(exclude), sort, reverse, top, columns and as_list(columns)
-    )
+    selection = Selection.of(settings)
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
@@ -168,13 +144,13 @@ def inspect(
     groups = Groups(by)
     total = _Total(checkpoint.non_model)
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
-    for tensor, sketch in measure(readable, jobs, progress):
+    for tensor, sketch in measure(readable, settings.jobs, progress):
         scale = TensorStats.of(tensor, sketch)
         scales.append(scale)
         total.add(scale, sketch)
         if by != "tensor":
             groups.add(scale, sketch)
-        elif quantiles:
+        elif settings.quantiles:
             percentiles[scale.name] = _quantiles(sketch)
 
     rows = tensor_rows(scales)
@@ -193,9 +169,9 @@ def inspect(
             rows.append(group_row(key, members, sketch, flags))
             if initialization:
                 rows[-1] |= init_fields([references[scale.name] for scale in members], rows[-1])
-            if quantiles:
+            if settings.quantiles:
                 percentiles[key] = _quantiles(sketch)
-    for row in rows if quantiles else ():
+    for row in rows if settings.quantiles else ():
         row["quantiles"] = percentiles[row["name"]]
     chosen = selection.chosen(fields)
     return Report(
@@ -209,19 +185,14 @@ def inspect(
             )
         ],
         source=source(checkpoint),
-        settings={
-            **selection.settings(),
-            "by": by,
-            "quantiles": quantiles,
-            **({"init": init} if initialization else {}),
-        },
+        settings=settings.recorded(*([] if initialization else ["init"])),
         skipped=[
             skipped(tensor, tensor.unmeasured) for tensor in wanted if tensor.unmeasured is not None
         ],
         headline=_headline(checkpoint),
         totals=f"{total.sentence()}\n{flagged}",
         notes=[
-            *_notes(checkpoint, len(wanted), len(rows), top),
+            *_notes(checkpoint, len(wanted), len(rows), settings.top),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],
     )

@@ -1,110 +1,85 @@
 """The laws that an optimizer is tuned by, replayed on synthetic gradients beside what theory
 expects."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
 from scalecheck import registry
 from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
-from scalecheck.errors import UsageError, unknown
+from scalecheck.errors import UsageError
 from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
 from scalecheck.laws.replay.claim import COLUMNS
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import noise_law
 from scalecheck.laws.replay.lanes import replayed
-from scalecheck.laws.replay.running_optimizer import DTYPES, few_threads
+from scalecheck.laws.replay.running_optimizer import few_threads
 from scalecheck.optimizers.contract import Hyperparameters
 from scalecheck.report.formatting import setting
 from scalecheck.report.report import Report, Row, Table
+from scalecheck.settings import Settings
 
 ALL = "all"
-MAX_SIZE, MAX_STEPS = 10**7, 10**7
-SMALLEST, LARGEST = 1e-100, 1e100  # of a scale: its cube and its inverse are still float64 numbers
+LARGEST = 1e100  # of a hyperparameter: its cube is still a float64 number
 
 Progress = Callable[[int, int], None]
 
 
-def simulate(
-    optimizer: str = "adam",
-    *,
-    k: float = 10.0,
-    steps: int = 1000,
-    size: int = 4096,
-    lr: float = 1e-3,
-    snr: float = 0.0,
-    noise: str = "gaussian",
-    grad_scale: float = 1.0,
-    clip: float | None = None,
-    dtype: str = "float64",
-    seed: int = 0,
-    tolerance: float = 0.01,
-    sweep: bool = False,
-    progress: Progress = lambda done, total: None,
-    **hyperparameters: Any,
-) -> Report:
-    """Replays the real optimizer, or "all" of them, and claims what theory says of it.
-
-    k: factor of the gradients and of the weights. size: elements of the replayed tensor. lr: the
-    nominal one of the laws that need one; update sizes are at lr 1. Gradients have RMS grad_scale,
-    a mean of snr standard deviations, the noise gaussian, student-t:DOF, sparse:DENSITY or
-    ar1:RHO, and are clipped to the norm clip. dtype: one of float64, float32, bfloat16, float16.
-    tolerance: relative. sweep: instead of the other laws, the updates at k from 1e-12 to 1e12.
-    hyperparameters: the optimizer's own, such as beta1 or eps.
-
-    The report's claims say whether they hold; one that breaks and is no contrast is a failure.
-    Raises UsageError for an unknown word and a setting outside its domain.
-    """
-    _check(k, steps, size, lr, snr, grad_scale, clip, dtype, seed, tolerance)
-    own = _hyperparameters(optimizer, hyperparameters, dtype)
-    if sweep and len(own) > 1:
-        raise UsageError(f"--sweep: of one optimizer, not of {optimizer}")
-    law = noise_law(noise)
+def simulate(settings: Settings, progress: Progress) -> Report:
+    """The report of `simulate`. Raises UsageError."""
+    own = _hyperparameters(settings.optimizer, settings.hyperparameters, settings.dtype)
+    if settings.sweep and len(own) > 1:
+        raise UsageError(f"--sweep: of one optimizer, not of {settings.optimizer}")
+    law = noise_law(settings.noise)
     done = 0
 
     def tick() -> None:
         nonlocal done
         done += 1
-        progress(done, steps * len(own))
+        progress(done, settings.steps * len(own))
 
     experiments = [
         Experiment(
-            name, one, k, steps, size, lr, law, snr, grad_scale, clip, dtype, seed, tolerance, tick
+            name,
+            one,
+            settings.k,
+            settings.steps,
+            settings.size,
+            settings.lr,
+            law,
+            settings.snr,
+            settings.grad_scale,
+            settings.clip,
+            settings.dtype,
+            settings.seed,
+            settings.tolerance,
+            tick,
         )
         for name, one in own.items()
     ]
     try:
-        with few_threads(size):
-            if optimizer == ALL:
+        with few_threads(settings.size):
+            if settings.optimizer == ALL:
                 tables = [*_overview(experiments)]
             else:
                 run = replayed(experiments[0])
                 tables = [
-                    table for law in _laws(sweep) for table in law.tables(experiments[0], run)
+                    table
+                    for law in _laws(settings.sweep)
+                    for table in law.tables(experiments[0], run)
                 ]
     except RuntimeError as error:  # torch, of a setting that its types cannot hold
-        raise UsageError(f"--optimizer {optimizer}: {error}") from error
+        raise UsageError(f"--optimizer {settings.optimizer}: {error}") from error
     return Report(
         kind="simulate",
         tables=tables,
-        source={"optimizer": optimizer, "hyperparameters": _given(own, optimizer, hyperparameters)},
-        settings={
-            "k": k,
-            "steps": steps,
-            "size": size,
-            "lr": lr,
-            "snr": snr,
-            "noise": noise,
-            "grad_scale": grad_scale,
-            "clip": clip,
-            "dtype": dtype,
-            "seed": seed,
-            "tolerance": tolerance,
-            "sweep": sweep,
+        source={
+            "optimizer": settings.optimizer,
+            "hyperparameters": _given(own, settings.optimizer, settings.hyperparameters),
         },
-        headline=_headline(experiments, optimizer, noise),
+        settings=settings.recorded("optimizer", "hyperparameters"),
+        headline=_headline(experiments, settings.optimizer, settings.noise),
         totals=_totals(tables),
     )
 
@@ -139,8 +114,6 @@ def _hyperparameters(
 ) -> dict[str, Hyperparameters]:
     """The optimizer of a name, or all of them, with the settings given where they have them."""
     known = registry.names("optimizer")
-    if optimizer not in (ALL, *known):
-        raise unknown("--optimizer", optimizer, [*known, ALL])
     found: dict[str, Hyperparameters] = {}
     nowhere = set(given)
     precision = FLOAT_TYPES[BY_TORCH_NAME[dtype].name]
@@ -161,37 +134,6 @@ def _hyperparameters(
     if nowhere:
         raise UsageError(f"--optimizer {optimizer}: none has {', '.join(sorted(nowhere))}")
     return found
-
-
-def _check(
-    k: float,
-    steps: int,
-    size: int,
-    lr: float,
-    snr: float,
-    grad_scale: float,
-    clip: float | None,
-    dtype: str,
-    seed: int,
-    tolerance: float,
-) -> None:
-    """Raises UsageError for a setting outside its domain."""
-    for name, scale in (("k", k), ("grad-scale", grad_scale), ("lr", lr), ("clip", clip)):
-        if scale is not None and not SMALLEST <= scale <= LARGEST:
-            raise UsageError(f"--{name} {scale}: a number from {SMALLEST:g} to {LARGEST:g}")
-    if k == 1:
-        raise UsageError("--k 1: shows nothing; a factor other than 1")
-    for name, number, most in (("steps", steps, MAX_STEPS), ("size", size, MAX_SIZE)):
-        if not 1 <= number <= most:
-            raise UsageError(f"--{name} {number}: a number from 1 to {most}")
-    if seed < 0:
-        raise UsageError(f"--seed {seed}: a number from 0 up")
-    if not math.isfinite(snr):
-        raise UsageError(f"--snr {snr}: a finite number")
-    if not 0 < tolerance < 1:
-        raise UsageError(f"--tolerance {tolerance}: a number between 0 and 1")
-    if dtype not in DTYPES:
-        raise unknown("--dtype", dtype, DTYPES)
 
 
 def _given(

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import skipped as skipped_entry
 from scalecheck.checkpoint.provenance import source as source_of
-from scalecheck.checkpoint.selection import Selection, as_list
+from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.groups import By
@@ -20,13 +20,13 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report import formatting
 from scalecheck.report.report import Report
+from scalecheck.settings import Settings
 from scalecheck.updates import lr_for
 from scalecheck.updates.assumed import COLUMNS as ASSUMED
 from scalecheck.updates.assumed import Assumption, assumed_checkpoint
-from scalecheck.updates.bands import LIMITS, Bands
+from scalecheck.updates.bands import Bands
 from scalecheck.updates.columns import COLUMNS, LATE, SAVED
-from scalecheck.updates.forecast import UNSEEN
-from scalecheck.updates.forecaster import Forecaster, check_numbers, untrained
+from scalecheck.updates.forecaster import Forecaster, untrained
 from scalecheck.updates.precision import param_dtype as stored
 from scalecheck.updates.rescaled_settings import scaled_table
 from scalecheck.updates.saved_state import States, states_of
@@ -39,151 +39,97 @@ from scalecheck.updates.training import Trainings
 
 
 def translate(
-    checkpoint: Checkpoint | str | Path | None = None,
-    *,
-    lr: float | None = None,
-    optimizer: str | None = None,
-    group: str | Sequence[str] = (),
-    snr: float = 0.0,
-    grad_rms: float | None = None,
-    step: int | None = None,
-    state: str | Path | None = None,
-    steps: int | None = None,
-    schedule: str = "constant",
-    warmup: int = 0,
-    final: float = 0.0,
-    bands: Sequence[float] = LIMITS,
-    param_dtype: str | None = None,
-    target: float | None = None,
-    like: Checkpoint | str | Path | None = None,
-    to: str | None = None,
-    scale_by: float | None = None,
-    assume: str | None = None,
-    shape: str | Sequence[str] = (),
-    match: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    by: By = "tensor",
-    sort: str | None = None,
-    reverse: bool = False,
-    top: int | None = None,
-    columns: str | Sequence[str] | None = None,
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
-    **hyperparameters: Any,
+    checkpoint: Checkpoint | str | Path | None, settings: Settings, progress: Progress
 ) -> Report:
-    """The relative update of each tensor at an lr: expected, nominal, and where an optimizer state
-    was saved, measured.
-
-    lr, optimizer and hyperparameters go before those of the state, which go before the optimizer's
-    defaults; `group` holds GLOB:lr=1e-4,weight_decay=0 for some tensors. snr, grad_rms: the
-    gradients' mean/std and RMS, for the expected update. step: of the expected update; the state's
-    where None, else the late one. state: a file, "none", or what lies with the checkpoint. steps,
-    schedule, warmup, final: a whole run; final is a share of lr. bands: limits of the relative
-    update. param_dtype: the type that the weights are trained in, where it is not the stored one.
-    target: a relative update, like: another checkpoint, to: another optimizer, to give the lr for;
-    scale_by: a factor of the weights, to give the settings for.
-    assume: an initialization, to show what is believed of it; with it shape, NAME=4096x1024, may
-    take the place of a checkpoint.
-    The others are as in `inspect`. Raises UsageError, CheckpointError.
-    """
-    if by not in get_args(By):
-        raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
-    check_numbers(lr, snr, grad_rms, step, target, scale_by)
-    judged = Bands(tuple(bands))
-    trainings = Trainings(optimizer, lr, hyperparameters, as_list(group))
-    plan = planned(schedule, steps, warmup, final)
-    checkpoint = _opened(checkpoint, as_list(shape), assume)
-    states = states_of(checkpoint, state)
+    """The report of `translate`. Raises UsageError, CheckpointError."""
+    judged = Bands(tuple(settings.bands))
+    trainings = Trainings(settings.optimizer, settings.lr, settings.hyperparameters, settings.group)
+    plan = planned(settings.schedule, settings.steps, settings.warmup, settings.final)
+    checkpoint = _opened(checkpoint, settings.shape, settings.assume)
+    states = states_of(checkpoint, settings.state)
     asked = [
         *(SAVED if states.path else ()),
         *(LATE if plan else ()),
-        *(lr_for.TARGET if target is not None else ()),
-        *(lr_for.LIKE if like is not None else ()),
-        *(lr_for.TO if to is not None else ()),
-        *(ASSUMED if assume is not None else ()),
+        *(lr_for.TARGET if settings.target is not None else ()),
+        *(lr_for.LIKE if settings.like is not None else ()),
+        *(lr_for.TO if settings.to is not None else ()),
+        *(ASSUMED if settings.assume is not None else ()),
     ]
     fields = (*COLUMNS, *asked)
-    selection = Selection(
-        as_list(match), as_list(exclude), sort, reverse, top, columns and as_list(columns)
-    )
+    selection = Selection.of(settings)
     selection.check(fields)
     wanted = selection.tensors(checkpoint.tensors)
     trainings.check([tensor.name for tensor in wanted])
     others = None
-    if like is not None and target is not None:
+    if settings.like is not None and settings.target is not None:
         raise UsageError("--like and --target: each asks for an lr, give one")
-    if like is not None:
-        if lr is None:
+    if settings.like is not None:
+        if settings.lr is None:
             raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
-        there = translate(
-            like,
-            lr=lr,
-            optimizer=optimizer,
-            snr=snr,
-            grad_rms=grad_rms,
-            step=step,
-            state="none",
-            by=by,
-            jobs=jobs,
-            progress=progress,
-            **hyperparameters,
-        )
+        same = ("lr", "optimizer", "hyperparameters", "snr", "grad_rms", "step", "by", "jobs")
+        there = translate(settings.like, settings.only(*same, state="none"), progress)
         others = lr_for.Others(there.rows)
 
     translator = Forecaster(
         trainings,
         states,
-        Gradient(UNSEEN if grad_rms is None else grad_rms, snr),
-        step,
+        Gradient(settings.grad_rms, settings.snr),
+        settings.step,
         plan,
-        stored(param_dtype),
-        None if to is None else Trainings(to, 1.0, {}, option="--to").of("").optimizer,
+        stored(settings.param_dtype),
         None
-        if assume is None
-        else Assumption(assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}),
+        if settings.to is None
+        else Trainings(settings.to, 1.0, {}, option="to").of("").optimizer,
+        None
+        if settings.assume is None
+        else Assumption(
+            settings.assume, {tensor.name: tensor.shape for tensor in checkpoint.tensors}
+        ),
     )
     skipped = [
         skipped_entry(t, reason) for t in wanted if (reason := untrained(t, checkpoint, states))
     ]
     trained = tuple(t for t in wanted if untrained(t, checkpoint, states) is None)
-    if shape:
+    if settings.shape:
         lines = [translator.line(translator.assumed(tensor), Sketch()) for tensor in trained]
     else:
         lines = [
             translator.line(TensorStats.of(tensor, sketch), sketch)
-            for tensor, sketch in measure(trained, jobs, progress)
+            for tensor, sketch in measure(trained, settings.jobs, progress)
         ]
     if not lines:
         reasons = ", ".join(dict.fromkeys(entry["reason"] for entry in skipped))
         raise UsageError(f"no optimizer trains any of the {len(skipped)} tensors: {reasons}")
     _require_sizes(lines)
-    if to is not None and all(line.more["to_update"] is None for line in lines):
-        raise UsageError(f"--to {to}: {lines[0].more['to_reason']}")
-    rows = _rows(lines, by, judged)
+    if settings.to is not None and all(line.more["to_update"] is None for line in lines):
+        raise UsageError(f"--to {settings.to}: {lines[0].more['to_reason']}")
+    rows = _rows(lines, settings.by, judged)
     for row in rows:
-        if target is not None:
-            row |= lr_for.towards(row, target)
+        if settings.target is not None:
+            row |= lr_for.towards(row, settings.target)
         if others is not None:
             row |= lr_for.alike(row, others)
-        if to is not None:
+        if settings.to is not None:
             row["to_lr"] = lr_for.to_lr(row)
     ordered = selection.rows(rows)
     chosen = selection.chosen(fields)
     tables = tables_of(
         ordered,
         chosen or fields,
-        [replace(c, rank=0) for c in chosen] or usual(by, asked, states.path is not None),
-        split=not (chosen or sort or top),
-        whole=by == "tensor" and not (chosen or sort or top),
+        [replace(c, rank=0) for c in chosen] or usual(settings.by, asked, states.path is not None),
+        split=not (chosen or settings.sort or settings.top),
+        whole=settings.by == "tensor" and not (chosen or settings.sort or settings.top),
         unnamed=[
             translator.unnamed(one)
             for one in states.unnamed
-            if not (match or exclude) or one.shape in {line.scale.shape for line in lines}
+            if not (settings.match or settings.exclude)
+            or one.shape in {line.scale.shape for line in lines}
         ],
     )
-    if scale_by is not None:
+    if settings.scale_by is not None:
         tables += [
-            scaled_table(one, scale_by) for one in dict.fromkeys(line.training for line in lines)
+            scaled_table(one, settings.scale_by)
+            for one in dict.fromkeys(line.training for line in lines)
         ]
     return Report(
         kind="translate",
@@ -192,29 +138,7 @@ def translate(
             **source_of(checkpoint),
             "state": None if states.path is None else str(states.path),
         },
-        settings={
-            **selection.settings(),
-            "by": by,
-            "lr": lr,
-            "optimizer": optimizer,
-            "hyperparameters": hyperparameters,
-            "group": list(as_list(group)),
-            "snr": snr,
-            "grad_rms": grad_rms,
-            "step": step,
-            "steps": steps,
-            "schedule": schedule,
-            "warmup": warmup,
-            "final": final,
-            "bands": list(judged.limits),
-            "param_dtype": translator.dtype,
-            "target": target,
-            "like": None if like is None else str(getattr(like, "path", like)),
-            "to": to,
-            "scale_by": scale_by,
-            "assume": assume,
-            "shape": list(as_list(shape)),
-        },
+        settings={**settings.recorded("state"), "param_dtype": translator.dtype},
         skipped=skipped,
         headline=_headline(checkpoint, lines, states),
         totals="\n".join(
@@ -226,8 +150,8 @@ def translate(
         notes=[
             f"bands of the relative update, rules of thumb for matrices: {judged}",
             *(formatting.text(note) for note in (*states.notes, *_reasons(lines))),
-            *states.doubts(trained, {"lr", *hyperparameters}),
-            *_on_lrs(lines, states, lr),
+            *states.doubts(trained, {"lr", *settings.hyperparameters}),
+            *_on_lrs(lines, states, settings.lr),
         ],
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from scalecheck.checkpoint.naming import family, layer
-from scalecheck.errors import UsageError, unknown
+from scalecheck.errors import OptionError, unknown
 from scalecheck.theory.initialization import (
     SCHEMES,
     Shape,
@@ -225,7 +225,7 @@ def _words(parameter: str = "") -> list[str]:
 WORDS = tuple(_words())
 
 
-def scheme(word: str, option: str = "--init") -> Initialization:
+def scheme(word: str, option: str = "init") -> Initialization:
     """The initialization that one of WORDS names, such as kaiming or normal:0.02.
 
     Raises UsageError, which names the option, for an unknown word and for a parameter that is no
@@ -242,5 +242,5 @@ def scheme(word: str, option: str = "--init") -> Initialization:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise UsageError(f"{option} {word}: {what} is a positive number, as in {name}:{example}")
+        raise OptionError(option, f"{what} is a positive number, as in {name}:{example}", word)
     return Initialization(word, partial(_alike, law(number)))

@@ -22,7 +22,7 @@ class PerTensor(Hyperparameters):
     def torch_optimizer(
         self, params: "Iterable[torch.Tensor]", lr: float
     ) -> "torch.optim.Optimizer":
-        return _running(params, lr, self._move)
+        return _running(params, {"lr": lr, **self.torch_settings()}, self._move)
 
     @abstractmethod
     def _move(
@@ -31,7 +31,9 @@ class PerTensor(Hyperparameters):
         """Changes weights and state in place; state["step"] counts from 1."""
 
 
-def _running(params: "Iterable[torch.Tensor]", lr: float, move: "Move") -> "torch.optim.Optimizer":
+def _running(
+    params: "Iterable[torch.Tensor]", settings: dict[str, Any], move: "Move"
+) -> "torch.optim.Optimizer":
     import torch
 
     class Running(torch.optim.Optimizer):
@@ -49,7 +51,7 @@ def _running(params: "Iterable[torch.Tensor]", lr: float, move: "Move") -> "torc
                         move(weights, weights.grad, state, group["lr"])
             return loss
 
-    return Running(params, {"lr": lr})
+    return Running(params, settings)
 
 
 def moving_average(

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from typing import ClassVar, NoReturn
 
 from scalecheck.optimizers.contract import (
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 
@@ -26,6 +30,16 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adadelta"
+    state: ClassVar[SavedState] = SavedState(
+        entries={
+            "step": Entry.STEP,
+            "square_avg": Entry.SECOND_MOMENT,
+            "acc_delta": Entry.UPDATE_SECOND_MOMENT,
+        },
+        optional_settings=TORCH_FLAGS,
+        second_moment_factor="rho",
+        evidence=(Evidence(setting="rho"),),
+    )
 
     rho: Beta = 0.9
     eps: NotNegative = 1e-6

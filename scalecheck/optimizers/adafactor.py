@@ -9,6 +9,8 @@ import numpy as np
 
 from scalecheck.optimizers.contract import (
     UNIT,
+    Entry,
+    Evidence,
     Finite,
     FloatArray,
     Gradient,
@@ -16,10 +18,12 @@ from scalecheck.optimizers.contract import (
     LastUpdate,
     NotNegative,
     Positive,
+    PositiveOrNone,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.averages import Averages
-from scalecheck.theory.domain import require_positive, require_step
+from scalecheck.theory.domain import require_step
 from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -39,18 +43,27 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adafactor"
+    state: ClassVar[SavedState] = SavedState(
+        entries={"step": Entry.STEP},
+        optional_entries={
+            "row_var": Entry.SECOND_MOMENT_ROWS,
+            "col_var": Entry.SECOND_MOMENT_COLUMNS,
+            "variance": Entry.SECOND_MOMENT,
+        },
+        pairs={"eps": ("eps1", "eps2")},
+        optional_settings=("foreach", "maximize"),
+        evidence=(Evidence(setting="beta2_decay"),),
+    )
     relative_lr: ClassVar[bool] = True
 
     beta2_decay: Finite = -0.8
-    eps1: float | None = None
+    eps1: PositiveOrNone = None
     eps2: NotNegative = 1e-3
     d: Positive = 1.0
     weight_decay: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eps1 is not None:
-            require_positive("eps1", self.eps1)
         if self.d < 1:
             raise ValueError(f"d {self.d} is below 1")
         if self.beta2_decay > 0:
@@ -74,12 +87,12 @@ class Optimizer(Hyperparameters):
         require_step(step)
         weights.require_nonzero()
         eps1 = FLOAT32_EPS if self.eps1 is None else self.eps1
-        factored = len(weights.shape) > 1
-        if factored:
-            root = gradient.rms**2 / max(gradient.rms, math.sqrt(eps1))
-            unclipped = gradient.rms / max(root, eps1)
+        rms = gradient.known_rms
+        if len(weights.shape) > 1:
+            root = rms**2 / max(rms, math.sqrt(eps1))
+            unclipped = rms / max(root, eps1)
         else:
-            unclipped = min(self._vector_rms(gradient, step), gradient.rms / eps1)
+            unclipped = min(self._vector_rms(gradient, step), rms / eps1)
         return min(unclipped, self.d) * max(self.eps2 / weights.rms, 1.0)
 
     def at_precision(self, epsilon: float) -> Self:

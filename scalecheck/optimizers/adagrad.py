@@ -9,12 +9,15 @@ import numpy as np
 
 from scalecheck.optimizers.contract import (
     UNIT,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.adam_relatives import adagrad_update_rms
@@ -33,6 +36,11 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adagrad"
+    state: ClassVar[SavedState] = SavedState(
+        entries={"step": Entry.STEP, "sum": Entry.SQUARE_SUM},
+        optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        evidence=(Evidence(setting="lr_decay"),),
+    )
 
     lr_decay: NotNegative = 0.0
     weight_decay: NotNegative = 0.0

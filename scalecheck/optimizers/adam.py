@@ -8,14 +8,20 @@ from typing import ClassVar
 import numpy as np
 
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.bounds import single_gradient_displacement
@@ -36,6 +42,19 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adam"
+    state: ClassVar[SavedState] = SavedState(
+        entries=ADAM_ENTRIES,
+        optional_entries={"max_exp_avg_sq": Entry.SECOND_MOMENT_MAXIMUM},
+        pairs=BETAS,
+        fixed={"decoupled_weight_decay": False},
+        optional_settings=(
+            *TORCH_FLAGS,
+            "fused",
+            "decoupled_weight_decay",
+        ),
+        second_moment_factor="beta2",
+        evidence=(Evidence(setting="amsgrad"), Evidence(entry="exp_avg_sq")),
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999
@@ -71,7 +90,7 @@ class Optimizer(Hyperparameters):
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """√(lr·rms(g)/(2·weight_decay)): the decay is in the gradient (coupled L2)."""
         gradient.require_independent()
-        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.rms)
+        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.known_rms)
 
     def isolated_gradient_displacement(self) -> float:
         """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)): 31.8 at (0.9, 0.999)."""

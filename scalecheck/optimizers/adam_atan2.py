@@ -2,15 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
     UNIT,
     Beta,
     Gradient,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.adam_relatives import atan2_update_rms
@@ -34,6 +37,10 @@ class Optimizer(PerTensor):
     4/π makes a constant gradient's update 1; implementations round it to 1.27 or leave it out.
     Source: Everett et al. 2024.
     """
+
+    state: ClassVar[SavedState] = SavedState(
+        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2"
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

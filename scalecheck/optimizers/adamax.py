@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scalecheck.optimizers.contract import (
+    BETAS,
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.adam_relatives import adamax_update_rms
@@ -30,6 +35,17 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Adamax"
+    state: ClassVar[SavedState] = SavedState(
+        entries={
+            "step": Entry.STEP,
+            "exp_avg": Entry.FIRST_MOMENT,
+            "exp_inf": Entry.GRADIENT_MAXIMUM,
+        },
+        pairs=BETAS,
+        optional_settings=TORCH_FLAGS,
+        second_moment_factor="beta2",
+        evidence=(Evidence(entry="exp_inf"),),
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

@@ -1,10 +1,10 @@
 """AdamW: Adam with weight decay beside the gradient instead of in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from scalecheck.optimizers import adam
-from scalecheck.optimizers.contract import Gradient, NotNegative
+from scalecheck.optimizers.contract import Gradient, NotNegative, SavedState
 from scalecheck.theory.decay import equilibrium_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -18,6 +18,9 @@ class Optimizer(adam.Optimizer):
     """
 
     torch_class: ClassVar[str] = "AdamW"
+    state: ClassVar[SavedState] = replace(
+        adam.Optimizer.state, fixed={"decoupled_weight_decay": True}
+    )
 
     weight_decay: NotNegative = 1e-2
 

@@ -1,11 +1,14 @@
 """What every optimizer of the family states: its hyperparameters, the torch optimizer that it is,
-the update RMS to expect of it, and how it follows the weights to another scale."""
+what its saved state looks like, the update RMS to expect of it, and how it follows the weights to
+another scale."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from functools import cache
+from types import NoneType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -14,6 +17,8 @@ from typing import (
     NamedTuple,
     Protocol,
     Self,
+    get_args,
+    get_origin,
     get_type_hints,
 )
 
@@ -42,15 +47,7 @@ Beta = Annotated[float, require_beta]
 Finite = Annotated[float, require_finite]
 NotNegative = Annotated[float, require_not_negative]
 Positive = Annotated[float, require_positive]
-
-
-PAIRS = {
-    "betas": ("beta1", "beta2"),
-    "eps": ("eps1", "eps2"),
-    "etas": ("eta_minus", "eta_plus"),
-    "step_sizes": ("step_size_min", "step_size_max"),
-}
-"""What torch.optim takes as pairs, and the names of both."""
+PositiveOrNone = Annotated[float | None, require_positive]
 
 
 class NoFormula(ScalecheckError):
@@ -73,18 +70,21 @@ class Validated:
     """A frozen dataclass whose fields lie in the domains of their types. Raises ValueError."""
 
     def __post_init__(self) -> None:
-        for name, require in _domains(type(self)):  # type: ignore[arg-type] # mypy: its instances' hash
-            require(name, getattr(self, name))
+        for name, require, is_optional in _domains(type(self)):  # type: ignore[arg-type] # mypy: its instances' hash
+            number = getattr(self, name)
+            if not (is_optional and number is None):
+                require(name, number)
 
 
 @cache
-def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None]]]:
-    """The fields of a class with each check of their types."""
+def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None], bool]]:
+    """The fields of a class with each check of their types, and whether they can be None."""
     hints = get_type_hints(kind, include_extras=True)
     return [
-        (field.name, require)
-        for field in fields(kind)
-        for require in getattr(hints[field.name], "__metadata__", ())
+        (each.name, require, NoneType in get_args(get_args(hint)[0]))
+        for each in fields(kind)
+        if get_origin(hint := hints[each.name]) is Annotated
+        for require in hint.__metadata__
     ]
 
 
@@ -92,17 +92,24 @@ def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None]]]:
 class Gradient(Validated):
     """The law of a tensor's gradient over time, the same for every element.
 
-    rms: √E[g²]. snr: mean/std of an element; 1e6 and more is a constant gradient. noise: how the
-    gradients of one element vary around their mean.
+    rms: √E[g²], None where it is not known. snr: mean/std of an element; 1e6 and more is a constant
+    gradient. noise: how the gradients of one element vary around their mean.
     """
 
-    rms: Positive = 1.0
+    rms: PositiveOrNone = 1.0
     snr: Finite = 0.0
     noise: Noise = GAUSSIAN
 
+    @property
+    def known_rms(self) -> float:
+        """Its rms. Raises NoFormula where it is not known."""
+        if self.rms is None:
+            raise NoFormula("the RMS of its gradients is not known")
+        return self.rms
+
     def over(self, eps: float) -> float:
-        """rms/eps, inf for eps = 0."""
-        return self.rms / eps if eps else math.inf
+        """rms/eps, inf for eps = 0. Raises NoFormula for an eps beside an rms that is not known."""
+        return self.known_rms / eps if eps else math.inf
 
     def reached(self, step: int | None) -> float:
         """The share of elements that had a gradient other than 0 by this step; None is late."""
@@ -139,6 +146,105 @@ class Weights(Validated):
 UNIT = Weights()
 
 
+class Entry(Enum):
+    """What an entry of a parameter's saved state is."""
+
+    STEP = "the number of steps done"
+    MOMENTUM_PRODUCT = "the product of the momentum factors of all steps"
+    FIRST_MOMENT = "a moving average of gradients"
+    MOMENTUM = "a decaying sum of gradients or of updates"
+    SECOND_MOMENT = "a moving average of squared gradients"
+    SECOND_MOMENT_MAXIMUM = "the largest second moment so far"
+    SECOND_MOMENT_ROWS = "the second moment averaged over each row"
+    SECOND_MOMENT_COLUMNS = "the second moment averaged over each column"
+    SQUARE_SUM = "the sum of all squared gradients"
+    GRADIENT_MAXIMUM = "a decaying maximum of |gradient|"
+    UPDATE_SECOND_MOMENT = "a moving average of squared updates"
+    LAST_GRADIENT = "the gradient of the step before"
+    STEP_SIZE = "the step size of each element"
+
+    @property
+    def has_own_shape(self) -> bool:
+        """Whether it has the parameter's shape."""
+        return self not in (
+            Entry.STEP,
+            Entry.MOMENTUM_PRODUCT,
+            Entry.SECOND_MOMENT_ROWS,
+            Entry.SECOND_MOMENT_COLUMNS,
+        )
+
+
+SECOND_MOMENTS = (
+    Entry.SECOND_MOMENT,
+    Entry.SECOND_MOMENT_MAXIMUM,
+    Entry.SECOND_MOMENT_ROWS,
+    Entry.SECOND_MOMENT_COLUMNS,
+    Entry.SQUARE_SUM,
+)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells a saved state from those of other optimizers.
+
+    setting, entry: what a group and a parameter's state have. no_setting, no_entry: what they lack.
+    """
+
+    setting: str | None = None
+    entry: str | None = None
+    no_setting: str | None = None
+    no_entry: str | None = None
+
+    def holds(self, settings: Collection[str], entries: Collection[str]) -> bool:
+        """Whether a group of these settings with states of these entries shows it."""
+        return (
+            (self.setting is None or self.setting in settings)
+            and (self.entry is None or self.entry in entries)
+            and self.no_setting not in settings
+            and self.no_entry not in entries
+        )
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What an optimizer's state_dict() looks like, beside lr and params of each group.
+
+    The settings of a group are the hyperparameters, by `pairs` some of them as tuples, and `fixed`.
+
+    entries: what is kept for each parameter that had a gradient. optional_entries: what some
+    settings or shapes add. pairs: a tuple's name and those of its two numbers. fixed: settings that
+    always have the same value. optional_settings: what some versions of the optimizer leave out;
+    those that are neither hyperparameters nor fixed say how torch computes. second_moment_factor:
+    the hyperparameter that the second moment is averaged with. evidence: what it is recognised by,
+    any of them; none where it is not.
+    """
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    optional_entries: Mapping[str, Entry] = field(default_factory=dict)
+    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    fixed: Mapping[str, object] = field(default_factory=dict)
+    optional_settings: Collection[str] = ()
+    second_moment_factor: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def every_entry(self) -> Mapping[str, Entry]:
+        """The entries and the optional ones."""
+        return {**self.entries, **self.optional_entries}
+
+
+TORCH_FLAGS = ("foreach", "maximize", "differentiable", "capturable")
+"""How torch.optim's classes compute; versions differ in which they write."""
+
+BETAS = {"betas": ("beta1", "beta2")}
+ADAM_ENTRIES = {
+    "step": Entry.STEP,
+    "exp_avg": Entry.FIRST_MOMENT,
+    "exp_avg_sq": Entry.SECOND_MOMENT,
+}
+"""What Adam and its relatives keep."""
+
+
 class LastUpdate(NamedTuple):
     """What a state tells of its elements; None where `reason` says why it does not.
 
@@ -157,14 +263,16 @@ class Hyperparameters(Validated, ABC):
     """An optimizer without its lr: torch.optim's names and defaults, with beta1 and beta2 for the
     tuple betas. Members of the family are subclasses called Optimizer, one a module.
 
+    state: what its saved state looks like.
     torch_class: torch.optim's class of it; empty where it has none, and torch_optimizer makes one.
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
-    few_carry: the RMS of late updates of noise is that of a few elements, so that samples stray.
+    heavy_tailed_updates: a few elements make up the RMS of late updates of noise, so samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
     equal_updates: |Δw| is the same for all elements.
     state_without_step: its saved state does not count steps, nor needs to.
     """
 
+    state: ClassVar[SavedState]
     torch_class: ClassVar[str] = ""
     relative_lr: ClassVar[bool] = False
     heavy_tailed_updates: ClassVar[bool] = False
@@ -174,12 +282,17 @@ class Hyperparameters(Validated, ABC):
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
-        settings = {field.name: getattr(self, field.name) for field in fields(self)}
-        for pair, names in PAIRS.items():
-            if names[0] in settings:
-                values = (settings.pop(name) for name in names)
-                settings[pair] = tuple(None if x is None else float(x) for x in values)
+        settings = {each.name: getattr(self, each.name) for each in fields(self)}
+        for pair, names in self.state.pairs.items():
+            values = (settings.pop(name) for name in names)
+            settings[pair] = tuple(None if x is None else float(x) for x in values)
         return settings
+
+    @property
+    def second_moment_factor(self) -> float | None:
+        """What its second moment is averaged with; None where it has no such average."""
+        name = self.state.second_moment_factor
+        return None if name is None else float(getattr(self, name))
 
     def torch_optimizer(
         self, params: "Iterable[torch.Tensor]", lr: float

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
     UNIT,
     Beta,
     Gradient,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -29,6 +32,9 @@ class Optimizer(PerTensor):
     through the direction only. Source: You et al. 2020, algorithm 2.
     """
 
+    state: ClassVar[SavedState] = SavedState(
+        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2"
+    )
     relative_lr: ClassVar[bool] = True
 
     beta1: Beta = 0.9

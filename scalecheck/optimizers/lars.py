@@ -7,9 +7,11 @@ from scalecheck.optimizers._per_tensor import PerTensor
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
     Gradient,
     NotNegative,
     Positive,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.momentum import momentum_update_rms
@@ -31,6 +33,10 @@ class Optimizer(PerTensor):
     relative there. Source: You et al. 2017.
     """
 
+    state: ClassVar[SavedState] = SavedState(
+        entries={"momentum_buffer": Entry.MOMENTUM},
+        optional_entries={"step": Entry.STEP},
+    )
     relative_lr: ClassVar[bool] = True
 
     momentum: Beta = 0.9
@@ -49,7 +55,8 @@ class Optimizer(PerTensor):
         """
         gradient.require_independent()
         weights.require_nonzero()
-        share = gradient.rms / (gradient.rms + self.weight_decay * weights.rms)
+        rms = gradient.known_rms
+        share = rms / (rms + self.weight_decay * weights.rms)
         return (
             self.trust_coefficient * share * momentum_update_rms(self.momentum, gradient.snr, step)
         )

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.optimizers.contract import (
+    BETAS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     Gradient,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -30,6 +34,12 @@ class Optimizer(PerTensor):
     weight_decay is multiplied by lr. Source: Chen et al. 2023.
     """
 
+    state: ClassVar[SavedState] = SavedState(
+        entries={"exp_avg": Entry.FIRST_MOMENT},
+        optional_entries={"step": Entry.STEP},
+        pairs=BETAS,
+        evidence=(Evidence(entry="exp_avg", no_entry="exp_avg_sq"),),
+    )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True
 

@@ -7,10 +7,13 @@ from typing import ClassVar
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     Gradient,
     Hyperparameters,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -33,6 +36,10 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Muon"
+    state: ClassVar[SavedState] = SavedState(
+        entries={"momentum_buffer": Entry.MOMENTUM},
+        evidence=(Evidence(setting="ns_steps"),),
+    )
     precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
 
     weight_decay: NotNegative = 0.1

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.adam_relatives import nadam_update
@@ -28,6 +34,16 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "NAdam"
+    state: ClassVar[SavedState] = SavedState(
+        entries={**ADAM_ENTRIES, "mu_product": Entry.MOMENTUM_PRODUCT},
+        pairs=BETAS,
+        optional_settings=(
+            *TORCH_FLAGS,
+            "decoupled_weight_decay",
+        ),
+        second_moment_factor="beta2",
+        evidence=(Evidence(setting="momentum_decay"),),
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

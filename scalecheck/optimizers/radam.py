@@ -8,14 +8,19 @@ from typing import ClassVar
 import numpy as np
 
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.adam_relatives import RECTIFIED_ABOVE, radam_rectification
@@ -35,6 +40,18 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "RAdam"
+    state: ClassVar[SavedState] = SavedState(
+        entries=ADAM_ENTRIES,
+        pairs=BETAS,
+        optional_settings=(
+            *TORCH_FLAGS,
+            "decoupled_weight_decay",
+        ),
+        second_moment_factor="beta2",
+        evidence=(
+            Evidence(setting="decoupled_weight_decay", entry="exp_avg_sq", no_setting="amsgrad"),
+        ),
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999
@@ -50,7 +67,7 @@ class Optimizer(Hyperparameters):
         factor = self._rectification(step)
         if factor is None:
             gradient.require_independent()
-            return gradient.rms * first_order(self.beta1, gradient.snr, step)
+            return gradient.known_rms * first_order(self.beta1, gradient.snr, step)
         remaining = 0.0 if step is None else self.beta2**step
         return factor * update_rms(
             self.beta1,

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scalecheck.optimizers.contract import (
+    TORCH_FLAGS,
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.reparameterization import Reparameterization
@@ -34,6 +38,16 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "RMSprop"
+    state: ClassVar[SavedState] = SavedState(
+        entries={"step": Entry.STEP, "square_avg": Entry.SECOND_MOMENT},
+        optional_entries={
+            "momentum_buffer": Entry.MOMENTUM,
+            "grad_avg": Entry.FIRST_MOMENT,
+        },
+        optional_settings=TORCH_FLAGS,
+        second_moment_factor="alpha",
+        evidence=(Evidence(setting="centered"),),
+    )
 
     alpha: Beta = 0.99
     eps: NotNegative = 1e-8

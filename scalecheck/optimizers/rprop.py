@@ -7,11 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from scalecheck.optimizers.contract import (
+    TORCH_FLAGS,
     UNIT,
+    Entry,
+    Evidence,
     Gradient,
     Hyperparameters,
     NoFormula,
     Positive,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -31,6 +35,19 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Rprop"
+    state: ClassVar[SavedState] = SavedState(
+        entries={
+            "step": Entry.STEP,
+            "prev": Entry.LAST_GRADIENT,
+            "step_size": Entry.STEP_SIZE,
+        },
+        pairs={
+            "etas": ("eta_minus", "eta_plus"),
+            "step_sizes": ("step_size_min", "step_size_max"),
+        },
+        optional_settings=TORCH_FLAGS,
+        evidence=(Evidence(setting="etas"),),
+    )
     heavy_tailed_updates: ClassVar[bool] = True
 
     eta_minus: Positive = 0.5

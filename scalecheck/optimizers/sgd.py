@@ -7,12 +7,15 @@ from typing import ClassVar
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
+    Evidence,
     Finite,
     FloatArray,
     Gradient,
     Hyperparameters,
     LastUpdate,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.displacement import displacement_rms
@@ -31,6 +34,11 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "SGD"
+    state: ClassVar[SavedState] = SavedState(
+        optional_entries={"momentum_buffer": Entry.MOMENTUM},
+        optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        evidence=(Evidence(setting="dampening"),),
+    )
     state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
@@ -54,8 +62,8 @@ class Optimizer(Hyperparameters):
         require_step(step)
         gradient.require_independent()
         if not self.momentum:
-            return gradient.rms  # torch keeps no buffer then, and dampens nothing
-        return gradient.rms * momentum_update_rms(
+            return gradient.known_rms  # torch keeps no buffer then, and dampens nothing
+        return gradient.known_rms * momentum_update_rms(
             self.momentum, gradient.snr, step, self.dampening, self.nesterov
         )
 
@@ -63,7 +71,7 @@ class Optimizer(Hyperparameters):
         """Adam's law times rms(g)·(1−dampening)/(1−momentum), what a gradient moves in all."""
         gradient.require_independent()
         whole = (1 - self.dampening) / (1 - self.momentum) if self.momentum else 1.0
-        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.rms * whole
+        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.known_rms * whole
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer, unless nesterov looks ahead of it."""

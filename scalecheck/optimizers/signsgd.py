@@ -8,8 +8,10 @@ from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
+    Entry,
     Gradient,
     NoFormula,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 class Optimizer(PerTensor):
     """m = momentum·m + (1−momentum)·g, w ← w − lr·sign(m). Source: Bernstein et al. 2018."""
 
+    state: ClassVar[SavedState] = SavedState(
+        entries={"momentum_buffer": Entry.FIRST_MOMENT},
+        optional_entries={"step": Entry.STEP},
+    )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True
 

@@ -1,15 +1,18 @@
 """StableAdamW: AdamW whose step shrinks where gradients outgrow their average square."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    BETAS,
     UNIT,
     Beta,
     Gradient,
     NoFormula,
     NotNegative,
+    SavedState,
     Weights,
 )
 from scalecheck.theory.reparameterization import Reparameterization
@@ -29,6 +32,10 @@ class Optimizer(PerTensor):
     (1−beta^t), which is the same. weight_decay is multiplied by η; the code published with the
     paper multiplies it by lr. Source: Wortsman et al. 2023, algorithm 2.
     """
+
+    state: ClassVar[SavedState] = SavedState(
+        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2"
+    )
 
     beta1: Beta = 0.9
     beta2: Beta = 0.99

@@ -13,6 +13,7 @@ forward at all.
 from collections.abc import Iterator
 
 from scalecheck.dtypes import FLOAT_TYPES
+from scalecheck.optimizers.contract import SECOND_MOMENTS
 from scalecheck.report.formatting import number, percent, setting
 from scalecheck.rules.contract import (
     CheckpointFacts,
@@ -24,8 +25,9 @@ from scalecheck.rules.contract import (
     StateFacts,
     judged,
 )
+from scalecheck.updates.recognition import entries_of
 
-_SECOND_MOMENTS = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "sum", "row_var", "col_var")
+_UNJUDGED = ("variance",)  # of Adafactor, which keeps it of vectors alone
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
@@ -45,7 +47,8 @@ def _judged(state: StateFacts, limit: float) -> Judgement:
         for name, count in broken.items()
     ]
     words += [f"{name} is NaN or inf" for name in state.broken_numbers]
-    moments = {name: state.scales[name] for name in _SECOND_MOMENTS if name in state.scales}
+    names = (name for name in entries_of(*SECOND_MOMENTS) if name not in _UNJUDGED)
+    moments = {name: state.scales[name] for name in names if name in state.scales}
     words += [
         f"{name} is negative, down to {number(v.min)}"
         for name, v in moments.items()

@@ -34,7 +34,7 @@ class Assumption:
 
     def __init__(self, word: str, shapes: Mapping[str, Shape]) -> None:
         self.word = word
-        self._scheme = scheme(word, "--assume")
+        self._scheme = scheme(word, "assume")
         self._model = Model(shapes)
 
     def rms(self, name: str, role: str, shape: Shape) -> float | None:

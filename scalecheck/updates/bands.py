@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scalecheck.errors import UsageError
+from scalecheck.errors import OptionError
 from scalecheck.report.formatting import setting
 
 LIMITS = (1e-5, 1e-4, 3e-3, 1e-2)
@@ -24,7 +24,7 @@ class Bands:
         is_rising = all(lower < upper for lower, upper in steps)
         if len(self.limits) != len(LIMITS) or not is_rising:
             words = ",".join(setting(limit) for limit in self.limits)
-            raise UsageError(f"--bands {words}: four rising numbers, such as 1e-5,1e-4,3e-3,1e-2")
+            raise OptionError("bands", "four rising numbers, such as 1e-5,1e-4,3e-3,1e-2", words)
 
     def of(self, relative_update: float) -> str:
         """The band's name."""

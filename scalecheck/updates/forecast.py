@@ -1,17 +1,19 @@
 """What an lr does to a tensor of a known scale: arithmetic on the optimizer's expected update."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scalecheck.optimizers.contract import (
     REFUSALS,
     Gradient,
     Hyperparameters,
+    NoFormula,
     Weights,
     refusal,
 )
 
-UNSEEN = 1e12  # a gradient RMS beside which no eps counts, for one that is not known
+_LARGE = 1e12  # a gradient RMS beside which no eps counts
 
 
 @dataclass(frozen=True)
@@ -60,31 +62,31 @@ def forecast(
     gradient: Gradient,
     step: int | None = None,
 ) -> Forecast:
-    """The expected step of a tensor of this RMS and shape; step None is the late one, and a
-    gradient of RMS UNSEEN one whose RMS is not known.
+    """The expected step of a tensor of this RMS and shape; step None is the late one.
 
-    Where theory refuses, or the RMS would be needed, update_rms is None and the reason says so.
+    Where theory refuses, or needs a gradient's RMS that is not known, update_rms is None and the
+    reason says so.
     """
-    update, reason = _update(optimizer, rms, shape, gradient, step)
-    if update is not None and gradient.rms == UNSEEN:
-        louder, _ = _update(optimizer, rms, shape, replace(gradient, rms=10 * UNSEEN), step)
-        if louder is None or not math.isclose(louder, update, rel_tol=1e-6):
-            update, reason = None, "its updates are as large as its gradients: give --grad-rms"
+    update, reason = None, ""
+    try:
+        weights = Weights(shape, rms)
+        update = at_any_rms(lambda known: optimizer.update_rms(known, step, weights), gradient)
+    except REFUSALS as error:
+        reason = refusal(error)
+    if update is not None and not math.isfinite(update):
+        update, reason = None, "its expected update is not finite"
     if update == 0 and step is None:
         update, reason = None, "its late updates vanish: give --step"
     effective = optimizer.effective_lr(lr, step)
     return Forecast(rms, lr, effective, update, optimizer.relative_lr, reason)
 
 
-def _update(
-    optimizer: Hyperparameters,
-    rms: float,
-    shape: tuple[int, ...],
-    gradient: Gradient,
-    step: int | None,
-) -> tuple[float | None, str]:
-    try:
-        update = optimizer.update_rms(gradient, step, Weights(shape, rms))
-    except REFUSALS as error:
-        return None, refusal(error)
-    return (update, "") if math.isfinite(update) else (None, "its expected update is not finite")
+def at_any_rms(formula: Callable[[Gradient], float], gradient: Gradient) -> float:
+    """A formula of a gradient whose RMS may not be known. Raises NoFormula where it is not and the
+    result depends on it, beside what the formula raises."""
+    if gradient.rms is not None:
+        return formula(gradient)
+    result = formula(replace(gradient, rms=_LARGE))
+    if not math.isclose(formula(replace(gradient, rms=10 * _LARGE)), result, rel_tol=1e-6):
+        raise NoFormula("its updates are as large as its gradients: give --grad-rms")
+    return result

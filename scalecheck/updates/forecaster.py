@@ -6,19 +6,17 @@ from typing import Any
 
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
-from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption, assumed_scale
 from scalecheck.updates.columns import SAVED
-from scalecheck.updates.forecast import UNSEEN, Forecast, forecast
+from scalecheck.updates.forecast import Forecast, forecast
 from scalecheck.updates.precision import stalled
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.schedule_forecast import schedule_fields
-from scalecheck.updates.state_statistics import Saved
+from scalecheck.updates.state_statistics import StateStatistics
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training, Trainings
@@ -91,9 +89,9 @@ class Forecaster:
             **_state_fields(saved, True),
         }
 
-    def _gradient(self, saved: Saved | None) -> tuple[Gradient, bool]:
+    def _gradient(self, saved: StateStatistics | None) -> tuple[Gradient, bool]:
         """The law of its gradients, and whether their RMS is known."""
-        if self.gradient.rms != UNSEEN:
+        if self.gradient.rms is not None:
             return self.gradient, True
         if saved is not None and saved.grad_rms:
             return replace(self.gradient, rms=saved.grad_rms), True
@@ -105,27 +103,6 @@ class Forecaster:
         is_first = self.step == 1 and math.isclose(update.update_rms or 0.0, 1.0)
         equal = training.optimizer.equal_updates or is_first
         return stalled(sketch, self.dtype or scale.dtype, update.absolute_update, equal)
-
-
-def check_numbers(
-    lr: float | None,
-    snr: float,
-    grad_rms: float | None,
-    step: int | None,
-    target: float | None = None,
-    scale_by: float | None = None,
-) -> None:
-    """Raises UsageError for a number outside its domain."""
-    positive = {"lr": lr, "grad-rms": grad_rms, "target": target, "scale-by": scale_by}
-    for name, number in positive.items():
-        if number is not None and not 0 < number < math.inf:
-            raise UsageError(f"--{name} {number}: a positive number")
-    if not math.isfinite(snr):
-        raise UsageError(f"--snr {snr}: a finite number")
-    if step is not None and step < 1:
-        raise UsageError(f"--step {step}: steady, or a number from 1 up")
-    if step is not None and step > MAX_STEPS:
-        raise UsageError(f"--step {step}: at most {MAX_STEPS}")
 
 
 def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
@@ -153,7 +130,7 @@ def _rare_row(scale: TensorStats, training: Training) -> float | None:
         return None
 
 
-def _state_fields(saved: Saved | None, wanted: bool) -> dict[str, Any]:
+def _state_fields(saved: StateStatistics | None, wanted: bool) -> dict[str, Any]:
     """The fields of SAVED."""
     if not wanted:
         return {}

@@ -19,7 +19,7 @@ def param_dtype(word: str | None) -> str | None:
     name = named(word)
     if name not in FLOAT_TYPES:
         words = [known for known, dtype in WORDS.items() if dtype in FLOAT_TYPES]
-        raise unknown("--param-dtype", word, words)
+        raise unknown("param_dtype", word, words)
     return name
 
 

@@ -13,9 +13,9 @@ from scalecheck.checkpoint.optimizer_state import (
 )
 from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import CheckpointError, UsageError
+from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
-from scalecheck.updates.state_statistics import is_guessed, settings
+from scalecheck.updates.recognition import group_settings, is_guessed, state_layout
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
@@ -29,7 +29,7 @@ class States:
         self.notes: Sequence[str] = state.notes if state else ()
         states = state.states if state else ()
         keys = {key for one in states for key in one.tensors}
-        self._groups = [settings(group, keys) for group in state.groups] if state else []
+        self._groups = [group_settings(group, keys) for group in state.groups] if state else []
         if state and any(is_guessed(group, keys) for group in state.groups):
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
@@ -85,18 +85,19 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
         return States(None, checkpoint)
     if where is None:
         try:
-            state = find_state(checkpoint)
+            state = find_state(checkpoint, state_layout())
         except CheckpointError as error:
             raise CheckpointError(
                 error.path, f"{error.problem}; go on with --state none"
             ) from error
         return States(named(state, checkpoint) if state else None, checkpoint)
-    found = States(named(open_state(where), checkpoint), checkpoint)
+    found = States(named(open_state(where, state_layout()), checkpoint), checkpoint)
     shapes = {tensor.shape for tensor in checkpoint.tensors}
     if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
-        raise UsageError(
-            f"--state {where}: its {len(found.unnamed)} states fit none of "
-            f"{len(checkpoint.tensors)} tensors"
+        raise OptionError(
+            "state",
+            f"its {len(found.unnamed)} states fit none of {len(checkpoint.tensors)} tensors",
+            where,
         )
     return found
 

@@ -1,15 +1,14 @@
 """How far a whole schedule carries a tensor, and where weight decay would hold it."""
 
-import math
-from dataclasses import replace
 from typing import Any
 
-from scalecheck.errors import UsageError, unknown
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import REFUSALS, Gradient
 from scalecheck.theory.schedule import SHAPES, Schedule
-from scalecheck.updates.forecast import UNSEEN
+from scalecheck.updates.forecast import at_any_rms
 from scalecheck.updates.training import Training
 
+SCHEDULES = tuple(name.replace("_", "-") for name in SHAPES)
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
 
@@ -17,9 +16,6 @@ CONSTANT = 1e6  # an snr that is as good as a constant gradient
 def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedule | None:
     """The schedule of these words, None without steps; wsd falls over the last fifth. Raises
     UsageError."""
-    known = [name.replace("_", "-") for name in SHAPES]
-    if shape not in known:
-        raise unknown("--schedule", shape, known)
     if steps is None:
         if shape != "constant" or warmup or final:
             raise UsageError("--schedule, --warmup and --final: need --steps")
@@ -28,7 +24,7 @@ def schedule(shape: str, steps: int | None, warmup: int, final: float) -> Schedu
     try:
         return Schedule(shape.replace("-", "_"), steps, warmup, final, max(0, decay))
     except ValueError as error:
-        raise UsageError(f"--schedule {shape}: {error}") from error
+        raise OptionError("schedule", str(error), shape) from error
 
 
 def schedule_fields(
@@ -56,24 +52,22 @@ def _displacement(
     training: Training, lr_sum: float, lr_square_sum: float, gradient: Gradient
 ) -> float | None:
     """None where it is not solved, or follows a gradient that is not known."""
-
-    def of(rms: float) -> float:
-        law = replace(gradient, rms=rms)
-        return training.optimizer.displacement(lr_sum, lr_square_sum, law)
-
+    optimizer = training.optimizer
     try:
-        moved = of(gradient.rms)
-        follows = gradient.rms == UNSEEN and not math.isclose(of(10 * UNSEEN), moved, rel_tol=1e-6)
+        return at_any_rms(
+            lambda known: optimizer.displacement(lr_sum, lr_square_sum, known), gradient
+        )
     except REFUSALS:
-        bound = gradient.snr == CONSTANT and training.optimizer.equal_updates
+        bound = gradient.snr == CONSTANT and optimizer.equal_updates
         return lr_sum if bound else None
-    return None if follows else moved
 
 
 def _equilibrium(training: Training, gradient: Gradient, known: bool) -> float | None:
     if not training.weight_decay or not (known or training.is_decay_decoupled):
         return None
     try:
-        return training.optimizer.equilibrium_rms(training.lr, gradient)
+        return at_any_rms(
+            lambda known: training.optimizer.equilibrium_rms(training.lr, known), gradient
+        )
     except REFUSALS:
         return None

@@ -2,28 +2,26 @@
 of its gradients, and what eps and the state's type do to them."""
 
 import math
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.aligned import aligned
-from scalecheck.checkpoint.optimizer_state import ParamGroup, ParamState
+from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.optimizers.contract import PAIRS, Hyperparameters
+from scalecheck.optimizers.contract import Entry, Hyperparameters
 from scalecheck.theory.signal import signal_from_state
+from scalecheck.updates.recognition import entries_of
 
 FloatArray = NDArray[np.float64]
 
-FACTORS = ("row_var", "col_var")
 LARGEST = 1e140  # whose square still has a sum; what is larger counts as inf
 NEAR = 100.0  # times eps below which √v̂ is near it
 
 
 @dataclass(frozen=True)
-class Saved:
+class StateStatistics:
     """A state's figures, over its finite elements; None where `reason` or the optimizer leave it.
 
     step: updates done. update_rms: RMS of −Δw/lr of the last one applied, weight decay left out.
@@ -46,60 +44,16 @@ class Saved:
     reason: str = ""
 
 
-def settings(group: ParamGroup, state_names: Collection[str]) -> dict[str, Any]:
-    """The settings of a group under the names of scalecheck's optimizers, and "optimizer", the
-    family that the names of its settings and of its states point to; None where none does."""
-    found: dict[str, Any] = {}
-    for name, value in group.settings.items():
-        if name in PAIRS and isinstance(value, tuple):
-            found |= dict(zip(PAIRS[name], value, strict=False))
-        elif isinstance(value, str | int | float):
-            found[name] = value
-    return found | {"optimizer": _family(group.settings, state_names)}
-
-
-def is_guessed(group: ParamGroup, state_names: Collection[str]) -> bool:
-    """Whether weight decay is in the gradient or beside it is not said, and makes a difference."""
-    family = _family(group.settings, state_names)
-    told = "decoupled_weight_decay" in group.settings
-    return family == "adamw" and not told and bool(group.settings.get("weight_decay"))
-
-
-def _family(group: Mapping[str, Any], state: Collection[str]) -> str | None:
-    """The optimizer by what only it has among its settings or in its states."""
-    for name, setting in (
-        ("muon", "ns_steps"),
-        ("sgd", "dampening"),
-        ("rmsprop", "centered"),
-        ("adagrad", "lr_decay"),
-        ("adadelta", "rho"),
-        ("adafactor", "beta2_decay"),
-        ("nadam", "momentum_decay"),
-        ("rprop", "etas"),
-    ):
-        if setting in group:
-            return name
-    if "exp_inf" in state:
-        return "adamax"
-    if "exp_avg" in state and "exp_avg_sq" not in state:
-        return "lion"
-    if "exp_avg_sq" not in state and "amsgrad" not in group:
-        return None
-    if "amsgrad" not in group and "decoupled_weight_decay" in group:
-        return "radam"
-    return "adamw" if group.get("decoupled_weight_decay", True) else "adam"
-
-
-def figures(state: ParamState, optimizer: Hyperparameters) -> Saved:
+def figures(state: ParamState, optimizer: Hyperparameters) -> StateStatistics:
     """The figures of one parameter's state, read in blocks. Raises CheckpointError where it cannot
     be read."""
     if not state.tensors:
-        return Saved(reason="the state holds nothing of it: it never had a gradient")
+        return StateStatistics(reason="the state holds nothing of it: it never had a gradient")
     if state.step is None and not optimizer.state_without_step:
-        return Saved(reason="the state does not say how many steps were done")
+        return StateStatistics(reason="the state does not say how many steps were done")
     step = int(state.step or 0)
     if state.step is not None and step < 1:
-        return Saved(step, reason="the state is of step 0")
+        return StateStatistics(step, reason="the state is of step 0")
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
     wanted = _wanted(state)
@@ -110,18 +64,19 @@ def figures(state: ParamState, optimizer: Hyperparameters) -> Saved:
                     dict(zip(wanted, blocks, strict=True)), max(step, 1)
                 )
             except KeyError as missing:
-                return Saved(step or None, reason=f"the state lacks {missing.args[0]}")
+                return StateStatistics(step or None, reason=f"the state lacks {missing.args[0]}")
             sums.add(block.update, block.mean, block.square)
         reason = block.reason
     if optimizer.equal_updates:
-        return Saved(step or None, update_rms=1.0)
+        return StateStatistics(step or None, update_rms=1.0)
     return sums.saved(step or None, optimizer, reason)
 
 
 def _wanted(state: ParamState) -> dict[str, Tensor]:
     """The tensors of the parameter's own shape; of a factored state its rows."""
     own = {name: tensor for name, tensor in state.tensors.items() if tensor.shape == state.shape}
-    factors = {name: state.tensors[name] for name in FACTORS[:1] if name in state.tensors}
+    rows = entries_of(Entry.SECOND_MOMENT_ROWS)
+    factors = {name: state.tensors[name] for name in rows if name in state.tensors}
     return factors or own or dict(list(state.tensors.items())[:1])
 
 
@@ -162,12 +117,12 @@ class _Sums:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
                 self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
 
-    def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> Saved:
+    def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> StateStatistics:
         """The figures."""
         square = self.square / self.squares if self.squares else None
         has_eps = self.eps is not None and square is not None
         snr, at_floor = self._snr(step, getattr(optimizer, "beta1", None), square)
-        return Saved(
+        return StateStatistics(
             step=step,
             update_rms=math.sqrt(self.update / self.updates) if self.updates else None,
             grad_rms=None if square is None else math.sqrt(square),

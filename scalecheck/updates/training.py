@@ -5,10 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_type_hints
 
 from scalecheck import registry
-from scalecheck.errors import UsageError, unknown
+from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -91,7 +91,7 @@ class Trainings:
         lr: float | None,
         given: Mapping[str, Any],
         groups: Sequence[str | Group] = (),
-        option: str = "--optimizer",
+        option: str = "optimizer",
     ) -> None:
         known = registry.names("optimizer")
         if optimizer is not None and optimizer not in known:
@@ -128,30 +128,36 @@ class Trainings:
     def _training(self, settings: Mapping[str, Any]) -> Training:
         chosen = self._optimizer or settings.get("optimizer", DEFAULT)
         if chosen is None:
-            raise UsageError("--optimizer: needed, as the optimizer state is of none that is known")
+            problem = "needed, as the optimizer state is of none that is known"
+            raise OptionError("optimizer", problem)
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
         asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
         if lacking := [word for word in asked if word not in (*has, "lr")]:
-            raise UsageError(f"--optimizer {chosen}: has no {lacking[0]}; it has {', '.join(has)}")
+            raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
         if "lr" not in settings:
-            raise UsageError("--lr: needed, as no optimizer state says it for certain")
+            raise OptionError("lr", "needed, as no optimizer state says it for certain")
         if not _is_lr(settings["lr"]):
             raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
         try:
             optimizer = family(**{word: settings[word] for word in has if word in settings})
         except ValueError as error:
-            raise UsageError(f"--optimizer {chosen}: {error}") from error
+            raise OptionError("optimizer", str(error), chosen) from error
         except TypeError as error:
             given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
-            raise UsageError(f"--optimizer {chosen}: one is of another type: {given}") from error
+            raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
         return Training(chosen, optimizer, float(settings["lr"]))
 
 
-def hyperparameters() -> list[str]:
-    """The names that any optimizer has for its settings, beside lr."""
+def hyperparameters() -> dict[str, Any]:
+    """The names that any optimizer has for its settings, beside lr, sorted, and their types."""
     families = [registry.load("optimizer", name).Optimizer for name in registry.names("optimizer")]
-    return sorted({field.name for family in families for field in fields(family)})
+    found = {
+        field.name: get_type_hints(family)[field.name]
+        for family in families
+        for field in fields(family)
+    }
+    return dict(sorted(found.items()))
 
 
 def _is_lr(lr: object) -> bool:

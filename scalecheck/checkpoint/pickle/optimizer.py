@@ -3,7 +3,7 @@ read as groups of settings and what is kept for each parameter."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Generic, TypeGuard, TypeVar
 
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Key
@@ -31,13 +31,22 @@ Setting = Kept | tuple[Kept, ...]
 Table = dict[object, object]
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRecord:
-    """A param group: its settings, and the keys and names of its parameters."""
+SettingT = TypeVar("SettingT", covariant=True)
 
-    settings: Mapping[str, Setting]
+
+@dataclass(frozen=True)
+class ParamGroup(Generic[SettingT]):
+    """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
+
+    `params` are the keys of its parameters, `param_names` their names where they were saved.
+    """
+
+    settings: Mapping[str, SettingT]
     params: tuple[ParamKey, ...]
-    param_names: tuple[str, ...] | None
+    param_names: tuple[str, ...] | None = None
+
+
+GroupRecord = ParamGroup[Setting]
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,12 @@ from scalecheck.rules.contract import (
     StateFacts,
     TensorFacts,
 )
-from scalecheck.rules.judging.policy import Settings
+from scalecheck.rules.judging.policy import RulePolicy
+from scalecheck.settings import Settings
 from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.forecast import UNSEEN
-from scalecheck.updates.forecaster import Forecaster, check_numbers, untrained
+from scalecheck.updates.forecaster import Forecaster, untrained
 from scalecheck.updates.precision import param_dtype
 from scalecheck.updates.saved_state import States, states_of
 from scalecheck.updates.schedule_forecast import schedule as planned
@@ -41,7 +41,6 @@ from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings
 
 _SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
-_BETA2 = ("beta2", "alpha", "rho")  # what optimizers call the factor that it averages with
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
@@ -58,26 +57,25 @@ class CheckInput:
 
 
 def check_input(
-    checkpoint: Checkpoint, settings: Settings, jobs: int | None, progress: Progress
+    checkpoint: Checkpoint, settings: Settings, policy: RulePolicy, progress: Progress
 ) -> CheckInput:
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
-    check_numbers(settings["lr"], settings["snr"], settings["grad_rms"], settings["step"])
-    selection = Selection(settings["match"], settings["exclude"])
+    selection = Selection(settings.match, settings.exclude)
     wanted = retied(selection.tensors(checkpoint.tensors))
-    serve_dtype = _serve_dtype(settings["serve_dtype"])
-    init = None if settings["init"] is None else scheme(settings["init"])
-    before = None if settings["baseline"] is None else recorded(settings["baseline"])
-    states = states_of(checkpoint, settings["state"])
+    served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
+    init = None if settings.init is None else scheme(settings.init)
+    before = None if settings.baseline is None else recorded(settings.baseline)
+    states = states_of(checkpoint, settings.state)
     trained = [tensor for tensor in wanted if untrained(tensor, checkpoint, states) is None]
     forecasts = _Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[TensorFacts] = []
     names = {tensor.name for tensor in checkpoint.tensors}
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
-    has_rows = bool(set(_WITH_ROWS) & settings.rules.keys())
-    needed = {need for entry in settings.rules.values() for need in entry.rule.needs}
+    has_rows = bool(set(_WITH_ROWS) & policy.rules.keys())
+    needed = {need for entry in policy.rules.values() for need in entry.rule.needs}
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
-    for tensor, sketch in measure(readable, jobs, progress):
+    for tensor, sketch in measure(readable, settings.jobs, progress):
         scale = TensorStats.of(tensor, sketch)
         # Of a tied tensor the first says all, and of one of zeros its rule.
         is_alone = scale.tied_to is None and scale.zeros < scale.numel
@@ -109,11 +107,11 @@ def check_input(
     subject = CheckpointFacts(
         tensors,
         unmeasured,
-        _states(judged if "state" in needed else [], forecasts, roles, jobs),
+        _states(judged if "state" in needed else [], forecasts, roles, settings.jobs),
         before,
         frozenset() if before is None else frozenset(_covered(before, wanted)),
-        serve_dtype=serve_dtype,
-        is_dtype_given=settings["param_dtype"] is not None,
+        serve_dtype=served,
+        is_dtype_given=settings.param_dtype is not None,
     )
     missing = {
         "init": NEEDS["init"] if init is None else "",
@@ -121,10 +119,10 @@ def check_input(
         "state": NEEDS["state"] if states.path is None else "",
         "optimizer": forecasts.no_optimizer,
         "lr": forecasts.no_lr,
-        "peak_lr": NEEDS["peak_lr"] if settings["lr"] is None else forecasts.no_lr,
+        "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
     notes = [*states.notes] if states.path else [*checkpoint.notes]
-    notes += states.doubts(trained, {"lr", *settings["hyperparameters"]})
+    notes += states.doubts(trained, {"lr", *settings.hyperparameters})
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if scaled := sum(tensor.is_scaled for tensor in tensors):
@@ -146,8 +144,8 @@ class _Forecasts:
     ) -> None:
         self._states = states
         self.notes: list[str] = []
-        lr, plan = settings["lr"], _plan(settings, states)
-        dtype = param_dtype(settings["param_dtype"])
+        lr, plan = settings.lr, _plan(settings, states)
+        dtype = param_dtype(settings.param_dtype)
         trainings = _trainings(settings, lr)
         trainings.check(names)
         has_lr = lr is not None or any("lr" in group.settings for group in trainings.groups)
@@ -175,10 +173,9 @@ class _Forecasts:
                 self.notes.append(
                     f"no update is judged of {len(self._without_lr)} tensors: {problem}"
                 )
-        gradient_rms = UNSEEN if settings["grad_rms"] is None else settings["grad_rms"]
-        gradient = Gradient(gradient_rms, settings["snr"])
+        gradient = Gradient(settings.grad_rms, settings.snr)
         self._translator = Forecaster(
-            trainings, states, gradient, settings["step"], plan, dtype, None, None
+            trainings, states, gradient, settings.step, plan, dtype, None, None
         )
         self._stand_in = replace(self._translator, trainings=stand_in)
 
@@ -198,7 +195,7 @@ class _Forecasts:
         optimizer = self._stand_in.trainings.of(
             state.name or "", self._states.of_group(state)
         ).optimizer
-        beta2 = next((b for n in _BETA2 if (b := getattr(optimizer, n, None))), None)
+        beta2 = optimizer.second_moment_factor or None
         if state.name in self._eps_shares:
             return self._eps_shares[state.name], beta2
         return figures(state, optimizer).eps_share, beta2
@@ -218,16 +215,16 @@ def _problems(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -
 
 
 def _trainings(settings: Settings, lr: float | None) -> Trainings:
-    return Trainings(settings["optimizer"], lr, settings["hyperparameters"], settings["group"])
+    return Trainings(settings.optimizer, lr, settings.hyperparameters, settings.group)
 
 
 def _plan(settings: Settings, states: States) -> Schedule | None:
     """The schedule of the run: as given, else the steps of the state at its lr."""
-    steps = settings["steps"]
-    if steps is None and settings["schedule"] == "constant":
+    steps = settings.steps
+    if steps is None and settings.schedule == "constant":
         done = [one.step for one in states.by_name.values() if one.step]
         steps = int(max(done)) if done else None
-    return planned(settings["schedule"], steps, settings["warmup"], settings["final"])
+    return planned(settings.schedule, steps, settings.warmup, settings.final)
 
 
 def _states(
@@ -274,18 +271,17 @@ def _is_scaled(tensor: Tensor, names: set[str]) -> bool:
     )
 
 
-def _serve_dtype(word: str | None) -> str | None:
-    if word is None:
-        return None
+def serve_dtype(word: str) -> str:
+    """The type of --serve-dtype by its safetensors name. Raises UsageError."""
     name = named(word)
     if name not in DTYPES or not DTYPES[name].is_float:
-        raise unknown("--serve-dtype", word, [*WORDS])
+        raise unknown("serve_dtype", word, [*WORDS])
     return name
 
 
 def _selected(before: Recorded, settings: Settings) -> Recorded:
     """The recorded tensors among those that are wanted."""
-    selection = Selection(settings["match"], settings["exclude"])
+    selection = Selection(settings.match, settings.exclude)
     rows = {name: row for name, row in before.rows.items() if selection.holds(name)}
     return replace(before, rows=rows)
 

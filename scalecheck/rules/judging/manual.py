@@ -6,12 +6,12 @@ from functools import partial
 from textwrap import fill
 from typing import Any
 
-from scalecheck.config import Config
-from scalecheck.errors import UsageError
+from scalecheck.errors import OptionError, unknown
 from scalecheck.report import formatting
 from scalecheck.report.report import Column, Report, Table
 from scalecheck.rules.contract import NEEDS, Registered, registered
-from scalecheck.rules.judging.policy import DEFAULTS, Settings, chosen, resolve
+from scalecheck.rules.judging.policy import RulePolicy, chosen, resolve
+from scalecheck.settings import Settings
 
 _filled = partial(fill, width=80, break_on_hyphens=False, break_long_words=False)
 
@@ -32,9 +32,9 @@ STATISTICS = (
 def page(word: str) -> str:
     """A rule's page as text: what it finds, means and needs, what to try, limits and examples.
     Raises UsageError for a word that stands for no rule or for several."""
-    codes = chosen([word], "--explain")
+    codes = chosen([word], partial(unknown, "explain"))
     if len(codes) > 1:
-        raise UsageError(f"--explain {word}: stands for {', '.join(codes)}: give one")
+        raise OptionError("explain", f"stands for {', '.join(codes)}: give one", word)
     return "\n\n".join(_parts(registered()[codes[0]]))
 
 
@@ -57,18 +57,23 @@ def _parts(entry: Registered) -> list[str]:
     return parts
 
 
-def settings_report(given: Mapping[str, Any], config: Config) -> Report:
-    """Every setting in force, with its source, and the limits and severities of the rules."""
-    settings = resolve(given, config)
+def settings_report(settings: Settings) -> Report:
+    """Every setting in force, with its source, and the limits and severities of the rules. Raises
+    UsageError."""
+    config = settings.config
     rows = [
-        {"setting": key, "value": _written(settings[key]), "source": settings.sources[key]}
-        for key in DEFAULTS
+        {
+            "setting": name,
+            "value": _written(getattr(settings, name)),
+            "source": settings.sources[name],
+        }
+        for name in settings.recorded()
     ]
     return Report(
         kind="settings",
         tables=[
             Table("rows", SETTINGS, SETTINGS, rows),
-            Table("limits", SETTINGS, SETTINGS, _rule_rows(settings), "Rules"),
+            Table("limits", SETTINGS, SETTINGS, _rule_rows(resolve(settings)), "Rules"),
         ],
         source={"path": None if config.path is None else str(config.path)},
         settings={},
@@ -82,12 +87,12 @@ def settings_report(given: Mapping[str, Any], config: Config) -> Report:
     )
 
 
-def _rule_rows(settings: Settings) -> list[dict[str, Any]]:
-    filed = str(settings.config.path)
+def _rule_rows(policy: RulePolicy) -> list[dict[str, Any]]:
+    filed = str(policy.config.path)
     rows = []
-    for code, entry in settings.rules.items():
-        own = code in settings.severities
-        severity = settings.severities.get(code, entry.rule.severity)
+    for code, entry in policy.rules.items():
+        own = code in policy.severities
+        severity = policy.severities.get(code, entry.rule.severity)
         rows.append(
             {
                 "setting": f"severity.{code}",
@@ -99,9 +104,9 @@ def _rule_rows(settings: Settings) -> list[dict[str, Any]]:
             {
                 "setting": f"limits.{code}.{name}",
                 "value": formatting.setting(value),
-                "source": settings.limit_sources.get((code, name), "default"),
+                "source": policy.limit_sources.get((code, name), "default"),
             }
-            for name, value in settings.limits[code].items()
+            for name, value in policy.limits[code].items()
         ]
     return rows
 

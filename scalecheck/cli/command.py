@@ -1,0 +1,119 @@
+"""A command of the command line, made of two signatures: that of the library's function, and that
+of what only the command line has, such as where the report goes."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from scalecheck.errors import OptionError
+from scalecheck.options import PANELS
+from scalecheck.report.report import Report
+from scalecheck.settings import HYPERPARAMETERS, Argument, Hyperparameter, Option, options_of
+
+Run = partial[Report]
+"""The library's function with what was given for it."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: function is the library's, own is called with a Run of it and the options that
+    only the command line has, which replace those of the function of the same name."""
+
+    function: Callable[..., Report]
+    own: Callable[..., int | None]
+
+    @property
+    def name(self) -> str:
+        return self.own.__name__
+
+    @property
+    def help(self) -> str:
+        return inspect.getdoc(self.own) or ""
+
+    @cached_property
+    def options(self) -> dict[str, Option]:
+        """Every option by its name, in the order of the help page."""
+        found = {**options_of(self.function), **options_of(self.own)}
+        rank = {"": -1, **{panel: place for place, panel in enumerate(PANELS)}}
+        return dict(sorted(found.items(), key=lambda item: rank[item[1].panel]))
+
+    def register(self, app: typer.Typer) -> None:
+        """Adds the command to an app."""
+
+        def run(context: typer.Context, **values: Any) -> int | None:
+            given = {
+                name: option.parse(values[name]) if option.parse else values[name]
+                for name, option in self.options.items()
+                if _is_given(context, name)
+            }
+            return self._called(given)
+
+        parameters = [_CONTEXT, *map(_parameter, self.options.values())]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # of typer's
+        app.command(self.name, help=self.help, cls=_page(self.options))(run)
+
+    def _called(self, given: dict[str, Any]) -> int | None:
+        hyperparameters = given.pop(HYPERPARAMETERS, {})
+        for name in hyperparameters.keys() & self.options.keys():
+            flag = self.options[name].usage.split()[0]
+            if name in given:
+                raise OptionError("set", f"is given as {flag} too", name)
+            if not isinstance(self.options[name], Hyperparameter):
+                raise OptionError("set", f"is an option by itself: {flag}", name)
+        own = {
+            name: option.checked(given.pop(name)) if name in given else option.default
+            for name, option in options_of(self.own).items()
+        }
+        return self.own(partial(self.function, **given, **hyperparameters), **own)
+
+
+_CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    """The option as a parameter that typer reads."""
+    is_word = option.parse is not None
+    kind = str if is_word else option.types[0]
+    kind = list[kind] if option.repeats else kind  # type: ignore[valid-type] # at run time
+    default = None if is_word or option.repeats else option.default
+    kind = kind | None if default is None else kind
+    note = (
+        typer.Argument(metavar=option.metavar, help=option.help, show_default=False)
+        if isinstance(option, Argument)
+        else typer.Option(
+            option.usage.split()[0],
+            metavar=option.metavar or None,
+            help=option.help,
+            rich_help_panel=option.panel or None,
+            autocompletion=(lambda: list(option.words)) if option.choices else None,
+        )
+    )
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, note],
+    )
+
+
+def _page(options: Mapping[str, Option]) -> type[TyperCommand]:
+    """A command that lists choices when its help page is asked for, and no sooner."""
+
+    class Page(TyperCommand):
+        def format_help(self, ctx: Any, formatter: Any) -> None:
+            for parameter in self.params:
+                if (option := options.get(parameter.name or "")) is not None:
+                    parameter.help = option.description  # type: ignore[attr-defined] # of typer's
+            super().format_help(ctx, formatter)
+
+    return Page

@@ -1,0 +1,246 @@
+"""What an option of a command is, and the value and the source of each option of one call."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from scalecheck.config import Config, Key
+from scalecheck.errors import OptionError, UsageError, unknown
+
+HYPERPARAMETERS = "hyperparameters"
+DEFAULT, GIVEN = "default", "command line"
+_MERGED = (HYPERPARAMETERS, "group")  # what is given is added to what the file says
+
+
+@dataclass(frozen=True)
+class Option:
+    """The annotation of a parameter that is an option.
+
+    help: one line; {choices} in it stands for the choices. metavar: what stands for its value.
+    panel: the part of the help page. choices: the words that it takes; where is_open, others too.
+    parse: makes its value of what the command line says, a word or, where it repeats, a list of
+    them. check: raises ValueError or OptionError for a value outside its domain. key: its key in a
+    configuration, its name where None, no key where empty. is_path: a path in a configuration is
+    relative to the file. flag: its name on the command line where that is another. recorded: it is
+    part of a report's settings.
+
+    name, default and types are read from the signature.
+    """
+
+    help: str
+    metavar: str = ""
+    panel: str = ""
+    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
+    is_open: bool = False
+    parse: Callable[[Any], Any] | None = None
+    check: Callable[[Any], object] | None = None
+    repeats: bool = False
+    key: str | None = None
+    is_path: bool = False
+    flag: str = ""
+    recorded: bool = True
+    name: str = ""
+    default: Any = None
+    types: tuple[Any, ...] = (str,)
+
+    @property
+    def words(self) -> Sequence[str]:
+        """The choices."""
+        return self.choices() if callable(self.choices) else self.choices
+
+    @property
+    def description(self) -> str:
+        """The help with the choices in it."""
+        if "{choices}" not in self.help:
+            return self.help
+        return self.help.replace("{choices}", ", ".join(self.words))
+
+    @property
+    def usage(self) -> str:
+        """How it is written on the command line: --lr LR."""
+        flag = self.flag or self.name.replace("_", "-")
+        return f"--{flag} {self.metavar}".strip()
+
+    @property
+    def item_types(self) -> tuple[Any, ...]:
+        """The types of the items where its value is a list, else nothing."""
+        return next((get_args(kind) for kind in self.types if get_origin(kind) is Sequence), ())
+
+    def checked(self, value: Any) -> Any:
+        """The value, one word of several as a list of it. Raises OptionError outside its domain."""
+        if self.item_types and isinstance(value, str):
+            value = (value,)
+        if value is None:
+            return None
+        if self.choices and not self.is_open and value not in self.words:
+            raise unknown(self.name, str(value), self.words)
+        if self.check is not None:
+            try:
+                self.check(value)
+            except ValueError as error:
+                raise OptionError(self.name, str(error), value) from None
+        return value
+
+
+@dataclass(frozen=True)
+class Argument(Option):
+    """A path that stands on the command line without an option's name."""
+
+    recorded: bool = False
+    key: str | None = ""
+
+    @property
+    def usage(self) -> str:
+        return self.metavar
+
+
+@dataclass(frozen=True)
+class Hyperparameter(Option):
+    """An option that is one of the optimizer's hyperparameters."""
+
+    key: str | None = ""
+
+
+@cache
+def options_of(signature: Callable[..., Any]) -> Mapping[str, Option]:
+    """The options among the parameters of a function by their names, in their order."""
+    hints = get_type_hints(signature, include_extras=True)
+    found = {}
+    for name, parameter in inspect.signature(signature).parameters.items():
+        for option in getattr(hints[name], "__metadata__", ()):
+            is_any_keyword = parameter.kind is parameter.VAR_KEYWORD
+            found[name] = replace(
+                option,
+                name=name,
+                default={} if is_any_keyword else parameter.default,
+                types=_types(hints[name].__origin__),
+            )
+    return found
+
+
+def _types(hint: Any) -> tuple[Any, ...]:
+    """The members of a union but None; the type itself where it is none."""
+    is_union = get_origin(hint) in (Union, UnionType)
+    return tuple(kind for kind in get_args(hint) if kind is not NoneType) if is_union else (hint,)
+
+
+def keys(options: Mapping[str, Option]) -> dict[str, Key]:
+    """The keys at the top of a configuration, and what they hold, by the options."""
+    return {
+        name: Key(
+            _CONFIGURED[(option.item_types or option.types)[0]],
+            bool(option.item_types),
+            option.is_path,
+        )
+        for name, option in options.items()
+        if option.key is None
+    }
+
+
+_CONFIGURED: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    Path: (str,),
+    int: (int,),
+    float: (int, float),
+}
+
+
+class Settings:
+    """The options of one call, each an attribute by its name, and `sources`, where each came from:
+    a configuration goes before the defaults, and what is given before both.
+
+    hyperparameters: all that were given or configured, by name. config: the configuration.
+    Raises UsageError for a value outside its option's domain, with the source of it.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Option],
+        given: Mapping[str, Any],
+        configured: Mapping[str, Any] | None = None,
+        config: Config | None = None,
+    ) -> None:
+        self.config = config or Config()
+        self._options = options
+        self._values = _defaults(options)
+        self.sources = dict.fromkeys(self._values, DEFAULT)
+        for source, found in (
+            (str(self.config.path), configured or {}),
+            (GIVEN, _gathered(options, given)),
+        ):
+            for name, value in found.items():
+                self._set(name, value, source)
+
+    def _set(self, name: str, value: Any, source: str) -> None:
+        before = self.sources[name]
+        is_added = name in _MERGED and before != DEFAULT
+        self.sources[name] = f"{before}, {source}" if is_added else source
+        try:
+            value = self._options[name].checked(value)
+        except OptionError as error:
+            raise self.located(error) from None
+        self._values[name] = _added(self._values[name], value) if is_added else value
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.__dict__["_values"][name]
+        except KeyError:
+            raise AttributeError(f"no option is called {name}") from None
+
+    def only(self, *names: str, **values: Any) -> "Settings":
+        """The settings with the options of these names as they are, these values, and all others
+        at their defaults."""
+        return Settings(self._options, {name: self._values[name] for name in names} | values)
+
+    def recorded(self, *without: str) -> dict[str, Any]:
+        """What a report says of the options, in their order, but for those that it says elsewhere;
+        a path, and a checkpoint by its path, is a word."""
+        return {
+            name: _recorded(value)
+            for name, value in self._values.items()
+            if self._options[name].recorded and name not in without
+        }
+
+    def located(self, error: OptionError) -> UsageError:
+        """The error, with the file and the key in place of the option where these set it."""
+        name, path = error.option, str(self.config.path)
+        if self.sources.get(name) != path:
+            return error
+        return error.at(f"{path}: {self._options[name].key or name}")
+
+
+def _defaults(options: Mapping[str, Option]) -> dict[str, Any]:
+    """The defaults; of all hyperparameters together, where the first one stands."""
+    found: dict[str, Any] = {}
+    for name, option in options.items():
+        if isinstance(option, Hyperparameter):
+            found[HYPERPARAMETERS] = {}
+        elif not isinstance(option, Argument):
+            found.setdefault(name, option.default)
+    return found
+
+
+def _gathered(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values given, the hyperparameters in one mapping."""
+    own = {
+        name: option.checked(given[name])
+        for name, option in options.items()
+        if isinstance(option, Hyperparameter) and given.get(name) is not None
+    }
+    own |= given.get(HYPERPARAMETERS, {})
+    found = {name: given[name] for name in _defaults(options) if name in given}
+    return found | ({HYPERPARAMETERS: own} if own else {})
+
+
+def _added(first: Any, second: Any) -> Any:
+    return {**first, **second} if isinstance(first, Mapping) else (*first, *second)
+
+
+def _recorded(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | Mapping):
+        return value
+    return list(value) if isinstance(value, Sequence) else str(getattr(value, "path", value))
