@@ -13,7 +13,7 @@ from states import find_state, open_state
 from valid_files import Case, safetensors
 
 import scalecheck
-from scalecheck import config
+from scalecheck.api import read_config
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import recorded
 from scalecheck.checkpoint.state_names import named
@@ -149,7 +149,7 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "torch-legacy": _CHECKPOINT,
     "training": _TRAINING,
     "optimizer": _TRAINING,
-    "config": (config.read, _judged_by_it),
+    "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""

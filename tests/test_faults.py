@@ -86,8 +86,8 @@ def test_a_path_that_is_no_utf8_is_read(command, tmp_path):
     path = sound(tmp_path / os.fsdecode(b"\xff\xfe.safetensors"), "w.weight")
     done = finished(program(*COMMANDS[command](path)))
     assert (done.code, done.err) == (0, "")
-    form = ("--format", "json")
-    json.loads(finished(program(*COMMANDS[command](path), *form)).out, parse_constant=pytest.fail)
+    done = scalecheck(*COMMANDS[command](path), "--format", "json")
+    json.loads(done.out, parse_constant=pytest.fail)
 
 
 @every_command
