@@ -32,7 +32,6 @@ FAMILIES = {
     "optimizer": Family("scalecheck.optimizers", "OptimizerModule"),
     "renderer": Family("scalecheck.report.renderers", "Renderer"),
     "rule": Family("scalecheck.rules", "RuleModule"),
-    "verdict": Family("scalecheck.report.verdicts", "Renderer"),
 }
 
 
@@ -73,15 +72,6 @@ def load(family: str, name: str) -> Any:
     if lacking := [word for word in _asked(family) if not hasattr(member, word)]:
         raise UsageError(f"{family} {name}: {owners[0]} has no {', '.join(lacking)}")
     return member
-
-
-def find(name: str, *families: str) -> Any:
-    """The member in the first of the families that has it. Raises KeyError where none has."""
-    for family in families:
-        if name in names(family):
-            return load(family, name)
-    known = sorted({name for family in families for name in names(family)})
-    raise KeyError(f"no {' or '.join(families)} is called {name}: {', '.join(known)}")
 
 
 def _asked(family: str) -> list[str]:

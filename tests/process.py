@@ -18,7 +18,7 @@ from contextlib import contextmanager
 import pytest
 from command import Done
 
-from scalecheck.report.formatting import text
+from scalecheck.report.formatting import printable
 
 CPU_SECONDS = 60  # for one test: several times what the longest takes
 WAITS_FOR_EVER = 600  # seconds by the clock: a test that works has long reached its limit
@@ -90,7 +90,7 @@ def limited(kind, nbytes, *arguments):
 def is_refusal(done, path, problem):
     """Exit code 3, no report, and one line that names the file and says what is wrong with it; a
     problem that ends with … is only the start of what is said."""
-    start = f"scalecheck: {text(str(path))}: {problem.removesuffix('…')}"
+    start = f"scalecheck: {printable(str(path))}: {problem.removesuffix('…')}"
     line = done.err.removesuffix("\n")
     return (
         (done.code, done.out) == (3, "")

@@ -179,7 +179,7 @@ def test_entries_that_hold_for_no_tensor_are_said():
 def test_the_library_takes_a_word_alone_for_one_of_several():
     path = saved({"w.weight": noise(64, 64)})
     judged = library.check(path, select="SC101", match="w*")
-    assert [row["rule"] for row in judged.named("rules")[0].rows] == ["SC101"]
+    assert [rule.rule for rule in judged.rows_of("rules")] == ["SC101"]
 
 
 UNSIZED = ("adadelta", "radam")  # of which theory tells no update size there

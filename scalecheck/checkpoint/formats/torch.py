@@ -15,9 +15,9 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt, listed
 
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
@@ -42,7 +42,7 @@ class Unpickled:
         try:
             return _tensor(name, record, self, tied_to)
         except Malformed as error:
-            raise CheckpointError(self.reader.source.path, f"{shown(name)}: {error}") from error
+            raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | Non
     nbytes = storage.whole * itemsize_of(storage.dtype)
     if nbytes > place.nbytes:
         raise Malformed(
-            f"storage {shown(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
+            f"storage {excerpt(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
         )
     itemsize = itemsize_of(record.dtype)
     numel = storage.numel * itemsize_of(storage.dtype) // itemsize

@@ -17,8 +17,8 @@ from scalecheck.checkpoint.pickle.tree import (
     contents_of,
     optimizer_table,
 )
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_NAME
+from scalecheck.report.formatting import excerpt
 
 MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
 MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
@@ -211,7 +211,7 @@ def _in_words(key: object) -> str:
     if isinstance(key, Key):
         key = key.original
     if isinstance(key, str):
-        return shown(key, 40)
+        return excerpt(key, 40)
     if isinstance(key, int) and key.bit_length() > 64:
         return f"an integer of {key.bit_length()} bits"
     if isinstance(key, (int, float)):

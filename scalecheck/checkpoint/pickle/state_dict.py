@@ -18,8 +18,8 @@ from scalecheck.checkpoint.pickle.tree import (
     is_script,
     part_of,
 )
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_NAME
+from scalecheck.report.formatting import excerpt
 
 MAX_WRAPPERS = 8  # dicts around a model; real files have up to three
 MAX_COPIES = 16  # of a model in one file; real files have a handful
@@ -81,7 +81,7 @@ def described(root: object) -> str:
     if not isinstance(root, (dict, list, tuple)):
         return f"holds no tensor: {'None' if root is None else f'a {type(root).__name__}'}"
     first = [part_of(key, place) for place, key in zip(range(3), root, strict=False)]
-    names = ", ".join([shown(name, 40) for name in first] + ["…"] * (len(root) > 3))
+    names = ", ".join([excerpt(name, 40) for name in first] + ["…"] * (len(root) > 3))
     count = "1 entry" if len(root) == 1 else f"{len(root)} entries"
     named = f" ({names})" if isinstance(root, dict) and root else ""
     return f"holds no tensor: a {type(root).__name__} of {count}{named}"
@@ -116,7 +116,7 @@ def _named(tensors: Iterable[tuple[Path, TensorRecord]]) -> list[tuple[str, Tens
         if len(name) > MAX_NAME:
             raise Malformed(f"holds a tensor with a name of {len(name)} characters")
         if name in named:
-            raise Malformed(f"holds two tensors named {shown(name)}")
+            raise Malformed(f"holds two tensors named {excerpt(name)}")
         named[name] = record
     return list(named.items())
 
