@@ -22,16 +22,6 @@ SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 CHGNET = "chgnet/pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
 
 
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def save(tmp_path, request):
-    def saved(obj, name="optimizer.pt"):
-        path = tmp_path / name
-        torch.save(obj, path, _use_new_zipfile_serialization=request.param)
-        return path
-
-    return saved
-
-
 def plain(entry):
     """A setting as torch has it, its tensors as numbers."""
     if isinstance(entry, torch.Tensor):

@@ -97,7 +97,7 @@ def test_layers_with_rules_of_their_own() -> None:
     )
 
 
-def test_laws_without_a_shape() -> None:
+def test_initializations_that_need_no_shape_have_their_rms() -> None:
     weights = torch.empty(300, 400)
     tolerance = rms_tolerance(weights.numel())
     assert rms(nn.init.uniform_(weights, -0.3, 0.3)) == pytest.approx(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scalecheck.theory.precision import (
@@ -37,7 +37,6 @@ def test_formats_have_torchs_limits(dtype: str) -> None:
     assert kind.smallest_subnormal == expected.tiny * expected.eps
 
 
-@settings(deadline=None)
 @given(dtypes, st.floats(allow_nan=False, allow_infinity=False))
 def test_rounding_is_torchs(dtype: str, number: float) -> None:
     stored = torch.tensor(number, dtype=torch.float64).to(TORCH[dtype])
@@ -88,7 +87,6 @@ def test_stalled_share_of_equal_steps_is_as_counted(step: float, changed: float)
     assert 1 - share == pytest.approx(changed, abs=0.006)
 
 
-@settings(deadline=None)
 @given(dtypes, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_larger_updates_stall_fewer_weights(dtype: str, update: float, other: float) -> None:
     weights, counts = np.array([0.0, 0.02, 0.125, 3.0]), np.array([1, 5, 2, 1])
