@@ -12,7 +12,7 @@ from scalecheck.measure.comparison import compared, opened, pairs_of
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import plural, text
+from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Report, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Displacement, Run, together
@@ -69,7 +69,7 @@ def diff(
             for each in comparisons
             if each.pair.unmeasured and not each.bytes
         ],
-        headline=f"{text(str(sides[0].path))} → {text(str(sides[1].path))}: "
+        headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{plural(len(wanted), 'tensor')}",
         totals="\n".join(sentences(tensors, total)),
         notes=[*notes(sides, total, run)],

@@ -9,7 +9,7 @@ from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import FlaggedStats, in_words
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import nbytes, number, plural, text
+from scalecheck.report.formatting import nbytes, number, plural, printable
 
 
 class Total:
@@ -63,7 +63,7 @@ def headline(checkpoint: Checkpoint) -> str:
     dtypes = sorted({tensor.dtype.name for tensor in checkpoint.tensors})
     types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
     return (
-        f"{text(str(checkpoint.path))}: {checkpoint.format}, "
+        f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
         f"{plural(len(checkpoint.tensors), 'tensor')}{types}, "
         f"{plural(checkpoint.parameters, 'parameter')}, {nbytes(checkpoint.nbytes)}"
     )
@@ -78,4 +78,4 @@ def notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> li
     notes += checkpoint.notes
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
-    return [text(note) for note in notes]
+    return [printable(note) for note in notes]

@@ -8,7 +8,7 @@ from statistics import median
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Side
-from scalecheck.report.formatting import number, text
+from scalecheck.report.formatting import number, printable
 from scalecheck.updates.displacement import Displacement, Run
 
 
@@ -33,8 +33,8 @@ def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
     if len(moved) > 1:
         most, least = max(moved, key=moved.__getitem__), min(moved, key=moved.__getitem__)
         yield (
-            f"{text(most)} changed most, by {number(moved[most])} of its norm, {text(least)} "
-            f"least, by {number(moved[least])}"
+            f"{printable(most)} changed most, by {number(moved[most])} of its norm, "
+            f"{printable(least)} least, by {number(moved[least])}"
         )
     positions = [x for t in tensors if t.is_matrix and (x := t.drift_position) is not None]
     if positions:
@@ -52,7 +52,7 @@ def notes(sides: Sequence[Side], total: Change, run: Run | None) -> Iterator[str
         yield f"{total.non_finite:,} elements are NaN or inf on a side: counted, and in no norm"
     for side in sides:
         if isinstance(side, Recorded):
-            yield text(f"{side.path} is a report: figures are compared, and no elements")
+            yield printable(f"{side.path} is a report: figures are compared, and no elements")
     if run is not None:
         name = run.trainings.of("").name
         yield f"noise and drift are those of {name} without weight decay, which pulls back"

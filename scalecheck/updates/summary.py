@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.report.formatting import count, number, percent, plural, setting, text
+from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
@@ -27,8 +27,8 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
     names = {each.optimizer for each in forecasts}
     lrs = {each.lr for each in forecasts}
     lr = f"lr {setting(forecasts[0].lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
-    at = "" if states.path is None else f", state of {text(str(states.path))}"
-    words = f"{text(str(checkpoint.path))}: {checkpoint.format}, "
+    at = "" if states.path is None else f", state of {printable(str(states.path))}"
+    words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
     words += plural(len(forecasts), "tensor")
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
 
@@ -56,10 +56,10 @@ def notes(
 ) -> Iterator[str]:
     """What stands behind the figures; doubts: the state's, lr: the one that was given."""
     yield f"bands of the relative update, rules of thumb for matrices: {bands}"
-    yield from map(text, states.notes)
+    yield from map(printable, states.notes)
     reasons = Counter(each.reason for each in forecasts if each.has_size and each.reason)
     for reason, n in reasons.items():
-        yield text(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+        yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
     yield from doubts
     if states.path is not None and lr is None:
         yield "the lr is the state's, which a scheduler may have moved on after the last update"
@@ -74,12 +74,12 @@ def _spread(matrices: Forecasts) -> Iterator[str]:
     most, least = max(updates, key=updates.__getitem__), min(updates, key=updates.__getitem__)
     fast, slow = updates[most], updates[least]
     if len(updates) == 1:
-        yield f"{text(most)} changes by {number(fast)} of itself a step"
+        yield f"{printable(most)} changes by {number(fast)} of itself a step"
         return
     times = f", {number(fast / slow)} times apart" if slow else ""
     yield (
-        f"of {len(updates)} matrices {text(most)} changes most, by {number(fast)} of itself a "
-        f"step, {text(least)} least, by {number(slow)}{times}"
+        f"of {len(updates)} matrices {printable(most)} changes most, by {number(fast)} of itself a "
+        f"step, {printable(least)} least, by {number(slow)}{times}"
     )
 
 
@@ -126,7 +126,9 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
     ruled = [name for name, share in shares.items() if share >= NEAR_EPS]
     if ruled:
         ruled.sort(key=shares.__getitem__, reverse=True)
-        names = ", ".join(f"{text(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED])
+        names = ", ".join(
+            f"{printable(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED]
+        )
         more = f" and {len(ruled) - NAMED} more" if len(ruled) > NAMED else ""
         yield f"eps counts: √v̂ is below 100 eps in {names}{more}"
     for words, counts in (
@@ -136,7 +138,7 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
     ):
         if any(counts.values()):
             most = max(counts, key=counts.__getitem__)
-            yield f"{words} for {sum(counts.values()):,} elements, most in {text(most)}"
+            yield f"{words} for {sum(counts.values()):,} elements, most in {printable(most)}"
 
 
 def _carried(matrices: Forecasts, plan: Schedule) -> Iterator[str]:
@@ -169,7 +171,7 @@ def _stalled(forecasts: Forecasts) -> Iterator[str]:
         share = elements / sum(each.numel for _, each in known)
         yield (
             f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
-            f"update; most in {text(worst.name)} ({worst.dtype}), {percent(most)} %"
+            f"update; most in {printable(worst.name)} ({worst.dtype}), {percent(most)} %"
         )
     else:
         yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
@@ -185,7 +187,7 @@ def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
             more = f" and {count(len(found) - 1)} more" if len(found) > 1 else ""
             first = found[0].absolute_update if band == "zero-init" else None
             step = "" if first is None else f"; the first moves by {number(first)} a step"
-            yield f"{band}: {text(found[0].name)}{more}: {words}{step}"
+            yield f"{band}: {printable(found[0].name)}{more}: {words}{step}"
 
 
 def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
@@ -200,5 +202,5 @@ def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
     worst = max(off, key=off.__getitem__)
     return (
         f"the assumption {assumption.word} is off by more than a factor of 2 for {len(off)} of "
-        f"{len(known)}; most for {text(worst)}, whose rms is {number(known[worst])} of it"
+        f"{len(known)}; most for {printable(worst)}, whose rms is {number(known[worst])} of it"
     )
