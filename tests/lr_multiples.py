@@ -20,7 +20,7 @@ def multiples_of(schedule: Schedule) -> NDArray[np.float64]:
     elif schedule.shape == "wsd":
         decayed = np.maximum(j - (remaining - schedule.decay), 0) / max(schedule.decay, 1)
         after = 1 - (1 - floor) * decayed
-    elif schedule.shape == "inverse_sqrt":
+    elif schedule.shape == "inverse-sqrt":
         after = np.sqrt(schedule.warmup / (schedule.warmup + 1 + j))
     else:
         after = np.ones(remaining)
