@@ -1,8 +1,7 @@
 """The judge: every selected rule over a checkpoint, and what was not judged."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
+from scalecheck.report.finding import Finding, conclusion, tables
 from scalecheck.report.report import Report
-from scalecheck.rules.contract import Registered
-from scalecheck.rules.judging.check_input import CheckInput, check_input
+from scalecheck.rules.judging.check_input import check_input
+from scalecheck.rules.judging.judge import judged
 from scalecheck.rules.judging.policy import RulePolicy, resolve
 from scalecheck.settings import Settings
 
@@ -26,69 +25,9 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     found = check_input(checkpoint, settings, policy, progress)
-    judged = [_judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
-    reported = [finding for _, own in judged for finding in own]
-    return _report(
-        checkpoint, found, settings, policy, reported, [outcome for outcome, _ in judged]
-    )
-
-
-def _judged(
-    entry: Registered, found: CheckInput, policy: RulePolicy, path: Path
-) -> tuple[RuleOutcome, list[Finding]]:
-    """What became of a rule, and what it found, waived or not."""
-    reason = next((why for need in entry.rule.needs if (why := found.missing[need])), "")
-    judged = [] if reason else [*entry.rule.find(found.subject, policy.limits_of(entry.code))]
-    if not judged and not reason:
-        reason = f"no {entry.rule.judges}{_why(entry, found)}"
-    waivers = policy.waivers(entry.code, path)
-    severity = policy.severities.get(entry.code)
-
-    def reported(finding: Finding) -> Finding:
-        role = found.roles.get(finding.where, "")
-        return replace(
-            finding,
-            rule=entry.code,
-            severity=severity or finding.severity or entry.rule.severity,
-            value=formatting.finite(finding.value),
-            limit=formatting.finite(finding.limit),
-            reason=next((w.reason for w in waivers if w.where.holds(finding.where, role)), ""),
-        )
-
-    findings = [reported(finding) for finding in judged if finding.message]
-    count = sum(not finding.reason for finding in findings)
-    outcome = RuleOutcome(
-        rule=entry.code,
-        name=entry.name,
-        severity=severity or entry.rule.severity,
-        summary=entry.summary,
-        status="not run" if reason else "failed" if count else "passed",
-        reason=reason,
-        findings=count,
-        groups=[*dict.fromkeys(finding.group for finding in judged)],
-        meaning=entry.meaning,
-        remedy=entry.remedy,
-    )
-    return outcome, findings
-
-
-def _why(entry: Registered, found: CheckInput) -> str:
-    """Why no update is known where a rule asks for one, the most frequent reason."""
-    if not {"lr", "peak_lr"} & {*entry.rule.needs}:
-        return ""
-    forecasts = [t.forecast for t in found.subject.tensors if t.forecast is not None]
-    reasons = Counter(each.reason for each in forecasts if each.reason)
-    return "".join(f": {reason}" for reason, _ in reasons.most_common(1))
-
-
-def _report(
-    checkpoint: Checkpoint,
-    found: CheckInput,
-    settings: Settings,
-    policy: RulePolicy,
-    reported: Sequence[Finding],
-    rules: Sequence[RuleOutcome],
-) -> Report:
+    judgements = [judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
+    reported = [finding for _, own in judgements for finding in own]
+    rules = [outcome for outcome, _ in judgements]
     findings = _ordered(finding for finding in reported if not finding.reason)
     ignored = _ordered(finding for finding in reported if finding.reason)
     counts = Counter(finding.severity for finding in findings)
