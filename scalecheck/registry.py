@@ -32,7 +32,6 @@ FAMILIES = {
     "optimizer": Family("scalecheck.optimizers", "OptimizerModule"),
     "renderer": Family("scalecheck.report.renderers", "Renderer"),
     "rule": Family("scalecheck.rules", "RuleModule"),
-    "verdict": Family("scalecheck.report.verdicts", "Renderer"),
 }
 
 
@@ -75,22 +74,12 @@ def load(family: str, name: str) -> Any:
     return member
 
 
-def find(name: str, *families: str) -> Any:
-    """The member in the first of the families that has it. Raises KeyError where none has."""
-    for family in families:
-        if name in names(family):
-            return load(family, name)
-    known = sorted({name for family in families for name in names(family)})
-    raise KeyError(f"no {' or '.join(families)} is called {name}: {', '.join(known)}")
-
-
 def _asked(family: str) -> list[str]:
     """What the Protocol of a family asks of a member."""
     package, protocol = FAMILIES[family]
     asked = vars(getattr(import_module(f"{package}.contract"), protocol))
-    return [
-        word for word in {**asked.get("__annotations__", {}), **asked} if not word.startswith("_")
-    ]
+    words = [*asked.get("__annotations__", {}), *asked]
+    return [word for word in words if not word.startswith("_")]
 
 
 @cache

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -15,20 +14,27 @@ import golden
 import numpy as np
 import pytest
 from command import scalecheck
+from process import on_terminal, shown
 from safetensors.numpy import save_file
 
 import scalecheck as api
-from scalecheck import registry
-from scalecheck.report.formatting import bar, count, nbytes, number, percent, shortened, spark, text
+from scalecheck.report.formatting import (
+    bar,
+    count,
+    nbytes,
+    number,
+    percent,
+    printable,
+    shortened,
+    spark,
+)
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY = SAMPLES / "tiny-gpt"
 BROKEN = SAMPLES / "broken.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def _in_project_folder(monkeypatch):
-    monkeypatch.chdir(SAMPLES.parent)
+pytestmark = pytest.mark.usefixtures("in_project_folder")
 
 
 def rows(*arguments):
@@ -38,21 +44,27 @@ def rows(*arguments):
     return {row["name"]: row for row in json.loads(done.out)["rows"]}
 
 
-@pytest.mark.parametrize("columns", [20, 80, 160])
-@pytest.mark.parametrize("sample", ["broken.safetensors", "tiny-gpt"])
+@pytest.mark.parametrize(
+    ("sample", "columns"),
+    [
+        ("broken.safetensors", 20),
+        ("broken.safetensors", 160),
+        *(("tiny-gpt", n) for n in (20, 80, 160)),
+    ],
+)
 def test_table_is_as_reviewed(sample, columns):
     done = scalecheck("inspect", f"sample_ckpts/{sample}", columns=columns)
     assert (done.code, done.err) == (0, "")
     golden.check(f"inspect-{sample}-{columns}.txt", done.out)
 
 
-@pytest.mark.parametrize("by", ["layer", "family", "role"])
+@pytest.mark.parametrize("by", ["layer", "role"])  # by family: in the README
 def test_table_of_groups_is_as_reviewed(by):
     done = scalecheck("inspect", "sample_ckpts/tiny-gpt", "--by", by, columns=80)
     golden.check(f"inspect-by-{by}-80.txt", done.out)
 
 
-@pytest.mark.parametrize("format", registry.names("renderer"))
+@pytest.mark.parametrize("format", ["csv", "json", "markdown", "table"])
 def test_every_format_is_as_reviewed(format):
     done = scalecheck(
         "inspect", "sample_ckpts/broken.safetensors", "--format", format, "--quantiles"
@@ -116,25 +128,11 @@ def test_csv_gives_the_numbers_of_json_back():
         assert row["shape"].split("x") == [str(n) for n in exact[row["name"]]["shape"]]
 
 
-def test_csv_does_not_hand_a_spreadsheet_a_formula(tmp_path):
-    save_file({"=1+1": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
-    done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "csv")
-    assert next(csv.DictReader(io.StringIO(done.out)))["name"] == "'=1+1"
-
-
 def test_markdown_keeps_a_row_whole_whatever_the_name(tmp_path):
     save_file({"a|b`c`\n*d*": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
     done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "markdown")
     (row,) = [line for line in done.out.splitlines() if "a\\|b" in line]
     assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"\|", done.out.splitlines()[2]))
-
-
-def test_names_never_reach_the_terminal_raw(tmp_path):
-    save_file({"w\x1b[31m\x07\u202e.weight": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
-    for format in ("table", "markdown"):
-        done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", format)
-        assert "\\x1b[31m" in done.out.replace("\\\\", "\\").replace("\\[", "[")
-        assert not {"\x1b", "\x07", "\u202e"} & set(done.out)
 
 
 def test_file_names_in_reasons_never_reach_markdown_raw(tmp_path):
@@ -358,16 +356,8 @@ def test_a_progress_bar_is_drawn_on_a_terminal_only(tmp_path):
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + 20_000_000_000)
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "scalecheck", "inspect", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=slave) as child:
-        os.close(slave)
-        seen = b""
-        while b"/s" not in seen and (some := os.read(master, 4096)):
-            seen += some
-        child.terminate()
-    os.close(master)
-    assert b"GB" in seen
+    with on_terminal("inspect", path, stdout=subprocess.PIPE) as (_, end):
+        assert b"GB" in shown(end, until=b"/s")
 
 
 def test_figures_have_four_significant_digits():
@@ -409,8 +399,8 @@ def test_a_graph_of_many_layers_shows_the_one_that_is_out():
 
 
 def test_text_escapes_what_is_not_printable():
-    assert text("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
-    assert text("größe×2") == "größe×2"
+    assert printable("a\nb\x1b\udcff") == "a\\nb\\x1b\\udcff"
+    assert printable("größe×2") == "größe×2"
 
 
 @pytest.mark.parametrize("columns", [30, 60, 80, 100])

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 import scalecheck as api
-from scalecheck import registry
 from scalecheck.checkpoint.naming import role
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.initial_scale import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
@@ -28,10 +27,12 @@ FIELDS = ("init_rms", "init_ratio", "init_tolerance")
 ROUNDING = 1e-6  # of float32 storage, where the scheme leaves nothing to chance
 
 
+pytestmark = pytest.mark.usefixtures("in_project_folder")
+
+
 @pytest.fixture(autouse=True)
-def _seeded_in_project_folder(monkeypatch):
+def _seeded():
     torch.manual_seed(0)
-    monkeypatch.chdir(SAMPLES.parent)
 
 
 def inspected(tensors, folder, init, **options):
@@ -383,7 +384,7 @@ def test_table_of_groups_is_as_reviewed():
     golden.check("inspect-init-by-family-80.txt", done.out)
 
 
-@pytest.mark.parametrize("format", sorted({*registry.names("renderer")} - {"table"}))
+@pytest.mark.parametrize("format", ["csv", "json", "markdown"])
 def test_every_format_is_as_reviewed(format):
     done = scalecheck(
         "inspect", "sample_ckpts/broken.safetensors", "--init", "torch", "--format", format

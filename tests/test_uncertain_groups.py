@@ -79,4 +79,4 @@ def test_a_state_in_flat_parts_leaves_no_tensor_unjudged(tmp_path):
     run = {"model": {"w.weight": torch.randn(16, 16)}, "optimizer": optimizer.state_dict()}
     torch.save(run, tmp_path / "run.pt")
     report = api.check(tmp_path / "run.pt", select=["SC201"])
-    assert [row["where"] for row in report.findings] == ["w.weight"]
+    assert [finding.where for finding in report.findings] == ["w.weight"]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt
 
 ALIGNED = BLOCK_NBYTES // 8  # elements of each tensor in a block of several, as float64
 PART = 8 * ALIGNED  # elements at once of tensors that lie in different orders: each part is a pass
@@ -37,8 +37,8 @@ def aligned_words(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.generi
         if other.shape != first.shape:
             raise CheckpointError(
                 other.source.path,
-                f"{shown(other.name)} has shape {list(other.shape)},"
-                f" {shown(first.name)} {list(first.shape)}",
+                f"{excerpt(other.name)} has shape {list(other.shape)},"
+                f" {excerpt(first.name)} {list(first.shape)}",
             )
     if len({_steps(tensor) for tensor in tensors}) == 1:
         streams = [

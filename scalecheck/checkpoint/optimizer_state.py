@@ -27,9 +27,9 @@ from scalecheck.checkpoint.pickle.optimizer import (
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import described
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt, listed
 
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
 
@@ -151,7 +151,7 @@ def _content(root: object) -> str:
 
 def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:
     """The one optimizer state of a file. Raises Malformed, CheckpointError."""
-    found = [(shown(".".join(path)), table) for path, table in places(file.pickled.root)]
+    found = [(excerpt(".".join(path)), table) for path, table in places(file.pickled.root)]
     if not found:
         return None
     if len(found) > 1:
@@ -193,7 +193,7 @@ class _Reading:
 
     def group(self, where: str, record: GroupRecord) -> ParamGroup:
         settings = {
-            name: self.setting(f"{where}.{shown(name, 40)}", setting)
+            name: self.setting(f"{where}.{excerpt(name, 40)}", setting)
             for name, setting in record.settings.items()
         }
         return ParamGroup(settings, record.params, record.param_names)
@@ -219,7 +219,7 @@ class _Reading:
         if saved_name is None and isinstance(key, str):
             saved_name = key
         entries = dict(record.entries) if record else {}
-        where = f"state.{shown(str(key), 40)}"
+        where = f"state.{excerpt(str(key), 40)}"
         step = self.step(f"{where}.step", entries.pop("step", group.settings.get("step")))
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Scalar] = {}
@@ -229,7 +229,7 @@ class _Reading:
             for name, entry in entries.items()
         )
         for name, entry in entries.items():
-            at = f"{where}.{shown(name, 40)}"
+            at = f"{where}.{excerpt(name, 40)}"
             if not isinstance(entry, TensorRecord):
                 numbers[name] = entry
             elif entry.shape or (name in own_shape and not has_dimensions):

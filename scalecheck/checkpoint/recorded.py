@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint import strict_json
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
 from scalecheck.errors import CheckpointError, reason
+from scalecheck.report.formatting import excerpt
 
 SCHEMA = "scalecheck.inspect/1"
 MAX_NBYTES = 128 << 20  # a row takes some 500 bytes: a quarter of a million tensors
@@ -117,7 +117,7 @@ def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, Recor
     for number, entry in enumerate(entries, 1):
         scale = _scale(path, f"{what} {number}", entry)
         if scale.name in scales:
-            raise CheckpointError(path, f"{what} {number}: {shown(scale.name)} is there twice")
+            raise CheckpointError(path, f"{what} {number}: {excerpt(scale.name)} is there twice")
         scales[scale.name] = scale
     return scales
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from scalecheck.checkpoint.optimizer_state import OptimizerState
 from scalecheck.checkpoint.parameter_order import Group, certain
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt
 
 # What torch puts into the names of a module that it wraps.
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module)\.")
@@ -57,7 +57,7 @@ def _saved(
         if one.shape is not None and one.shape != tensor.shape:
             raise CheckpointError(
                 state.path,
-                f"{shown(tensor.name)} has a state of shape {[*one.shape]},"
+                f"{excerpt(tensor.name)} has a state of shape {[*one.shape]},"
                 f" {checkpoint.path} has it of shape {[*tensor.shape]}",
             )
         names[place] = tensor.name

@@ -9,10 +9,8 @@ from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output, Quiet, Target
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, UsageError, reason
+from scalecheck.report.report import renderers_for
 from scalecheck.settings import Option, Settings
-
-FORMATS = ("text", "json", "github", "junit", "sarif", "markdown")
-TABLES = ("text", "json", "markdown")  # the formats of what is no verdict
 
 Configuration = Annotated[
     Path | None,
@@ -26,7 +24,13 @@ UpdateBaseline = Annotated[
     bool, Option("Write the baseline anew in place of a check.", panel=options.JUDGED)
 ]
 Format = Annotated[
-    str, Option("Output format: {choices}.", "FORMAT", options.OUTPUT, choices=FORMATS)
+    str,
+    Option(
+        "Output format: {choices}.",
+        "FORMAT",
+        options.OUTPUT,
+        choices=lambda: renderers_for("check"),
+    ),
 ]
 Statistics = Annotated[
     bool, Option("Print the number of findings of each rule.", panel=options.OUTPUT)
@@ -60,8 +64,8 @@ def check(
 
     if statistics and format != "text":
         raise UsageError(f"--statistics: takes --format text, not {format}")
-    if show_settings and format not in TABLES:
-        raise UsageError(f"--show-settings: takes --format {', '.join(TABLES)}, not {format}")
+    if show_settings and format not in (known := ["text", *renderers_for("settings")]):
+        raise UsageError(f"--show-settings: takes --format {', '.join(known)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
     for option, read in (("--baseline", run.keywords.get("baseline")), ("--config", config)):
@@ -76,8 +80,7 @@ def check(
         return _update_baseline(_needed(checkpoint), api.settings(api.check, run.keywords, filed))
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
-    families = ("renderer",) if is_table else ("verdict", "renderer")
-    with Output(form, output, quiet, families) as out:
+    with Output(form, output, quiet) as out:
         if show_settings:
             out.write(manual.settings_report(api.settings(api.check, run.keywords, filed)))
             return ExitCode.CLEAN

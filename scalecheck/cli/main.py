@@ -16,7 +16,7 @@ from scalecheck.cli.inspect import inspect
 from scalecheck.cli.simulate import simulate
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
-from scalecheck.report.formatting import shortened, text
+from scalecheck.report.formatting import printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 
@@ -105,7 +105,7 @@ def _failed(message: str, code: int) -> int:
         if "--debug" in sys.argv[1:]:
             traceback.print_exc()
         if message:  # without arguments typer has printed the help instead
-            line = text(shortened(message, MAX_MESSAGE))
+            line = printable(shortened(message, MAX_MESSAGE))
             print(f"scalecheck: {line}", file=sys.stderr)
     except OSError:
         _discard(sys.stderr)

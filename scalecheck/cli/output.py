@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
@@ -13,7 +13,7 @@ from typing import Annotated, Self
 from scalecheck import options, registry
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, reason
-from scalecheck.report.report import Layout, Report
+from scalecheck.report.report import Layout, Report, renderers_for
 from scalecheck.settings import Option
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
@@ -24,7 +24,7 @@ Format = Annotated[
         "Output format: {choices}.",
         "FORMAT",
         options.OUTPUT,
-        choices=lambda: registry.names("renderer"),
+        choices=lambda: renderers_for("inspect"),
     ),
 ]
 Target = Annotated[
@@ -48,10 +48,9 @@ class Output:
         format: str,
         target: Path | None,
         quiet: bool,
-        families: Sequence[str] = ("renderer",),
         option: str = "output",
     ) -> None:
-        self._renderer: ModuleType = registry.find(format, *families)
+        self._renderer: ModuleType = registry.load("renderer", format)
         self._target = target
         self._option = option
         self._quiet = quiet

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ from scalecheck.checkpoint.provenance import skipped, source
 from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.pipeline import Progress
-from scalecheck.report import formatting, verdict
-from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
-from scalecheck.report.report import Report, Row, Table
-from scalecheck.rules.contract import Judgement, Registered
+from scalecheck.report import formatting
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
+from scalecheck.report.report import Report
+from scalecheck.rules.contract import Registered
 from scalecheck.rules.judging.check_input import CheckInput, check_input
 from scalecheck.rules.judging.policy import RulePolicy, resolve
 from scalecheck.settings import Settings
@@ -27,74 +26,50 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint)
     found = check_input(checkpoint, settings, policy, progress)
-    findings: list[Row] = []
-    ignored: list[Row] = []
-    rules: list[Row] = []
-    for entry in policy.rules.values():
-        own, waived, row = _results(entry, found, policy, checkpoint.path)
-        findings += own
-        ignored += waived
-        rules.append(row)
-    return _report(checkpoint, found, settings, policy, findings, ignored, rules)
+    judged = [_judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
+    reported = [finding for _, own in judged for finding in own]
+    return _report(
+        checkpoint, found, settings, policy, reported, [outcome for outcome, _ in judged]
+    )
 
 
-def _results(
+def _judged(
     entry: Registered, found: CheckInput, policy: RulePolicy, path: Path
-) -> tuple[list[Row], list[Row], Row]:
-    """A rule's findings, those that are waived, and its row among the rules."""
+) -> tuple[RuleOutcome, list[Finding]]:
+    """What became of a rule, and what it found, waived or not."""
     reason = next((why for need in entry.rule.needs if (why := found.missing[need])), "")
-    judgements = (
-        [] if reason else list(entry.rule.find(found.subject, policy.limits_of(entry.code)))
-    )
-    if not judgements and not reason:
+    judged = [] if reason else [*entry.rule.find(found.subject, policy.limits_of(entry.code))]
+    if not judged and not reason:
         reason = f"no {entry.rule.judges}{_why(entry, found)}"
-    own: list[Row] = []
-    waived: list[Row] = []
     waivers = policy.waivers(entry.code, path)
-    for judgement in judgements:
-        if not judgement.message:
-            continue
-        row = _finding(entry, judgement, policy).row()
-        role = found.roles.get(judgement.where, "")
-        waiver = next((w for w in waivers if w.where.holds(judgement.where, role)), None)
-        if waiver is None:
-            own.append(row)
-        else:
-            waived.append({**row, "reason": waiver.reason})
-    status = "not run" if reason else "failed" if own else "passed"
-    return (
-        own,
-        waived,
-        {
-            "rule": entry.code,
-            "name": entry.name,
-            "severity": policy.severities.get(entry.code, entry.rule.severity),
-            "summary": entry.summary,
-            "status": status,
-            "reason": reason,
-            "findings": len(own),
-            "groups": list(dict.fromkeys(judgement.group for judgement in judgements)),
-            "meaning": entry.meaning,
-            "remedy": entry.remedy,
-        },
+    severity = policy.severities.get(entry.code)
+
+    def reported(finding: Finding) -> Finding:
+        role = found.roles.get(finding.where, "")
+        return replace(
+            finding,
+            rule=entry.code,
+            severity=severity or finding.severity or entry.rule.severity,
+            value=formatting.finite(finding.value),
+            limit=formatting.finite(finding.limit),
+            reason=next((w.reason for w in waivers if w.where.holds(finding.where, role)), ""),
+        )
+
+    findings = [reported(finding) for finding in judged if finding.message]
+    count = sum(not finding.reason for finding in findings)
+    outcome = RuleOutcome(
+        rule=entry.code,
+        name=entry.name,
+        severity=severity or entry.rule.severity,
+        summary=entry.summary,
+        status="not run" if reason else "failed" if count else "passed",
+        reason=reason,
+        findings=count,
+        groups=[*dict.fromkeys(finding.group for finding in judged)],
+        meaning=entry.meaning,
+        remedy=entry.remedy,
     )
-
-
-def _finding(entry: Registered, judgement: Judgement, policy: RulePolicy) -> Finding:
-    severity = policy.severities.get(entry.code) or judgement.severity or entry.rule.severity
-    return Finding(
-        entry.code,
-        severity,
-        judgement.where,
-        judgement.group,
-        judgement.message,
-        _finite(judgement.value),
-        _finite(judgement.limit),
-    )
-
-
-def _finite(x: float | None) -> float | None:
-    return x if x is not None and isfinite(x) else None
+    return outcome, findings
 
 
 def _why(entry: Registered, found: CheckInput) -> str:
@@ -111,50 +86,45 @@ def _report(
     found: CheckInput,
     settings: Settings,
     policy: RulePolicy,
-    findings: Sequence[Row],
-    ignored: Sequence[Row],
-    rules: Sequence[Row],
+    reported: Sequence[Finding],
+    rules: Sequence[RuleOutcome],
 ) -> Report:
-    states = found.states
-    tensors = len(found.subject.tensors) + len(found.subject.unmeasured)
-    counts = Counter(row["severity"] for row in findings)
-    fail_on = settings.fail_on
-    failed = bool(counts["error"] if fail_on == "error" else findings) and fail_on != "never"
-    not_run = sum(row["status"] == "not run" for row in rules)
+    findings = _ordered(finding for finding in reported if not finding.reason)
+    ignored = _ordered(finding for finding in reported if finding.reason)
+    counts = Counter(finding.severity for finding in findings)
+    not_run = sum(rule.status == "not run" for rule in rules)
+    states, fail_on = found.states, settings.fail_on
     baseline = settings.baseline
+    summary = {
+        "errors": counts["error"],
+        "warnings": counts["warning"],
+        "ignored": len(ignored),
+        "tensors": len(found.subject.tensors) + len(found.subject.unmeasured),
+        "rules_run": len(rules) - not_run,
+        "rules_not_run": not_run,
+        "fail_on": fail_on,
+        "failed": any(finding.fails(fail_on) for finding in findings),
+    }
     notes = (*found.notes, *policy.unmatched(checkpoint.path, found.roles))
-    report = Report(
+    return Report(
         kind="check",
-        tables=[
-            Table("findings", FINDINGS, FINDINGS, _ordered(findings)),
-            Table("ignored", IGNORED, IGNORED, _ordered(ignored)),
-            Table("rules", RULES, RULES, rules),
-        ],
+        tables=tables(findings, ignored, rules),
         source={
             **source(checkpoint),
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
         settings=_recorded(settings, policy),
-        summary={
-            "errors": counts["error"],
-            "warnings": counts["warning"],
-            "ignored": len(ignored),
-            "tensors": tensors,
-            "rules_run": len(rules) - not_run,
-            "rules_not_run": not_run,
-            "fail_on": fail_on,
-            "failed": failed,
-        },
+        summary=summary,
+        headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
-        notes=[formatting.text(note) for note in notes],
+        notes=[formatting.printable(note) for note in notes],
     )
-    return replace(report, headline=f"{verdict.path(report)}: {verdict.conclusion(report)}")
 
 
-def _ordered(rows: Iterable[Row]) -> list[Row]:
+def _ordered(findings: Iterable[Finding]) -> list[Finding]:
     """By tensor with numbers in names by their value, the checkpoint's own first, then by rule."""
-    return sorted(rows, key=lambda row: (natural(row["where"]), row["rule"], row["message"]))
+    return sorted(findings, key=lambda f: (natural(f.where), f.rule, f.message))
 
 
 def _recorded(settings: Settings, policy: RulePolicy) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Comparison, Side, compared, opened, pairs_of
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import number, plural, text
+from scalecheck.report.formatting import number, plural, printable
 from scalecheck.report.report import Report, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.bands import ROLES
@@ -126,7 +126,7 @@ def _notes(sides: tuple[Side, Side], total: Change, run: Run | None) -> list[str
     if run is not None:
         name = run.trainings.of("").name
         notes.append(f"noise and drift are those of {name} without weight decay, which pulls back")
-    return [text(note) for note in notes]
+    return [printable(note) for note in notes]
 
 
 def _skipped(line: Comparison) -> dict[str, Any]:
@@ -152,8 +152,8 @@ def _source(side: Side) -> dict[str, Any]:
 
 
 def _path(side: Side) -> str:
-    return text(str(side.path))
+    return printable(str(side.path))
 
 
 def _name(row: Row) -> str:
-    return text(row["name"])
+    return printable(row["name"])

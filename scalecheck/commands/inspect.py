@@ -19,7 +19,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import nbytes, number, plural, text
+from scalecheck.report.formatting import nbytes, number, plural, printable
 from scalecheck.report.report import Column, Report, Row, Table
 from scalecheck.settings import Settings
 
@@ -259,7 +259,7 @@ def _headline(checkpoint: Checkpoint) -> str:
     dtypes = sorted({tensor.dtype.name for tensor in checkpoint.tensors})
     types = f" of {dtypes[0]}" if len(dtypes) == 1 else ""
     return (
-        f"{text(str(checkpoint.path))}: {checkpoint.format}, "
+        f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
         f"{plural(len(checkpoint.tensors), 'tensor')}{types}, "
         f"{plural(checkpoint.parameters, 'parameter')}, {nbytes(checkpoint.nbytes)}"
     )
@@ -274,4 +274,4 @@ def _notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> l
     notes += checkpoint.notes
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
-    return [text(note) for note in notes]
+    return [printable(note) for note in notes]

@@ -149,7 +149,7 @@ def translate(
         ),
         notes=[
             f"bands of the relative update, rules of thumb for matrices: {judged}",
-            *(formatting.text(note) for note in (*states.notes, *_reasons(lines))),
+            *(formatting.printable(note) for note in (*states.notes, *_reasons(lines))),
             *states.doubts(trained, {"lr", *settings.hyperparameters}),
             *_on_lrs(lines, states, settings.lr),
         ],
@@ -213,7 +213,7 @@ def _headline(checkpoint: Checkpoint, lines: Sequence[TensorForecast], states: S
     names = {line.training.name for line in lines}
     lrs = {line.training.lr for line in lines}
     lr = f"lr {formatting.setting(first.lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
-    at = "" if states.path is None else f", state of {formatting.text(str(states.path))}"
-    words = f"{formatting.text(str(checkpoint.path))}: {checkpoint.format}, "
+    at = "" if states.path is None else f", state of {formatting.printable(str(states.path))}"
+    words = f"{formatting.printable(str(checkpoint.path))}: {checkpoint.format}, "
     words += formatting.plural(len(lines), "tensor")
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"

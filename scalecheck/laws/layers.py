@@ -12,7 +12,7 @@ from scalecheck.laws.replay.gradients import rms
 from scalecheck.laws.replay.lanes import Replayed
 from scalecheck.laws.replay.reasons import reason
 from scalecheck.optimizers.sgd import Optimizer as Sgd
-from scalecheck.report.formatting import number, setting
+from scalecheck.report.formatting import finite, number, setting
 from scalecheck.report.report import Column, Table
 
 LAW = "many layers"
@@ -48,14 +48,14 @@ def layers(experiment: Experiment) -> list[dict[str, Any]]:
         size, sgd_size = (
             _last_rms(experiment, HeldReplay(experiment, scale, o)) for o in (None, Sgd())
         )
-        relative = _finite(experiment.lr * size)
+        relative = finite(experiment.lr * size)
         weighs = 1.0 if experiment.optimizer.relative_lr else weight_rms
         rows.append(
             {
                 "layer": place,
                 "grad_rms": scale,
-                "update_rms": _finite(size),
-                "update_rms_sgd": _finite(sgd_size),
+                "update_rms": finite(size),
+                "update_rms_sgd": finite(sgd_size),
                 "relative_equal": relative,
                 "weight_rms": weight_rms,
                 "relative_different": None if relative is None else relative / weighs,
@@ -104,10 +104,6 @@ def _ratio(rows: Sequence[Mapping[str, Any]], field: str) -> float:
 def _last_rms(experiment: Experiment, lane: HeldReplay) -> float:
     steps = zip(range(STEPS), experiment.stream(), strict=False)
     return [rms(lane.update(gradient)) for _, gradient in steps][-1]
-
-
-def _finite(x: float) -> float | None:
-    return x if math.isfinite(x) else None
 
 
 def _sentences(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[str]:

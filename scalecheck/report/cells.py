@@ -11,8 +11,8 @@ GRAPHIC = frozenset({"bar", "chart", "spark"})
 _CHART_WIDTH = 32
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
-    "text": lambda words: formatting.text(words or ""),
-    "sentence": lambda words: formatting.text(words or ""),
+    "text": lambda words: formatting.printable(words or ""),
+    "sentence": lambda words: formatting.printable(words or ""),
     "written": lambda words: words,
     "number": formatting.number,
     "measured": lambda x: "not finite" if x is None else formatting.number(x),

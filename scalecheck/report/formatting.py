@@ -7,6 +7,7 @@ from statistics import median
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 _LEVELS = "▁▂▃▄▅▆▇█"
+_NAMES = 5  # as many as fit on a line
 
 
 def number(x: float | None) -> str:
@@ -33,6 +34,11 @@ def count(n: int | None) -> str:
     return number(n / 1000**power) + " KMGT"[power]
 
 
+def finite(x: float | None) -> float | None:
+    """The number; None where it is infinite or NaN, for which JSON has no word."""
+    return x if x is not None and math.isfinite(x) else None
+
+
 def plural(n: int, noun: str) -> str:
     """1 tensor, 1,000 tensors."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
@@ -54,17 +60,28 @@ def nbytes(n: int) -> str:
     return f"{n} B" if power == 0 else f"{number(n / 1000**power)} {_BYTES[power]}"
 
 
-def text(words: str) -> str:
+def printable(words: str) -> str:
     """The words with everything escaped that a terminal or a line would not take as text, nor the
     log of a CI, where `::` and `##[` at the start of a line are commands."""
     if words.startswith(("::", "##[")):
-        return f"\\x{ord(words[0]):x}{text(words[1:])}"
+        return f"\\x{ord(words[0]):x}{printable(words[1:])}"
     if words.isprintable():
         return words
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
         for c in words
     )
+
+
+def excerpt(words: str, limit: int = 120) -> str:
+    """The beginning of what a file says, on one printable line."""
+    return printable(words[:limit] + ("…" if len(words) > limit else ""))
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMES
+    return ", ".join(names[:_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def shortened(words: str, width: int) -> str:

@@ -3,15 +3,16 @@
 import re
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from scalecheck.report.cells import cells, is_left
-from scalecheck.report.formatting import text
+from scalecheck.report.formatting import printable
 from scalecheck.report.report import Column, Row, Table
 
 
 def grid(table: Table, columns: Sequence[Column]) -> str:
     """A table of these columns, names in code spans and everything else escaped."""
+    # Imported here, as every command imports all renderers to name them, and few use this one.
+    from tabulate import tabulate
+
     lines = [
         [
             # A bar ends the cell even in a code span, unless escaped.
@@ -29,15 +30,15 @@ def grid(table: Table, columns: Sequence[Column]) -> str:
     )
 
 
-def listed(sentences: Sequence[str], *markdown: str) -> str:
+def bullets(sentences: Sequence[str], *markdown: str) -> str:
     """A list of sentences, and of lines that are Markdown already."""
-    return "\n".join(f"- {line}" for line in (*map(escaped, sentences), *markdown))
+    return "\n".join(f"- {line}" for line in (*map(escaped, map(printable, sentences)), *markdown))
 
 
 def skips(entries: Sequence[Row]) -> list[str]:
     """A line of Markdown for each thing that was not analysed."""
     return [
-        f"skipped: {code(text(entry['name']))}: {escaped(text(entry['reason']))}"
+        f"skipped: {code(printable(entry['name']))}: {escaped(printable(entry['reason']))}"
         for entry in entries
     ]
 

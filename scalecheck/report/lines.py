@@ -29,7 +29,8 @@ def in_ascii(text: str) -> str:
 
 
 def wrapped(sentence: str, width: int | None) -> str:
-    """A sentence on as many lines as it takes."""
+    """A sentence on as many lines as it takes, control characters of names in it escaped."""
+    sentence = formatting.printable(sentence)
     if width is None or len(sentence) <= width:
         return sentence
     lines = wrap(
@@ -44,7 +45,7 @@ def wrapped(sentence: str, width: int | None) -> str:
 
 def skip(entry: Row) -> str:
     """A thing that was not analysed, and why."""
-    return formatting.text(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
+    return formatting.printable(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
 
 
 def skipped(entries: Sequence[Row]) -> list[str]:

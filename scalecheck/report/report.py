@@ -109,21 +109,20 @@ class Report:
         return f"scalecheck.{self.kind}/1"
 
     def __str__(self) -> str:
-        return self.rendered("text" if "verdict" in self.families else "table")
+        return self.rendered("text" if self.kind == "check" else "table")
 
     def _repr_markdown_(self) -> str:
         """What a notebook shows."""
         return self.rendered("markdown")
 
     def rendered(self, format: str) -> str:
-        """The report as text of a format, such as "json". Raises KeyError on an unknown one."""
-        text: str = registry.find(format, *self.families).render(self)
+        """The report as text of a format, such as "json". Raises KeyError where no renderer of that
+        name renders it."""
+        known = renderers_for(self.kind)
+        if format not in known:
+            raise KeyError(f"no renderer of {self.kind} is called {format}: {', '.join(known)}")
+        text: str = registry.load("renderer", format).render(self)
         return text
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        """The families of formats that show it, the one to look in first at the front."""
-        return ("verdict", "renderer") if self.named("rules") else ("renderer",)
 
 
 @dataclass(frozen=True)
@@ -137,3 +136,9 @@ class Layout:
 
 
 UNBOUNDED = Layout()
+
+
+def renderers_for(kind: str) -> list[str]:
+    """The formats of a report of this kind: the names of the renderers that render it."""
+    names = registry.names("renderer")
+    return [name for name in names if registry.load("renderer", name).renders(kind)]

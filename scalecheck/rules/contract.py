@@ -4,7 +4,7 @@ carries its own manual and examples."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from scalecheck import registry
 from scalecheck.checkpoint.naming import family
@@ -12,25 +12,10 @@ from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.finding import Severity
+from scalecheck.report.finding import Finding, Severity
 from scalecheck.report.report import Row
 
 MATRICES = ("matrix", "conv", "embedding", "lora_a", "lora_b")
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a rule says of a tensor, or where `where` is empty of the checkpoint.
-
-    message: empty where nothing is wrong. severity: where it is not the rule's own.
-    """
-
-    where: str
-    group: str
-    message: str = ""
-    value: float | None = None
-    limit: float | None = None
-    severity: Severity | None = None
 
 
 @dataclass(frozen=True)
@@ -83,10 +68,10 @@ class TensorFacts:
         message: str = "",
         value: float | None = None,
         limit: float | None = None,
-        severity: Severity | None = None,
-    ) -> Judgement:
-        """A judgement of it."""
-        return Judgement(self.name, self.scale.family, message, value, limit, severity)
+        severity: Severity | Literal[""] = "",
+    ) -> Finding:
+        """What a rule says of it; nothing is wrong where there is no message."""
+        return Finding(self.name, self.scale.family, message, value, limit, severity)
 
 
 @dataclass(frozen=True)
@@ -143,9 +128,9 @@ class CheckpointFacts:
         ]
 
 
-def judged(name: str, message: str = "", **figures: Any) -> Judgement:
-    """A judgement of what is not a measured tensor, by its name; none for the checkpoint."""
-    return Judgement(name, family(name) if name else "", message, **figures)
+def judged(name: str, message: str = "", **figures: Any) -> Finding:
+    """The same of what is not a measured tensor, by its name; empty for the checkpoint."""
+    return Finding(name, family(name) if name else "", message, **figures)
 
 
 @dataclass(frozen=True)
@@ -196,16 +181,16 @@ class Limits:
         return {**self._shared, **own} if own else self._shared
 
 
-Find = Callable[[CheckpointFacts, Limits], Iterator[Judgement]]
+Find = Callable[[CheckpointFacts, Limits], Iterator[Finding]]
 
 
 @dataclass(frozen=True)
 class Rule:
     """A rule as its file states it.
 
-    severity: of its findings, where they do not say another. find: every judgement of a checkpoint,
-    good ones too. judges: what it judges, in the plural, for where there is none. needs: words of
-    NEEDS without which it is not run.
+    severity: of its findings, where they do not say another. find: a finding for each thing that it
+    judges, without a message where nothing is wrong. judges: what it judges, in the plural, for
+    where there is none. needs: words of NEEDS without which it is not run.
     """
 
     severity: Severity

@@ -10,10 +10,11 @@ float16 overflowed.
 
 from collections.abc import Iterator
 
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule
+from scalecheck.report.finding import Finding
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         scale = tensor.scale
         if scale.tied_to is not None:

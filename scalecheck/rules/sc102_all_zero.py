@@ -12,10 +12,11 @@ a reason where it starts at zero on purpose.
 from collections import Counter
 from collections.abc import Iterator
 
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, TensorFacts
+from scalecheck.report.finding import Finding
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, TensorFacts
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     gains = Counter(_siblings(tensor) for tensor in subject.tensors if _is_gain(tensor))
     alive = Counter(_siblings(t) for t in subject.tensors if _is_gain(t) and not t.is_zero)
     for tensor in subject.tensors:

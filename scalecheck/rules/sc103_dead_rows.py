@@ -10,10 +10,10 @@ applied for good; the loader, where rows are missing at the end.
 
 from collections.abc import Iterator, Mapping
 
+from scalecheck.report.finding import Finding
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -21,13 +21,13 @@ from scalecheck.rules.contract import (
 )
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         if tensor.rows is not None and tensor.is_parameter and not tensor.is_zero:
             yield _judged(tensor, limits.of(tensor))
 
 
-def _judged(tensor: TensorFacts, limits: Mapping[str, float]) -> Judgement:
+def _judged(tensor: TensorFacts, limits: Mapping[str, float]) -> Finding:
     rows = tensor.rows
     assert rows is not None
     if rows.unread:

@@ -19,11 +19,11 @@ from scalecheck.measure.outliers import (
     Stray,
     strays,
 )
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -33,7 +33,7 @@ from scalecheck.rules.contract import (
 _LEAST = 3  # siblings; fewer have no norm
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     families: dict[tuple[str, tuple[int, ...]], list[TensorFacts]] = {}
     for tensor in subject.tensors:
         if tensor.scale.role != "buffer":

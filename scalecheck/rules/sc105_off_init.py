@@ -11,11 +11,12 @@ this module, and before any cast.
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         rms, init = tensor.scale.rms, tensor.init
         if not (tensor.is_parameter and tensor.is_finite) or init is None or rms is None:

@@ -12,11 +12,12 @@ rows hold the outliers, with `scalecheck inspect --quantiles`.
 from collections.abc import Iterator
 
 from scalecheck.dtypes import DTYPES
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         absmax = tensor.scale.absmax
         if not tensor.is_parameter or absmax is None:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator
 
 from scalecheck.dtypes import DTYPES
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, judged
+from scalecheck.report.finding import Finding
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, judged
 
 _WEIGHT = re.compile(r"(?:.*[./])?(?:q?weight|weight_packed)")
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         scale = tensor.scale
         is_coded = not DTYPES[scale.dtype].is_float and _WEIGHT.fullmatch(scale.name)

@@ -11,11 +11,12 @@ start only; a look at the scale, where one layer stands out.
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number, setting
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor, step in subject.stepping:
         if step["band"] is None and not limits.are_own(tensor):
             continue

@@ -10,12 +10,12 @@ Try: float32 copies of the weights; stochastic rounding; a larger lr, where the 
 
 from collections.abc import Iterator
 
-from scalecheck.report.finding import Severity
+from scalecheck.report.finding import Finding, Severity
 from scalecheck.report.formatting import percent, setting
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     severity: Severity = "error" if subject.is_dtype_given else "warning"
     for tensor, step in subject.stepping:
         share, limit = step["stalled"], limits.of(tensor)["share"]

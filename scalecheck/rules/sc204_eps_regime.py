@@ -9,11 +9,11 @@ Try: an eps of 1e-15, or gradients scaled up by a constant; with weights k times
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import percent
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -21,7 +21,7 @@ from scalecheck.rules.contract import (
 )
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for state in subject.states:
         share = state.eps_share
         if share is None:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.optimizers.contract import SECOND_MOMENTS
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number, percent, setting
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -30,7 +30,7 @@ from scalecheck.updates.recognition import entries_of
 _UNJUDGED = ("variance",)  # of Adafactor, which keeps it of vectors alone
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     unjudged = [state for state in subject.states if state.others and not state.scales]
     if unjudged:
         types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
@@ -40,7 +40,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
             yield _judged(state, limits.at(state.name, state.role)["zeros"])
 
 
-def _judged(state: StateFacts, limit: float) -> Judgement:
+def _judged(state: StateFacts, limit: float) -> Finding:
     broken = {name: s.nan + s.inf for name, s in state.scales.items() if s.nan + s.inf}
     words = [
         f"{name} is NaN or inf for {count:,} of {state.scales[name].numel:,} elements"

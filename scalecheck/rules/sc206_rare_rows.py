@@ -10,11 +10,12 @@ weights, where a norm follows the embedding.
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limit, Limits, Rule
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor, step in subject.stepping:
         moved, limit = step["rare_row_update"], limits.of(tensor)["displacement"]
         if moved is None:

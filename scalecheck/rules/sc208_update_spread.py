@@ -9,11 +9,11 @@ writes; one initialization for all matrices.
 
 from collections.abc import Iterator
 
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -21,7 +21,7 @@ from scalecheck.rules.contract import (
 )
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     updates = {
         tensor.name: step["relative_update"]
         for tensor, step in subject.stepping

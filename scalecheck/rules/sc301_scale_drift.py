@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 
 from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
-    Judgement,
     Limit,
     Limits,
     Rule,
@@ -25,7 +25,7 @@ from scalecheck.rules.contract import (
 )
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     before = {} if subject.baseline is None else subject.baseline.rows
     for tensor in subject.tensors:
         if tensor.name not in before or before[tensor.name].shape != tensor.scale.shape:
@@ -33,7 +33,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
         yield _judged(tensor, before[tensor.name], limits.of(tensor))
 
 
-def _judged(tensor: TensorFacts, was: RecordedStats, limits: Mapping[str, float]) -> Judgement:
+def _judged(tensor: TensorFacts, was: RecordedStats, limits: Mapping[str, float]) -> Finding:
     """By the rms where it is off, else by the first figure that is."""
     broken, before = tensor.scale.nan + tensor.scale.inf, (was.nan or 0) + (was.inf or 0)
     if broken > before:

@@ -8,10 +8,11 @@ Try: the code that names modules; `--update-baseline`, where the change is meant
 
 from collections.abc import Iterator
 
-from scalecheck.rules.contract import CheckpointFacts, Example, Judgement, Limits, Rule, judged
+from scalecheck.report.finding import Finding
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, judged
 
 
-def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Judgement]:
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     before = {} if subject.baseline is None else subject.baseline.every
     there = {
         **{t.name: (t.scale.dtype, t.scale.shape) for t in subject.tensors},

@@ -13,7 +13,7 @@ from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import number, text
+from scalecheck.report.formatting import number, printable
 from scalecheck.report.report import Column, Row
 
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
@@ -62,7 +62,7 @@ class Assumption:
         worst = max(off, key=lambda row: abs(math.log(row["assumed_ratio"])))
         return (
             f"the assumption {self.word} is off by more than a factor of 2 for {len(off)} of "
-            f"{len(known)}; most for {text(worst['name'])}, whose rms is "
+            f"{len(known)}; most for {printable(worst['name'])}, whose rms is "
             f"{number(worst['assumed_ratio'])} of it"
         )
 

@@ -13,7 +13,7 @@ from scalecheck.measure.comparison import Comparison, dtype_of
 from scalecheck.measure.groups import By, common
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import finite, number
 from scalecheck.report.report import Column, Row
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.schedule_forecast import schedule_fields
@@ -104,7 +104,7 @@ class Run:
             return _UNKNOWN
         rms, moved = change.rms_before, change.relative_change
         late = schedule_fields(training, rms, self.plan, self.gradient, self.is_known)
-        walk, drift = (_finite(late[name]) for name in ("random_walk", "drift"))
+        walk, drift = (finite(late[name]) for name in ("random_walk", "drift"))
         place = None
         if moved and walk and drift and walk < drift:
             place = (math.log(moved) - math.log(walk)) / (math.log(drift) - math.log(walk))
@@ -213,12 +213,7 @@ def _figures(
 
 
 def _ratio(a: float | None, b: float | None) -> float | None:
-    return _finite(a / b) if a is not None and b else None
-
-
-def _finite(x: float | None) -> float | None:
-    """None too where a float64 does not hold it."""
-    return None if x is None or math.isinf(x) else x
+    return finite(a / b) if a is not None and b else None
 
 
 def _expected(

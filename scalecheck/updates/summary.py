@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from scalecheck.report.formatting import count, number, percent, setting, text
+from scalecheck.report.formatting import count, number, percent, printable, setting
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.bands import ROLES, Bands
 
@@ -162,4 +162,4 @@ def _without_ratio(rows: Rows) -> Iterator[str]:
 
 
 def _name(row: Mapping[str, Any]) -> str:
-    return text(row["name"])
+    return printable(row["name"])

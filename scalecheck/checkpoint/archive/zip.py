@@ -7,8 +7,8 @@ from collections import Counter
 from itertools import pairwise
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
+from scalecheck.report.formatting import excerpt
 
 MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
 
@@ -41,10 +41,13 @@ class Zip:
             self._archive = zipfile.ZipFile(_BoundedReads(reader))
         except _BROKEN as error:
             raise Malformed(
-                f"is truncated or damaged: its zip directory cannot be read ({shown(str(error))})"
+                f"is truncated or damaged: its zip directory cannot be read ({excerpt(str(error))})"
             ) from error
         self.members = {member.filename: member for member in self._archive.infolist()}
-        _check_names(self._archive.namelist())
+        names = self._archive.namelist()
+        if len(self.members) < len(names):
+            name, count = Counter(names).most_common(1)[0]
+            raise Malformed(f"has {count} members named {excerpt(name)}")
 
     def nbytes_before(self) -> int:
         """Bytes before the first member where another archive ends there, otherwise 0."""
@@ -61,14 +64,14 @@ class Zip:
         for one, other in pairwise(in_order):
             nbytes = _HEADER_NBYTES + (one.file_size if is_stored(one) else one.compress_size)
             if one.header_offset + nbytes > other.header_offset:
-                names = f"{shown(one.filename)} and {shown(other.filename)}"
+                names = f"{excerpt(one.filename)} and {excerpt(other.filename)}"
                 raise Malformed(f"has members {names} that overlap at byte {other.header_offset}")
 
     def position(self, member: zipfile.ZipInfo) -> int:
         """The byte at which the content of a stored member starts: its own header, and not the
         directory, says how long that header is. Raises Malformed where it is not in the file."""
         nbytes = self._reader.source.nbytes
-        name = shown(member.filename)
+        name = excerpt(member.filename)
         if member.flag_bits & 1:
             raise Malformed(f"has an encrypted member {name}")
         if not 0 <= member.header_offset <= nbytes - _HEADER_NBYTES:
@@ -91,7 +94,7 @@ class Zip:
 
         The checksum of a stored one is not looked at: torch can be told to write none.
         """
-        name = shown(member.filename)
+        name = excerpt(member.filename)
         if member.file_size > limit:
             raise Malformed(f"has member {name} of {member.file_size} bytes, the limit is {limit}")
         if is_stored(member):
@@ -111,18 +114,12 @@ class Zip:
             with self._archive.open(member) as file:
                 return file.read(member.file_size)
         except _BROKEN as error:
-            raise Malformed(f"has a damaged member {name} ({shown(str(error))})") from error
+            raise Malformed(f"has a damaged member {name} ({excerpt(str(error))})") from error
 
 
 def is_stored(member: zipfile.ZipInfo) -> bool:
     """Whether its content lies in the file as it is, not compressed."""
     return member.compress_type == zipfile.ZIP_STORED
-
-
-def _check_names(names: list[str]) -> None:
-    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
-    if count > 1:
-        raise Malformed(f"has {count} members named {shown(name)}")
 
 
 class _BoundedReads:

@@ -8,9 +8,9 @@ from pathlib import Path
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.shown import listed
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import listed
 
 # The first pattern that matches is the model; an index before the shards it lists, safetensors
 # before the pickles that many directories hold beside them.

@@ -15,9 +15,9 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.shown import listed, shown
 from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt, listed
 
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
@@ -42,7 +42,7 @@ class Unpickled:
         try:
             return _tensor(name, record, self, tied_to)
         except Malformed as error:
-            raise CheckpointError(self.reader.source.path, f"{shown(name)}: {error}") from error
+            raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
 
 
 @contextmanager
@@ -79,6 +79,10 @@ def load(path: Path) -> Checkpoint:
                 if named.optimizer
                 else described(pickled.root)
             )
+        notes = [*_notes(pickled, tree.holders)]
+        if named.optimizer:
+            count = len(named.optimizer)
+            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
         check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
         return Checkpoint(
@@ -87,7 +91,7 @@ def load(path: Path) -> Checkpoint:
             rows,
             non_model=named.non_model,
             optimizer=optimizer,
-            notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
+            notes=(*notes,),
             in_order=named.in_order,
         )
 
@@ -100,10 +104,6 @@ def check_overlap(tensors: Iterable[Tensor]) -> None:
     if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
         file = read[0].source.nbytes
         raise Malformed(f"has {len(read)} tensors of {nbytes} bytes in a file of {file}")
-
-
-def _optimizer_note(tensors: int) -> tuple[str, ...]:
-    return (f"holds an optimizer state of {tensors} tensors too, not inspected",) if tensors else ()
 
 
 def _is_tar(head: bytes | bytearray) -> bool:
@@ -134,7 +134,7 @@ def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | Non
     nbytes = storage.whole * itemsize_of(storage.dtype)
     if nbytes > place.nbytes:
         raise Malformed(
-            f"storage {shown(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
+            f"storage {excerpt(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
         )
     itemsize = itemsize_of(record.dtype)
     numel = storage.numel * itemsize_of(storage.dtype) // itemsize

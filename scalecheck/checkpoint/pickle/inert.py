@@ -4,7 +4,7 @@ as the pieces they would have been built from. None of it is compared, hashed or
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.shown import shown
+from scalecheck.report.formatting import excerpt
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -15,7 +15,7 @@ class Foreign:
     name: str
 
     def __str__(self) -> str:
-        return shown(f"{self.module}.{self.name}")
+        return excerpt(f"{self.module}.{self.name}")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

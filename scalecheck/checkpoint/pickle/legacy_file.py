@@ -8,8 +8,8 @@ from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
+from scalecheck.report.formatting import excerpt
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
@@ -42,7 +42,7 @@ def read_legacy(reader: Reader) -> Pickled:
 
     def stored(key: str) -> Stored:
         if key not in places:
-            raise Malformed(f"does not list storage {shown(key)}")
+            raise Malformed(f"does not list storage {excerpt(key)}")
         return places[key]
 
     return Pickled("torch-legacy", tree, names.foreign.values(), stored)
@@ -85,17 +85,17 @@ def _places(reader: Reader, position: int, keys: object, names: Globals) -> dict
             raise Malformed("lists a storage that its pickle does not name")
         count = bytearray(8)
         if position + 8 > nbytes:
-            raise Malformed(f"is truncated: storage {shown(key)} at byte {position} of {nbytes}")
+            raise Malformed(f"is truncated: storage {excerpt(key)} at byte {position} of {nbytes}")
         reader.fill(position, memoryview(count))
         numel = int.from_bytes(count, "little", signed=True)
         if numel != storage.whole:
             raise Malformed(
-                f"has {numel} elements in storage {shown(key)}, its pickle says {storage.whole}"
+                f"has {numel} elements in storage {excerpt(key)}, its pickle says {storage.whole}"
             )
         places[key] = Stored(position + 8, numel * itemsize_of(storage.dtype))
         position += 8 + places[key].nbytes
         if position > nbytes:
             raise Malformed(
-                f"is truncated: storage {shown(key)} ends at byte {position} of {nbytes}"
+                f"is truncated: storage {excerpt(key)} ends at byte {position} of {nbytes}"
             )
     return places

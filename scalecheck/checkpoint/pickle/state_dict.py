@@ -6,20 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Placeholder
-from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.tree import (
+from scalecheck.checkpoint.pickle.contents import (
     Child,
-    Found,
     Path,
-    Tree,
     is_module,
     is_named,
     is_script,
     part_of,
 )
-from scalecheck.checkpoint.shown import shown
+from scalecheck.checkpoint.pickle.inert import Placeholder
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.tensor import MAX_NAME
+from scalecheck.report.formatting import excerpt
 
 MAX_WRAPPERS = 8  # dicts around a model; real files have up to three
 MAX_COPIES = 16  # of a model in one file; real files have a handful
@@ -41,8 +40,8 @@ CUSTOMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The tensors of a file by their names, in the order of the file; `beside` names the rows that
-    are not the model's, and `in_order` says that these are one state dict or module."""
+    """The tensors of a file by their names, in the order of the file; `non_model` names the rows
+    that are not the model's, and `in_order` says that its rows are one state dict or module."""
 
     rows: Sequence[tuple[str, TensorRecord]]
     non_model: frozenset[str]
@@ -53,7 +52,7 @@ class Parts:
 def parts(tree: Tree) -> Parts:
     """Names every tensor: the model's bare, others by where they lie. Raises Malformed where two
     tensors have one name."""
-    found = _without_repeats(list(tree.walk(tree.root)))
+    found = _without_repeats(tree.tensors(tree.root))
     rows = [one for one in found if not one.is_optimizer]
     model, node = _model(tree)
     inside = [one.path[: len(model)] == model for one in rows]
@@ -81,7 +80,7 @@ def described(root: object) -> str:
     if not isinstance(root, (dict, list, tuple)):
         return f"holds no tensor: {'None' if root is None else f'a {type(root).__name__}'}"
     first = [part_of(key, place) for place, key in zip(range(3), root, strict=False)]
-    names = ", ".join([shown(name, 40) for name in first] + ["…"] * (len(root) > 3))
+    names = ", ".join([excerpt(name, 40) for name in first] + ["…"] * (len(root) > 3))
     count = "1 entry" if len(root) == 1 else f"{len(root)} entries"
     named = f" ({names})" if isinstance(root, dict) and root else ""
     return f"holds no tensor: a {type(root).__name__} of {count}{named}"
@@ -116,7 +115,7 @@ def _named(tensors: Iterable[tuple[Path, TensorRecord]]) -> list[tuple[str, Tens
         if len(name) > MAX_NAME:
             raise Malformed(f"holds a tensor with a name of {len(name)} characters")
         if name in named:
-            raise Malformed(f"holds two tensors named {shown(name)}")
+            raise Malformed(f"holds two tensors named {excerpt(name)}")
         named[name] = record
     return list(named.items())
 
@@ -180,7 +179,7 @@ def _copies(tree: Tree, inside: list[Child], undotted: bool) -> list[Child]:
     names = [
         {
             (".".join(one.path), one.record.shape)
-            for one in tree.walk(child.node)
+            for one in tree.tensors(child.node)
             if not one.is_optimizer and (undotted or len(one.path) > 1 or "." in one.path[0])
         }
         for child in inside

@@ -8,8 +8,8 @@ from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.tensor import Reader
+from scalecheck.report.formatting import excerpt
 
 MAX_RATIO = 64  # of a compressed pickle; those of tensors reach 5
 
@@ -26,7 +26,9 @@ def read_zip(reader: Reader) -> Pickled:
     pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
     pickles = [name for name in pickles if name.count("/") < 2]
     if not pickles:
-        first = ", ".join([shown(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3))
+        first = ", ".join(
+            [excerpt(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3)
+        )
         raise Malformed(
             f"is a zip of {len(members)} members that torch.save did not write"
             f": no data.pkl{' beside ' + first if first else ''}"
@@ -37,7 +39,7 @@ def read_zip(reader: Reader) -> Pickled:
     if byteorder := members.get(f"{root}byteorder"):
         order = archive.content(byteorder, 16, MAX_RATIO)
         if order != b"little":
-            raise Malformed(f"has a byte order that is not read: {shown(repr(order))}")
+            raise Malformed(f"has a byte order that is not read: {excerpt(repr(order))}")
     names = Globals()
     content = archive.content(members[pickles[0]], MAX_PICKLE_NBYTES, MAX_RATIO)
     archive.check_apart()
@@ -46,7 +48,7 @@ def read_zip(reader: Reader) -> Pickled:
     def stored(key: str) -> Stored:
         member = members.get(f"{root}data/{key}")
         if member is None:
-            raise Malformed(f"has no member data/{shown(key)}")
+            raise Malformed(f"has no member data/{excerpt(key)}")
         if not is_stored(member):
             return Stored(0, member.file_size, "its storage is compressed")
         return Stored(archive.position(member), member.file_size)

@@ -9,7 +9,7 @@ from typing import IO
 
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Known, Placeholder, key_of
-from scalecheck.checkpoint.shown import shown
+from scalecheck.report.formatting import excerpt
 
 # pickle.Unpickler is not subclassed. Its C form allocates a memo as long as the largest index that
 # a file names; and either form hashes a file's keys, where a deep tuple overflows the C stack.
@@ -47,7 +47,7 @@ def unpickle(
             warnings.simplefilter("ignore")  # pickletools decodes escapes in names, and complains
             return _Machine(known, persistent).run(stream)
     except BROKEN as error:
-        reason = shown(str(error)) or type(error).__name__
+        reason = excerpt(str(error)) or type(error).__name__
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
 
 

@@ -1,7 +1,6 @@
 """Every optimizer of the family in a row each: what it does with the scales of gradient and
 weights."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from scalecheck.laws import gradient_scale, reparameterization, update_size
 from scalecheck.laws.replay.claim import HOLDS, Claim, broken
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.lanes import replayed
+from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Table
 
 COLUMNS = (
@@ -39,11 +39,11 @@ def row(experiment: Experiment) -> tuple[dict[str, Any], list[Claim]]:
     return {
         "optimizer": experiment.name,
         "p": law.lr_exponent if law else None,
-        "deviation": _finite(at_p),
-        "deviation_wrong_p": _finite(min(filter(None, wrong), default=None)),
-        "same_updates": _finite(run.alike),
-        "update_rms_noise": _finite(run.noise.rms),
-        "update_rms_constant": _finite(run.constant.rms),
+        "deviation": finite(at_p),
+        "deviation_wrong_p": finite(min(filter(None, wrong), default=None)),
+        "same_updates": finite(run.alike),
+        "update_rms_noise": finite(run.noise.rms),
+        "update_rms_constant": finite(run.constant.rms),
         "holds": all(claim.holds for claim in laws) if laws else None,
     }, claims
 
@@ -53,7 +53,3 @@ def table(
 ) -> Table:
     """The rows, and below them what breaks and who has no law."""
     return Table("optimizers", COLUMNS, COLUMNS, rows, notes=[*broken(claims), *refusals])
-
-
-def _finite(x: float | None) -> float | None:
-    return x if x is not None and math.isfinite(x) else None

@@ -1,13 +1,19 @@
-"""What a renderer is: a file in this folder, which turns a report into text."""
+"""What a renderer is: a file of this folder that writes reports as text of the format it is named
+after."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from scalecheck.report.report import Layout, Report
+from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 
+@runtime_checkable
 class Renderer(Protocol):
-    """What a module of this folder has."""
+    """The functions of a renderer's module."""
 
-    def render(self, report: Report, layout: Layout = ..., /) -> str:
-        """The report as text that fits the layout."""
-        ...
+    def renders(self, kind: str) -> bool:
+        """Whether it writes reports of this kind: "inspect", "check" and the other commands,
+        "settings" and "statistics" of a check."""
+
+    def render(self, report: Report, layout: Layout = UNBOUNDED) -> str:
+        """The report as text without a newline at its end; what names and other words of a file
+        hold never breaks out of their place in it."""

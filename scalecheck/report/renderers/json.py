@@ -2,12 +2,16 @@
 report reads well in a diff. The schema is versioned."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalecheck import __version__
+from scalecheck.report.formatting import finite
 from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
+
+
+def renders(kind: str) -> bool:
+    return True
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
@@ -48,13 +52,13 @@ def _dumps(value: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False)
+        return json.dumps(_with_nulls(value), allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def _with_nulls(value: Any) -> Any:
     """The value with null for each number that JSON has no word for."""
     if isinstance(value, Mapping):
-        return {name: _finite(member) for name, member in value.items()}
+        return {name: _with_nulls(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_with_nulls(entry) for entry in value]
+    return finite(value) if isinstance(value, float) else value

@@ -1,19 +1,64 @@
-"""A Markdown table as GitHub renders it, for a job summary, a comment or a notebook."""
+"""Markdown as GitHub renders it, for a job summary, a comment or a notebook."""
 
-from scalecheck.report.github_markdown import escaped, grid, listed, skips
+from collections import Counter
+
+from scalecheck.report.finding import STATUSES, Finding, RuleOutcome, conclusion, path_of
+from scalecheck.report.formatting import printable
+from scalecheck.report.github_markdown import bullets, code, escaped, grid, skips
 from scalecheck.report.report import UNBOUNDED, Layout, Report
+
+
+def renders(kind: str) -> bool:
+    return True
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as Markdown, names in code spans and everything else escaped."""
-    if layout.quiet:
+    return (_check if report.kind == "check" else _tables)(report, layout.quiet)
+
+
+def _tables(report: Report, is_quiet: bool) -> str:
+    if is_quiet:
         return "\n\n".join(grid(table, table.shown) for table in report.tables if table.shown)
-    parts = [escaped(report.headline)]
+    parts = [escaped(printable(report.headline))]
     for table in report.tables:
         parts += [f"**{escaped(table.title)}**"] if table.title else []
         parts += (
             [grid(table, table.shown)] if table.shown and (table.rows or not table.title) else []
         )
-        parts += [listed(table.notes)] if table.notes else []
-    parts.append(listed((*report.totals.splitlines(), *report.notes), *skips(report.skipped)))
+        parts += [bullets(table.notes)] if table.notes else []
+    parts.append(bullets((*report.totals.splitlines(), *report.notes), *skips(report.skipped)))
     return "\n\n".join(parts)
+
+
+def _check(report: Report, is_quiet: bool) -> str:
+    """Whether the check passed, its findings and what to try, the rest folded."""
+    grids = {table.name: grid(table, table.shown) for table in report.tables}
+    if is_quiet:
+        return grids["findings"]
+    findings: list[Finding] = report.findings
+    rules: list[RuleOutcome] = report.rows_of("rules")
+    codes = {finding.rule for finding in findings}
+    remedies = [
+        f"**{rule.rule} {escaped(rule.name)}:** {escaped(rule.remedy)}"
+        for rule in rules
+        if rule.rule in codes
+    ]
+    ignored = report.rows_of("ignored")
+    counts = Counter(rule.status for rule in rules)
+    states = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
+    parts = [
+        f"### {code(path_of(report))}: {'failed' if report.summary['failed'] else 'passed'}",
+        escaped(conclusion(report.summary)),
+        grids["findings"] if findings else "",
+        f"What to try:\n\n{bullets((), *remedies)}" if remedies else "",
+        _folded(f"ignored: {len(ignored):,}", grids["ignored"]) if ignored else "",
+        _folded(f"rules: {states}", grids["rules"]),
+        bullets(report.notes, *skips(report.skipped)),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _folded(summary: str, markdown: str) -> str:
+    """Markdown under a line that opens it."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{markdown}\n\n</details>"

@@ -13,10 +13,14 @@ _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is s
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 
 
+def renders(kind: str) -> bool:
+    return True
+
+
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The headline, each table with its title and notes, the totals, what was skipped and the
     notes, as lines of text."""
-    parts = [] if layout.quiet else [report.headline]
+    parts = [] if layout.quiet else [formatting.printable(report.headline)]
     prefixes: dict[str, None] = {}
     left_out: dict[str, None] = {}
     for table in report.tables:
@@ -27,7 +31,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
             parts += [text] if table.shown else []
         else:
             notes = "\n".join(wrapped(note, layout.width) for note in table.notes)
-            parts += filter(None, [table.title, text, notes])
+            parts += [table.title, text, notes] if text or notes else []
     if not layout.quiet:
         totals = (wrapped(line, layout.width) for line in report.totals.splitlines())
         below = [*totals, *skipped(report.skipped)]

@@ -77,7 +77,7 @@ def settings_report(settings: Settings) -> Report:
         ],
         source={"path": None if config.path is None else str(config.path)},
         settings={},
-        headline=f"configuration: {formatting.text(str(config.path or 'none found'))}",
+        headline=f"configuration: {formatting.printable(str(config.path or 'none found'))}",
         notes=[
             f"{len(config.overrides)} overrides and {len(config.waivers)} exceptions, "
             "which hold for some tensors only"
@@ -121,11 +121,10 @@ def _written(value: Any) -> str:
         return ", ".join(map(_written, value))
     if hasattr(value, "globs"):
         return f"{', '.join(value.globs)}: {_written(value.settings)}"
-    return "" if value is None else formatting.text(str(value))
+    return "" if value is None else formatting.printable(str(value))
 
 
 def statistics(report: Report) -> Report:
     """The number of findings of each rule in place of the findings."""
-    (rules,) = report.named("rules")
-    table = Table("rules", STATISTICS, STATISTICS, rules.rows)
-    return replace(report, tables=[table])
+    table = Table("rules", STATISTICS, STATISTICS, report.rows_of("rules"))
+    return replace(report, kind="statistics", tables=[table])

@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 from scalecheck import __version__
-from scalecheck.report import formatting, verdict
+from scalecheck.report.finding import Finding, RuleOutcome
+from scalecheck.report.formatting import printable
 from scalecheck.report.github_markdown import escaped
 from scalecheck.report.lines import skip
-from scalecheck.report.report import UNBOUNDED, Layout, Report, Row
+from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -26,11 +27,15 @@ _SCHEMA = (
 _NO_LINES = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}  # a region of length 0
 
 
+def renders(kind: str) -> bool:
+    return kind == "check"
+
+
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The verdict as a log of one run; findings that the configuration lets pass are suppressed.
+    """The check as a log of one run; findings that the configuration lets pass are suppressed.
     Raises ValueError where a number is not finite."""
-    rules = report.rows_of("rules")
-    places = {rule["rule"]: place for place, rule in enumerate(rules)}
+    rules: list[RuleOutcome] = report.rows_of("rules")
+    places = {rule.rule: place for place, rule in enumerate(rules)}
     run = {
         "tool": {
             "driver": {
@@ -43,9 +48,10 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
             {
                 "executionSuccessful": True,
                 "toolConfigurationNotifications": [
-                    _notification("not-run", f"not run: {rule['reason']}")
-                    | {"associatedRule": {"id": rule["rule"], "index": places[rule["rule"]]}}
-                    for rule in verdict.not_run(report)
+                    _notification("not-run", f"not run: {rule.reason}")
+                    | {"associatedRule": {"id": rule.rule, "index": places[rule.rule]}}
+                    for rule in rules
+                    if rule.status == "not run"
                 ],
                 "toolExecutionNotifications": [
                     *(_notification("skipped", skip(entry)) for entry in report.skipped),
@@ -59,50 +65,48 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     return json.dumps(log, indent=1, allow_nan=False)
 
 
-def _rule(rule: Row) -> dict[str, Any]:
+def _rule(rule: RuleOutcome) -> dict[str, Any]:
     return {
-        "id": rule["rule"],
-        "name": rule["name"],
-        "shortDescription": _message(rule["summary"]),
-        "fullDescription": _message(rule["meaning"]),
+        "id": rule.rule,
+        "name": rule.name,
+        "shortDescription": _message(rule.summary),
+        "fullDescription": _message(rule.meaning),
         "help": {
-            "text": _braced(rule["remedy"]),
+            "text": _braced(rule.remedy),
             "markdown": _braced(
-                f"{escaped(rule['meaning'])}\n\n**What to try:** {escaped(rule['remedy'])}"
+                f"{escaped(rule.meaning)}\n\n**What to try:** {escaped(rule.remedy)}"
             ),
         },
-        "defaultConfiguration": {"level": rule["severity"]},
+        "defaultConfiguration": {"level": rule.severity},
     }
 
 
 def _results(report: Report, places: dict[str, int]) -> Iterator[dict[str, Any]]:
     uri = _uri(str(report.source["path"]))
     seen: Counter[str] = Counter()
-    rows: list[tuple[Row, list[dict[str, str]]]] = [(row, []) for row in report.findings]
-    rows += [
-        (row, [{"kind": "external", "justification": formatting.text(row["reason"])}])
-        for row in report.rows_of("ignored")
-    ]
-    for row, suppressions in rows:
+    findings: list[Finding] = [*report.findings, *report.rows_of("ignored")]
+    for finding in findings:
         location: dict[str, Any] = {
             "physicalLocation": {"artifactLocation": {"uri": uri}, "region": _NO_LINES}
         }
-        if row["where"]:
-            tensor = {"fullyQualifiedName": formatting.text(row["where"]), "kind": "tensor"}
+        if finding.where:
+            tensor = {"fullyQualifiedName": printable(finding.where), "kind": "tensor"}
             location["logicalLocations"] = [tensor]
         identity = sha256(
-            f"{row['rule']}\0{row['where']}".encode("utf-8", "surrogatepass")
+            f"{finding.rule}\0{finding.where}".encode("utf-8", "surrogatepass")
         ).hexdigest()[:16]
         seen[identity] += 1
         yield {
-            "ruleId": row["rule"],
-            "ruleIndex": places[row["rule"]],
-            "level": row["severity"],
-            "message": _message(verdict.told(row)),
+            "ruleId": finding.rule,
+            "ruleIndex": places[finding.rule],
+            "level": finding.severity,
+            "message": _message(finding.told),
             "locations": [location],
             "partialFingerprints": {"primaryLocationLineHash": f"{identity}:{seen[identity]}"},
-            "suppressions": suppressions,
-            "properties": {name: row[name] for name in ("value", "limit")},
+            "suppressions": [{"kind": "external", "justification": printable(finding.reason)}]
+            if finding.reason
+            else [],
+            "properties": {"value": finding.value, "limit": finding.limit},
         }
 
 
@@ -110,7 +114,7 @@ def _notification(descriptor: str, words: str) -> dict[str, Any]:
     return {
         "descriptor": {"id": descriptor},
         "level": "note",
-        "message": _message(formatting.text(words)),
+        "message": _message(printable(words)),
     }
 
 

@@ -1,6 +1,6 @@
 """GitHub's workflow commands: an annotation a finding, for the log of an action."""
 
-from scalecheck.report import verdict
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -9,17 +9,23 @@ _MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
 
 
+def renders(kind: str) -> bool:
+    return kind == "check"
+
+
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """A command a finding, and a notice with the conclusion. A checkpoint has no lines, so they
     name the file only."""
-    path = verdict.path(report)
-    titles = {row["rule"]: f"{row['rule']} {row['name']}" for row in report.rows_of("rules")}
+    path = path_of(report)
+    rules: list[RuleOutcome] = report.rows_of("rules")
+    findings: list[Finding] = report.findings
+    names = {rule.rule: rule.name for rule in rules}
     commands = [
-        _command(row["severity"], path, titles[row["rule"]], verdict.told(row))
-        for row in report.findings
+        _command(finding.severity, path, f"{finding.rule} {names[finding.rule]}", finding.told)
+        for finding in findings
     ]
     if not layout.quiet:
-        commands.append(_command("notice", path, "scalecheck", verdict.conclusion(report)))
+        commands.append(_command("notice", path, "scalecheck", conclusion(report.summary)))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
 

@@ -1,7 +1,9 @@
 """Reports of findings, made by hand."""
 
-from scalecheck.report.finding import FINDINGS, IGNORED, RULES, Finding
-from scalecheck.report.report import Report, Table
+from dataclasses import replace
+
+from scalecheck.report.finding import Finding, RuleOutcome, tables
+from scalecheck.report.report import Report
 
 RULE_ROWS = (  # rule, name, severity, summary, meaning, remedy
     (
@@ -72,10 +74,15 @@ GROUPS = {
     "SC201": ["blocks.N.mlp.up.weight"],
 }
 
-NAN = Finding(
+
+def _of(rule, severity, where, group, message, value=None, limit=None):
+    return Finding(where, group, message, value, limit, severity, rule)
+
+
+NAN = _of(
     "SC101", "error", "blocks.1.attn.q.weight", "blocks.N.attn.q.weight", "3 NaN of 4,096", 3.0, 0.0
 )
-INF = Finding(
+INF = _of(
     "SC101",
     "error",
     "blocks.4.attn.q.weight",
@@ -84,7 +91,7 @@ INF = Finding(
     4.0,
     0.0,
 )
-DEAD = Finding(
+DEAD = _of(
     "SC102",
     "warning",
     "blocks.4.attn.q.weight",
@@ -93,7 +100,7 @@ DEAD = Finding(
     5 / 48,
     1 / 48,
 )
-OFF = Finding(
+OFF = _of(
     "SC201",
     "warning",
     "blocks.3.mlp.up.weight",
@@ -102,8 +109,8 @@ OFF = Finding(
     101.7,
     10.0,
 )
-WHOLE = Finding("SC401", "error", "", "", "no weight has decay")
-IGNORED_DEAD = Finding(
+WHOLE = _of("SC401", "error", "", "", "no weight has decay")
+IGNORED_DEAD = _of(
     "SC102",
     "warning",
     "tok_emb.weight",
@@ -127,36 +134,25 @@ def report(
     """What `check` says: the findings, (finding, reason) pairs that are ignored, and the rules."""
     count = {code: sum(f.rule == code for f in findings) for code, *_ in RULE_ROWS}
     rules = [
-        {
-            "rule": code,
-            "name": name,
-            "severity": severity,
-            "summary": summary,
-            "status": "not run" if code in not_run else "failed" if count[code] else "passed",
-            "reason": not_run.get(code, ""),
-            "findings": count[code],
-            "groups": [] if code in not_run else GROUPS.get(code, []),
-            "meaning": meaning,
-            "remedy": remedy,
-        }
+        RuleOutcome(
+            rule=code,
+            name=name,
+            severity=severity,
+            summary=summary,
+            status="not run" if code in not_run else "failed" if count[code] else "passed",
+            reason=not_run.get(code, ""),
+            findings=count[code],
+            groups=[] if code in not_run else GROUPS.get(code, []),
+            meaning=meaning,
+            remedy=remedy,
+        )
         for code, name, severity, summary, meaning, remedy in RULE_ROWS
     ]
     errors = sum(f.severity == "error" for f in findings)
     warnings = len(findings) - errors
-    failed = bool(errors or (warnings and fail_on == "warning"))
     return Report(
         "check",
-        tables=(
-            Table("findings", FINDINGS, FINDINGS[:5], [f.row() for f in findings]),
-            Table(
-                "ignored",
-                IGNORED,
-                IGNORED[:5],
-                [f.row(reason=reason) for f, reason in ignored],
-                "ignored",
-            ),
-            Table("rules", RULES, RULES, rules, "rules"),
-        ),
+        tables=tables(findings, [replace(f, reason=reason) for f, reason in ignored], rules),
         source={"path": path, "format": "safetensors", "tensors": tensors},
         settings={"init": None},
         skipped=skipped,
@@ -168,7 +164,7 @@ def report(
             "rules_run": len(rules) - len(not_run),
             "rules_not_run": len(not_run),
             "fail_on": fail_on,
-            "failed": failed,
+            "failed": any(finding.fails(fail_on) for finding in findings),
         },
         headline=f"{path}: safetensors, {tensors} tensors",
         notes=notes,

@@ -1,0 +1,173 @@
+"""Readers of what a check is rendered to, by parsers that know nothing of how it was written."""
+
+import html
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+from xml.etree import ElementTree
+
+import jsonschema
+
+from scalecheck.report.finding import Finding
+from scalecheck.report.formatting import printable as visible
+
+SCHEMA = Path(__file__).parent / "schemas" / "sarif-schema-2.1.0.json"
+SARIF = jsonschema.Draft4Validator(json.loads(SCHEMA.read_text("utf-8")))
+
+
+@dataclass(frozen=True)
+class Read:
+    """A finding as a format gives it back. `told` has the tensor's name before the message where
+    the format does not say where the one ends."""
+
+    rule: str
+    severity: str
+    told: str
+
+
+def put_in(*findings):
+    """The findings as every format should give them back."""
+    return [Read(f.rule, f.severity, told(f)) for f in findings]
+
+
+def told(finding):
+    numbers = {
+        (None, None): "",
+        (5 / 48, 1 / 48): " (value 0.1042, limit 0.02083)",
+        (3.0, 0.0): " (value 3.000, limit 0)",
+        (4.0, 0.0): " (value 4.000, limit 0)",
+        (101.7, 10.0): " (value 101.7, limit 10)",
+        (0.5, None): " (value 0.5000)",
+        (None, 0.5): " (limit 0.5)",
+    }[finding.value, finding.limit]
+    where = f"{finding.where}: " if finding.where else ""
+    return visible(f"{where}{finding.message}{numbers}")
+
+
+LINE = re.compile(
+    r"(?P<where>(?:.*?: )??)(?P<rule>SC\d{3}) (?:(?P<severity>warning): )?(?P<message>.*)"
+)
+
+
+def read_line(line):
+    """A finding of the text format, the path taken off."""
+    found = LINE.fullmatch(line)
+    return Read(found["rule"], found["severity"] or "error", found["where"] + found["message"])
+
+
+def read_text(text, path):
+    lines = text.split("\n\n")[0].split("\n")
+    begin = f"{visible(path)}: "
+    return [read_line(line.removeprefix(begin)) for line in lines if line.startswith(begin)]
+
+
+def read_github(text, path):
+    """As the runner reads it: properties to the next two colons, then what was escaped."""
+    read = []
+    for line in text.split("\n"):
+        command, properties, message = re.fullmatch(r"::(\w+) (.*?)::(.*)", line).groups()
+        fields = dict(pair.split("=", 1) for pair in properties.split(","))
+        fields = {name: percent(value, ":,\r\n%") for name, value in fields.items()}
+        assert fields["file"] == visible(path)
+        assert set(fields) == {"file", "title"}
+        if command != "notice":
+            rule, name = fields["title"].split(" ", 1)
+            assert re.fullmatch("[a-z-]+", name)
+            read.append(Read(rule, command, percent(message, "\r\n%")))
+    return read
+
+
+def percent(words, escaped):
+    for sign in escaped:  # the percent sign last, as the runner has it
+        words = words.replace(f"%{ord(sign):02X}", sign)
+    return words
+
+
+def read_junit(text, path):
+    (suite,) = ElementTree.fromstring(text.encode())
+    assert suite.get("name") == visible(path)
+    read = []
+    for case in suite.findall("testcase"):
+        for kind in ("failure", "system-out"):
+            for line in (case.findtext(kind) or "").strip("\n").split("\n"):
+                if line and not line.startswith("ignored: "):
+                    found = read_line(line)
+                    assert case.get("classname") == f"scalecheck.{found.rule}"
+                    read.append(found)
+    return read
+
+
+def read_sarif(text, path):
+    log = json.loads(text)
+    SARIF.validate(log)
+    read = []
+    for result in log["runs"][0]["results"]:
+        (location,) = result["locations"]
+        uri = location["physicalLocation"]["artifactLocation"]["uri"]
+        assert re.fullmatch(r"(file://)?[\w/.~%-]+", uri, re.ASCII)
+        assert unquote_to_bytes(uri.removeprefix("file://")) == os.fsencode(path)
+        message = result["message"]["text"].replace("\\](", "](")
+        message = message.replace("{{", "{").replace("}}", "}")
+        for tensor in location.get("logicalLocations", []):
+            assert message.startswith(f"{tensor['fullyQualifiedName']}: ")
+        if not result["suppressions"]:
+            read.append(Read(result["ruleId"], result["level"], message))
+    return read
+
+
+def read_markdown(text, path):
+    assert f"# {span(visible(path))}: " in text
+    table = re.search(r"^\| +rule \|.*\n\|[-|]+\n((?:\|.*\n?)*)", text, re.MULTILINE)
+    read = []
+    for line in table[1].splitlines() if text.split("\n\n")[2].startswith("|") else []:
+        cells = [cell.strip(" ").replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)]
+        assert len(cells) == 6
+        rule, severity, where, message = cells[1:5]
+        where, message = unspan(where), unescape(message)
+        read.append(Read(rule, severity, f"{where}: {message}" if where else message))
+    return read
+
+
+def unescape(markdown):
+    """What Markdown without any other markup shows."""
+    return re.sub(
+        r"\\([!-/:-@\[-`{-~])|(&#?\w+;)",
+        lambda found: found[1] or html.unescape(found[2]),
+        markdown,
+    )
+
+
+def span(words):
+    """The code span of words without backticks."""
+    assert "`" not in words
+    return f"`{words}`"
+
+
+def unspan(markdown):
+    """What a code span shows."""
+    if not markdown:
+        return ""
+    fence, words = re.fullmatch(r"(`+)((?:.*[^`])?)\1", markdown).groups()
+    assert fence not in re.findall("`+", words)
+    if words.strip(" ") and words[0] == words[-1] == " ":
+        return words[1:-1]
+    return words
+
+
+def read_json(text, path):
+    report = json.loads(text)
+    assert report["source"]["path"] == path
+    return [Read(row["rule"], row["severity"], told(Finding(**row))) for row in report["findings"]]
+
+
+READERS = {
+    "text": read_text,
+    "github": read_github,
+    "junit": read_junit,
+    "sarif": read_sarif,
+    "markdown": read_markdown,
+    "json": read_json,
+}
