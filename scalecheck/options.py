@@ -57,7 +57,7 @@ def scale(number: float) -> None:
 def factor(k: float) -> None:
     scale(k)
     if k == 1:
-        raise ValueError("shows nothing; a factor other than 1")
+        raise OptionError("k", "shows nothing; a factor other than 1", 1)
 
 
 def not_negative(number: int) -> None:
