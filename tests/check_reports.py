@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from scalecheck.report.finding import Finding, RuleOutcome, tables
+from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 
 RULE_ROWS = (  # rule, name, severity, summary, meaning, remedy
@@ -166,7 +167,7 @@ def report(
             "fail_on": fail_on,
             "failed": any(finding.fails(fail_on) for finding in findings),
         },
-        headline=f"{path}: safetensors, {tensors} tensors",
+        headline=f"{printable(path)}: safetensors, {tensors} tensors",
         notes=notes,
     )
 

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from scalecheck.report.finding import STATUSES, Finding, RuleOutcome, conclusion, path_of
-from scalecheck.report.formatting import printable
 from scalecheck.report.github_markdown import bullets, code, escaped, grid, skips
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -20,7 +19,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 def _tables(report: Report, is_quiet: bool) -> str:
     if is_quiet:
         return "\n\n".join(grid(table, table.shown) for table in report.tables if table.shown)
-    parts = [escaped(printable(report.headline))]
+    parts = [escaped(report.headline)]
     for table in report.tables:
         parts += [f"**{escaped(table.title)}**"] if table.title else []
         parts += (

@@ -20,7 +20,7 @@ def renders(kind: str) -> bool:
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The headline, each table with its title and notes, the totals, what was skipped and the
     notes, as lines of text."""
-    parts = [] if layout.quiet else [formatting.printable(report.headline)]
+    parts = [] if layout.quiet else [report.headline]
     prefixes: dict[str, None] = {}
     left_out: dict[str, None] = {}
     for table in report.tables:
