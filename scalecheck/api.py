@@ -7,7 +7,7 @@ import inspect as introspection
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, get_type_hints
 
 from scalecheck import config as configuration
 from scalecheck import options
@@ -41,7 +41,6 @@ def read_config(path: str | Path) -> Config:
 def _command(signature: Callable[P, Callable[..., Report]]) -> Callable[P, Report]:
     """The function of a signature whose body returns what runs it, a function of the paths, the
     settings and the progress."""
-    signature.__annotations__["return"] = Report
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
@@ -61,7 +60,18 @@ def _command(signature: Callable[P, Callable[..., Report]]) -> Callable[P, Repor
         except OptionError as error:
             raise in_force.located(error) from None
 
+    run.__signature__ = _shown(signature)  # type: ignore[attr-defined] # what help() reads
     return run
+
+
+def _shown(signature: Callable[..., Any]) -> introspection.Signature:
+    """The signature that a reader wants: types without what the command line says of them."""
+    types = get_type_hints(signature)
+    parameters = introspection.signature(signature).parameters.values()
+    return introspection.Signature(
+        [parameter.replace(annotation=types[parameter.name]) for parameter in parameters],
+        return_annotation=Report,
+    )
 
 
 @_command

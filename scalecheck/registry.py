@@ -78,9 +78,8 @@ def _asked(family: str) -> list[str]:
     """What the Protocol of a family asks of a member."""
     package, protocol = FAMILIES[family]
     asked = vars(getattr(import_module(f"{package}.contract"), protocol))
-    return [
-        word for word in {**asked.get("__annotations__", {}), **asked} if not word.startswith("_")
-    ]
+    words = [*asked.get("__annotations__", {}), *asked]
+    return [word for word in words if not word.startswith("_")]
 
 
 @cache

@@ -7,6 +7,15 @@ import torch
 from command import scalecheck
 from safetensors.torch import save_file
 
+FLOATS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
 
 def noise(*shape, seed=7):
     return 0.02 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -10,10 +10,9 @@ reads one again. Run from the project's folder; it is no part of the tests, whic
 import argparse
 import multiprocessing
 import resource
+import signal
 import sys
 import tempfile
-import time
-import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -23,15 +22,16 @@ from pathlib import Path
 
 from mutations import mutated
 from outcomes import DOCUMENTED, MAX_NBYTES, MAX_SECONDS, SHARES, STEPS, Outcome, outcome
+from process import cpu_seconds
 from tabulate import tabulate
 from valid_files import VALID
 
 MIB = 1 << 20
 ROOM = 512 * MIB  # of address space, beyond what a process takes before it reads
-HANG = 60  # seconds until a process that says nothing is ended
+HANG = 60  # seconds of a processor for one input, after which the process is ended
 CHUNK = 200  # inputs that a process is handed at once
 BY_COMMAND = 10  # every so many inputs are read from the command line too
-TRACED = 20  # of so many inputs the bytes of one are counted, which takes four times as long
+TRACED = 20  # of so many inputs the bytes of one are counted
 
 
 @dataclass
@@ -67,17 +67,14 @@ class Worker:
         there.close()
         self.kind, self.numbers = "", iter(())
         self.number: int | None = None
-        self.since = time.monotonic()
 
     def take(self, kind: str, numbers: range) -> None:
         self.kind, self.numbers = kind, iter(numbers)
         self.number = next(self.numbers, None)
-        self.since = time.monotonic()
         self.connection.send((kind, numbers))
 
     def step(self) -> None:
         self.number = next(self.numbers, None)
-        self.since = time.monotonic()
 
     def end(self) -> None:
         self.process.kill()
@@ -97,11 +94,10 @@ def _work(caller: Connection, connection: Connection, seed: int) -> None:
             kind, numbers = connection.recv()
             for number in numbers:
                 case = mutated(kind, seed, number)
-                if number % TRACED == 0:
-                    tracemalloc.start()
-                by_command = number % BY_COMMAND == 0
-                one = outcome(case, Path(folder), by_command=by_command)
-                tracemalloc.stop()
+                end = int(cpu_seconds()) + HANG
+                resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+                by_command, traced = number % BY_COMMAND == 0, number % TRACED == 0
+                one = outcome(case, Path(folder), by_command=by_command, traced=traced)
                 resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
                 connection.send((one, resident))
 
@@ -143,7 +139,7 @@ def fuzz(
         worker.step()
 
     def replace(worker: Worker, one: Outcome) -> None:
-        """Another process for one that is dead or waits: it reads the rest of the chunk."""
+        """Another process for one that is dead: it reads the rest of the chunk."""
         note(worker, one)
         rest = [*([] if worker.number is None else [worker.number]), *worker.numbers]
         worker.end()
@@ -156,21 +152,19 @@ def fuzz(
         workers.append(Worker(seed))
         hand(workers[-1])
     while workers:
-        ready = wait([worker.connection for worker in workers], timeout=1)
-        for worker in [*workers]:
-            if worker.connection in ready:
-                try:
-                    one, resident = worker.connection.recv()
-                except EOFError:
-                    worker.process.join()
-                    said = f"exit code {worker.process.exitcode}"
-                    replace(worker, Outcome("crash", said, 0.0, 0))
-                    continue
-                note(worker, one, resident)
-                if worker.number is None:
-                    hand(worker)
-            elif time.monotonic() - worker.since > HANG:
-                replace(worker, Outcome("hang", f"over {HANG} s", HANG, 0))
+        ready = wait([worker.connection for worker in workers])
+        for worker in [worker for worker in workers if worker.connection in ready]:
+            try:
+                one, resident = worker.connection.recv()
+            except EOFError:
+                worker.process.join()
+                code = worker.process.exitcode
+                word = "hang" if code == -signal.SIGXCPU else "crash"
+                replace(worker, Outcome(word, f"exit code {code}", 0.0, 0))
+                continue
+            note(worker, one, resident)
+            if worker.number is None:
+                hand(worker)
     return tallies
 
 
@@ -207,13 +201,11 @@ def table(tallies: dict[str, Tally]) -> str:
 def _warm_up() -> None:
     """Makes and reads the valid files of all kinds, so that what is imported and made for the first
     file that is read is not laid to its charge. A damage can borrow from any kind."""
-    tracemalloc.start()
     with tempfile.TemporaryDirectory() as folder:
         for kind in STEPS:
             for valid in VALID[kind]():
                 one = outcome(valid.case(kind), Path(folder), by_command=True)
                 assert one.word == "result", f"a valid file of {kind}: {one}"
-    tracemalloc.stop()
 
 
 def main() -> int:
@@ -227,14 +219,14 @@ def main() -> int:
     asked = parser.parse_args()
     kinds = [asked.kind] if asked.kind else [*STEPS]
     _warm_up()
-    start = time.monotonic()
     tallies = fuzz(kinds, asked.first, asked.count, asked.seed, asked.jobs, asked.keep)
     print(table(tallies))
     defects = sum(
         n for t in tallies.values() for word, n in t.words.items() if word not in DOCUMENTED
     )
     print(
-        f"{defects} defects; seed {asked.seed}, {time.monotonic() - start:.0f} s;"
+        f"{defects} defects; seed {asked.seed},"
+        f" {cpu_seconds(resource.RUSAGE_CHILDREN):.0f} s of processors;"
         f" each input within {MAX_SECONDS} s and {ROOM // MIB} MiB of address space,"
         f" one in {TRACED} within {MAX_NBYTES // MIB} MiB allocated"
     )

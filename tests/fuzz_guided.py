@@ -8,7 +8,6 @@ What follows the kind is for libFuzzer; an input that shows a defect is left as 
 
 import sys
 import tempfile
-import tracemalloc
 import warnings
 from pathlib import Path
 from random import Random
@@ -44,7 +43,7 @@ def guide(kind: str, options: list[str]) -> None:
         files = {**valid.files, valid.target: content[1:]}
         work = folder / "work"
         work.mkdir(exist_ok=True)
-        one: Outcome = outcome(Case(kind, files, valid.path), work)
+        one: Outcome = outcome(Case(kind, files, valid.path), work, traced=True)
         if not one.is_documented:
             raise Defect(f"{one.word}: {one.said}")
 
@@ -61,8 +60,7 @@ def guide(kind: str, options: list[str]) -> None:
         return (content[:1] + damaged)[: min(limit, MAX_NBYTES)]
 
     warnings.simplefilter("error")
-    tracemalloc.start()
-    arguments = [sys.argv[0], *options, f"-max_len={MAX_NBYTES}", "-timeout=60", str(seeds)]
+    arguments = [sys.argv[0], *options, f"-max_len={MAX_NBYTES}", "-timeout=600", str(seeds)]
     atheris.Setup(arguments, read, custom_mutator=damage)
     atheris.Fuzz()
 

@@ -1,10 +1,18 @@
-"""A command line in a process of its own, the line that refuses a file, and limits to run under."""
+"""A command line in a process of its own, the line that refuses a file, and limits to run under.
+
+Time is limited here and nowhere else: by what a processor spends, which a busy machine leaves as it
+is. The clock only ends a test that waits for something that never happens.
+"""
 
 import ctypes
 import os
+import pty
+import resource
 import signal
 import subprocess
 import sys
+import time
+import tracemalloc
 from contextlib import contextmanager
 
 import pytest
@@ -12,7 +20,8 @@ from command import Done
 
 from scalecheck.report.formatting import printable
 
-SECONDS = 60  # for one test, on a machine with others; what waits for ever is a failure
+CPU_SECONDS = 60  # for one test: several times what the longest takes
+WAITS_FOR_EVER = 600  # seconds by the clock: a test that works has long reached its limit
 
 
 def program(*arguments, before="", **streams):
@@ -28,13 +37,52 @@ def program(*arguments, before="", **streams):
 
 def finished(process):
     """What a process left behind, when it has ended."""
-    out, err = process.communicate(timeout=SECONDS)
+    with process:
+        try:
+            out, err = process.communicate()
+        except BaseException:  # the test's limit: nothing runs on
+            process.kill()
+            raise
     return Done(process.returncode, out or "", err or "")
 
 
-def limited(resource, nbytes, *arguments):
+@contextmanager
+def on_terminal(*arguments, before="", **streams):
+    """The same with a terminal of 80 columns: the process, and the other end of its terminal."""
+    end, terminal = pty.openpty()
+    reached = (  # by Ctrl-C, also where the tests run in the background of a shell
+        "import fcntl, signal, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    )
+    with program(
+        *arguments,
+        before=f"{reached}\n{before}",
+        start_new_session=True,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+        **{**dict.fromkeys(("stdin", "stdout", "stderr"), terminal), **streams},
+    ) as process:
+        os.close(terminal)
+        try:
+            yield process, end
+        finally:
+            process.kill()
+            os.close(end)
+
+
+def shown(end, until=None):
+    """What a terminal shows until it says so, or until nobody writes to it any more."""
+    said = b""
+    while until is None or until not in said:
+        try:
+            said += os.read(end, 4096)
+        except OSError:  # how Linux says that nobody does
+            break
+    return said
+
+
+def limited(kind, nbytes, *arguments):
     """What a process leaves behind that may have so many bytes of a resource."""
-    limit = f"import resource; resource.setrlimit(resource.{resource}, ({nbytes}, {nbytes}))"
+    limit = f"import resource; resource.setrlimit(resource.{kind}, ({nbytes}, {nbytes}))"
     one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # each would have a stack and a buffer
     return finished(program(*arguments, before=limit, env=one_thread))
 
@@ -51,20 +99,66 @@ def is_refusal(done, path, problem):
     )
 
 
+def cpu_seconds(who=resource.RUSAGE_SELF):
+    """What processors have spent on this process, or on its children that have ended."""
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+@contextmanager
+def at_most(seconds):
+    """Fails work of this process or its children that took more of a processor."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    before = sum(map(cpu_seconds, kinds))
+    yield
+    spent = sum(map(cpu_seconds, kinds)) - before
+    assert spent < seconds, f"took {spent:.1f} s of a processor, not {seconds}"
+
+
+@contextmanager
+def bounded(nbytes):
+    """Fails what takes more than 10 s of a processor, or allocates more than this at a time."""
+    tracemalloc.start()
+    try:
+        with at_most(10):
+            yield
+        assert tracemalloc.get_traced_memory()[1] < nbytes
+    finally:
+        tracemalloc.stop()
+
+
+def cpu_seconds_of(call):
+    """What a call takes of a processor, by as many calls as a tenth of a second has room for."""
+    start, calls = time.process_time(), 0
+    while (spent := time.process_time() - start) < 0.1:
+        call()
+        calls += 1
+    return spent / calls
+
+
 @contextmanager
 def time_limit():
-    """Fails what takes longer, even where it waits for a file."""
+    """Fails a test that works for longer than CPU_SECONDS, or that waits for ever."""
+    limits = {
+        signal.SIGPROF: (signal.ITIMER_PROF, CPU_SECONDS),
+        signal.SIGALRM: (signal.ITIMER_REAL, WAITS_FOR_EVER),
+    }
 
-    def stop(*_):
-        pytest.fail(f"takes longer than {SECONDS} seconds")
+    def stop(number, _):
+        timer, seconds = limits[number]
+        kind = "of a processor" if timer == signal.ITIMER_PROF else "by the clock"
+        pytest.fail(f"takes longer than {seconds} s {kind}")
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(SECONDS)
+    before = {number: signal.signal(number, stop) for number in limits}
     try:
-        yield
+        for timer, seconds in limits.values():
+            signal.setitimer(timer, seconds)
+        with at_most(CPU_SECONDS):
+            yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (timer, _) in limits.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
 
 
 @contextmanager

@@ -421,10 +421,11 @@ def test_no_error_on_files_that_others_trained():
     assert all(names == set() for key, names in errors.items() if not key.startswith("chgnet"))
 
 
-def test_a_hundred_thousand_tensors_are_judged(tmp_path):
-    path = sound(tmp_path / "model.safetensors", *(f"blocks.{n}.w" for n in range(100_000)))
+def test_tens_of_thousands_of_tensors_are_judged(tmp_path):
+    """Each is compared with its family, not with each other: that would take a minute."""
+    path = sound(tmp_path / "model.safetensors", *(f"blocks.{n}.w" for n in range(30_000)))
     judged = report(path, code=0)
-    assert judged["summary"]["tensors"] == 100_000
+    assert judged["summary"]["tensors"] == 30_000
 
 
 def test_states_that_a_selection_leaves_unjudged_are_said():

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from checked import FLOATS
 from command import scalecheck
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,16 +20,8 @@ from scalecheck.measure.change import Change
 from scalecheck.measure.counting import NATIVE, kernel
 from scalecheck.measure.pipeline import STRETCH_NBYTES
 
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 SIZES = [1e-308, 1e-300, 1e-200, 1e-155, 1e-130, 1.0, 1e130, 1e155, 1e200, 3e307]
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+unhurried = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def noise(*shape, seed=5):
@@ -94,12 +87,12 @@ def agrees(found, before, after):
         assert abs(found["cosine"] - cosine) < 1e-12
 
 
-@pytest.mark.parametrize("before", DTYPES)
-@pytest.mark.parametrize("after", DTYPES)
+@pytest.mark.parametrize("before", FLOATS)
+@pytest.mark.parametrize("after", FLOATS)
 def test_every_pair_of_types_is_compared_as_in_float64(tmp_path, before, after):
     weight = noise(40, 70)
-    a = weight.to(DTYPES[before])
-    b = (weight + 0.1 * noise(40, 70, seed=6)).to(DTYPES[after])
+    a = weight.to(FLOATS[before])
+    b = (weight + 0.1 * noise(40, 70, seed=6)).to(FLOATS[after])
     found = row(tmp_path, a, b)
     assert found["status"] == ("changed" if before == after else "retyped")
     agrees(found, a, b)
@@ -108,8 +101,8 @@ def test_every_pair_of_types_is_compared_as_in_float64(tmp_path, before, after):
 @pytest.mark.parametrize("numel", [0, 1, 63, 64, 65, 131_071, 131_072, 131_073, 300_000])
 @pytest.mark.parametrize("dtype", ["F64", "F32", "BF16"])
 def test_blocks_end_anywhere(tmp_path, numel, dtype):
-    a = noise(numel).to(DTYPES[dtype])
-    b = (a.double() + 0.01 * noise(numel, seed=6)).to(DTYPES[dtype])
+    a = noise(numel).to(FLOATS[dtype])
+    b = (a.double() + 0.01 * noise(numel, seed=6)).to(FLOATS[dtype])
     agrees(row(tmp_path, a, b), a, b)
 
 
@@ -120,7 +113,7 @@ odd = st.sampled_from([0.0, -0.0, 1.0, -2.0, 1e30, 1e-40, math.nan, math.inf, -m
 @given(pair=arrays.arrays(np.float32, st.tuples(st.just(2), st.integers(0, 200)), elements=odd))
 @pytest.mark.parametrize("dtype", ["F64", "F32", "BF16", "F16"])
 def test_what_is_no_number_is_counted_and_in_no_sum(tmp_path, dtype, pair):
-    a, b = (torch.from_numpy(side.copy()).to(DTYPES[dtype]) for side in pair)
+    a, b = (torch.from_numpy(side.copy()).to(FLOATS[dtype]) for side in pair)
     agrees(row(tmp_path, a, b), a, b)
 
 
@@ -176,7 +169,7 @@ def test_tiny_and_huge_blocks_add_up(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16"])
 def test_multiples_have_the_change_and_angle_of_their_factor(tmp_path, dtype):
-    weight = noise(300, 300).to(DTYPES[dtype])
+    weight = noise(300, 300).to(FLOATS[dtype])
     for factor, change, cosine in ((1, 0, 1), (2, 1, 1), (-1, 2, -1), (0.5, 0.5, 1)):
         found = row(tmp_path, weight, weight * factor)
         assert is_close(found["relative_change"], change, 1e-12)

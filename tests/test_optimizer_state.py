@@ -22,16 +22,6 @@ SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 CHGNET = "chgnet/pretrained/0.3.0/chgnet_0.3.0_e29f68s314m37.pth.tar"
 
 
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def save(tmp_path, request):
-    def saved(obj, name="optimizer.pt"):
-        path = tmp_path / name
-        torch.save(obj, path, _use_new_zipfile_serialization=request.param)
-        return path
-
-    return saved
-
-
 def plain(entry):
     """A setting as torch has it, its tensors as numbers."""
     if isinstance(entry, torch.Tensor):
@@ -277,7 +267,7 @@ def adam_updates(one, settings):
 
 
 def test_the_state_of_a_sample_holds_the_update_between_two_checkpoints():
-    """After step t, m̂ / (√v̂ + eps) is the update that step t applied (THEORY.md, section 9). The
+    """After step t, m̂ / (√v̂ + eps) is the update that step t applied. The
     names come from shapes and order alone: a wrong one would show here."""
     before = {one.name: one for one in open_checkpoint(SAMPLES / "tiny-gpt.pt").tensors}
     after = {one.name: one for one in open_checkpoint(SAMPLES / "tiny-gpt").tensors}

@@ -3,14 +3,13 @@ one line, and nothing of the file is run."""
 
 import os
 import struct
-import time
-import tracemalloc
 
 import pytest
 import torch
 from hostile import LOUD, TENSOR, torch_zip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from process import bounded
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
@@ -191,17 +190,10 @@ def test_a_saved_name_that_writes_to_the_terminal_is_escaped(tmp_path):
 # Large things, made small by sharing.
 
 
-def bounded(path, nbytes=64 << 20, seconds=10):
+def cheaply(path, nbytes=64 << 20):
     """The line that refuses a path, within bounds of memory and time."""
-    tracemalloc.start()
-    start = time.perf_counter()
-    try:
-        said = problem(path)
-        assert time.perf_counter() - start < seconds
-        assert tracemalloc.get_traced_memory()[1] < nbytes
-    finally:
-        tracemalloc.stop()
-    return said
+    with bounded(nbytes):
+        return problem(path)
 
 
 def of_opcodes(tmp_path, opcodes):
@@ -224,7 +216,7 @@ def test_a_group_that_is_there_too_often_is_refused_before_it_is_read(tmp_path):
     group = b"}" + key(b"params") + b"](" + pairs(0, MANY, b"") + b"esq\x00"
     groups = b"](" + group + b"h\x00" * MANY + b"e"
     content = b"}(" + key(b"state") + b"}" + key(b"param_groups") + groups + b"u"
-    assert bounded(of_opcodes(tmp_path, content)) == LIMIT
+    assert cheaply(of_opcodes(tmp_path, content)) == LIMIT
 
 
 def test_a_state_that_is_there_too_often_is_refused_before_it_is_read(tmp_path):
@@ -232,7 +224,7 @@ def test_a_state_that_is_there_too_often_is_refused_before_it_is_read(tmp_path):
     state = b"}(" + one + pairs(1, MANY, b"h\x00") + b"u"
     groups = b"]}" + key(b"params") + b"](" + pairs(0, MANY, b"") + b"esa"
     content = b"}(" + key(b"state") + state + key(b"param_groups") + groups + b"u"
-    assert bounded(of_opcodes(tmp_path, content)) == LIMIT
+    assert cheaply(of_opcodes(tmp_path, content)) == LIMIT
 
 
 def doubled(levels, leaf):
@@ -265,13 +257,13 @@ def test_a_state_is_found_down_to_the_deepest_that_is_read(tmp_path):
 
 
 def test_no_depth_overflows_the_stack(tmp_path):
-    said = bounded(of_opcodes(tmp_path, nested(50_000, EMPTY)))
+    said = cheaply(of_opcodes(tmp_path, nested(50_000, EMPTY)))
     assert said == "nests its contents deeper than 10000"
 
 
 def test_a_state_that_is_its_own_group_is_refused(tmp_path):
     circle = b"}q\x00(" + key(b"state") + b"h\x00" + key(b"param_groups") + b"](h\x00eu"
-    assert bounded(of_opcodes(tmp_path, circle)) == "param_groups.0 has no list of params"
+    assert cheaply(of_opcodes(tmp_path, circle)) == "param_groups.0 has no list of params"
 
 
 def test_a_tensor_larger_than_its_file_is_refused_and_not_allocated(tmp_path):
@@ -281,7 +273,7 @@ def test_a_tensor_larger_than_its_file_is_refused_and_not_allocated(tmp_path):
     content = b"\x80\x02}(" + key(b"state") + state + key(b"param_groups") + groups + b"u."
     path = torch_zip(tmp_path / "optimizer.pt", content, k=bytes(16))
     said = f"state.0.exp_avg: elements 0..{1 << 40} past the end of its storage (4 elements)"
-    assert bounded(path, 1 << 20) == said
+    assert cheaply(path, 1 << 20) == said
 
 
 # Damage.
@@ -322,18 +314,6 @@ def read_or_refused(path):
     else:
         return
     assert said.isprintable()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-@given(zipped=st.booleans(), data=st.data())
-def test_damage_anywhere_is_refused_or_read(tmp_path, zipped, data):
-    path = tmp_path / "optimizer.pt"
-    torch.save(small(), path, _use_new_zipfile_serialization=zipped)
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
-    read_or_refused(path)
 
 
 TENSORS = [torch.ones(shape) for shape in [(), (0,), (2,), (2, 1), (1, 2)]]

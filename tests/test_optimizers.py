@@ -1,5 +1,5 @@
 """What holds of every optimizer of the directory: what it states and what it refuses, and that it
-is pure. The numbers are those of the notes' table."""
+is pure. The numbers are those that theory gave before it was written as code."""
 
 import dataclasses
 import inspect
@@ -193,7 +193,7 @@ def test_expected_updates_need_no_torch() -> None:
         ("lars", {"weight_decay": 1.0}, CONSTANT, None, 5e-3),
     ],
 )
-def test_expected_updates_are_the_notes(
+def test_expected_updates_are_the_vectors(
     name: str, settings: dict[str, Any], gradient: Gradient, step: int | None, expected: float
 ) -> None:
     rel = 3e-2 if name == "muon" else 5e-3 if name in {"adamax", "nadam"} else 3e-4
@@ -279,7 +279,7 @@ def test_amsgrad_is_below_adam() -> None:
 
 
 def test_centered_rmsprop_diverges_on_a_constant_gradient() -> None:
-    """152 at step 1000 in the notes."""
+    """152 at step 1000, where Adam's update is 1."""
     *_, update = replay(load("rmsprop", centered=True), np.zeros(1), np.ones((1000, 1)))
     assert float(update[0]) == pytest.approx(152, rel=0.01)
 

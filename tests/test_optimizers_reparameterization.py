@@ -162,7 +162,7 @@ def test_muon_is_exact_for_a_power_of_two() -> None:
 @pytest.mark.parametrize("name", ["radam", "adadelta"])
 def test_the_unlawful_break_at_every_exponent(name: str, k: float, p: int) -> None:
     """At their defaults, with an eps that follows as Adam's would: RAdam at p = 1 by 0.03 at k = 10
-    and 0.28 at k = 0.1 in the notes, Adadelta by 0.15 and 0.03."""
+    and 0.28 at k = 0.1, Adadelta by 0.15 and 0.03."""
     optimizer = registry.load("optimizer", name).Optimizer()
     moved = dataclasses.replace(optimizer, eps=optimizer.eps / k)
     assert deviation(name, optimizer, moved, k, lambda step: p) > 1e-2

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lr_multiples import multiples_of
 from numpy.typing import NDArray
 
 from scalecheck import registry
@@ -22,6 +23,7 @@ from scalecheck.optimizers.contract import (
     NoFormula,
     Weights,
 )
+from scalecheck.theory.schedule import Schedule
 
 FloatArray = NDArray[np.float64]
 
@@ -193,7 +195,7 @@ def test_muon_depends_on_the_shape_as_expected(shape: tuple[int, int], adjust_lr
 @pytest.mark.parametrize("grad_rms", [1e-1, 1e-3, 1e-4, 1e-6, 1e-7, 1e-8])
 @pytest.mark.parametrize("d", [1.0, 1e9])
 def test_adafactors_eps1_counts_as_expected(grad_rms: float, d: float) -> None:
-    """The notes' trap: unclipped 3.43 at 1e-4, 8.4 at 1e-6, and 0.084 at 1e-8, clipped or not."""
+    """Unclipped 3.43 at 1e-4, 8.4 at 1e-6, and 0.084 at 1e-8, clipped or not."""
     optimizer = load("adafactor", eps1=2.0**-23, d=d)
     gradient = Gradient(rms=grad_rms)
     weights = np.ones(SHAPE)
@@ -216,3 +218,90 @@ def test_adafactor_caps_lr() -> None:
         assert rms(lr * update) / rms(weights) == pytest.approx(expected, rel=0.02)
         assert expected == pytest.approx(min(0.2, step**-0.5))
         weights = weights - lr * update
+
+
+def trained(
+    optimizer: Hyperparameters, start: FloatArray, gradients: Iterator[FloatArray], lrs: FloatArray
+) -> FloatArray:
+    """The weights after a step at each lr, decay and all."""
+    torch.set_num_threads(1)
+    weights = torch.tensor(start, requires_grad=True)
+    running = optimizer.torch_optimizer([weights], 1.0)
+    for lr, gradient in zip(lrs, gradients, strict=False):
+        running.param_groups[0]["lr"] = float(lr)
+        weights.grad = torch.from_numpy(gradient)
+        running.step()
+    return weights.detach().numpy()
+
+
+MANY = (5000,)
+CARRIED: list[tuple[str, dict[str, Any], Gradient, float]] = [
+    ("adam", {"beta2": 0.98}, NOISE, 0.02),
+    ("adamw", {"beta2": 0.98}, Gradient(snr=0.1), 0.02),
+    ("sgd", {"momentum": 0.9, "dampening": 0.3}, Gradient(rms=0.2, snr=0.1), 0.02),
+    ("sgd", {}, NOISE, 0.02),
+    ("signsgd", {}, Gradient(snr=0.1), 0.02),
+    ("lion", {}, NOISE, 0.05),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "gradient", "error"), CARRIED, ids=str)
+def test_a_schedule_carries_as_far_as_its_sums_say(
+    name: str, settings: dict[str, Any], gradient: Gradient, error: float
+) -> None:
+    schedule = Schedule("cosine", 2000, warmup=200)
+    optimizer = load(name, **settings)
+    lrs = multiples_of(schedule)
+    moved = trained(optimizer, np.zeros(MANY), draws(gradient, shape=MANY), lrs)
+    expected = optimizer.displacement(*schedule.sums(), gradient)
+    assert rms(moved) == pytest.approx(expected, rel=error)
+
+
+HELD: list[tuple[str, dict[str, Any], Gradient, float, int]] = [
+    ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, NOISE, 0.01, 1000),
+    ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, Gradient(snr=0.3), 0.01, 1400),
+    ("adam", {"beta2": 0.99, "weight_decay": 1.0}, NOISE, 3e-3, 1200),
+    ("lion", {"weight_decay": 0.5}, NOISE, 0.01, 1200),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "gradient", "lr", "steps"), HELD, ids=str)
+def test_weight_decay_holds_weights_at_their_equilibrium(
+    name: str, settings: dict[str, Any], gradient: Gradient, lr: float, steps: int
+) -> None:
+    """Weights that start there stay there, long after they have forgotten their start."""
+    optimizer = load(name, **settings)
+    expected = optimizer.equilibrium_rms(lr, gradient)
+    start = expected * np.random.default_rng(2).standard_normal(MANY)
+    held = trained(optimizer, start, draws(gradient, shape=MANY), np.full(steps, lr))
+    assert rms(held) == pytest.approx(expected, rel=0.03)
+
+
+def test_lion_has_no_inertia_without_momentum() -> None:
+    """It settles as AdamW does, whose updates of noise are as independent then."""
+    lion = load("lion", beta1=0.0, beta2=0.0, weight_decay=0.5)
+    adamw = load("adamw", beta1=0.0, weight_decay=0.5)
+    assert lion.displacement(1.0, 1.0, NOISE) == pytest.approx(1.0)
+    expected = adamw.equilibrium_rms(1e-4, NOISE)
+    assert lion.equilibrium_rms(1e-4, NOISE) == pytest.approx(expected, rel=1e-4)
+    assert load("lion").displacement(1.0, 1.0, NOISE) == pytest.approx(6.78, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_decay_of_a_whole_weight_a_step_has_no_equilibrium(name: str) -> None:
+    with pytest.raises(NoFormula, match=r"lr·weight_decay 1\.0 is not below 1"):
+        load(name, weight_decay=0.5).equilibrium_rms(2.0, NOISE)
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.99), (0.9, 0.95), (0.0, 0.95)])
+def test_one_gradient_after_silence_moves_far(beta1: float, beta2: float) -> None:
+    """After 2000 steps, where v̂ is no longer bias-corrected."""
+    optimizer = load("adam", beta1=beta1, beta2=beta2, eps=1e-200)
+    gradients = iter([*np.zeros((2000, 1)), np.ones(1), *np.zeros((400, 1))])
+    [moved] = trained(optimizer, np.zeros(1), gradients, np.ones(2401))
+    assert -moved == pytest.approx(optimizer.isolated_gradient_displacement(), rel=1e-6)
+
+
+def test_one_gradient_moves_without_end_where_momentum_outlives_its_square() -> None:
+    with pytest.raises(NoFormula, match="displacement is infinite"):
+        load("adam", beta2=0.81).isolated_gradient_displacement()

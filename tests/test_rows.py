@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from checked import FLOATS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -15,15 +16,6 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.measure import rows as module
 from scalecheck.measure.rows import Occurrences, Rows, row_figures
-
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 
 
 def figures(path, name="w.weight"):
@@ -63,14 +55,14 @@ def plainly(array, as_filters=False):
 
 few_numbers = st.sampled_from([0.0, -0.0, 1.0, 2.0, -1.0, float("nan"), float("inf")])
 matrices = arrays.arrays(np.float32, st.tuples(*[st.integers(2, 9)] * 2), elements=few_numbers)
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+unhurried = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", FLOATS)
 @unhurried
 @given(matrix=matrices)
 def test_what_is_counted_is_what_is_there(tmp_path, dtype, matrix):
-    tensor = torch.from_numpy(matrix.copy()).to(DTYPES[dtype])
+    tensor = torch.from_numpy(matrix.copy()).to(FLOATS[dtype])
     save_file({"w.weight": tensor}, tmp_path / "x.safetensors")
     assert figures(tmp_path / "x.safetensors") == plainly(tensor.double().numpy())
 

@@ -15,16 +15,6 @@ from scalecheck.errors import CheckpointError
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 
 
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def save(tmp_path, request):
-    def saved(obj):
-        path = tmp_path / "last.ckpt"
-        torch.save(obj, path, _use_new_zipfile_serialization=request.param)
-        return path
-
-    return saved
-
-
 def names_in(path):
     checkpoint = open_checkpoint(path)
     return named(find_state(checkpoint), checkpoint)

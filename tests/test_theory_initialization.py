@@ -11,14 +11,10 @@ from scalecheck.theory.initialization import (
     SCHEMES,
     fan_in,
     fan_out,
-    padded_embedding_rms,
     recurrent_rms,
     reference_rms,
     residual_rms,
     rms_tolerance,
-    siren_rms,
-    sparse_rms,
-    truncated_normal_rms,
     uniform_rms,
 )
 
@@ -99,34 +95,15 @@ def test_layers_with_rules_of_their_own() -> None:
     assert rms(attention) == pytest.approx(
         reference_rms("xavier", tuple(attention.shape)), rel=rms_tolerance(attention.numel())
     )
-    embedding = nn.Embedding(10, 4000, padding_idx=0).weight
-    assert rms(embedding) == pytest.approx(padded_embedding_rms(10), rel=rms_tolerance(36_000))
 
 
-def test_laws_without_a_shape() -> None:
+def test_initializations_that_need_no_shape_have_their_rms() -> None:
     weights = torch.empty(300, 400)
     tolerance = rms_tolerance(weights.numel())
     assert rms(nn.init.uniform_(weights, -0.3, 0.3)) == pytest.approx(
         uniform_rms(0.3), rel=tolerance
     )
-    assert rms(nn.init.sparse_(weights, 0.25, std=2.0)) == pytest.approx(
-        sparse_rms(2.0, 0.25), rel=2 * tolerance
-    )
     assert residual_rms(12) == pytest.approx(0.0040825, abs=5e-8)
-    assert siren_rms((256, 200), 30.0) == pytest.approx(uniform_rms(math.sqrt(6 / 200) / 30))
-
-
-@pytest.mark.parametrize(("std", "expected"), [(1.0, 0.8796257), (0.02, 0.02)])
-def test_truncation_at_two_is_absolute(std: float, expected: float) -> None:
-    weights = nn.init.trunc_normal_(torch.empty(200_000), std=std)
-    assert truncated_normal_rms(std, 2.0) == pytest.approx(expected, abs=1e-7)
-    assert rms(weights) == pytest.approx(expected, rel=rms_tolerance(200_000))
-    assert truncated_normal_rms(0.02, 0.04) == pytest.approx(0.0175925, abs=1e-7)
-
-
-def test_a_wide_interval_truncates_nothing_and_a_narrow_one_leaves_it_uniform() -> None:
-    assert truncated_normal_rms(1.0, 50.0) == 1.0
-    assert truncated_normal_rms(1.0, 1e-3) == pytest.approx(uniform_rms(1e-3), rel=1e-6)
 
 
 def test_fans_are_torchs() -> None:
@@ -149,13 +126,9 @@ def test_tolerance_shrinks_with_the_number_of_weights() -> None:
         (lambda: reference_rms("ones", (5,), math.nan), "gain nan is not finite"),
         (lambda: rms_tolerance(0), "numel 0 is below 1"),
         (lambda: rms_tolerance(5, 0.5), "kurtosis 0.5 is below 1"),
-        (lambda: truncated_normal_rms(0.0, 1.0), "std 0.0 is not a positive"),
         (lambda: uniform_rms(-1.0), "bound -1.0"),
         (lambda: recurrent_rms(0), "hidden 0 is below 1"),
-        (lambda: padded_embedding_rms(0), "rows 0 is below 1"),
         (lambda: residual_rms(0), "layers 0 is below 1"),
-        (lambda: siren_rms((3, 3), 0.0), "omega 0.0"),
-        (lambda: sparse_rms(1.0, 1.5), r"sparsity 1.5 is outside \[0, 1\]"),
     ],
 )
 def test_impossible_initializations_are_refused(call: Callable[[], float], message: str) -> None:

@@ -5,12 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scalecheck.theory.precision import (
     FLOAT_TYPES,
-    float_type,
     half_ulp,
     half_ulp_toward_zero,
     rounded,
@@ -38,7 +37,6 @@ def test_formats_have_torchs_limits(dtype: str) -> None:
     assert kind.smallest_subnormal == expected.tiny * expected.eps
 
 
-@settings(deadline=None)
 @given(dtypes, st.floats(allow_nan=False, allow_infinity=False))
 def test_rounding_is_torchs(dtype: str, number: float) -> None:
     stored = torch.tensor(number, dtype=torch.float64).to(TORCH[dtype])
@@ -81,7 +79,7 @@ def test_stalled_share_is_torchs(dtype: str, relative: float) -> None:
 @pytest.mark.parametrize(
     ("step", "changed"), [(1e-2, 1.0), (4e-3, 0.955), (2e-3, 0.68), (1e-3, 0.38), (5e-4, 0.20)]
 )
-def test_stalled_share_of_equal_steps_is_the_notes(step: float, changed: float) -> None:
+def test_stalled_share_of_equal_steps_is_as_counted(step: float, changed: float) -> None:
     """bfloat16 weights of a standard normal law, updates of one size."""
     torch.manual_seed(0)
     weights = torch.randn(100_000).bfloat16().double().abs().numpy()
@@ -89,7 +87,6 @@ def test_stalled_share_of_equal_steps_is_the_notes(step: float, changed: float) 
     assert 1 - share == pytest.approx(changed, abs=0.006)
 
 
-@settings(deadline=None)
 @given(dtypes, st.floats(0.0, 1.0), st.floats(0.0, 1.0))
 def test_larger_updates_stall_fewer_weights(dtype: str, update: float, other: float) -> None:
     weights, counts = np.array([0.0, 0.02, 0.125, 3.0]), np.array([1, 5, 2, 1])
@@ -116,8 +113,6 @@ def test_square_limits_are_torch_adams(dtype: str, beta2: float) -> None:
     assert second_moment(limits.vanishing * 1.02) > 0
     assert second_moment(limits.overflowing * 0.98) < math.inf
     assert second_moment(limits.overflowing * 1.02) == math.inf
-    exact = (1 - beta2) * limits.imprecise**2
-    assert exact == pytest.approx(float_type(dtype).smallest_normal)
 
 
 @pytest.mark.parametrize("beta2", [0.95, 0.99, 0.996, 0.997, 0.998, 0.999, 0.9999])
@@ -137,5 +132,3 @@ def test_unknown_types_and_empty_tensors_are_refused() -> None:
         stalled_share([], [], 1e-3, "F32")
     with pytest.raises(ValueError, match=r"update_rms -1\.0"):
         stalled_share([1.0], [1], -1.0, "F32")
-    with pytest.raises(ValueError, match=r"beta2 1.0 is outside \[0, 1\)"):
-        square_limits("F32", 1.0)

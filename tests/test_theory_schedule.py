@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from lr_multiples import multiples_of
 
-from scalecheck.theory.displacement import (
-    crossover_steps,
-    displaced_rms,
-    displacement_mean,
-    displacement_rms,
-    effective_steps,
-)
+from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.schedule import SHAPES, Schedule
+from scalecheck.theory.snr import drift_fraction
 
 WITH_FLOOR = ("linear", "cosine", "wsd")
 
@@ -32,7 +28,7 @@ def schedules(draw: st.DrawFn) -> Schedule:
 @settings(deadline=None)
 @given(schedules())
 def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
-    multiples = schedule.multiples()
+    multiples = multiples_of(schedule)
     assert len(multiples) == schedule.steps
     assert schedule.sums().first == pytest.approx(math.fsum(multiples), rel=1e-9)
     assert schedule.sums().second == pytest.approx(math.fsum(multiples**2), rel=1e-9)
@@ -41,7 +37,7 @@ def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
 @settings(deadline=None)
 @given(schedules())
 def test_multiples_rise_to_the_peak_and_fall_from_it(schedule: Schedule) -> None:
-    multiples = schedule.multiples()
+    multiples = multiples_of(schedule)
     assert multiples.max() <= 1.0
     assert multiples.min() > 0
     assert np.all(np.diff(multiples[: schedule.warmup]) > 0)
@@ -86,36 +82,11 @@ def test_an_impossible_schedule_is_refused(arguments: tuple[object, ...], messag
 
 
 @settings(deadline=None)
-@given(st.floats(0.0, 0.99), st.integers(1, 10**6))
-def test_momentum_holds_back_a_part_of_the_steps(beta1: float, steps: int) -> None:
-    weights = 1 - beta1 ** np.arange(1, min(steps, 10_000) + 1)
-    full = steps - min(steps, 10_000)
-    assert effective_steps(beta1, steps) == pytest.approx(full + float(weights @ weights))
-
-
-@settings(deadline=None)
-@given(st.floats(0.0, 1e6), st.floats(0.0, 1e6), st.floats(-10, 10), st.floats(-0.99, 0.99))
-def test_displacement_is_no_smaller_than_its_mean(
-    first: float, second: float, snr: float, rho: float
-) -> None:
-    rms = displacement_rms(first, second, snr, rho)
-    assert rms >= abs(displacement_mean(first, snr)) * (1 - 1e-12)
-    assert rms == displacement_rms(first, second, -snr, rho)
-    assert displaced_rms(1.0, rms) >= max(1.0, rms)
-
-
-@settings(deadline=None)
-@given(st.floats(0.01, 10), st.floats(-0.9, 0.9))
-def test_drift_carries_as_far_as_noise_at_the_crossover(snr: float, rho: float) -> None:
-    steps = crossover_steps(snr, rho)
-    rms = displacement_rms(steps, steps, snr, rho)
-    assert rms == pytest.approx(math.sqrt(2) * displacement_mean(steps, snr))
-
-
-def test_noise_is_never_crossed_without_drift() -> None:
-    assert crossover_steps(0.0) == math.inf
-    assert crossover_steps(1e-200) == math.inf
-    assert crossover_steps(0.1) == pytest.approx(100.0)
+@given(st.floats(0.0, 1e6), st.floats(0.0, 1e6), st.floats(-10, 10))
+def test_displacement_is_no_smaller_than_its_mean(first: float, second: float, snr: float) -> None:
+    rms = displacement_rms(first, second, snr)
+    assert rms >= abs(drift_fraction(snr)) * first * (1 - 1e-12)
+    assert rms == displacement_rms(first, second, -snr)
 
 
 @settings(deadline=None)

@@ -19,21 +19,6 @@ from scalecheck.dtypes import BY_TORCH_NAME, DTYPES
 from scalecheck.errors import CheckpointError
 
 
-@pytest.fixture(params=["torch-zip", "torch-legacy"])
-def container(request):
-    return request.param
-
-
-@pytest.fixture
-def save(tmp_path, container):
-    def saved(obj):
-        path = tmp_path / "model.pt"
-        torch.save(obj, path, _use_new_zipfile_serialization=container == "torch-zip")
-        return path
-
-    return saved
-
-
 def raw(tensor):
     """torch's bytes of a tensor in row-major order."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)

@@ -12,16 +12,10 @@ from scalecheck.checkpoint.formats.torch import load
 from scalecheck.errors import CheckpointError
 
 
-@pytest.fixture(params=[True, False], ids=["zip", "legacy"])
-def checkpoint(tmp_path, request):
+@pytest.fixture
+def checkpoint(save):
     """Saves an object with torch and lists it."""
-
-    def saved(obj):
-        path = tmp_path / "model.pt"
-        torch.save(obj, path, _use_new_zipfile_serialization=request.param)
-        return load(path)
-
-    return saved
+    return lambda obj: load(save(obj))
 
 
 @pytest.fixture

@@ -27,9 +27,7 @@ MATRIX = "blocks.0.mlp.up.weight"
 NOISE = update_rms(0.9, 0.999)
 
 
-@pytest.fixture(autouse=True)
-def _in_project_folder(monkeypatch):
-    monkeypatch.chdir(SAMPLES.parent)
+pytestmark = pytest.mark.usefixtures("in_project_folder")
 
 
 def translated(*arguments):

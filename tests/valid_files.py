@@ -285,3 +285,48 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
 """The valid files of each kind."""
+
+
+def _as_safetensors(model: Mapping[str, torch.Tensor]) -> bytes:
+    names = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
+    return safetensors(
+        {
+            name: (
+                names[tensor.dtype],
+                [*tensor.shape],
+                bytes(tensor.contiguous().reshape(-1).view(torch.uint8).tolist()),
+            )
+            for name, tensor in model.items()
+        }
+    )
+
+
+def _as_shards(model: Mapping[str, torch.Tensor]) -> Files:
+    """A file a tensor, and their index."""
+    shards = {f"model-{name}.safetensors": {name: tensor} for name, tensor in model.items()}
+    index = {"weight_map": {name: shard for shard, held in shards.items() for name in held}}
+    files = {shard: _as_safetensors(held) for shard, held in shards.items()}
+    return files | {"model.safetensors.index.json": json.dumps(index).encode()}
+
+
+MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
+    "directory": lambda model: [
+        Valid(
+            {"model.safetensors": _as_safetensors(model)}, "model.safetensors", "safetensors", ""
+        ),
+        Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
+    ],
+    "safetensors": lambda model: [
+        _alone("model.safetensors", "safetensors", _as_safetensors(model))
+    ],
+    "shard_index": lambda model: [
+        Valid(_as_shards(model), target, "json", "model.safetensors.index.json")
+        for target in _as_shards(model)
+    ],
+    "torch": lambda model: [
+        _alone("model.pt", "zip", torch_zip(model)),
+        _alone("model.pth", "legacy", torch_legacy(model)),
+    ],
+}
+"""How a model, a dict of float tensors by name, is written in each format, in every way there is of
+it. `target` is the file to damage."""

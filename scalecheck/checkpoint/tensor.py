@@ -210,7 +210,7 @@ class Tensor:
 class Checkpoint:
     """What a path holds: its tensors in the order of the file, shards joined.
 
-    `beside` names the tensors that are not the model's: an average of it, a trainer's numbers.
+    `non_model` names the tensors that are not the model's: an average of it, a trainer's numbers.
     `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside.
     `in_order` says that the model's tensors are one state dict as its module gives it, in the order
     in which the module lists its parameters. It holds no open file; as a context manager it only

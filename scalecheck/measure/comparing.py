@@ -24,15 +24,11 @@ class _Piece:
     after: Tensor
     start: int
     stop: int
-
-    @property
-    def nbytes(self) -> int:
-        itemsize = self.before.dtype.itemsize + self.after.dtype.itemsize
-        return (self.stop - self.start) * itemsize
+    nbytes: int
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return (self.before.source, self.after.source) if self.nbytes else ()
+        return (self.before.source, self.after.source)
 
 
 def compare(
@@ -61,7 +57,8 @@ def _pieces(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[_Piece]:
         itemsize = before.dtype.itemsize + after.dtype.itemsize
         step = STRETCH_NBYTES // itemsize if _are_alike(before, after) else before.numel
         for start in range(0, max(1, before.numel), max(1, step)):
-            yield _Piece(before, after, start, min(start + step, before.numel))
+            stop = min(start + step, before.numel)
+            yield _Piece(before, after, start, stop, (stop - start) * itemsize)
 
 
 def _are_alike(before: Tensor, after: Tensor) -> bool:

@@ -21,14 +21,11 @@ class _Piece:
     start: int
     stop: int
     tied: bool
-
-    @property
-    def nbytes(self) -> int:
-        return 0 if self.tied else (self.stop - self.start) * self.tensor.dtype.itemsize
+    nbytes: int
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return (self.tensor.source,) if self.nbytes else ()
+        return (self.tensor.source,)
 
 
 def measure(
@@ -68,10 +65,11 @@ def _with_ties(tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
 def _pieces(tensors: tuple[Tensor, ...]) -> Iterator[_Piece]:
     """The tensors in order, those that can be read in part cut into stretches."""
     for tensor, tied in _with_ties(tensors):
-        whole = tied or not tensor.is_dense
-        step = tensor.numel if whole else STRETCH_NBYTES // tensor.dtype.itemsize
+        itemsize = 0 if tied else tensor.dtype.itemsize
+        step = STRETCH_NBYTES // itemsize if itemsize and tensor.is_dense else tensor.numel
         for start in range(0, max(1, tensor.numel), max(1, step)):
-            yield _Piece(tensor, start, min(start + step, tensor.numel), tied)
+            stop = min(start + step, tensor.numel)
+            yield _Piece(tensor, start, stop, tied, (stop - start) * itemsize)
 
 
 class _Counting:

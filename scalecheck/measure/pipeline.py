@@ -21,7 +21,7 @@ Readers = Mapping[Source, Reader]
 
 
 class Piece(Protocol):
-    """Work that is done at once: the files it reads, and how many bytes of them."""
+    """Work that is done at once: how many bytes it reads, and of which files."""
 
     @property
     def nbytes(self) -> int: ...
@@ -126,8 +126,8 @@ def _results(stretch: list[P], worker: Worker[P, R]) -> list[R]:
     held: tuple[Source, ...] = ()
     try:
         for piece in stretch:
-            if piece.sources and piece.sources != held:
-                held = piece.sources
+            if piece.nbytes and (sources := piece.sources) != held:
+                held = sources
                 for source in readers.keys() - {*held}:
                     readers.pop(source).close()
                 for source in held:

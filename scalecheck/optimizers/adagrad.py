@@ -20,8 +20,8 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.adam_relatives import adagrad_update_rms
 from scalecheck.theory.averages import Averages
+from scalecheck.theory.domain import require_step
 from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -50,17 +50,17 @@ class Optimizer(Hyperparameters):
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
     ) -> float:
-        """1/√step, exactly and for any independent gradients while eps does not count; 0 in the
-        limit. Raises NoFormula for an initial_accumulator_value: solved for 0 only.
-        """
+        """1/√step while eps does not count, for any independent gradients: on average the latest is
+        1/step of Σg². 0 in the limit. Raises NoFormula for an initial_accumulator_value."""
         if self.initial_accumulator_value:
             raise NoFormula(
                 f"initial_accumulator_value {self.initial_accumulator_value}: solved for 0 only"
             )
         gradient.require_independent()
+        require_step(step)
         if step is None:
             return 0.0
-        unscaled = adagrad_update_rms(step)
+        unscaled = 1 / math.sqrt(step)
         if self.eps:
             # Σg² is step times an average in which all gradients weigh alike.
             averages = Averages(

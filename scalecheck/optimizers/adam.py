@@ -24,11 +24,9 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.bounds import single_gradient_displacement
-from scalecheck.theory.decay import coupled_equilibrium_rms
 from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_rms
+from scalecheck.theory.update_rms import expected_update
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,7 @@ class Optimizer(Hyperparameters):
         optional_entries={"max_exp_avg_sq": Entry.SECOND_MOMENT_MAXIMUM},
         pairs=BETAS,
         fixed={"decoupled_weight_decay": False},
-        optional_settings=(
-            *TORCH_FLAGS,
-            "fused",
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "fused", "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(Evidence(setting="amsgrad"), Evidence(entry="exp_avg_sq")),
     )
@@ -72,14 +66,14 @@ class Optimizer(Hyperparameters):
         """
         if self.amsgrad and step != 1:
             raise NoFormula("amsgrad divides by a running maximum, whose law is not solved")
-        return update_rms(
+        return expected_update(
             self.beta1,
             self.beta2,
             gradient.snr,
             step,
             gradient.over(self.eps),
             gradient.noise,
-        )
+        ).rms
 
     def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
         """√((d·Σlr)² + (1−d²)·Σlr²), d the share of drift, whatever beta1; where eps counts, times
@@ -88,13 +82,18 @@ class Optimizer(Hyperparameters):
         return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * self._kept(gradient)
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
-        """√(lr·rms(g)/(2·weight_decay)): the decay is in the gradient (coupled L2)."""
+        """√(lr·rms(g)/(2·weight_decay)) for noise, while weight_decay·rms(w) ≪ rms(g): the decay is
+        in the gradient (coupled L2)."""
         gradient.require_independent()
-        return coupled_equilibrium_rms(lr, self.weight_decay, gradient.known_rms)
+        return math.sqrt(lr * gradient.known_rms / (2 * self.weight_decay))
 
     def isolated_gradient_displacement(self) -> float:
-        """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)): 31.8 at (0.9, 0.999)."""
-        return single_gradient_displacement(self.beta1, self.beta2)
+        """(1−beta1)/(√(1−beta2)·(1−beta1/√beta2)), momentum's tail included: 31.8 at (0.9, 0.999).
+        Raises NoFormula for beta1² ≥ beta2, where the sum diverges."""
+        if self.beta1 and self.beta1**2 >= self.beta2:
+            raise NoFormula(f"beta1 {self.beta1}, beta2 {self.beta2}: the displacement is infinite")
+        ratio = self.beta1 / math.sqrt(self.beta2) if self.beta1 else 0.0
+        return (1 - self.beta1) / (math.sqrt(1 - self.beta2) * (1 - ratio))
 
     def _kept(self, gradient: Gradient) -> float:
         """The share of an update that eps leaves."""

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
+
 from scalecheck.optimizers._per_tensor import PerTensor, bias_corrected_averages
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
@@ -16,7 +18,6 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.adam_relatives import atan2_update_rms
 from scalecheck.theory.noise import Sparse
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import expected_update
@@ -59,9 +60,11 @@ class Optimizer(PerTensor):
             raise NoFormula(
                 f"beta2 {self.beta2}: solved from {SMALLEST_BETA2} on, where u is normal"
             )
-        return atan2_update_rms(
-            expected_update(self.beta1, self.beta2, gradient.snr, step, noise=gradient.noise)
-        )
+        update = expected_update(self.beta1, self.beta2, gradient.snr, step, noise=gradient.noise)
+        nodes, weight = np.polynomial.hermite_e.hermegauss(64)
+        std = math.sqrt(max(update.rms**2 - update.mean**2, 0.0))
+        angle = np.arctan(update.mean + std * nodes)
+        return 4 / math.pi * math.sqrt(float(weight @ angle**2 / weight.sum()))
 
     def formula_error(self, step: int | None = None) -> float:
         """The update is taken as normal, at step 2 the most wrongly."""

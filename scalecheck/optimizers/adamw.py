@@ -1,12 +1,14 @@
 """AdamW: Adam with weight decay beside the gradient instead of in it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from scalecheck.optimizers import adam
-from scalecheck.optimizers.contract import Gradient, NotNegative, SavedState
-from scalecheck.theory.decay import equilibrium_rms
+from scalecheck.optimizers.contract import Gradient, NoFormula, NotNegative, SavedState
+from scalecheck.theory.averages import average_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.snr import drift_fraction
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,21 @@ class Optimizer(adam.Optimizer):
     weight_decay: NotNegative = 1e-2
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
-        """√(d²/weight_decay² + (1−d²)·lr/(2·weight_decay)), sharpened for beta1; whatever the
-        gradient's scale, while eps does not count."""
+        """√(d²/weight_decay² + (1−d²)·lr²·c/(1−a²)·(1+a·beta1)/(1−a·beta1)), d = snr/√(1+snr²),
+        a = 1−lr·weight_decay, c = (1−beta1)/(1+beta1): about √(lr/(2·weight_decay)) for noise.
+
+        Neither the gradient's scale nor the initial weights matter, while eps does not count.
+        Raises NoFormula for lr·weight_decay ≥ 1. Source: Kosson et al. 2024 for noise and beta1 0.
+        """
         gradient.require_independent()
-        return equilibrium_rms(lr, self.weight_decay, gradient.snr, self.beta1)
+        decay = lr * self.weight_decay
+        if decay >= 1:
+            raise NoFormula(f"lr·weight_decay {decay} is not below 1")
+        kept = 1 - decay
+        noise = lr / self.weight_decay * average_rms(self.beta1) ** 2 / (2 - decay)
+        noise *= (1 + kept * self.beta1) / (1 - kept * self.beta1)
+        d2 = drift_fraction(gradient.snr) ** 2
+        return math.hypot(math.sqrt(d2) / self.weight_decay, math.sqrt((1 - d2) * noise))
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, eps' = eps/k; weight_decay' = weight_decay/k keeps lr·weight_decay."""

@@ -112,7 +112,7 @@ class Gradient(Validated):
         return self.known_rms / eps if eps else math.inf
 
     def reached(self, step: int | None) -> float:
-        """The share of elements that had a gradient other than 0 by this step; None is late."""
+        """The share of elements that had a gradient by this step; None is the steady state."""
         if not isinstance(self.noise, Sparse) or step is None:
             return 1.0
         return 1 - (1 - self.noise.density) ** step
@@ -310,7 +310,7 @@ class Hyperparameters(Validated, ABC):
     ) -> float:
         """RMS of Δw/lr over the elements at this step, of Δw/(lr·rms(w)) where relative_lr.
 
-        Weight decay's share is left out. step counts from 1; None is the limit of late steps.
+        Weight decay's share is left out. step counts from 1; None is the steady state.
         Raises NoFormula where theory has no answer, ValueError for step < 1 and for a gradient
         that theory's formulas refuse at these settings.
         """
@@ -331,12 +331,12 @@ class Hyperparameters(Validated, ABC):
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """RMS at which weight decay and updates hold the weights in balance. Raises NoFormula where
-        it is not solved, ValueError where lr or weight decay is not positive."""
+        it is not solved; needs a weight decay other than 0."""
         raise NoFormula("where weight decay holds its weights is not solved")
 
     def isolated_gradient_displacement(self) -> float:
         """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises NoFormula
-        where it is not solved, ValueError where the sum diverges."""
+        where it is not solved or the sum diverges."""
         raise NoFormula("what a single gradient moves is not solved")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:

@@ -14,6 +14,7 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
+from scalecheck.theory.domain import require_step
 from scalecheck.theory.momentum import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
@@ -53,6 +54,7 @@ class Optimizer(PerTensor):
         For a tensor of many elements, as ‖g‖ is taken as known. Raises NoFormula for weights that
         are all zero.
         """
+        require_step(step)
         gradient.require_independent()
         weights.require_nonzero()
         rms = gradient.known_rms

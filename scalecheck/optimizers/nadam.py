@@ -1,7 +1,8 @@
 """NAdam: Adam with Nesterov momentum whose factor grows over the steps."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from scalecheck.optimizers.contract import (
@@ -16,12 +17,18 @@ from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,
     LastUpdate,
+    NoFormula,
     NotNegative,
     SavedState,
     Weights,
 )
-from scalecheck.theory.adam_relatives import nadam_update
+from scalecheck.theory.averages import NEGLIGIBLE, adam_averages
+from scalecheck.theory.domain import require_step
+from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square
+
+LONGEST = 100_000  # factors of Π that are multiplied one by one
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries={**ADAM_ENTRIES, "mu_product": Entry.MOMENTUM_PRODUCT},
         pairs=BETAS,
-        optional_settings=(
-            *TORCH_FLAGS,
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(Evidence(setting="momentum_decay"),),
     )
@@ -59,14 +63,39 @@ class Optimizer(Hyperparameters):
         default momentum_decay reaches after tens of thousands of steps. Raises NoFormula for other
         noise."""
         gradient.require_gaussian()
-        return nadam_update(
-            self.beta1,
-            self.beta2,
-            step,
-            gradient.snr,
-            self.momentum_decay,
-            gradient.over(self.eps),
-        ).rms
+        require_step(step)
+        over_eps = gradient.over(self.eps)
+        if not over_eps > 0:
+            raise NoFormula(f"rms(g)/eps {over_eps} is not positive")
+        if over_eps == math.inf:
+            require_finite_mean_square(self.beta1, self.beta2, step, GAUSSIAN)
+        on_average, on_gradient = self.beta1, 1 - self.beta1
+        if step is not None:
+            product = self._momentum_product(step)
+            following = self._momentum(step + 1)
+            on_gradient = (1 - self._momentum(step)) / (1 - product)
+            on_average = following / (1 - product * following)
+            on_average *= 1 - self.beta1**step  # the averages are bias-corrected; NAdam's m is not
+        averages = adam_averages(self.beta1, self.beta2, step)
+        a = on_average * averages.a
+        a[0] += on_gradient
+        moments = update_moments(replace(averages, a=a), GAUSSIAN, gradient.snr, 1 / over_eps)
+        return math.sqrt(moments[0])
+
+    def _momentum(self, step: int) -> float:
+        """μ of this step."""
+        return float(self.beta1 * (1 - 0.5 * 0.96 ** (self.momentum_decay * step)))
+
+    def _momentum_product(self, step: int) -> float:
+        """Π of this step. Raises NoFormula for one of too many factors."""
+        product = 1.0
+        for earlier in range(1, step + 1):
+            product *= self._momentum(earlier)
+            if product < NEGLIGIBLE:
+                break
+            if earlier == LONGEST:
+                raise NoFormula(f"beta1 {self.beta1}: step {step} is a product of over {LONGEST} μ")
+        return product
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The averages; the last update holds the last gradient beside them."""

@@ -23,10 +23,12 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.adam_relatives import RECTIFIED_ABOVE, radam_rectification
-from scalecheck.theory.closed_form import first_order
+from scalecheck.theory.averages import average_rms
+from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_rms
+from scalecheck.theory.update_rms import expected_update
+
+RECTIFIED_ABOVE = 5.0  # torch.optim.RAdam rectifies where its rho_t exceeds this
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries=ADAM_ENTRIES,
         pairs=BETAS,
-        optional_settings=(
-            *TORCH_FLAGS,
-            "decoupled_weight_decay",
-        ),
+        optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
         second_moment_factor="beta2",
         evidence=(
             Evidence(setting="decoupled_weight_decay", entry="exp_avg_sq", no_setting="amsgrad"),
@@ -67,15 +66,18 @@ class Optimizer(Hyperparameters):
         factor = self._rectification(step)
         if factor is None:
             gradient.require_independent()
-            return gradient.known_rms * first_order(self.beta1, gradient.snr, step)
+            return gradient.known_rms * average_rms(self.beta1, gradient.snr, step)
         remaining = 0.0 if step is None else self.beta2**step
-        return factor * update_rms(
-            self.beta1,
-            self.beta2,
-            gradient.snr,
-            step,
-            gradient.over(self.eps) * math.sqrt(1 - remaining),
-            gradient.noise,
+        return (
+            factor
+            * expected_update(
+                self.beta1,
+                self.beta2,
+                gradient.snr,
+                step,
+                gradient.over(self.eps) * math.sqrt(1 - remaining),
+                gradient.noise,
+            ).rms
         )
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
@@ -105,7 +107,16 @@ class Optimizer(Hyperparameters):
         )
 
     def _rectification(self, step: int | None) -> float | None:
-        """r_t; None where the update is m̂ itself; 1 in the limit of late steps."""
+        """r_t = √((ρ_t−4)(ρ_t−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρ_t)); None where the update is m̂ itself; 1 in
+        the limit of late steps."""
+        require_step(step)
+        longest = 2 / (1 - self.beta2) - 1
         if step is None:
-            return 1.0 if 2 / (1 - self.beta2) - 1 > RECTIFIED_ABOVE else None
-        return radam_rectification(self.beta2, step)
+            return 1.0 if longest > RECTIFIED_ABOVE else None
+        remaining = self.beta2**step
+        length = longest - 2 * step * remaining / (1 - remaining)
+        if length <= RECTIFIED_ABOVE:
+            return None
+        return math.sqrt(
+            (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+        )

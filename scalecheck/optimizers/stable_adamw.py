@@ -16,7 +16,7 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_rms
+from scalecheck.theory.update_rms import expected_update
 
 if TYPE_CHECKING:
     import torch
@@ -50,14 +50,14 @@ class Optimizer(PerTensor):
         NoFormula for gradients that depend on earlier ones, whose g² strays from v̂ together."""
         if gradient.noise.needs_every_lag:
             raise NoFormula(f"{gradient.noise}: solved for independent gradients only")
-        return update_rms(
+        return expected_update(
             self.beta1,
             self.beta2,
             gradient.snr,
             step,
             gradient.over(self.eps),
             gradient.noise,
-        )
+        ).rms
 
     def formula_error(self, step: int | None = None) -> float:
         """The clip shortens where chance takes the tensor's mean above 1."""

@@ -40,9 +40,3 @@ def require_steps(name: str, steps: int) -> None:
         raise ValueError(f"{name} {steps} is below 1")
     if steps > MAX_STEPS:
         raise ValueError(f"{name} {steps} is above {MAX_STEPS}")
-
-
-def require_correlation(rho: float) -> None:
-    """The correlation of consecutive gradients lies inside (−1, 1)."""
-    if not -1 < rho < 1:
-        raise ValueError(f"rho {rho} is outside (-1, 1)")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from scalecheck.theory.domain import require_finite, require_not_negative, require_positive
+from scalecheck.theory.domain import require_finite, require_not_negative
 
 Shape = tuple[int, ...]
 
@@ -114,20 +114,6 @@ def uniform_rms(bound: float) -> float:
     return bound / math.sqrt(3)
 
 
-def truncated_normal_rms(std: float, cut: float) -> float:
-    """A normal law of this std drawn within ±cut, cut in units of the weights:
-    std·√(1 − 2c·φ(c)/(2Φ(c)−1)), c = cut/std.
-
-    torch.nn.init.trunc_normal_ cuts at ±2 whatever its std: at std 0.02 nothing is cut, and the
-    RMS is std; a true cut at 2·std gives 0.8796·std. ValueError for std or cut not positive.
-    """
-    require_positive("std", std)
-    require_positive("cut", cut)
-    c = cut / std
-    density = math.exp(-0.5 * c * c) / math.sqrt(math.tau)
-    return std * math.sqrt(1 - 2 * c * density / math.erf(c / math.sqrt(2)))
-
-
 def recurrent_rms(hidden: int) -> float:
     """All weights of nn.RNN, GRU and LSTM: 1/√(3·hidden). ValueError for hidden < 1."""
     if hidden < 1:
@@ -135,36 +121,11 @@ def recurrent_rms(hidden: int) -> float:
     return 1 / math.sqrt(3 * hidden)
 
 
-def padded_embedding_rms(rows: int, rms: float = 1.0) -> float:
-    """An embedding with one row of zeros: rms·√((rows−1)/rows). ValueError for rows < 1."""
-    if rows < 1:
-        raise ValueError(f"rows {rows} is below 1")
-    return rms * math.sqrt((rows - 1) / rows)
-
-
 def residual_rms(layers: int, rms: float = 0.02) -> float:
     """GPT-2's projections into the residual stream: rms/√(2·layers). ValueError for layers < 1."""
     if layers < 1:
         raise ValueError(f"layers {layers} is below 1")
     return rms / math.sqrt(2 * layers)
-
-
-def siren_rms(shape: Shape, omega: float = 30.0) -> float:
-    """SIREN's hidden layers, uniform within √(6/fan_in)/omega: √(2/fan_in)/omega.
-
-    ValueError for omega not positive, a shape without fan_in.
-    """
-    require_positive("omega", omega)
-    return math.sqrt(2 / fan_in(shape)) / omega
-
-
-def sparse_rms(std: float, sparsity: float) -> float:
-    """torch.nn.init.sparse_, a share of zeros: std·√(1−sparsity). ValueError for std negative,
-    sparsity outside [0, 1]."""
-    require_not_negative("std", std)
-    if not 0 <= sparsity <= 1:
-        raise ValueError(f"sparsity {sparsity} is outside [0, 1]")
-    return std * math.sqrt(1 - sparsity)
 
 
 def _require_matrix(shape: Shape) -> None:

@@ -2,7 +2,6 @@
 
 import math
 
-from scalecheck.theory.domain import require_beta, require_step
 from scalecheck.theory.snr import drift_fraction
 
 
@@ -19,11 +18,8 @@ def momentum_update_rms(
     buffer: k_i = (1−dampening)·momentum^i, and momentum^(step−1) for the very first, which torch
     does not dampen. nesterov: the update is gradient + momentum·buffer. Stationary without
     dampening: 1/√(1−momentum²) for noise, 1/(1−momentum) for a constant gradient.
-    Raises ValueError for momentum outside [0, 1), step < 1, snr not finite.
-    Derived in the project's notes, checked in tests/test_theory_replay.py.
+    Replayed in tests/test_optimizers_replay.py.
     """
-    require_beta("momentum", momentum)
-    require_step(step)
     first = 0.0 if step is None else momentum ** (step - 1)
     kept = 1 - dampening
     total = kept * (1 - first) / (1 - momentum) + first

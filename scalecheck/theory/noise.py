@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.theory.averages import Averages
-from scalecheck.theory.domain import require_correlation
 from scalecheck.theory.snr import drift_fraction
 from scalecheck.theory.student_t import log_laplace
 
@@ -43,7 +42,6 @@ class Gaussian:
     ) -> tuple[FloatArray, FloatArray]:
         """M·A1 and M·(A1² + A2), with D_i = 1 + 2·z·b_i·σ², mean μ, variance σ², μ² + σ² = 1:
         M = Π D_i^(−½)·exp(−z·b_i·μ²/D_i), A1 = Σ a_i·μ/D_i, A2 = Σ a_i²·σ²/D_i.
-        Derived in the project's notes, checked in tests/test_theory_replay.py.
         """
         mean = drift_fraction(snr)
         variance = 1 / (1 + snr * snr)
@@ -113,7 +111,6 @@ def _symmetric(
     """E[m²·e^(−zv)] = Σ_i a_i²·(−φ'(z·b_i))·Π_(j≠i) φ(z·b_j) of independent symmetric gradients.
 
     log φ and log(−φ') are matrices, z by lag.
-    Derived in the project's notes, checked in tests/test_theory_replay.py.
     """
     if snr:
         raise ValueError(f"snr {snr}: heavy-tailed and sparse noise is solved for snr 0 only")
@@ -135,7 +132,8 @@ class Autoregressive:
     needs_every_lag = True
 
     def __post_init__(self) -> None:
-        require_correlation(self.rho)
+        if not -1 < self.rho < 1:
+            raise ValueError(f"rho {self.rho} is outside (-1, 1)")
 
     def tilted(
         self, z: FloatArray, averages: Averages, snr: float
@@ -144,7 +142,6 @@ class Autoregressive:
         tridiagonal Q = Σ⁻¹ + 2z·diag(b) eliminated as LDLᵀ over the lags: O(lags) for each z.
 
         averages holds every lag.
-        Derived in the project's notes, checked in tests/test_theory_replay.py.
         """
         mean = drift_fraction(snr)
         rho = self.rho

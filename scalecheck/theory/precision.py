@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalecheck.dtypes import FLOAT_TYPES, FloatType
-from scalecheck.theory.domain import require_beta, require_not_negative
+from scalecheck.theory.domain import require_not_negative
 from scalecheck.theory.special import erf
 
 FloatArray = NDArray[np.float64]
@@ -102,13 +102,11 @@ class SquareLimits:
     """The gradients whose square v ← beta2·v + (1−beta2)·g² can hold, as |g| of one element.
 
     vanishing: up to here v stays 0, so the update is g/eps, or infinite without eps.
-    imprecise: below here (1−beta2)·g² is subnormal and v has fewer digits.
     overflowing: above here v is inf and the update 0, silently and for good.
     frozen_share: share of v's mantissas for which beta2·v rounds back to v: v cannot decay.
     """
 
     vanishing: float
-    imprecise: float
     overflowing: float
     frozen_share: float
 
@@ -116,17 +114,15 @@ class SquareLimits:
 def square_limits(dtype: str, beta2: float) -> SquareLimits:
     """The limits of Adam's v in a storage type, from (1−beta2)·g² at its first step.
 
-    vanishing √(smallest subnormal/2/(1−beta2)), imprecise √(smallest normal/(1−beta2)), overflowing
-    √(largest/(1−beta2)). frozen: (1−beta2)·v ≤ half an ULP of v, that is mantissa
-    ≤ 2^−(bits+1)/(1−beta2). Raises ValueError for beta2 outside [0, 1), an unknown dtype.
+    vanishing √(smallest subnormal/2/(1−beta2)), overflowing √(largest/(1−beta2)). frozen:
+    (1−beta2)·v ≤ half an ULP of v, that is mantissa ≤ 2^−(bits+1)/(1−beta2). Raises ValueError for
+    an unknown dtype.
     """
-    require_beta("beta2", beta2)
     kind = float_type(dtype)
     fresh = 1 - beta2
     frozen_mantissa = 2.0 ** -(kind.mantissa_bits + 1) / fresh
     return SquareLimits(
         vanishing=math.sqrt(kind.smallest_subnormal) / math.sqrt(2 * fresh),
-        imprecise=math.sqrt(kind.smallest_normal) / math.sqrt(fresh),
         overflowing=math.sqrt(kind.largest) / math.sqrt(fresh),
         frozen_share=min(max(frozen_mantissa - 1, 0.0), 1.0),
     )

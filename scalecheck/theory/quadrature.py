@@ -17,7 +17,6 @@ def update_moments(averages: Averages, noise: Noise, snr: float, eps: float) -> 
     """E[u²] and E[u] of u = m/(√v + eps), for gradients of mean square 1.
 
     E[u²] = ∫ E[m²·e^(−zv)]·second(eps·√z) dz,  E[u] = ∫ E[m·e^(−zv)]·first(eps·√z)/√(πz) dz.
-    Derived in the project's notes, checked in tests/test_theory_replay.py.
     """
     # A large eps moves the integrand's centre from 1/v to 1/eps².
     lowest = _LOWEST - 2 * math.log(max(eps, 1.0))

@@ -36,10 +36,3 @@ class Reparameterization:
             name: k ** powers[name] * setting if name in powers else setting
             for name, setting in hyperparameters.items()
         }
-
-    def invert(self, hyperparameters: Mapping[str, float], k: float) -> dict[str, float]:
-        """The hyperparameters that `apply` with this k came from. Raises ValueError as apply."""
-        inverse = Reparameterization(
-            -self.lr_exponent, {name: -power for name, power in self.exponents.items()}
-        )
-        return inverse.apply(hyperparameters, k)

@@ -1,16 +1,11 @@
-"""Learning-rate schedules as multiples of the peak lr, step by step and as exact sums of the
-multiples and of their squares, which is all that drift and noise ask of a schedule."""
+"""Learning-rate schedules as exact sums of their multiples of the peak lr and of the squares, which
+is all that drift and noise ask of a schedule."""
 
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from scalecheck.theory.domain import require_steps
-
-FloatArray = NDArray[np.float64]
 
 SHAPES = ("constant", "linear", "cosine", "wsd", "inverse_sqrt")
 
@@ -55,25 +50,6 @@ class Schedule:
             raise ValueError(f"decay {self.decay}: only a wsd schedule has one")
         if not 0 <= self.decay <= self.steps - self.warmup:
             raise ValueError(f"decay {self.decay} is outside 0..{self.steps - self.warmup}")
-
-    def multiples(self) -> FloatArray:
-        """The lr of steps 1..steps over the peak lr, shape (steps,)."""
-        remaining = self.steps - self.warmup
-        j = np.arange(remaining, dtype=np.float64)
-        if self.shape == "linear":
-            after = 1 - (1 - self.floor) * j / max(remaining, 1)
-        elif self.shape == "cosine":
-            after = (
-                self.floor + (1 - self.floor) * (1 + np.cos(math.pi * j / max(remaining, 1))) / 2
-            )
-        elif self.shape == "wsd":
-            decayed = np.maximum(j - (remaining - self.decay), 0) / max(self.decay, 1)
-            after = 1 - (1 - self.floor) * decayed
-        elif self.shape == "inverse_sqrt":
-            after = np.sqrt(self.warmup / (self.warmup + 1 + j))
-        else:
-            after = np.ones(remaining)
-        return np.concatenate([np.arange(1, self.warmup + 1) / max(self.warmup, 1), after])
 
     def sums(self) -> Sums:
         """The sums over all steps, in closed form; exact, 1e-10 for inverse_sqrt.

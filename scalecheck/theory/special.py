@@ -45,7 +45,6 @@ def eps_damping(q: FloatArray) -> tuple[FloatArray, FloatArray]:
     1/(√v+eps)² = ∫ e^(−zv)·second(q) dz,       second(q) = (1+2q²)·erfcx(q) − 2q/√π
     Both are 1 at q = 0. Above SERIES_FROM they come from the series of erfcx, where the direct
     forms cancel.
-    Derived in the project's notes, checked in tests/test_theory_replay.py.
     """
     root_pi = math.sqrt(math.pi)
     small = np.minimum(q, SERIES_FROM)

@@ -42,7 +42,16 @@ def update_rms(
     bias_correction: bool = True,
 ) -> float:
     """RMS of an Adam update in units of lr: 0.2293 at betas (0.9, 0.999) for a gradient without
-    mean, 1 at step 1 or for a constant gradient. Arguments and errors as in `expected_update`."""
+    mean, 1 at step 1 or for a constant gradient.
+
+    Arguments and errors as in `expected_update`; also raises ValueError for a beta outside [0, 1),
+    an snr that is not finite and a grad_rms_over_eps that is not a number from 0 up.
+    """
+    require_beta("beta1", beta1)
+    require_beta("beta2", beta2)
+    require_finite("snr", snr)
+    if not grad_rms_over_eps >= 0:
+        raise ValueError(f"grad_rms_over_eps {grad_rms_over_eps} is not a number from 0 up")
     return expected_update(beta1, beta2, snr, step, grad_rms_over_eps, noise, bias_correction).rms
 
 
@@ -66,18 +75,12 @@ def expected_update(
     noise: Gaussian(), Autoregressive(rho), StudentT(dof), Sparse(density).
     bias_correction: m̂ = m/(1−beta1^step), v̂ = v/(1−beta2^step); without it, m and v.
 
-    Raises ValueError for a beta outside [0, 1), step < 1, an snr that is not finite, a
-    grad_rms_over_eps that is negative or below LEAST and not 0, an update whose mean square is
-    infinite (eps = 0 and beta2 = 0 below beta1, or stationary sparse noise with (1−density)·beta1²
-    ≥ beta2), and eps beside noise without a mean square.
-    Derived in the project's notes, checked in tests/test_theory_replay.py.
+    Raises ValueError for step < 1, a grad_rms_over_eps below LEAST and not 0, an update whose mean
+    square is infinite (eps = 0 and beta2 = 0 below beta1, or stationary sparse noise with
+    (1−density)·beta1² ≥ beta2), and eps beside noise without a mean square. Replayed in
+    tests/test_theory_replay.py.
     """
-    require_beta("beta1", beta1)
-    require_beta("beta2", beta2)
-    require_finite("snr", snr)
     require_step(step)
-    if not grad_rms_over_eps >= 0:
-        raise ValueError(f"grad_rms_over_eps {grad_rms_over_eps} is not a number from 0 up")
     if grad_rms_over_eps == math.inf:
         require_finite_mean_square(beta1, beta2, step, noise)
     elif isinstance(noise, StudentT) and noise.dof <= 2:

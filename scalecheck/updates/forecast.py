@@ -62,7 +62,7 @@ def forecast(
     gradient: Gradient,
     step: int | None = None,
 ) -> Forecast:
-    """The expected step of a tensor of this RMS and shape; step None is the late one.
+    """The expected step of a tensor of this RMS and shape; step None is the steady state.
 
     Where theory refuses, or needs a gradient's RMS that is not known, update_rms is None and the
     reason says so.

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.aligned import aligned
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.optimizers.contract import Entry, Hyperparameters
-from scalecheck.theory.signal import signal_from_state
+from scalecheck.theory.averages import squared_weight_sum
 from scalecheck.updates.recognition import entries_of
 
 FloatArray = NDArray[np.float64]
@@ -69,7 +69,7 @@ def figures(state: ParamState, optimizer: Hyperparameters) -> StateStatistics:
         reason = block.reason
     if optimizer.equal_updates:
         return StateStatistics(step or None, update_rms=1.0)
-    return sums.saved(step or None, optimizer, reason)
+    return sums.statistics(step or None, optimizer, reason)
 
 
 def _wanted(state: ParamState) -> dict[str, Tensor]:
@@ -117,7 +117,9 @@ class _Sums:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
                 self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
 
-    def saved(self, step: int | None, optimizer: Hyperparameters, reason: str) -> StateStatistics:
+    def statistics(
+        self, step: int | None, optimizer: Hyperparameters, reason: str
+    ) -> StateStatistics:
         """The figures."""
         square = self.square / self.squares if self.squares else None
         has_eps = self.eps is not None and square is not None
@@ -139,10 +141,17 @@ class _Sums:
     def _snr(
         self, step: int | None, beta1: float | None, square: float | None
     ) -> tuple[float | None, bool | None]:
+        """mean/std of an element's gradient, and whether it lies below the noise floor.
+
+        mean² = (A − c·V)/(1−c), std² = (V − A)/(1−c), with A = mean(m̂²), V = mean(v̂) and c = Σa²
+        the share of noise's mean square that m̂ lets through. Unbiased for independent noise;
+        elements with large gradients dominate, and positively correlated noise reads as drift.
+        """
         if step is None or beta1 is None or not square or not self.means:
             return None, None
-        try:
-            signal = signal_from_state(self.mean / self.means, square, beta1, step)
-        except ValueError:  # at step 1 and for beta1 0 one gradient tells neither
+        floor = squared_weight_sum(beta1, step)
+        if floor == 1:  # at step 1 and for beta1 0: one gradient tells neither
             return None, None
-        return signal.snr, signal.drift <= 0
+        average = self.mean / self.means
+        drift, noise = (average - floor * square) / (1 - floor), (square - average) / (1 - floor)
+        return math.sqrt(drift / noise) if drift > 0 and noise > 0 else None, drift <= 0

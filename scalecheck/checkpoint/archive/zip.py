@@ -44,7 +44,10 @@ class Zip:
                 f"is truncated or damaged: its zip directory cannot be read ({excerpt(str(error))})"
             ) from error
         self.members = {member.filename: member for member in self._archive.infolist()}
-        _check_names(self._archive.namelist())
+        names = self._archive.namelist()
+        if len(self.members) < len(names):
+            name, count = Counter(names).most_common(1)[0]
+            raise Malformed(f"has {count} members named {excerpt(name)}")
 
     def nbytes_before(self) -> int:
         """Bytes before the first member where another archive ends there, otherwise 0."""
@@ -117,12 +120,6 @@ class Zip:
 def is_stored(member: zipfile.ZipInfo) -> bool:
     """Whether its content lies in the file as it is, not compressed."""
     return member.compress_type == zipfile.ZIP_STORED
-
-
-def _check_names(names: list[str]) -> None:
-    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
-    if count > 1:
-        raise Malformed(f"has {count} members named {excerpt(name)}")
 
 
 class _BoundedReads:

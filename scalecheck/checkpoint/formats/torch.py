@@ -79,6 +79,10 @@ def load(path: Path) -> Checkpoint:
                 if named.optimizer
                 else described(pickled.root)
             )
+        notes = [*_notes(pickled, tree.holders)]
+        if named.optimizer:
+            count = len(named.optimizer)
+            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
         check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
         return Checkpoint(
@@ -87,7 +91,7 @@ def load(path: Path) -> Checkpoint:
             rows,
             non_model=named.non_model,
             optimizer=optimizer,
-            notes=(*_notes(pickled, tree.holders), *_optimizer_note(len(named.optimizer))),
+            notes=(*notes,),
             in_order=named.in_order,
         )
 
@@ -100,10 +104,6 @@ def check_overlap(tensors: Iterable[Tensor]) -> None:
     if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
         file = read[0].source.nbytes
         raise Malformed(f"has {len(read)} tensors of {nbytes} bytes in a file of {file}")
-
-
-def _optimizer_note(tensors: int) -> tuple[str, ...]:
-    return (f"holds an optimizer state of {tensors} tensors too, not inspected",) if tensors else ()
 
 
 def _is_tar(head: bytes | bytearray) -> bool:

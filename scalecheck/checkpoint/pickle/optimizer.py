@@ -1,22 +1,23 @@
 """The optimizer states in an unpickled file: found by content wherever a trainer keeps them, and
 read as groups of settings and what is kept for each parameter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeGuard, TypeVar
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Key
-from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.tree import (
-    MAX_DEPTH,
-    MAX_TENSORS,
+from scalecheck.checkpoint.pickle.contents import (
     Child,
     Path,
     RepeatBudget,
     contents_of,
     optimizer_table,
+    path_of,
+    walk,
 )
+from scalecheck.checkpoint.pickle.inert import Key
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, MAX_TENSORS
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.report.formatting import excerpt
 
@@ -70,24 +71,21 @@ class OptimizerRecord:
 def places(root: object) -> list[tuple[Path, Table]]:
     """Every `state` and `param_groups` that lie side by side, with the path to them, in the order
     of the file; what is held twice counts once."""
-    found = []
-    seen = set()
+    found: list[tuple[Path, Table]] = []
+    seen: set[int] = set()
     again = RepeatBudget()
-    parts: list[str | None] = []
-    stack: list[Iterator[Child]] = [iter((Child(None, root),))]
-    while stack:
-        child = next(stack[-1], None)
-        if child is None:
-            stack.pop()
-            del parts[-1:]
-        elif not isinstance(child.node, TensorRecord) and id(child.node) not in seen:
-            seen.add(id(child.node))
-            if table := optimizer_table(child.node):
-                path = (part for part in (*parts, child.part) if part is not None)
-                found.append(((*path,), table))
-            elif len(stack) <= MAX_DEPTH:
-                parts.append(child.part)
-                stack.append(contents_of(child.node, again))
+
+    def visit(trail: Sequence[Child]) -> bool:
+        node = trail[-1].node
+        if isinstance(node, TensorRecord) or id(node) in seen:
+            return False
+        seen.add(id(node))
+        if table := optimizer_table(node):
+            found.append((path_of(trail), table))
+            return False
+        return len(trail) <= MAX_DEPTH
+
+    walk(root, lambda node: contents_of(node, again), visit)
     return found
 
 

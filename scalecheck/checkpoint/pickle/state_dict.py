@@ -6,18 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Placeholder
-from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.tree import (
+from scalecheck.checkpoint.pickle.contents import (
     Child,
-    Found,
     Path,
-    Tree,
     is_module,
     is_named,
     is_script,
     part_of,
 )
+from scalecheck.checkpoint.pickle.inert import Placeholder
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.report.formatting import excerpt
 
@@ -41,8 +40,8 @@ CUSTOMARY = (
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The tensors of a file by their names, in the order of the file; `beside` names the rows that
-    are not the model's, and `in_order` says that these are one state dict or module."""
+    """The tensors of a file by their names, in the order of the file; `non_model` names the rows
+    that are not the model's, and `in_order` says that its rows are one state dict or module."""
 
     rows: Sequence[tuple[str, TensorRecord]]
     non_model: frozenset[str]
@@ -53,7 +52,7 @@ class Parts:
 def parts(tree: Tree) -> Parts:
     """Names every tensor: the model's bare, others by where they lie. Raises Malformed where two
     tensors have one name."""
-    found = _without_repeats(list(tree.walk(tree.root)))
+    found = _without_repeats(tree.tensors(tree.root))
     rows = [one for one in found if not one.is_optimizer]
     model, node = _model(tree)
     inside = [one.path[: len(model)] == model for one in rows]
@@ -180,7 +179,7 @@ def _copies(tree: Tree, inside: list[Child], undotted: bool) -> list[Child]:
     names = [
         {
             (".".join(one.path), one.record.shape)
-            for one in tree.walk(child.node)
+            for one in tree.tensors(child.node)
             if not one.is_optimizer and (undotted or len(one.path) > 1 or "." in one.path[0])
         }
         for child in inside
