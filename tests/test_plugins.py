@@ -162,6 +162,12 @@ def test_its_optimizer_and_its_law_are_simulated(folder):
     assert "nothing breaks" in done.out
 
 
+def test_a_renderer_that_fails_to_import_is_told_to_those_who_ask_for_it_alone(tmp_path):
+    installed(tmp_path, {"renderers": {"shout": "missing"}})
+    assert scalecheck(tmp_path, "inspect", SAMPLE, "--format", "csv").code == 0
+    assert scalecheck(tmp_path, "inspect", SAMPLE, "--format", "shout").code == 2
+
+
 @pytest.mark.parametrize(
     ("group", "word", "module", "arguments", "said"),
     [
