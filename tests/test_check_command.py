@@ -373,7 +373,7 @@ def test_statistics_count_findings_by_rule():
         ((TINY, "--lr", "-1"), "--lr -1.0: a positive number"),
         ((TINY, "--init", "xavierr"), "--init xavierr: not known; did you mean xavier?"),
         ((TINY, "--explain", "SC1"), "--explain SC1: stands for SC101, SC102, SC103, …"),
-        ((TINY, "--format", "xml"), "--format xml: not known; there are text, json, …"),
+        ((TINY, "--format", "xml"), "--format xml: not known; there are csv, github, json, …"),
         ((TINY, "--bands", "1,2"), "--bands 1,2: four rising numbers, such as …"),
         ((TINY, "--bands", "a"), "--bands a: four rising numbers, such as …"),
         ((TINY, "--step", "0"), "--step 0: steady, or a number from 1 up"),

@@ -143,7 +143,7 @@ def test_a_state_with_a_huge_eps_is_ruled_by_it():
 
 
 def test_a_momentum_decay_that_vanishes_is_refused_and_not_waited_for():
-    with pytest.raises(ValueError, match="is a product of over 100000 μ"):
+    with pytest.raises(NoFormula, match="is a product of over 100000 μ"):
         nadam.Optimizer(beta1=1 - 1e-12, momentum_decay=1e300).update_rms(Gradient(), 10**12)
 
 

@@ -349,7 +349,7 @@ def test_without_init_nothing_of_it_is_said():
         (["--init", "kaiming:2"], "did you mean kaiming?"),
         (["--init", "nromal:0.02"], "did you mean normal:0.02?"),
         (["--init", "zzz"], "there are torch, torch-linear, "),
-        (["--init", ""], "--init : not known"),
+        (["--init", ""], "--init: not known"),
         (["--init", "normal"], "STD is a positive number, as in normal:0.02"),
         (["--init", "normal:small"], "STD is a positive number"),
         (["--init", "normal:0"], "STD is a positive number"),

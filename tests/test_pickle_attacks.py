@@ -19,7 +19,7 @@ from states import open_state
 
 import scalecheck
 from scalecheck.checkpoint.formats.torch import MAX_OVERLAP, load
-from scalecheck.checkpoint.pickle import optimizer, tree
+from scalecheck.checkpoint.pickle import contents, optimizer, tree
 from scalecheck.errors import CheckpointError
 
 MIB = 1 << 20
@@ -308,7 +308,7 @@ def test_a_tensor_under_sixteen_thousand_names_is_read(tmp_path):
     assert len(tensors) == tree.FREE_REPEATS == 16_384
 
 
-MANY = 2 * math.isqrt(tree.MAX_AGAIN)  # of one object: squared, too many to go through
+MANY = 2 * math.isqrt(contents.MAX_AGAIN)  # of one object: squared, too many to go through
 WIDE = b"(" + b"N" * MANY + b"t"
 SHARED = WIDE + b"q\x010](" + b"ca\nb\nh\x01R" * MANY + b"e"
 TABLE = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)) + b"u"
@@ -325,11 +325,11 @@ TABLE = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(MANY)
     ],
     ids=["arguments", "state", "slots", "state that is a tuple", "keywords"],
 )
-@pytest.mark.parametrize(("read", "most"), [(load, tree.MAX_AGAIN), (open_state, 10_000)])
+@pytest.mark.parametrize(("read", "most"), [(load, contents.MAX_AGAIN), (open_state, 10_000)])
 def test_objects_that_share_what_they_are_made_of_are_refused(
     read, most, opcodes, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(tree, "MAX_AGAIN", most)
+    monkeypatch.setattr(contents, "MAX_AGAIN", most)
     path = of_opcodes(tmp_path, opcodes)
     said = cheaply(path, 64 * MIB, read=read)
     assert said == "its objects share their contents too often"

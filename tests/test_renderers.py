@@ -63,12 +63,19 @@ def tables(kind, *names, words="every tensor"):
         Column("share", "share %", "percent", ""),
         Column("shape", "shape", "shape", ""),
         Column("flags", "flags", "words", ""),
-        Column("bar", "bar", "bar", "", get=lambda row: row["rms"]),
+        Column("bar", "bar", "bar", ""),
         Column("reason", "reason", "sentence", ""),
     ]
-    figures = {"rms": 0.0625, "numel": 48, "share": 0.25, "shape": [4, 12], "flags": ["zeros"]}
+    figures = {
+        "rms": 0.0625,
+        "bar": 0.0625,
+        "numel": 48,
+        "share": 0.25,
+        "shape": [4, 12],
+        "flags": ["zeros"],
+    }
     rows = [{"name": name, "reason": words, **figures} for name in names]
-    rows[0] |= {"rms": None, "share": None, "shape": None, "flags": []}
+    rows[0] |= {"rms": None, "bar": None, "share": None, "shape": None, "flags": []}
     return Report(
         kind,
         [Table("rows", columns, columns, rows)],
