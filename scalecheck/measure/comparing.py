@@ -1,100 +1,55 @@
 """The change between the elements of two tensors, by threads over stretches of both files."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.aligned import aligned_words
-from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Source, Tensor
+from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.dtypes import DType
 from scalecheck.measure.change import Change
-from scalecheck.measure.pipeline import STRETCH_NBYTES, Progress, Readers, in_stretches
+from scalecheck.measure.pipeline import Piece, Progress, Readers, lie_alike, worked
 
 _BLOCK = BLOCK_NBYTES // 8  # elements: two blocks of any type, and their float32, stay in the cache
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Elements `start` to `stop` of a pair, in the order of storage."""
-
-    before: Tensor
-    after: Tensor
-    start: int
-    stop: int
-    nbytes: int
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return (self.before.source, self.after.source)
-
-
 def compare(
-    pairs: Sequence[tuple[Tensor, Tensor]],
-    jobs: int | None = None,
-    progress: Progress = lambda done, total: None,
+    pairs: Sequence[tuple[Tensor, Tensor]], jobs: int | None, progress: Progress
 ) -> Iterator[Change]:
     """The change of each pair of tensors of one shape, in the order given.
 
-    `jobs` threads, as many as cores where None; the result does not depend on it. `progress` is
-    called with the bytes read so far and in all. Raises CheckpointError where a tensor cannot be
-    read, UsageError for a number of jobs that is none.
+    `jobs` threads, as many as cores where None; the result does not depend on it. Raises
+    CheckpointError where a tensor cannot be read, UsageError for a number of jobs that is none.
     """
-    total = sum(before.nbytes + after.nbytes for before, after in pairs)
+    for changes in worked(pairs, lambda stop: partial(_compared, stop), jobs, progress):
+        yield sum(changes, Change())
+
+
+def _compared(stop: Event, piece: Piece, readers: Readers) -> Change:
+    before, after = piece.tensors
     whole = Change()
-    for piece, change in in_stretches(_pieces(pairs), _Comparing, total, jobs, progress):
-        whole += change
-        if piece.stop == piece.before.numel:
-            yield whole
-            whole = Change()
-
-
-def _pieces(pairs: Sequence[tuple[Tensor, Tensor]]) -> Iterator[_Piece]:
-    """The pairs in order, those that can be read in part cut into stretches."""
-    for before, after in pairs:
-        itemsize = before.dtype.itemsize + after.dtype.itemsize
-        step = STRETCH_NBYTES // itemsize if _are_alike(before, after) else before.numel
-        for start in range(0, max(1, before.numel), max(1, step)):
-            stop = min(start + step, before.numel)
-            yield _Piece(before, after, start, stop, (stop - start) * itemsize)
-
-
-def _are_alike(before: Tensor, after: Tensor) -> bool:
-    """Whether their elements lie one after another in the same order."""
-    return before.is_dense and after.is_dense and before.strides == after.strides
-
-
-class _Comparing:
-    """Compares pieces until it is told to stop."""
-
-    def __init__(self, stop: Event) -> None:
-        self._stop = stop
-
-    def __call__(self, piece: _Piece, readers: Readers) -> Change:
-        before, after = piece.before, piece.after
-        whole = Change()
-        if not piece.nbytes:
-            return whole
-        if _are_alike(before, after):
-            streams: list[Iterator[NDArray[np.generic]]] = [
-                tensor.blocks(
-                    piece.start,
-                    piece.stop,
-                    reader=readers[tensor.source],
-                    buffer=np.empty(_BLOCK * tensor.dtype.itemsize, np.uint8),
-                )
-                for tensor in (before, after)
-            ]
-            blocks: Iterator[tuple[NDArray[np.generic], ...]] = zip(*streams, strict=True)
-        else:
-            blocks = aligned_words([before, after])
-        for was, now in blocks:
-            if self._stop.is_set():
-                break
-            whole += _between(was, before.dtype, now, after.dtype)
+    if not piece.nbytes:
         return whole
+    blocks: Iterator[tuple[NDArray[np.generic], ...]] = aligned_words(piece.tensors)
+    if lie_alike(piece.tensors):
+        streams = (
+            tensor.blocks(
+                piece.start,
+                piece.stop,
+                reader=readers[tensor.source],
+                buffer=np.empty(_BLOCK * tensor.dtype.itemsize, np.uint8),
+            )
+            for tensor in piece.tensors
+        )
+        blocks = zip(*streams, strict=True)
+    for was, now in blocks:
+        if stop.is_set():
+            break
+        whole += _between(was, before.dtype, now, after.dtype)
+    return whole
 
 
 def _between(
