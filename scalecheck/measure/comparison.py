@@ -10,8 +10,7 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
-from scalecheck.measure.change import Change
-from scalecheck.measure.comparing import compare
+from scalecheck.measure.change import Change, compare
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats

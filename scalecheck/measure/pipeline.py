@@ -3,7 +3,7 @@ thousand small ones cost little more than their bytes."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from threading import Event
@@ -74,12 +74,6 @@ def worked(
                 parts = []
 
 
-def lie_alike(tensors: Sequence[Tensor]) -> bool:
-    """Whether the elements of each lie one after another, and in the same order: only then can
-    their words be read side by side, and in part."""
-    return len({t.strides for t in tensors}) == 1 and all(t.is_dense for t in tensors)
-
-
 def cores() -> int:
     """The processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -91,8 +85,10 @@ def _pieces(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Piece]:
     """The units in order, those that can be read in part cut into stretches."""
     for tensors in units:
         numel = tensors[0].numel
+        is_one_order = len({tensor.strides for tensor in tensors}) == 1
+        can_be_cut = is_one_order and all(tensor.is_dense for tensor in tensors)
         itemsize = sum(tensor.dtype.itemsize for tensor in tensors)
-        step = max(1, STRETCH_NBYTES // itemsize if itemsize and lie_alike(tensors) else numel)
+        step = max(1, STRETCH_NBYTES // itemsize if itemsize and can_be_cut else numel)
         for start in range(0, max(1, numel), step):
             yield Piece(tensors, start, min(start + step, numel))
 
