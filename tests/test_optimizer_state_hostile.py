@@ -13,7 +13,7 @@ from process import bounded
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickle import optimizer
+from scalecheck.checkpoint.optimizer_state import MAX_ENTRIES
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
@@ -204,7 +204,7 @@ def key(name):
     return b"X" + struct.pack("<I", len(name)) + name
 
 
-LIMIT = f"its groups and states have more than {optimizer.MAX_ENTRIES} entries"
+LIMIT = f"its groups and states have more than {MAX_ENTRIES} entries"
 MANY = 20_000  # of one object: squared, more than any limit
 
 

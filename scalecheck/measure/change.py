@@ -62,8 +62,10 @@ class Change:
 
     def __add__(self, other: Self) -> Self:
         """The change of the elements of both."""
-        sums = (getattr(self, one.name) + getattr(other, one.name) for one in fields(self)[:-1])
-        return type(self)(*sums, top=max(self.top, other.top))
+        sums = {
+            one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)
+        }
+        return type(self)(**sums | {"top": max(self.top, other.top)})
 
     @property
     def counted(self) -> Self:
