@@ -19,7 +19,8 @@ from states import open_state
 
 import scalecheck
 from scalecheck.checkpoint.formats.torch import MAX_OVERLAP, load
-from scalecheck.checkpoint.pickle import contents, optimizer, tree
+from scalecheck.checkpoint.optimizer_state import MAX_SETTINGS
+from scalecheck.checkpoint.pickle import contents, tree
 from scalecheck.errors import CheckpointError
 
 MIB = 1 << 20
@@ -360,13 +361,13 @@ def test_paths_that_fill_the_memory_are_refused(tmp_path, monkeypatch):
 
 def test_a_group_of_too_many_settings_is_refused(tmp_path):
     """Each of its parameters has them."""
-    many = b"".join(text(f"s{n}") + b"K\x01" for n in range(optimizer.MAX_SETTINGS))
+    many = b"".join(text(f"s{n}") + b"K\x01" for n in range(MAX_SETTINGS))
     group = b"}(" + text("params") + b"]" + many + b"u"
     path = of_opcodes(
         tmp_path, b"}(" + text("state") + b"}" + text("param_groups") + b"]" + group + b"au"
     )
     said = cheaply(path, read=open_state)
-    assert said == f"param_groups.0 has {optimizer.MAX_SETTINGS + 1} settings, the limit is 1000"
+    assert said == f"param_groups.0 has {MAX_SETTINGS + 1} settings, the limit is 1000"
 
 
 def views(count, numel):
