@@ -16,9 +16,9 @@ SCHEMA = "scalecheck.inspect/1"
 MAX_NBYTES = 128 << 20  # a row takes some 500 bytes: a quarter of a million tensors
 _HEAD_NBYTES = 512
 _HOW = "write it with `scalecheck inspect --format json`"
-_FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
+FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
 _PARTS = {"settings": dict, "rows": list, "skipped": list}
-_COUNTS = ("zeros", "nan", "inf")
+COUNTS = ("zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _scale(path: Path, at: str, row: object) -> RecordedStats:
     if "reason" not in row and "rms" not in row:
         raise refused("rms")
     figures: dict[str, Any] = {}
-    for key in _FIGURES:
+    for key in FIGURES:
         figures[key] = row.get(key)
         if figures[key] is not None:
             if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
@@ -158,11 +158,11 @@ def _scale(path: Path, at: str, row: object) -> RecordedStats:
             is_negative = figures[key] < 0 and key in ("rms", "std", "absmax")
             if not math.isfinite(figures[key]) or is_negative:
                 raise refused(key)
-    for key in _COUNTS:
+    for key in COUNTS:
         figures[key] = row.get(key)
         if figures[key] is not None and not _is_count(figures[key]):
             raise refused(key)
-    if (counted := sum(figures[key] or 0 for key in _COUNTS)) > numel:
+    if (counted := sum(figures[key] or 0 for key in COUNTS)) > numel:
         raise CheckpointError(path, f"{at}: {counted} zeros, NaN and inf among {numel} elements")
     return RecordedStats(
         row["name"], row["dtype"], tuple(shape), **figures, unmeasured=row.get("reason")

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from scalecheck.checkpoint.naming import family, layer, role
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
+from scalecheck.checkpoint.recorded import (
+    COUNTS,
+    FIGURES,
+    Recorded,
+    RecordedStats,
+    is_recorded,
+    recorded,
+)
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.change import Change, compare
@@ -18,8 +25,6 @@ from scalecheck.measure.tensor_stats import TensorStats
 Side = Checkpoint | Recorded
 
 STATUSES = ("identical", "alike", "changed", "retyped", "reshaped", "added", "removed")
-
-_FIGURES = ("rms", "std", "mean", "absmax", "min", "max", "zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ class Comparison:
             return "changed" if change.changed else "identical"
         if self.before is None or self.after is None or self.pair.unmeasured:
             return None
-        for name in _FIGURES:
+        for name in (*FIGURES, *COUNTS):
             was, now = getattr(self.before, name), getattr(self.after, name)
             if was is not None and now is not None and was != now:
                 return "changed"

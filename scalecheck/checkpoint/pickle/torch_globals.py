@@ -74,32 +74,19 @@ def _tensor(
 
 
 def _tensor_v2(
-    storage: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: object = None,
-    hooks: object = None,
-    metadata: object = None,
+    storage: object, offset: object, size: object, stride: object, *others: object
 ) -> TensorRecord:
+    """The others are: requires_grad, hooks, metadata."""
     tensor = _tensor(storage, offset, size, stride)
+    metadata = others[2] if len(others) > 2 else None
     if isinstance(metadata, dict) and metadata.get("neg") is True:
         return replace(tensor, unmeasured="a lazily negated view")
     return tensor
 
 
-def _tensor_v3(
-    storage: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: object,
-    hooks: object,
-    dtype: object,
-    metadata: object = None,
-) -> TensorRecord:
-    tensor = _tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)
-    return replace(tensor, dtype=_torch_dtype(dtype))
+def _tensor_v3(*saved: object) -> TensorRecord:
+    """As `_tensor_v2`, with a dtype before the metadata."""
+    return replace(_tensor_v2(*saved[:6], *saved[7:]), dtype=_torch_dtype(saved[6]))
 
 
 def _quantised(storage: object, offset: object, size: object, *_: object) -> TensorRecord:
