@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -21,23 +22,22 @@ class Option:
     """The annotation of a parameter that is an option.
 
     help: one line; {choices} in it stands for the choices. metavar: what stands for its value.
-    panel: the part of the help page. choices: the words that it takes; where is_open, others too.
-    parse: makes its value of what the command line says, a word or, where it repeats, a list of
-    them. check: raises ValueError or OptionError for a value outside its domain. key: its key in a
-    configuration, its name where None, no key where empty. is_path: a path in a configuration is
-    relative to the file. flag: its name on the command line where that is another. recorded: it is
-    part of a report's settings.
+    check: raises ValueError or OptionError for a value outside its domain. choices: the words that
+    it takes, beside which a check may take others. Both can be a "module:name", imported when it is
+    needed. parse: makes its value of what the command line says, a word or, where it repeats, a
+    list of them. panel: the part of the help page. key: its key in a configuration, its name where
+    None, no key where empty. is_path: a path in a configuration is relative to the file. flag: its
+    name on the command line where that is another. recorded: it is part of a report's settings.
 
     name, default and types are read from the signature.
     """
 
     help: str
     metavar: str = ""
-    panel: str = ""
-    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
-    is_open: bool = False
+    check: Callable[[Any], object] | str | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] | str = ()
     parse: Callable[[Any], Any] | None = None
-    check: Callable[[Any], object] | None = None
+    panel: str = ""
     repeats: bool = False
     key: str | None = None
     is_path: bool = False
@@ -50,7 +50,9 @@ class Option:
     @property
     def words(self) -> Sequence[str]:
         """The choices."""
-        return self.choices() if callable(self.choices) else self.choices
+        choices: Any = _imported(self.choices)
+        words: Sequence[str] = choices() if callable(choices) else choices
+        return words
 
     @property
     def description(self) -> str:
@@ -62,8 +64,7 @@ class Option:
     @property
     def usage(self) -> str:
         """How it is written on the command line: --lr LR."""
-        flag = self.flag or self.name.replace("_", "-")
-        return f"--{flag} {self.metavar}".strip()
+        return f"--{self.flag or self.name.replace('_', '-')} {self.metavar}".strip()
 
     @property
     def item_types(self) -> tuple[Any, ...]:
@@ -76,14 +77,25 @@ class Option:
             value = (value,)
         if value is None:
             return None
-        if self.choices and not self.is_open and value not in self.words:
-            raise unknown(self.name, str(value), self.words)
-        if self.check is not None:
-            try:
-                self.check(value)
-            except ValueError as error:
-                raise OptionError(self.name, str(error), value) from None
+        if self.check is None:
+            if self.choices and value not in self.words:
+                raise unknown(self.name, str(value), self.words)
+            return value
+        try:
+            _imported(self.check)(value)
+        except OptionError as error:
+            raise OptionError(self.name, error.problem, error.value) from None
+        except ValueError as error:
+            raise OptionError(self.name, str(error), value) from None
         return value
+
+
+def _imported(place: Any) -> Any:
+    """What a "module:name" stands for; anything else is itself."""
+    if not isinstance(place, str):
+        return place
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 @dataclass(frozen=True)
@@ -166,24 +178,38 @@ class Settings:
     ) -> None:
         self.config = config or Config()
         self._options = options
-        self._values = _defaults(options)
+        # Of the optimizer's hyperparameters the last is the mapping of all others.
+        self._values = {
+            HYPERPARAMETERS if isinstance(option, Hyperparameter) else name: option.default
+            for name, option in options.items()
+            if not isinstance(option, Argument)
+        }
         self.sources = dict.fromkeys(self._values, DEFAULT)
+        own = {
+            name: given[name]
+            for name, option in options.items()
+            if isinstance(option, Hyperparameter) and given.get(name) is not None
+        } | given.get(HYPERPARAMETERS, {})
+        more = {HYPERPARAMETERS: own} if own else {}
         for source, found in (
             (str(self.config.path), configured or {}),
-            (GIVEN, _gathered(options, given)),
+            (GIVEN, {**given, **more}),
         ):
-            for name, value in found.items():
-                self._set(name, value, source)
+            for name in self._values:
+                if name in found:
+                    self._set(name, found[name], source)
 
     def _set(self, name: str, value: Any, source: str) -> None:
-        before = self.sources[name]
+        before, there = self.sources[name], self._values[name]
         is_added = name in _MERGED and before != DEFAULT
         self.sources[name] = f"{before}, {source}" if is_added else source
         try:
             value = self._options[name].checked(value)
         except OptionError as error:
             raise self.located(error) from None
-        self._values[name] = _added(self._values[name], value) if is_added else value
+        if is_added:
+            value = {**there, **value} if isinstance(there, Mapping) else (*there, *value)
+        self._values[name] = value
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -211,33 +237,6 @@ class Settings:
         if self.sources.get(name) != path:
             return error
         return error.at(f"{path}: {self._options[name].key or name}")
-
-
-def _defaults(options: Mapping[str, Option]) -> dict[str, Any]:
-    """The defaults; of all hyperparameters together, where the first one stands."""
-    found: dict[str, Any] = {}
-    for name, option in options.items():
-        if isinstance(option, Hyperparameter):
-            found[HYPERPARAMETERS] = {}
-        elif not isinstance(option, Argument):
-            found.setdefault(name, option.default)
-    return found
-
-
-def _gathered(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values given, the hyperparameters in one mapping."""
-    own = {
-        name: option.checked(given[name])
-        for name, option in options.items()
-        if isinstance(option, Hyperparameter) and given.get(name) is not None
-    }
-    own |= given.get(HYPERPARAMETERS, {})
-    found = {name: given[name] for name in _defaults(options) if name in given}
-    return found | ({HYPERPARAMETERS: own} if own else {})
-
-
-def _added(first: Any, second: Any) -> Any:
-    return {**first, **second} if isinstance(first, Mapping) else (*first, *second)
 
 
 def _recorded(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """`scalecheck check`: the judge in CI."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,37 +11,22 @@ from scalecheck.cli.output import Output, Quiet, Target
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, UsageError, reason
 from scalecheck.report.report import renderers_for
-from scalecheck.settings import Option, Settings
+from scalecheck.settings import Settings
 
 Configuration = Annotated[
     Path | None,
-    Option(
-        "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.",
-        "FILE",
-        options.JUDGED,
+    options.judged(
+        "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.", "FILE"
     ),
 ]
-UpdateBaseline = Annotated[
-    bool, Option("Write the baseline anew in place of a check.", panel=options.JUDGED)
-]
+UpdateBaseline = Annotated[bool, options.judged("Write the baseline anew in place of a check.")]
 Format = Annotated[
     str,
-    Option(
-        "Output format: {choices}.",
-        "FORMAT",
-        options.OUTPUT,
-        choices=lambda: renderers_for("check"),
-    ),
+    options.output("Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "check")),
 ]
-Statistics = Annotated[
-    bool, Option("Print the number of findings of each rule.", panel=options.OUTPUT)
-]
-Explain = Annotated[
-    str | None, Option("Print what a rule means, and what to try.", "CODE", options.OUTPUT)
-]
-ShowSettings = Annotated[
-    bool, Option("Print every setting and where it came from.", panel=options.OUTPUT)
-]
+Statistics = Annotated[bool, options.output("Print the number of findings of each rule.")]
+Explain = Annotated[str | None, options.output("Print what a rule means, and what to try.", "CODE")]
+ShowSettings = Annotated[bool, options.output("Print every setting and where it came from.")]
 
 
 def check(

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 from types import ModuleType
@@ -14,25 +15,18 @@ from scalecheck import options, registry
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.report import Layout, Report, renderers_for
-from scalecheck.settings import Option
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
 
 Format = Annotated[
     str,
-    Option(
-        "Output format: {choices}.",
-        "FORMAT",
-        options.OUTPUT,
-        choices=lambda: renderers_for("inspect"),
+    options.output(
+        "Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "inspect")
     ),
 ]
-Target = Annotated[
-    Path | None, Option("Write to a file instead of the terminal.", "FILE", options.OUTPUT)
-]
+Target = Annotated[Path | None, options.output("Write to a file instead of the terminal.", "FILE")]
 Quiet = Annotated[
-    bool,
-    Option("Print only the rows: no headline, totals, notes or progress.", panel=options.OUTPUT),
+    bool, options.output("Print only the rows: no headline, totals, notes or progress.")
 ]
 
 

@@ -2,19 +2,17 @@
 
 from typing import Annotated
 
+from scalecheck import options
 from scalecheck.cli.command import Run
 from scalecheck.cli.output import Format, Output, Quiet, Target, written
 from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError
-from scalecheck.options import QUESTIONS
-from scalecheck.settings import Option
 
 Emit = Annotated[
     str | None,
-    Option(
+    options.question(
         "Print only the parameter groups of --target or --like: {choices}.",
         "FORM",
-        QUESTIONS,
         choices=("torch", "json", "toml"),
     ),
 ]

@@ -6,7 +6,7 @@ from functools import partial
 from textwrap import fill
 from typing import Any
 
-from scalecheck.errors import OptionError, unknown
+from scalecheck.errors import OptionError
 from scalecheck.report import formatting
 from scalecheck.report.report import Column, Report, Table
 from scalecheck.rules.contract import NEEDS, Registered, registered
@@ -32,7 +32,7 @@ STATISTICS = (
 def page(word: str) -> str:
     """A rule's page as text: what it finds, means and needs, what to try, limits and examples.
     Raises UsageError for a word that stands for no rule or for several."""
-    codes = chosen([word], partial(unknown, "explain"))
+    codes = chosen([word], "--explain")
     if len(codes) > 1:
         raise OptionError("explain", f"stands for {', '.join(codes)}: give one", word)
     return "\n\n".join(_parts(registered()[codes[0]]))

@@ -1,10 +1,9 @@
 """Which rules a check runs, with which severities and limits, and what the configuration lets
 pass."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,10 @@ def resolve(settings: Settings) -> RulePolicy:
     rules = registered()
     ignored = chosen(settings.ignore)
     for waiver in config.waivers:
-        chosen(waiver.rules, partial(_unknown, f"{config.path}: exception.rules"))
+        chosen(waiver.rules, f"{config.path}: exception.rules")
     for where in (*(w.where for w in config.waivers), *(o.where for o in config.overrides)):
         if where.role is not None and where.role not in ROLES:
-            raise _unknown(f"{config.path}: role", where.role, ROLES)
+            raise unknown("role", where.role, ROLES).at(f"{config.path}: role")
     left = [code for code in chosen(settings.select or ["SC"]) if code not in ignored]
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
@@ -109,26 +108,16 @@ def configured(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _unknown(place: str, word: str, known: Sequence[str]) -> UsageError:
-    return UsageError(f"{place} {word}: not known; {nearest(word, known)}")
-
-
-def _unknown_rule(word: str, known: Sequence[str]) -> UsageError:
-    return _unknown("rules", word, known)
-
-
-def chosen(
-    words: Sequence[str],
-    refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule,
-) -> list[str]:
+def chosen(words: Sequence[str], place: str = "") -> list[str]:
     """The codes of the rules that codes, beginnings of codes and names stand for, sorted. Raises
-    the refusal of a word that stands for none, which is also told the words that do."""
+    UsageError, which names the place, for a word that stands for none."""
     rules = registered()
     found: set[str] = set()
     for word in words:
         codes = {c for c, rule in rules.items() if c.startswith(word.upper()) or rule.name == word}
         if not codes or not word:
-            raise refusal(word, [*rules, *(rule.name for rule in rules.values())])
+            error = unknown("select", word, [*rules, *(rule.name for rule in rules.values())])
+            raise error.at(place) if place else error
         found |= codes
     return sorted(found)
 
@@ -155,7 +144,7 @@ def _check_words(settings: Settings) -> None:
     known = [*hyperparameters()] if asked or given else []
     for at, key in asked:
         if key not in known:
-            raise _unknown(f"{config.path}: {at}", key, ["lr", *known])
+            raise unknown("set", key, ["lr", *known]).at(f"{config.path}: {at}")
     for key in sorted(given):
         if key not in known:
             raise unknown("set", key, known)
@@ -164,7 +153,7 @@ def _check_words(settings: Settings) -> None:
 def _severities(config: Config) -> dict[str, Severity]:
     found: dict[str, Severity] = {}
     for word, severity in config.severity.items():
-        for code in chosen([word], partial(_unknown, f"{config.path}: severity")):
+        for code in chosen([word], f"{config.path}: severity"):
             found[code] = "error" if severity == "error" else "warning"
     return found
 
