@@ -44,7 +44,7 @@ def _command(signature: Callable[P, None]) -> Callable[P, Report]:
     which takes the paths, the settings and the progress."""
     name, options = signature.__name__, options_of(signature)
     bare = introspection.signature(signature)
-    types = get_type_hints(signature) | {"return": Report}
+    types = get_type_hints(signature)
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
@@ -68,7 +68,8 @@ def _command(signature: Callable[P, None]) -> Callable[P, Report]:
 
     # What help() shows: types without what the command line says of them.
     parameters = [one.replace(annotation=types[one.name]) for one in bare.parameters.values()]
-    run.__signature__ = bare.replace(parameters=parameters, return_annotation=Report)  # type: ignore[attr-defined] # of inspect
+    shown = bare.replace(parameters=parameters, return_annotation=Report)
+    run.__signature__ = shown  # type: ignore[attr-defined] # what inspect.signature reads
     return run
 
 
@@ -88,10 +89,11 @@ def inspect(
     jobs: options.Jobs = None,
     progress: Progress | None = None,
 ) -> None:
-    """Measures the tensors of a checkpoint: a row a tensor, or a row a layer, family or role.
+    """Measure the scale of every tensor of a checkpoint: rms, the root mean square, and more.
 
-    progress: called with the bytes read so far and in all. Raises UsageError where an option fits
-    nothing, CheckpointError where the checkpoint cannot be read.
+    It is a row a tensor, or a row a layer, family or role. progress: called with the bytes read so
+    far and in all. Raises UsageError where an option fits nothing, CheckpointError where the
+    checkpoint cannot be read.
     """
 
 
@@ -134,12 +136,12 @@ def translate(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """The relative update of each tensor at an lr: expected, nominal, and where an optimizer state
-    was saved, measured.
+    """Tell the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
 
-    lr, optimizer and hyperparameters go before those of the state, which go before the optimizer's
-    defaults. hyperparameters: any of the optimizer's own, such as alpha. With assume, shape may
-    take the place of a checkpoint. Raises UsageError, CheckpointError.
+    It is expected, nominal, and where an optimizer state was saved, measured. lr, optimizer and
+    hyperparameters, which are any of the optimizer's own, go before those of the state, which go
+    before the optimizer's defaults. With assume, shape may take the place of a checkpoint. Raises
+    UsageError, CheckpointError.
     """
 
 
@@ -173,11 +175,11 @@ def diff(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """The change of each tensor from one checkpoint to another: exact, in float64, both read once.
+    """Measure how far each tensor moved from one checkpoint to another, beside what a run would do.
 
-    A path may be a report of `inspect --format json`, of which only figures are compared. With lr
-    and steps the displacement that such a run is expected to bring is set beside it. Raises
-    UsageError, CheckpointError.
+    The change is exact, in float64. A path may be a report of `inspect --format json`, of which
+    only figures are compared. With lr and steps the displacement that such a run is expected to
+    bring is set beside it. Raises UsageError, CheckpointError.
     """
 
 
@@ -216,10 +218,10 @@ def check(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Judges a checkpoint by the rules; `summary["failed"]` says whether CI should stop.
+    """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
 
-    config: a configuration, or the file it is in; none is looked for, and the other options go
-    before it. Raises UsageError, CheckpointError.
+    The report's `failed` says whether CI should stop. config: a configuration, or the file it is
+    in; none is looked for, and the other options go before it. Raises UsageError, CheckpointError.
     """
 
 
@@ -247,8 +249,9 @@ def simulate(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Replays the real optimizer, or "all" of them, and claims what theory says of it.
+    """Replay an optimizer on synthetic gradients and judge the laws that an lr relies on.
 
-    The report's claims say whether they hold; one that breaks and is no contrast is a failure.
-    progress: called with the steps done so far and in all. Raises UsageError.
+    optimizer is one or "all". The report's claims say whether they hold; it has `failed` where one
+    breaks that is no contrast. progress: called with the steps done so far and in all. Raises
+    UsageError.
     """

@@ -4,15 +4,12 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from types import ModuleType
 from typing import Annotated, Self
 
 from scalecheck import options, registry
-from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.report import Layout, Report, renderers_for
 
@@ -103,22 +100,11 @@ class Output:
                 if 0 in file.read(_HEAD_NBYTES):
                     nbytes = target.stat().st_size
                     raise FileExistsError(None, f"is no report but a binary file ({nbytes} bytes)")
-        draft = target.with_name(f".scalecheck-{token_hex(8)}.part")
+        draft = target.with_name(f".scalecheck-{os.urandom(8).hex()}.part")
         with draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, draft)
         return draft
-
-
-def written(
-    run: Callable[..., Report], format: str, output: Path | None, quiet: bool, unit: str = "bytes"
-) -> Report:
-    """The report of a run, put in its place; unit: of the progress."""
-    with Output(format, output, quiet) as out:
-        with Progress(quiet, unit) as progress:
-            report = run(progress=progress.show)
-        out.write(report)
-    return report
 
 
 def _layout(quiet: bool) -> Layout:

@@ -74,7 +74,8 @@ class Report:
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
-    programs. `headline`, `totals` and `notes` are sentences for people.
+    programs. `headline`, `totals` and `notes` are sentences for people. `failed`: a check has
+    findings that fail it, a simulation a law that breaks.
     """
 
     kind: str
@@ -85,7 +86,8 @@ class Report:
     summary: Mapping[str, Any] = field(default_factory=dict)
     headline: str = ""
     totals: str = ""
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+    failed: bool = False
 
     @property
     def rows(self) -> list[Any]:
