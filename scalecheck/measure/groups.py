@@ -26,7 +26,7 @@ def grouped(items: Iterable[T], by: By) -> dict[str, list[T]]:
 def row(columns: Iterable[Column], name: str, items: Sequence[Any]) -> dict[str, Any]:
     """The fields of one object, or of several as a group."""
     (one, *others) = items
-    fields = {c.name: c.merged(items) if others else c.value(one) for c in columns}
+    fields = {c.name: c.merged(items) if others else c.read(one) for c in columns}
     return {**fields, "name": name}
 
 
