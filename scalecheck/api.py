@@ -16,7 +16,7 @@ from scalecheck import options
 from scalecheck.config import Config
 from scalecheck.errors import OptionError
 from scalecheck.report.report import Report
-from scalecheck.settings import Argument, Settings, keys, options_of
+from scalecheck.settings import Argument, Settings, options_of
 from scalecheck.updates.bands import LIMITS
 
 P = ParamSpec("P")
@@ -27,16 +27,17 @@ def settings(
     command: Callable[..., Any], given: Mapping[str, Any], config: Config | None = None
 ) -> Settings:
     """The settings of a command to which these options are given. Raises UsageError."""
-    if config is None:
-        return Settings(options_of(command), given)
-    from scalecheck.rules.judging.policy import configured
+    configured: Mapping[str, Any] = {}
+    if config is not None:
+        from scalecheck.rules.judging import policy
 
-    return Settings(options_of(command), given, configured(config, given), config)
+        configured = policy.configured(config, given)
+    return Settings(options_of(command), given, configured, config or Config())
 
 
 def read_config(path: str | Path) -> Config:
     """The configuration in a file, by the options of `check`. Raises UsageError."""
-    return configuration.read(path, keys(options_of(check)))
+    return configuration.read(path, options_of(check))
 
 
 def _command(signature: Callable[P, None]) -> Callable[P, Report]:

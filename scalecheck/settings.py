@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from scalecheck.config import Config, Key
 from scalecheck.errors import OptionError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from scalecheck.config import Config
 
 HYPERPARAMETERS = "hyperparameters"
 DEFAULT, GIVEN = "default", "command line"
@@ -140,43 +141,23 @@ def _types(hint: Any) -> tuple[Any, ...]:
     return tuple(kind for kind in get_args(hint) if kind is not NoneType) if is_union else (hint,)
 
 
-def keys(options: Mapping[str, Option]) -> dict[str, Key]:
-    """The keys at the top of a configuration, and what they hold, by the options."""
-    return {
-        name: Key(
-            _CONFIGURED[(option.item_types or option.types)[0]],
-            bool(option.item_types),
-            option.is_path,
-        )
-        for name, option in options.items()
-        if option.key is None
-    }
-
-
-_CONFIGURED: Mapping[Any, tuple[type, ...]] = {
-    str: (str,),
-    Path: (str,),
-    int: (int,),
-    float: (int, float),
-}
-
-
 class Settings:
     """The options of one call, each an attribute by its name, and `sources`, where each came from:
     a configuration goes before the defaults, and what is given before both.
 
-    hyperparameters: all that were given or configured, by name. config: the configuration.
-    Raises UsageError for a value outside its option's domain, with the source of it.
+    hyperparameters: all that were given or configured, by name. config: the configuration, of which
+    `configured` is what it says of the options. Raises UsageError for a value outside its option's
+    domain, with the source of it.
     """
 
     def __init__(
         self,
         options: Mapping[str, Option],
         given: Mapping[str, Any],
-        configured: Mapping[str, Any] | None = None,
-        config: Config | None = None,
+        configured: Mapping[str, Any],
+        config: "Config",
     ) -> None:
-        self.config = config or Config()
+        self.config = config
         self._options = options
         # Of the optimizer's hyperparameters the last is the mapping of all others.
         self._values = {
@@ -192,7 +173,7 @@ class Settings:
         } | given.get(HYPERPARAMETERS, {})
         more = {HYPERPARAMETERS: own} if own else {}
         for source, found in (
-            (str(self.config.path), configured or {}),
+            (str(config.path), configured),
             (GIVEN, {**given, **more}),
         ):
             for name in self._values:
@@ -220,7 +201,8 @@ class Settings:
     def only(self, *names: str, **values: Any) -> "Settings":
         """The settings with the options of these names as they are, these values, and all others
         at their defaults."""
-        return Settings(self._options, {name: self._values[name] for name in names} | values)
+        given = {name: self._values[name] for name in names} | values
+        return Settings(self._options, given, {}, self.config)
 
     def recorded(self, *without: str) -> dict[str, Any]:
         """What a report says of the options, in their order, but for those that it says elsewhere;

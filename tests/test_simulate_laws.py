@@ -24,12 +24,12 @@ TINY = {"steps": 5, "size": 32}
 
 
 def table(report, name):
-    (found,) = (each for each in report.named(name) if each.rows)
+    (found,) = (each for each in report.tables if each.name == name and each.rows)
     return found.rows
 
 
 def claims(report, law=None):
-    rows = [row for each in report.named("claims") for row in each.rows]
+    rows = report.rows_of("claims")
     return [row for row in rows if law in (None, row["law"])]
 
 
@@ -306,7 +306,7 @@ def test_sgd_moves_k_times_as_far(k):
 
 def window(report):
     """The share and the two ends that the notes of the first claims name."""
-    notes = " ".join(report.named("claims")[0].notes)
+    notes = " ".join(report.tables[0].notes)
     words = re.search(r"holds to (\S+) % for k from (\S+) to ([^;\s]+)", notes)
     return tuple(float(word) for word in words.groups())
 
@@ -358,7 +358,7 @@ def test_window_is_that_of_an_adam_in_numpy():
 
 
 def test_window_of_sgd_is_the_tolerance():
-    notes = " ".join(scalecheck.simulate(tolerance=0.05, **TINY).named("claims")[0].notes)
+    notes = " ".join(scalecheck.simulate(tolerance=0.05, **TINY).tables[0].notes)
     low, high = re.search(r"same of sgd for k from (\S+) to (\S+)", notes).groups()
     assert float(low) == pytest.approx(0.95, rel=1e-3)
     assert float(high) == pytest.approx(1.05, rel=1e-3)

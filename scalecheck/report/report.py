@@ -102,11 +102,7 @@ class Report:
 
     def rows_of(self, name: str) -> list[Any]:
         """The rows of the tables of one name; none where there is no such table."""
-        return [row for table in self.named(name) for row in table.rows]
-
-    def named(self, name: str) -> list[Table]:
-        """The tables of one name, which have the same columns."""
-        return [table for table in self.tables if table.name == name]
+        return [row for table in self.tables if table.name == name for row in table.rows]
 
     @property
     def schema(self) -> str:
