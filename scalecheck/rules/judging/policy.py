@@ -163,9 +163,7 @@ def _limits(
         _check_limits(override.limits, f"{config.path}: override", limits)
     _check_limits(config.limits, f"{config.path}: limits", limits)
     banded = dict(zip(_BANDS, bands, strict=True)) if bands_from != DEFAULT else {}
-    filed = {
-        (code, name): float(x) for code, own in config.limits.items() for name, x in own.items()
-    }
+    filed = {(code, name): float(own[name]) for code, own in config.limits.items() for name in own}
     layers = [(bands_from, banded), (str(config.path), filed)]
     sources: dict[tuple[str, str], str] = {}
     for origin, layer in layers if bands_from != GIVEN else reversed(layers):
