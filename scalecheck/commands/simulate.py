@@ -74,12 +74,8 @@ def simulate(settings: Settings, progress: Progress) -> Report:
         settings=settings.recorded("optimizer", "hyperparameters"),
         headline=headline(experiments, settings.optimizer, settings.noise),
         totals=totals(tables),
+        failed=any(not row["holds"] and not row["contrast"] for row in claims(tables)),
     )
-
-
-def failures(report: Report) -> int:
-    """How many laws a simulation found broken; contrasts are none."""
-    return sum(not row["holds"] and not row["contrast"] for row in claims(report.tables))
 
 
 def _laws(sweep: bool) -> list[Law]:
