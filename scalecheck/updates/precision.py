@@ -7,7 +7,7 @@ import numpy as np
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.sketch import Sketch
-from scalecheck.theory.precision import stalled_share, stalled_share_of_step
+from scalecheck.theory.precision import stalled_share
 
 ROUNDING = 2.0**-53  # of the share's own sum
 
@@ -37,6 +37,5 @@ def stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> fl
         or not len(sketch.values)
     ):
         return None
-    law = stalled_share_of_step if equal else stalled_share
-    share = law(np.abs(sketch.values), sketch.counts, update, dtype)
+    share = stalled_share(np.abs(sketch.values), sketch.counts, update, dtype, equal)
     return share if share > ROUNDING else 0.0
