@@ -93,7 +93,7 @@ def initialization(option: str, word: str) -> None:
 
 
 def _param_dtype(word: str) -> None:
-    from scalecheck.updates.precision import param_dtype
+    from scalecheck.updates.training import param_dtype
 
     param_dtype(word)
 

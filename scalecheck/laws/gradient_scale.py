@@ -47,15 +47,7 @@ def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
 
     def claim(words: str, optimizer: str, measured: float, contrast: bool, why: str) -> Claim:
         return Claim(
-            LAW,
-            words,
-            optimizer,
-            experiment.k,
-            measured,
-            0.0,
-            experiment.deviates,
-            contrast,
-            why,
+            LAW, words, optimizer, experiment.k, measured, 0.0, experiment.deviates, contrast, why
         )
 
     if replayed.in_proportion is not None:

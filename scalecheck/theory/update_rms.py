@@ -95,11 +95,7 @@ def expected_update(
     if grad_rms_over_eps < LEAST:
         raise ValueError(f"grad_rms_over_eps {grad_rms_over_eps} is below {LEAST}: not solved")
     averages = adam_averages(
-        beta1,
-        beta2,
-        step,
-        bias_correction=bias_correction,
-        every_lag=noise.needs_every_lag,
+        beta1, beta2, step, bias_correction=bias_correction, every_lag=noise.needs_every_lag
     )
     mean_square, mean = update_moments(averages, noise, snr, 1 / grad_rms_over_eps)
     return Update(math.sqrt(mean_square), mean)

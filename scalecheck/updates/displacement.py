@@ -18,7 +18,7 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column, Row
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.schedule_forecast import ScheduleForecast, schedule_forecast
+from scalecheck.updates.forecast import ScheduleForecast, schedule_forecast
 from scalecheck.updates.training import Trainings
 
 

@@ -164,10 +164,7 @@ class HeldReplay:
     """The experiment's tensor, held in its place under an optimizer at lr 1: updates −Δw of it."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        scale: float = 1.0,
-        optimizer: Hyperparameters | None = None,
+        self, experiment: Experiment, scale: float = 1.0, optimizer: Hyperparameters | None = None
     ) -> None:
         self._optimizer = optimizer or experiment.optimizer
         self._scale = experiment.grad_scale * scale

@@ -16,10 +16,7 @@ LARGEST = 4.0  # standard deviations that some element of a tensor reaches
 
 
 def reason(
-    experiment: Experiment,
-    scales: Mapping[str, float],
-    change: float = 1.0,
-    coscaled: bool = False,
+    experiment: Experiment, scales: Mapping[str, float], change: float = 1.0, coscaled: bool = False
 ) -> str:
     """What theory has against a claim on gradients of these names and scales: all that counts here.
 

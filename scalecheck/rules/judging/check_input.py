@@ -17,12 +17,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.rules.contract import (
-    NEEDS,
-    CheckpointFacts,
-    StateFacts,
-    TensorFacts,
-)
+from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings

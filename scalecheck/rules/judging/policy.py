@@ -118,8 +118,7 @@ def _unknown_rule(word: str, known: Sequence[str]) -> UsageError:
 
 
 def chosen(
-    words: Sequence[str],
-    refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule,
+    words: Sequence[str], refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule
 ) -> list[str]:
     """The codes of the rules that codes, beginnings of codes and names stand for, sorted. Raises
     the refusal of a word that stands for none, which is also told the words that do."""
