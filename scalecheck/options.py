@@ -121,7 +121,7 @@ def optimizers() -> Sequence[str]:
 
 
 def optimizers_or_all() -> Sequence[str]:
-    from scalecheck.laws.replay.chosen import ALL
+    from scalecheck.laws.replay.experiment import ALL
 
     return [*optimizers(), ALL]
 
@@ -145,7 +145,7 @@ def _schedules() -> Sequence[str]:
 
 
 def replay_dtypes() -> Sequence[str]:
-    from scalecheck.laws.replay.running_optimizer import DTYPES
+    from scalecheck.laws.replay.replay import DTYPES
 
     return DTYPES
 

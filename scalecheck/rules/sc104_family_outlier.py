@@ -12,10 +12,23 @@ siblings; `scalecheck inspect --by family` draws their scales over depth.
 
 from collections.abc import Iterator
 
-from scalecheck.measure.outliers import LEAST_DEVIATIONS, LEAST_FACTOR, SURE_FACTOR, Stray, strays
+from scalecheck.measure.outliers import (
+    LEAST_DEVIATIONS,
+    LEAST_FACTOR,
+    SURE_FACTOR,
+    Stray,
+    strays,
+)
 from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+)
 
 _LEAST = 3  # siblings; fewer have no norm
 

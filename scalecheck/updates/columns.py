@@ -32,6 +32,12 @@ def _merged(
     return Column(name, title, unit, help, rank, merge=merge(name))
 
 
+def _extreme(merge: Callable[[str], Any], name: str, title: str, help: str) -> Column:
+    """The relative update of a tensor that is the smallest or the largest of a group."""
+    one, several = attrgetter("relative_update"), merge("relative_update")
+    return Column(name, title, "number", help, 2, one, several, of_several(name))
+
+
 def _moving(name: str) -> Callable[[Forecasts], float | None]:
     """The root mean square over those that have a relative update."""
     over = mean_square(name)
@@ -120,26 +126,8 @@ COLUMNS = (
         "lr·update_rms/rms: the change of a step",
         merge=_over_rms("absolute_update"),
     ),
-    Column(
-        "relative_update_min",
-        "least",
-        "number",
-        "the smallest of a tensor in the group",
-        2,
-        attrgetter("relative_update"),
-        smallest("relative_update"),
-        of_several("relative_update_min"),
-    ),
-    Column(
-        "relative_update_max",
-        "most",
-        "number",
-        "the largest of a tensor in the group",
-        2,
-        attrgetter("relative_update"),
-        largest("relative_update"),
-        of_several("relative_update_max"),
-    ),
+    _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
+    _extreme(largest, "relative_update_max", "most", "the largest of a tensor in the group"),
     Column(
         "nominal_relative_update",
         "nominal",

@@ -5,7 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState, find_state, open_state
+from scalecheck.checkpoint.optimizer_state import (
+    OptimizerState,
+    ParamState,
+    find_state,
+    open_state,
+)
 from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
