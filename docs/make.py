@@ -19,8 +19,8 @@ from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, Registered, registered
 from scalecheck.rules.judging import manual as checking
-from scalecheck.updates import assumed, columns, displacement, lr_for, rescaled_settings
-from scalecheck.updates.forecast import forecast
+from scalecheck.updates import columns, displacement
+from scalecheck.updates.forecast import expected_update
 
 FOLDER = Path(__file__).parent
 
@@ -37,12 +37,12 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows`", columns.COLUMNS),
         ("with an optimizer state", columns.STATE),
         ("with `--steps`", columns.SCHEDULE),
-        ("with `--target`", lr_for.TARGET),
-        ("with `--like`", lr_for.LIKE),
-        ("with `--to`", lr_for.TO),
-        ("with `--assume`", assumed.COLUMNS),
+        ("with `--target`", columns.TARGET),
+        ("with `--like`", columns.LIKE),
+        ("with `--to`", columns.TO),
+        ("with `--assume`", columns.ASSUMED),
         ("`states`, those whose tensor is not certain", columns.STATES),
-        ("`scaled`, with `--scale-by`", rescaled_settings.COLUMNS),
+        ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
@@ -109,8 +109,8 @@ def _optimizers() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name in registry.names("optimizer"):
         optimizer = registry.load("optimizer", name).Optimizer()
-        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(None))
-        update = number(expected.update_rms) or _cell(expected.reason)
+        expected, reason = expected_update(optimizer, 1.0, (64, 64), Gradient(None))
+        update = number(expected) or _cell(reason)
         try:
             law = optimizer.reparameterization()
             beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())

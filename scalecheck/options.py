@@ -267,7 +267,7 @@ ParamDtype = Annotated[
     training(
         "Type that the weights are trained in: bf16, fp16, fp32. Default: the stored type.",
         "DTYPE",
-        "scalecheck.updates.precision:param_dtype",
+        "scalecheck.updates.training:param_dtype",
     ),
 ]
 
@@ -393,7 +393,7 @@ ReplayDtype = Annotated[
     replay(
         "Type of weights, gradients and state: {choices}.",
         "DTYPE",
-        choices="scalecheck.laws.replay.running_optimizer:DTYPES",
+        choices="scalecheck.laws.replay.replay:DTYPES",
     ),
 ]
 Seed = Annotated[int, replay("Seed of the random numbers.", "N", FROM_0)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import scalecheck as api
-from scalecheck.updates.lr_for import TARGET
+from scalecheck.updates.columns import TARGET
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY, INIT = SAMPLES / "tiny-gpt", SAMPLES / "tiny-gpt-init"

@@ -126,6 +126,12 @@ def test_another_scheme_misses_the_tolerance(tmp_path, word):
     assert not is_at_start(row)
 
 
+def test_the_tolerance_shrinks_with_the_number_of_weights():
+    assert Reference(0.02, NORMAL).tolerance(10_000) == pytest.approx(3 / math.sqrt(20_000))
+    assert Reference(1.0, EXACT).tolerance(1) == 0
+    assert Reference(0.0, EXACT).tolerance(1) is None
+
+
 def test_the_sample_before_training_is_what_gpt2_starts_from():
     rows = api.inspect(START, init="gpt2").rows
     assert len(rows) == 52

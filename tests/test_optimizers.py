@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scalecheck import registry
-from scalecheck.laws.replay.running_optimizer import replay
+from scalecheck.laws.replay.replay import replay
 from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,

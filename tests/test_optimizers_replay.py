@@ -16,7 +16,7 @@ from lr_multiples import multiples_of
 from numpy.typing import NDArray
 
 from scalecheck import registry
-from scalecheck.laws.replay.running_optimizer import replay
+from scalecheck.laws.replay.replay import replay
 from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,

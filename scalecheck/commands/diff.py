@@ -17,7 +17,7 @@ from scalecheck.report.report import Report, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Displacement, Run, together
 from scalecheck.updates.displacement_summary import notes, sentences
-from scalecheck.updates.schedule_forecast import schedule as planned
+from scalecheck.updates.forecast import planned
 from scalecheck.updates.training import Trainings
 
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
@@ -33,11 +33,11 @@ def diff(
     """The report of `diff`. Raises UsageError, CheckpointError."""
     if (settings.lr is None) != (settings.steps is None):
         raise UsageError("--lr and --steps: one needs the other")
-    plan = planned(settings.schedule, settings.steps, settings.warmup, settings.final)
+    plan = planned(settings)
     columns = (*COLUMNS, *(EXPECTED if plan else ()))
     selection = Selection.of(settings)
     selection.check(columns)
-    trainings = Trainings(settings.optimizer, settings.lr, settings.hyperparameters, settings.group)
+    trainings = Trainings.asked(settings)
     sides = opened(before), opened(after)
     wanted = selection.tensors(pairs_of(*sides))
     trainings.check([pair.name for pair in wanted])

@@ -7,12 +7,10 @@ from scalecheck import registry
 from scalecheck.errors import UsageError
 from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
-from scalecheck.laws.replay.chosen import ALL, optimizers, recorded
-from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.laws.replay.claim import claims, totals
+from scalecheck.laws.replay.experiment import ALL, Experiment, headline, optimizers, recorded
 from scalecheck.laws.replay.gradients import noise_law
-from scalecheck.laws.replay.lanes import replayed
-from scalecheck.laws.replay.running_optimizer import few_threads
-from scalecheck.laws.replay.summary import claims, headline, totals
+from scalecheck.laws.replay.replay import few_threads, replayed
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
 

@@ -14,6 +14,12 @@ Merge = Callable[[Sequence[Any]], Any]
 
 T = TypeVar("T")
 
+NAME = Column("name", "name", "text", "the tensor's name as stored, or the group's")
+ROLE = Column("role", "role", "text", "what the tensor is; null where a group's differ", 9)
+LAYER = Column("layer", "layer", "text", "module path up to and including the block index")
+FAMILY = Column("family", "family", "text", "the name with every index replaced by N")
+"""What every row says of which tensors it is of."""
+
 
 def grouped(items: Iterable[T], by: By) -> dict[str, list[T]]:
     """The items of each layer, family or role, or each by itself."""

@@ -7,7 +7,6 @@ from scalecheck.measure.flags import FlaggedStats
 from scalecheck.measure.group_stats import GroupStats
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.report.report import Column
-from scalecheck.theory.initialization import rms_tolerance
 
 Stats = FlaggedStats | GroupStats
 
@@ -24,12 +23,6 @@ def _init_ratio(stats: Stats) -> float | None:
     return ratio if math.isfinite(ratio) else None
 
 
-def _init_tolerance(stats: Stats) -> float | None:
-    if not stats.reference or not stats.reference.rms:
-        return None
-    return rms_tolerance(stats.numel, stats.reference.kurtosis)
-
-
 COLUMNS = (
     Column("init_rms", "init rms", "number", "rms that the initialization gives", 1, _init_rms),
     Column("init_ratio", "× init", "number", "rms over init_rms", get=_init_ratio),
@@ -39,7 +32,7 @@ COLUMNS = (
         "percent",
         "how far chance puts init_ratio off 1: three standard errors; in tables in percent",
         1,
-        _init_tolerance,
+        lambda stats: stats.reference and stats.reference.tolerance(stats.numel),
     ),
 )
 

@@ -6,9 +6,8 @@ from typing import ClassVar
 
 from scalecheck.optimizers import adam
 from scalecheck.optimizers.contract import Gradient, NoFormula, NotNegative, SavedState
-from scalecheck.theory.averages import average_rms
+from scalecheck.theory.drift import average_rms, drift_fraction
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.snr import drift_fraction
 
 
 @dataclass(frozen=True)

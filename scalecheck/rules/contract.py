@@ -10,19 +10,11 @@ from scalecheck import registry
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Finding, Severity
 from scalecheck.updates.tensor_forecast import TensorForecast
-
-
-@dataclass(frozen=True)
-class InitFacts:
-    """The rms that an initialization gives, and how far chance puts rms/that off 1 at three
-    standard errors; rms 0 for zeros."""
-
-    rms: float
-    tolerance: float
 
 
 @dataclass(frozen=True)
@@ -36,7 +28,7 @@ class TensorFacts:
 
     scale: TensorStats
     rows: Rows | None = None
-    init: InitFacts | None = None
+    init: Reference | None = None
     forecast: TensorForecast | None = None
     is_scaled: bool = False
 

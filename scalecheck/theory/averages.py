@@ -8,8 +8,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.theory.snr import drift_fraction
-
 FloatArray = NDArray[np.float64]
 
 NEGLIGIBLE = 1e-17  # below float64's resolution of a sum of weights that is 1
@@ -41,7 +39,7 @@ def adam_averages(
 ) -> Averages:
     """a_i = (1−beta1)·beta1^i and b_i = (1−beta2)·beta2^i, over 1−beta^step if bias-corrected.
 
-    step None: the stationary state. every_lag: no sampling, all weights are 1. sharpness: what is
+    step None: the steady state. every_lag: no sampling, all weights are 1. sharpness: what is
     summed changes this many times faster than b_i over the latest lags.
     Source: Kingma & Ba 2015, algorithm 1, unrolled.
     """
@@ -112,14 +110,3 @@ def squared_weight_sum(beta: float, step: int | None = None) -> float:
     total = _weight_sum(beta, step)
     forgotten = 0.0 if step is None else beta**step
     return (1 - beta) * (1 + forgotten) / ((1 + beta) * total)
-
-
-def average_rms(beta: float, snr: float = 0.0, step: int | None = None) -> float:
-    """RMS of a bias-corrected moving average of independent gradients over that of a gradient:
-    √(d² + (1−d²)·Σa²), d = snr/√(1+snr²); step None is the stationary state.
-
-    Adam's update RMS in first order, E m̂²/E v̂: too high for beta2 ≥ 0.95 by 3.2% at most in the
-    stationary state, 5.3% in the first steps. Source: Kosson et al. 2024 for snr 0.
-    """
-    d2 = drift_fraction(snr) ** 2
-    return math.sqrt(d2 + (1 - d2) * squared_weight_sum(beta, step))

@@ -4,10 +4,9 @@ shapes alone are known."""
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.dtypes import DTYPES
@@ -15,13 +14,6 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.report import Column
-
-COLUMNS = (
-    Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
-    Column("assumed_ratio", "× assumed", "number", "rms over that"),
-    Column("assumed_relative_update", "believed", "number", "relative update of the assumed rms"),
-)
 
 Shape = tuple[int, ...]
 
@@ -46,19 +38,26 @@ class Assumption:
         self._scheme = scheme(word, "assume")
         self._model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
 
-    def rms(self, name: str, role: str, shape: Shape) -> float | None:
+    def rms(self, tensor: Tensor | TensorStats) -> float | None:
         """None where the scheme says nothing."""
-        reference = self._scheme.of(name, role, shape, self._model)
+        reference = self._scheme.of(tensor.name, tensor.role, tensor.shape, self._model)
         return None if reference is None else reference.rms
 
     def of(self, stats: TensorStats, relative_update: float | None) -> AssumedScale:
         """That of a tensor with this relative update."""
-        assumed = self.rms(stats.name, stats.role, stats.shape)
+        assumed = self.rms(stats)
         ratio = stats.rms / assumed if stats.rms is not None and assumed else None
         believed = ratio * relative_update if ratio and relative_update is not None else None
         return AssumedScale(
             assumed_rms=assumed, assumed_ratio=ratio, assumed_relative_update=believed
         )
+
+    def stats(self, tensors: Iterable[Tensor]) -> Iterator[tuple[TensorStats, Sketch]]:
+        """The statistics of tensors that do not exist yet; rms None where the scheme says
+        nothing."""
+        for tensor in tensors:
+            empty = TensorStats.of(tensor, Sketch())
+            yield replace(empty, dtype="", numel=tensor.numel, rms=self.rms(tensor)), Sketch()
 
 
 def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
@@ -75,34 +74,6 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
         if math.prod(shapes[name]) >= 1 << 63:
             raise UsageError(f"--shape {word}: has 2^63 elements or more")
     return shapes
-
-
-def assumed_stats(
-    tensors: Iterable[Tensor], assumption: Assumption
-) -> Iterator[tuple[TensorStats, Sketch]]:
-    """The statistics of tensors that do not exist yet; rms None where the scheme says nothing."""
-    return ((_assumed_stats(tensor, assumption), Sketch()) for tensor in tensors)
-
-
-def _assumed_stats(tensor: Tensor, assumption: Assumption) -> TensorStats:
-    return TensorStats(
-        name=tensor.name,
-        dtype="",
-        shape=tensor.shape,
-        role=tensor.role,
-        layer=layer(tensor.name),
-        family=family(tensor.name),
-        numel=tensor.numel,
-        rms=assumption.rms(tensor.name, tensor.role, tensor.shape),
-        std=None,
-        mean=None,
-        absmax=None,
-        min=None,
-        max=None,
-        zeros=0,
-        nan=0,
-        inf=0,
-    )
 
 
 def opened(

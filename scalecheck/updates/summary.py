@@ -24,7 +24,7 @@ STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
     """The checkpoint, who trains it, and where that was found."""
-    names = {each.optimizer for each in forecasts}
+    names = {each.training.name for each in forecasts}
     lrs = {each.lr for each in forecasts}
     lr = f"lr {setting(forecasts[0].lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
@@ -63,7 +63,7 @@ def notes(
     yield from doubts
     if states.path is not None and lr is None:
         yield "the lr is the state's, which a scheduler may have moved on after the last update"
-    for name in sorted({e.optimizer for e in forecasts if e.training.optimizer.relative_lr}):
+    for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
         yield f"the lr of {name} is relative to the weights already"
 
 

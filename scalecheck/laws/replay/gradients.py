@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.errors import UsageError
+from scalecheck.theory.drift import drift_fraction
 from scalecheck.theory.noise import Autoregressive, Gaussian, Noise, Sparse, StudentT
-from scalecheck.theory.snr import drift_fraction
 
 FloatArray = NDArray[np.float64]
 

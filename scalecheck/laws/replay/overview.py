@@ -9,7 +9,7 @@ from scalecheck.laws import gradient_scale, reparameterization, update_size
 from scalecheck.laws.replay.claim import COLUMNS as CLAIMS
 from scalecheck.laws.replay.claim import HOLDS, Claim, broken
 from scalecheck.laws.replay.experiment import Experiment
-from scalecheck.laws.replay.lanes import replayed
+from scalecheck.laws.replay.replay import replayed
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Table
 

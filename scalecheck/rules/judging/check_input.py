@@ -12,22 +12,15 @@ from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
-from scalecheck.measure.initial_scale import Initialization, Model, scheme
+from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.rules.contract import (
-    NEEDS,
-    CheckpointFacts,
-    InitFacts,
-    StateFacts,
-    TensorFacts,
-)
+from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings
-from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.updates.saved_state import States, states_of
 from scalecheck.updates.training import untrained
 
@@ -78,7 +71,9 @@ def check_input(
             TensorFacts(
                 stats,
                 row_figures(tensor, stats.zeros, stats.role) if is_looked_into else None,
-                None if init is None or is_scaled else _init_scale(init, stats, model),
+                None
+                if init is None or is_scaled
+                else init.of(stats.name, stats.role, stats.shape, model),
                 forecasts.of(stats, sketch) if has_forecast else None,
                 is_scaled,
             )
@@ -149,14 +144,6 @@ def _states(
 
 def _has_scale(tensor: Tensor) -> bool:
     return tensor.dtype.is_float and tensor.unmeasured is None
-
-
-def _init_scale(init: Initialization, scale: TensorStats, model: Model) -> InitFacts | None:
-    reference = init.of(scale.name, scale.role, scale.shape, model)
-    if reference is None:
-        return None
-    tolerance = rms_tolerance(scale.numel, reference.kurtosis) if reference.rms else 0.0
-    return InitFacts(reference.rms, tolerance)
 
 
 def _is_scaled(tensor: Tensor, names: set[str]) -> bool:

@@ -10,13 +10,11 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
-from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.precision import param_dtype
+from scalecheck.updates.forecast import planned
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.schedule_forecast import schedule as planned
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
-from scalecheck.updates.training import Trainings
+from scalecheck.updates.training import Trainings, param_dtype
 
 
 class Forecasts:
@@ -31,9 +29,11 @@ class Forecasts:
     ) -> None:
         self._states = states
         self.notes: list[str] = []
-        lr, plan = settings.lr, _plan(settings, states)
+        done = [one.step for one in states.by_name.values() if one.step]
+        is_going_on = settings.schedule == "constant" and bool(done)
+        lr, plan = settings.lr, planned(settings, int(max(done)) if is_going_on else None)
         dtype = param_dtype(settings.param_dtype)
-        trainings = _trainings(settings, lr)
+        trainings = Trainings.asked(settings)
         trainings.check(names)
         has_lr = lr is not None or any("lr" in group.settings for group in trainings.groups)
         self.no_lr = "" if has_lr or states.path else NEEDS["lr"]
@@ -44,7 +44,7 @@ class Forecasts:
         if self.no_lr:
             return
         # What a state says beside its lr takes an optimizer, and any lr.
-        stand_in = trainings if lr is not None else _trainings(settings, 1.0)
+        stand_in = trainings if lr is not None else Trainings.asked(settings, 1.0)
         unknown_optimizers = _problems(stand_in, states, trained)
         if lr is not None and unknown_optimizers:
             raise UsageError(next(iter(unknown_optimizers.values())))
@@ -95,16 +95,3 @@ def _problems(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -
         except UsageError as error:
             problems[label] = str(error)
     return problems
-
-
-def _trainings(settings: Settings, lr: float | None) -> Trainings:
-    return Trainings(settings.optimizer, lr, settings.hyperparameters, settings.group)
-
-
-def _plan(settings: Settings, states: States) -> Schedule | None:
-    """The schedule of the run: as given, else the steps of the state at its lr."""
-    steps = settings.steps
-    if steps is None and settings.schedule == "constant":
-        done = [one.step for one in states.by_name.values() if one.step]
-        steps = int(max(done)) if done else None
-    return planned(settings.schedule, steps, settings.warmup, settings.final)
