@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_words import NUMPY, landmarks, random_words, weights
+from drawn_words import NUMPY, landmarks, random_words, sketch, weights
 
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure import counting, numpy_kernel
-from scalecheck.measure.counting import sketch
 
 SAMPLES = Path(__file__).parents[1] / "sample_ckpts"
 KINDS = {"f4": "F32", "f8": "F64"}
@@ -138,7 +137,7 @@ def test_a_constant_has_no_deviation_by_either_kernel(monkeypatch, kernel, kind,
     monkeypatch.setattr(counting, "kernel", kernel)
     for numel in (1, 3, 7, 64, 1001, 4097):
         words = np.full(numel, value, kind)
-        one = counting.sketch(words, DTYPES[KINDS[kind]])
+        one = sketch(words, DTYPES[KINDS[kind]])
         assert (one.std, one.mean) == (0, float(words[0]))
 
 
@@ -150,8 +149,8 @@ def test_wide_integers_are_measured_as_their_float64(monkeypatch, kernel, name):
     for numel in (0, 1, 64, 4097):
         for words in (random_words(dtype, numel, numel), weights(dtype, numel, numel)):
             words = words.view(NUMPY[dtype.name])
-            own = counting.sketch(words, dtype)
-            wide = counting.sketch(words.astype(np.float64), DTYPES["F64"])
+            own = sketch(words, dtype)
+            wide = sketch(words.astype(np.float64), DTYPES["F64"])
             assert (own.moments, own.low, own.high) == (wide.moments, wide.low, wide.high)
             assert own.zeros == wide.zeros
             np.testing.assert_array_equal(own.counts, wide.counts)

@@ -100,13 +100,6 @@ class Counter:
         return sketch
 
 
-def sketch(words: NDArray[np.generic], dtype: DType) -> Sketch:
-    """The sketch of raw words of a storage type, any shape."""
-    counter = Counter(dtype)
-    counter.add(np.ascontiguousarray(words).ravel())
-    return counter.take()
-
-
 def _table_shape(dtype: DType) -> tuple[int, int]:
     if dtype.is_narrow:
         return 4, 1 << dtype.bits

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.naming import MATRICES, family, layer
+from scalecheck.checkpoint.recorded import COUNTS, FIGURES
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
 
@@ -41,6 +42,7 @@ class TensorStats:
     @classmethod
     def of(cls, tensor: Tensor, sketch: Sketch) -> "TensorStats":
         """The scale of a tensor from the sketch of its elements."""
+        figures = {name: getattr(sketch, name) for name in (*FIGURES, *COUNTS)}
         return cls(
             tensor.name,
             tensor.dtype.name,
@@ -49,14 +51,6 @@ class TensorStats:
             layer(tensor.name),
             family(tensor.name),
             tensor.numel,
-            sketch.rms,
-            sketch.std,
-            sketch.mean,
-            sketch.absmax,
-            sketch.min,
-            sketch.max,
-            sketch.zeros,
-            sketch.nan,
-            sketch.inf,
-            tensor.tied_to,
+            **figures,
+            tied_to=tensor.tied_to,
         )
