@@ -93,22 +93,6 @@ class Comparison:
     def name(self) -> str:
         return self.pair.name
 
-    @property
-    def dtype_before(self) -> str | None:
-        return None if self.pair.before is None else dtype_of(self.pair.before)
-
-    @property
-    def dtype_after(self) -> str | None:
-        return None if self.pair.after is None else dtype_of(self.pair.after)
-
-    @property
-    def shape_before(self) -> list[int] | None:
-        return None if self.pair.before is None else [*self.pair.before.shape]
-
-    @property
-    def shape_after(self) -> list[int] | None:
-        return None if self.pair.after is None else [*self.pair.after.shape]
-
     @cached_property
     def role(self) -> str:
         dtype = DTYPES.get(dtype_of(self.pair.some), DTYPES["F32"])

@@ -4,12 +4,15 @@ other tensors of its model. No element is asked for."""
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.errors import OptionError, unknown
+from scalecheck.report.formatting import finite
+from scalecheck.report.report import Column
 
 Shape = tuple[int, ...]
 
@@ -262,3 +265,39 @@ def scheme(word: str, option: str = "init") -> Initialization:
     if not 0 < number < math.inf:
         raise OptionError(option, f"{what} is a positive number, as in {name}:{example}", word)
     return Initialization(word, partial(_alike, law(number)))
+
+
+def _ratio(stats: Any) -> float | None:
+    """The rms of a tensor or a group over that of its reference; None too for one of 0."""
+    if stats.rms is None or not stats.reference or not stats.reference.rms:
+        return None
+    return finite(stats.rms / stats.reference.rms)
+
+
+INIT = (
+    Column(
+        "init_rms",
+        "init rms",
+        "number",
+        "rms that the initialization gives",
+        1,
+        lambda stats: stats.reference and stats.reference.rms,
+    ),
+    Column("init_ratio", "× init", "number", "rms over init_rms", get=_ratio),
+    Column(
+        "init_tolerance",
+        "± %",
+        "percent",
+        "how far chance puts init_ratio off 1: three standard errors; in tables in percent",
+        1,
+        lambda stats: stats.reference and stats.reference.tolerance(stats.numel),
+    ),
+)
+
+
+def silence(word: str, references: Collection[Reference | None]) -> list[str]:
+    """A note with the number of tensors that the scheme says nothing of; none for none."""
+    silent = sum(reference is None for reference in references)
+    return (
+        [f"--init {word} says nothing of {silent} of {len(references)} tensors"] if silent else []
+    )
