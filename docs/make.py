@@ -19,7 +19,7 @@ from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, Registered, registered
 from scalecheck.rules.judging import manual as checking
-from scalecheck.updates import columns, displacement
+from scalecheck.updates import assumed, columns, displacement
 from scalecheck.updates.forecast import expected_update
 
 FOLDER = Path(__file__).parent
@@ -40,7 +40,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--target`", columns.TARGET),
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),
-        ("with `--assume`", columns.ASSUMED),
+        ("with `--assume`", assumed.ASSUMED),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],

@@ -41,11 +41,10 @@ class Pair:
     @property
     def tensors(self) -> tuple[Tensor, Tensor] | None:
         """Both, where their elements can be compared."""
-        if not isinstance(self.before, Tensor) or not isinstance(self.after, Tensor):
-            return None
-        if self.before.shape != self.after.shape or self.unmeasured:
-            return None
-        return self.before, self.after
+        before, after = self.before, self.after
+        if isinstance(before, Tensor) and isinstance(after, Tensor):
+            return None if before.shape != after.shape or self.unmeasured else (before, after)
+        return None
 
     @property
     def raw(self) -> tuple[Tensor, Tensor] | None:

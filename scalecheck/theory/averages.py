@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
 
 NEGLIGIBLE = 1e-17  # below float64's resolution of a sum of weights that is 1
 _POINTS = 10  # a panel of more lags than this is summed in this many points
@@ -72,7 +73,7 @@ def _memory(*betas: float) -> int:
     return 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
 
 
-def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
+def _sampled_lags(count: int, *betas: float) -> Arrays:
     """Sample lags and their weights for sums over lags 0..count−1; lag 0 stands alone."""
     lags, weights = [np.zeros(1)], [np.ones(1)]
     start = 1
@@ -88,7 +89,7 @@ def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=256)
-def _sum_rule(count: int) -> tuple[FloatArray, FloatArray]:
+def _sum_rule(count: int) -> Arrays:
     """Points and weights with Σ_(i=0)^(count−1) f(i) = Σ_j weight_j·f(point_j) up to degree 2n−1.
 
     The Gauss rule of the discrete Chebyshev (Gram) polynomials, by the eigenvalues of their Jacobi

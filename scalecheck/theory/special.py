@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
 
 SERIES_FROM = 12.0  # exp(x²)·erfc(x) and ten terms of its series agree to 3e-14 here
 _TERMS = 10
@@ -38,7 +39,7 @@ def erfcx(x: FloatArray) -> FloatArray:
     return np.where(x < SERIES_FROM, direct, series)
 
 
-def eps_damping(q: FloatArray) -> tuple[FloatArray, FloatArray]:
+def eps_damping(q: FloatArray) -> Arrays:
     """What eps takes from E[1/(√v+eps)] and E[1/(√v+eps)²] at Laplace variable z, q = eps·√z.
 
     1/(√v+eps)  = ∫ e^(−zv)·first(q)/√(πz) dz,  first(q)  = 1 − √π·q·erfcx(q)

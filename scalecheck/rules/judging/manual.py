@@ -88,27 +88,15 @@ def settings_report(settings: Settings) -> Report:
 
 
 def _rule_rows(policy: RulePolicy) -> list[dict[str, Any]]:
-    filed = str(policy.config.path)
-    rows = []
+    found: list[tuple[str, str, str]] = []
     for code, entry in policy.rules.items():
-        own = code in policy.severities
-        severity = policy.severities.get(code, entry.rule.severity)
-        rows.append(
-            {
-                "setting": f"severity.{code}",
-                "value": severity,
-                "source": filed if own else "default",
-            }
-        )
-        rows += [
-            {
-                "setting": f"limits.{code}.{name}",
-                "value": formatting.setting(value),
-                "source": policy.limit_sources.get((code, name), "default"),
-            }
-            for name, value in policy.limits[code].items()
-        ]
-    return rows
+        own = policy.severities.get(code)
+        source = "default" if own is None else str(policy.config.path)
+        found.append((f"severity.{code}", own or entry.rule.severity, source))
+        for name, value in policy.limits[code].items():
+            source = policy.limit_sources.get((code, name), "default")
+            found.append((f"limits.{code}.{name}", formatting.setting(value), source))
+    return [{"setting": name, "value": x, "source": source} for name, x, source in found]
 
 
 def _written(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Which rules a check runs, with which severities and limits, and what the configuration lets
 pass."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -88,10 +88,12 @@ def resolve(settings: Settings) -> RulePolicy:
     left = [code for code in chosen(settings.select or ["SC"]) if code not in ignored]
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
-    limits, limit_sources = _limits(settings.bands, settings.sources["bands"], config)
-    return RulePolicy(
-        config, {code: rules[code] for code in left}, _severities(config), limits, limit_sources
-    )
+    limits, sources = _limits(settings.bands, settings.sources["bands"], config)
+    severities: dict[str, Severity] = {}
+    for word, severity in config.severity.items():
+        codes = chosen([word], partial(_unknown, f"{config.path}: severity"))
+        severities |= dict.fromkeys(codes, "error" if severity == "error" else "warning")
+    return RulePolicy(config, {code: rules[code] for code in left}, severities, limits, sources)
 
 
 def configured(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +107,15 @@ def configured(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     if optimizer:
         found["hyperparameters"] = optimizer
     if config.groups:
-        found["group"] = _groups(config, {*given, *given.get("hyperparameters", {})})
+        without = {*given, *given.get("hyperparameters", {})}
+        found["group"] = tuple(
+            Group(
+                (each.match,) if each.match is not None else tuple(map(escape, each.names or ())),
+                {name: float(x) for name, x in each.settings.items() if name not in without},
+                f"{config.path}: group[{place}]",
+            )
+            for place, each in enumerate(config.groups, 1)
+        )
     return found
 
 
@@ -113,12 +123,12 @@ def _unknown(place: str, word: str, known: Sequence[str]) -> UsageError:
     return UsageError(f"{place} {word}: not known; {nearest(word, known)}")
 
 
-def _unknown_rule(word: str, known: Sequence[str]) -> UsageError:
-    return _unknown("rules", word, known)
+_unknown_rule = partial(_unknown, "rules")
 
 
 def chosen(
-    words: Sequence[str], refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule
+    words: Sequence[str],
+    refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule,
 ) -> list[str]:
     """The codes of the rules that codes, beginnings of codes and names stand for, sorted. Raises
     the refusal of a word that stands for none, which is also told the words that do."""
@@ -130,18 +140,6 @@ def chosen(
             raise refusal(word, [*rules, *(rule.name for rule in rules.values())])
         found |= codes
     return sorted(found)
-
-
-def _groups(config: Config, given: Collection[str]) -> tuple[Group, ...]:
-    """The groups of the file, without the settings that were given for all tensors."""
-    return tuple(
-        Group(
-            (entry.match,) if entry.match is not None else tuple(map(escape, entry.names or ())),
-            {name: float(number) for name, number in entry.settings.items() if name not in given},
-            f"{config.path}: group[{place}]",
-        )
-        for place, entry in enumerate(config.groups, 1)
-    )
 
 
 def _check_words(settings: Settings) -> None:
@@ -160,14 +158,6 @@ def _check_words(settings: Settings) -> None:
             raise unknown("set", key, known)
 
 
-def _severities(config: Config) -> dict[str, Severity]:
-    found: dict[str, Severity] = {}
-    for word, severity in config.severity.items():
-        for code in chosen([word], partial(_unknown, f"{config.path}: severity")):
-            found[code] = "error" if severity == "error" else "warning"
-    return found
-
-
 def _limits(
     bands: Sequence[float], bands_from: str, config: Config
 ) -> tuple[dict[str, dict[str, float]], dict[tuple[str, str], str]]:
@@ -177,18 +167,13 @@ def _limits(
         for code, entry in registered().items()
     }
     sources: dict[tuple[str, str], str] = {}
-    steps = Bands(tuple(bands)).limits
-    banded = dict(zip(_BANDS, steps, strict=True))
+    banded = dict(zip(_BANDS, Bands(tuple(bands)).limits, strict=True))
     filed = {
-        (code, name): float(value)
-        for code, own in config.limits.items()
-        for name, value in own.items()
+        (code, name): float(x) for code, own in config.limits.items() for name, x in own.items()
     }
     for override in config.overrides:
-        for code, own in override.limits.items():
-            _check_limits(code, own, f"{config.path}: override", limits)
-    for code, own in config.limits.items():
-        _check_limits(code, own, f"{config.path}: limits", limits)
+        _check_limits(override.limits, f"{config.path}: override", limits)
+    _check_limits(config.limits, f"{config.path}: limits", limits)
     layers = [(bands_from, banded if bands_from != DEFAULT else {}), (str(config.path), filed)]
     for origin, layer in layers if bands_from != GIVEN else reversed(layers):
         for (code, name), value in layer.items():
@@ -198,14 +183,18 @@ def _limits(
 
 
 def _check_limits(
-    code: str, own: Mapping[str, float], where: str, known: Mapping[str, Mapping[str, float]]
+    limits: Mapping[str, Mapping[str, float]],
+    where: str,
+    known: Mapping[str, Mapping[str, float]],
 ) -> None:
-    if code not in known:
-        raise UsageError(f"{where}.{code}: is no rule; {nearest(code, [*known])}")
-    for name in own:
-        if not known[code]:
-            raise UsageError(f"{where}.{code}.{name}: the rule has no limits")
-        if name not in known[code]:
-            raise UsageError(f"{where}.{code}.{name}: not known; {nearest(name, [*known[code]])}")
-        if own[name] < 0 or (own[name] == 0 and name in _FACTORS):
-            raise UsageError(f"{where}.{code}.{name} {own[name]}: a positive number")
+    for code, own in limits.items():
+        if code not in known:
+            raise UsageError(f"{where}.{code}: is no rule; {nearest(code, [*known])}")
+        for name, x in own.items():
+            place = f"{where}.{code}.{name}"
+            if not known[code]:
+                raise UsageError(f"{place}: the rule has no limits")
+            if name not in known[code]:
+                raise UsageError(f"{place}: not known; {nearest(name, [*known[code]])}")
+            if x < 0 or (x == 0 and name in _FACTORS):
+                raise UsageError(f"{place} {x}: a positive number")
