@@ -134,15 +134,17 @@ def fan_in(shape: Shape) -> int:
     return math.prod(shape[1:])
 
 
+def fan_out(shape: Shape) -> int:
+    """Outputs of one input, by shape[0] and the kernel."""
+    return shape[0] * math.prod(shape[2:])
+
+
 _FORMULAS: Mapping[str, tuple[Callable[[Shape], float], float]] = {
     # nn.Linear and nn.Conv, weight and bias: uniform within 1/√fan_in.
     "torch-linear": (lambda shape: 1 / math.sqrt(3 * fan_in(shape)), UNIFORM),
     "kaiming": (lambda shape: math.sqrt(2 / fan_in(shape)), NORMAL),
-    "kaiming-fan-out": (lambda shape: math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), NORMAL),
-    "xavier": (
-        lambda shape: math.sqrt(2 / (fan_in(shape) + shape[0] * math.prod(shape[2:]))),
-        NORMAL,
-    ),
+    "kaiming-fan-out": (lambda shape: math.sqrt(2 / fan_out(shape)), NORMAL),
+    "xavier": (lambda shape: math.sqrt(2 / (fan_in(shape) + fan_out(shape))), NORMAL),
     "lecun": (lambda shape: 1 / math.sqrt(fan_in(shape)), NORMAL),
     "orthogonal": (lambda shape: 1 / math.sqrt(max(shape[0], fan_in(shape))), EXACT),
 }

@@ -44,7 +44,9 @@ def adam_averages(
     summed changes this many times faster than b_i over the latest lags.
     Source: Kingma & Ba 2015, algorithm 1, unrolled.
     """
-    count = _memory(beta1, beta2)
+    # How many lags carry weight: until the slower average falls to NEGLIGIBLE.
+    slowest = max(beta1, beta2)
+    count = 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
     if step is not None:
         count = min(count, step)
     lag, weight = (
@@ -65,12 +67,6 @@ def _weight_sum(beta: float, step: int | None) -> float:
     if step is None or beta == 0:
         return 1.0
     return -math.expm1(step * math.log(beta))
-
-
-def _memory(*betas: float) -> int:
-    """How many lags carry weight: the slower average falls to NEGLIGIBLE."""
-    slowest = max(betas)
-    return 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
 
 
 def _sampled_lags(count: int, *betas: float) -> Arrays:

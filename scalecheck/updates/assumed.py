@@ -45,7 +45,7 @@ class Assumption:
         assumed = self.rms(stats)
         ratio = stats.rms / assumed if stats.rms is not None and assumed else None
         believed = ratio * relative_update if ratio and relative_update is not None else None
-        return dict(zip((c.name for c in ASSUMED), (assumed, ratio, believed), strict=True))
+        return {"assumed_rms": assumed, "assumed_ratio": ratio, "assumed_relative_update": believed}
 
     def stats(self, tensors: Iterable[Tensor]) -> Iterator[tuple[TensorStats, Sketch]]:
         """The statistics of tensors that do not exist yet; rms None where the scheme says

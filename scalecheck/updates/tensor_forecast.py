@@ -124,7 +124,7 @@ class Forecaster:
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
-        moved = absolute = relative = None
+        absolute = relative = None
         if update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None

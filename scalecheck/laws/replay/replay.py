@@ -152,7 +152,7 @@ def reported(steps: int) -> list[int]:
 
 
 def replayed(experiment: Experiment) -> Replayed:
-    """Runs the experiment's gradients through all lanes, a step at a time."""
+    """Runs the experiment's gradients through all replays, a step at a time."""
     base, scaled = HeldReplay(experiment), HeldReplay(experiment, experiment.k)
     contrast = (
         [HeldReplay(experiment, k, Sgd()) for k in (1.0, experiment.k)]
@@ -180,7 +180,7 @@ def replayed(experiment: Experiment) -> Replayed:
             sizes.append(Size.of(step, update))
         if step <= limit:
             if contrast:
-                small, large = (lane.update(gradient) for lane in contrast)
+                small, large = (held.update(gradient) for held in contrast)
                 sgd_alike = _worse(sgd_alike, deviation(large, small))
             last["constant"] = constant.update(ones)
             last["noise"] = noise.update(other) if noise else update
