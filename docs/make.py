@@ -12,14 +12,14 @@ from scalecheck.cli.main import COMMANDS
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
 from scalecheck.measure import columns as inspection
-from scalecheck.measure import init_ratio
+from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, Registered, registered
 from scalecheck.rules.judging import manual as checking
-from scalecheck.updates import columns, displacement
+from scalecheck.updates import assumed, columns, displacement
 from scalecheck.updates.forecast import expected_update
 
 FOLDER = Path(__file__).parent
@@ -29,7 +29,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     "inspect": [
         ("`rows`, a tensor each", inspection.TENSOR_COLUMNS),
         ("`rows` with `--by`, a group each", inspection.GROUP_COLUMNS),
-        ("with `--init`", init_ratio.COLUMNS),
+        ("with `--init`", INIT),
         ("with `--quantiles`", [inspection.QUANTILES_COLUMN]),
         ("drawn in tables", [inspection.BAR]),
     ],
@@ -40,7 +40,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--target`", columns.TARGET),
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),
-        ("with `--assume`", columns.ASSUMED),
+        ("with `--assume`", assumed.ASSUMED),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],

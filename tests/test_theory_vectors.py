@@ -176,14 +176,12 @@ def test_vector_38_radam_rectification(step: int, factor: float) -> None:
     assert update == pytest.approx(factor, abs=1e-5)
 
 
-def test_vector_39_noise_displacement() -> None:
-    sums = Schedule("constant", 10_000).sums()
-    assert displacement_rms(sums.first, sums.second, 0.0) == pytest.approx(100.0)
-
-
-def test_vector_40_drifting_displacement() -> None:
-    sums = Schedule("constant", 3000).sums()
-    assert displacement_rms(sums.first, sums.second, 0.1) == pytest.approx(303.45, abs=0.01)
+@pytest.mark.parametrize(
+    ("steps", "snr", "displacement"), [(10_000, 0.0, 100.0), (3000, 0.1, 303.45)]
+)
+def test_vectors_39_and_40_displacement(steps: int, snr: float, displacement: float) -> None:
+    sums = Schedule("constant", steps).sums()
+    assert displacement_rms(*sums, snr) == pytest.approx(displacement, abs=0.01)
 
 
 def test_vector_41_cosine_with_warmup() -> None:

@@ -13,8 +13,7 @@ from scalecheck.measure.columns import spread
 from scalecheck.measure.flags import FlaggedStats, flagged
 from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
-from scalecheck.measure.init_ratio import silence
-from scalecheck.measure.initial_scale import Model, Reference, scheme
+from scalecheck.measure.initial_scale import Model, Reference, scheme, silence
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes

@@ -16,6 +16,8 @@ from scalecheck.settings import Settings
 
 Progress = Callable[[int, int], None]
 
+_SHARED = ("k", "steps", "size", "lr", "snr", "grad_scale", "clip", "dtype", "seed", "tolerance")
+
 
 def simulate(settings: Settings, progress: Progress) -> Report:
     """The report of `simulate`. Raises UsageError."""
@@ -30,24 +32,9 @@ def simulate(settings: Settings, progress: Progress) -> Report:
         done += 1
         progress(done, settings.steps * len(own))
 
+    shared = {name: getattr(settings, name) for name in _SHARED}
     experiments = [
-        Experiment(
-            name,
-            one,
-            settings.k,
-            settings.steps,
-            settings.size,
-            settings.lr,
-            law,
-            settings.snr,
-            settings.grad_scale,
-            settings.clip,
-            settings.dtype,
-            settings.seed,
-            settings.tolerance,
-            tick,
-        )
-        for name, one in own.items()
+        Experiment(name, one, noise=law, tick=tick, **shared) for name, one in own.items()
     ]
     try:
         with few_threads(settings.size):

@@ -69,9 +69,9 @@ def window(experiment: Experiment, optimizer: Hyperparameters, degree: int) -> t
 
     def holds(decades: float) -> bool:
         k = 10.0**decades
-        lane = HeldReplay(small, k, own)
+        held = HeldReplay(small, k, own)
         return all(
-            deviation(lane.update(gradient), k**degree * update) <= small.deviates
+            deviation(held.update(gradient), k**degree * update) <= small.deviates
             for gradient, update in steps
         )
 

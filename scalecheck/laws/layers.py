@@ -86,9 +86,9 @@ def _ratio(rows: Sequence[Mapping[str, Any]], field: str) -> float:
     return math.inf if None in sizes or 0 in sizes else max(sizes) / min(sizes)
 
 
-def _last_rms(experiment: Experiment, lane: HeldReplay) -> float:
+def _last_rms(experiment: Experiment, held: HeldReplay) -> float:
     steps = zip(range(STEPS), experiment.stream(), strict=False)
-    return [rms(lane.update(gradient)) for _, gradient in steps][-1]
+    return [rms(held.update(gradient)) for _, gradient in steps][-1]
 
 
 def _sentences(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -50,11 +50,11 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
 
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:
-    lane = HeldReplay(experiment, k)
+    held = HeldReplay(experiment, k)
     for _, gradient in zip(range(STEPS), experiment.stream(), strict=False):
-        update = lane.update(gradient)
-    size = Size.of(lane.steps, update)
-    expected = experiment.expected(lane.steps, experiment.gradient(k))[0]
+        update = held.update(gradient)
+    size = Size.of(held.steps, update)
+    expected = experiment.expected(held.steps, experiment.gradient(k))[0]
     return {
         "k": k,
         "grad_rms": experiment.grad_scale * k,

@@ -19,7 +19,7 @@ from scalecheck.measure.groups import (
     of_several,
     smallest,
 )
-from scalecheck.measure.init_ratio import COLUMNS as INIT
+from scalecheck.measure.initial_scale import INIT
 from scalecheck.measure.sketch import Sketch
 from scalecheck.report.report import Column, Row
 

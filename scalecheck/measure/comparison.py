@@ -45,11 +45,10 @@ class Pair:
     @property
     def tensors(self) -> tuple[Tensor, Tensor] | None:
         """Both, where their elements can be compared."""
-        if not isinstance(self.before, Tensor) or not isinstance(self.after, Tensor):
-            return None
-        if self.before.shape != self.after.shape or self.unmeasured:
-            return None
-        return self.before, self.after
+        before, after = self.before, self.after
+        if isinstance(before, Tensor) and isinstance(after, Tensor):
+            return None if before.shape != after.shape or self.unmeasured else (before, after)
+        return None
 
     @property
     def raw(self) -> tuple[Tensor, Tensor] | None:
@@ -96,22 +95,6 @@ class Comparison:
     @property
     def name(self) -> str:
         return self.pair.name
-
-    @property
-    def dtype_before(self) -> str | None:
-        return None if self.pair.before is None else dtype_of(self.pair.before)
-
-    @property
-    def dtype_after(self) -> str | None:
-        return None if self.pair.after is None else dtype_of(self.pair.after)
-
-    @property
-    def shape_before(self) -> list[int] | None:
-        return None if self.pair.before is None else [*self.pair.before.shape]
-
-    @property
-    def shape_after(self) -> list[int] | None:
-        return None if self.pair.after is None else [*self.pair.after.shape]
 
     @cached_property
     def role(self) -> str:

@@ -4,12 +4,15 @@ other tensors of its model. No element is asked for."""
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.errors import OptionError, unknown
+from scalecheck.report.formatting import finite
+from scalecheck.report.report import Column
 
 Shape = tuple[int, ...]
 
@@ -131,15 +134,17 @@ def fan_in(shape: Shape) -> int:
     return math.prod(shape[1:])
 
 
+def fan_out(shape: Shape) -> int:
+    """Outputs of one input, by shape[0] and the kernel."""
+    return shape[0] * math.prod(shape[2:])
+
+
 _FORMULAS: Mapping[str, tuple[Callable[[Shape], float], float]] = {
     # nn.Linear and nn.Conv, weight and bias: uniform within 1/√fan_in.
     "torch-linear": (lambda shape: 1 / math.sqrt(3 * fan_in(shape)), UNIFORM),
     "kaiming": (lambda shape: math.sqrt(2 / fan_in(shape)), NORMAL),
-    "kaiming-fan-out": (lambda shape: math.sqrt(2 / (shape[0] * math.prod(shape[2:]))), NORMAL),
-    "xavier": (
-        lambda shape: math.sqrt(2 / (fan_in(shape) + shape[0] * math.prod(shape[2:]))),
-        NORMAL,
-    ),
+    "kaiming-fan-out": (lambda shape: math.sqrt(2 / fan_out(shape)), NORMAL),
+    "xavier": (lambda shape: math.sqrt(2 / (fan_in(shape) + fan_out(shape))), NORMAL),
     "lecun": (lambda shape: 1 / math.sqrt(fan_in(shape)), NORMAL),
     "orthogonal": (lambda shape: 1 / math.sqrt(max(shape[0], fan_in(shape))), EXACT),
 }
@@ -262,3 +267,39 @@ def scheme(word: str, option: str = "init") -> Initialization:
     if not 0 < number < math.inf:
         raise OptionError(option, f"{what} is a positive number, as in {name}:{example}", word)
     return Initialization(word, partial(_alike, law(number)))
+
+
+def _ratio(stats: Any) -> float | None:
+    """The rms of a tensor or a group over that of its reference; None too for one of 0."""
+    if stats.rms is None or not stats.reference or not stats.reference.rms:
+        return None
+    return finite(stats.rms / stats.reference.rms)
+
+
+INIT = (
+    Column(
+        "init_rms",
+        "init rms",
+        "number",
+        "rms that the initialization gives",
+        1,
+        lambda stats: stats.reference and stats.reference.rms,
+    ),
+    Column("init_ratio", "× init", "number", "rms over init_rms", get=_ratio),
+    Column(
+        "init_tolerance",
+        "± %",
+        "percent",
+        "how far chance puts init_ratio off 1: three standard errors; in tables in percent",
+        1,
+        lambda stats: stats.reference and stats.reference.tolerance(stats.numel),
+    ),
+)
+
+
+def silence(word: str, references: Collection[Reference | None]) -> list[str]:
+    """A note with the number of tensors that the scheme says nothing of; none for none."""
+    silent = sum(reference is None for reference in references)
+    return (
+        [f"--init {word} says nothing of {silent} of {len(references)} tensors"] if silent else []
+    )

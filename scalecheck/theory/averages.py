@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
 
 NEGLIGIBLE = 1e-17  # below float64's resolution of a sum of weights that is 1
 _POINTS = 10  # a panel of more lags than this is summed in this many points
@@ -43,7 +44,9 @@ def adam_averages(
     summed changes this many times faster than b_i over the latest lags.
     Source: Kingma & Ba 2015, algorithm 1, unrolled.
     """
-    count = _memory(beta1, beta2)
+    # How many lags carry weight: until the slower average falls to NEGLIGIBLE.
+    slowest = max(beta1, beta2)
+    count = 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
     if step is not None:
         count = min(count, step)
     lag, weight = (
@@ -66,13 +69,7 @@ def _weight_sum(beta: float, step: int | None) -> float:
     return -math.expm1(step * math.log(beta))
 
 
-def _memory(*betas: float) -> int:
-    """How many lags carry weight: the slower average falls to NEGLIGIBLE."""
-    slowest = max(betas)
-    return 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
-
-
-def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
+def _sampled_lags(count: int, *betas: float) -> Arrays:
     """Sample lags and their weights for sums over lags 0..count−1; lag 0 stands alone."""
     lags, weights = [np.zeros(1)], [np.ones(1)]
     start = 1
@@ -88,7 +85,7 @@ def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=256)
-def _sum_rule(count: int) -> tuple[FloatArray, FloatArray]:
+def _sum_rule(count: int) -> Arrays:
     """Points and weights with Σ_(i=0)^(count−1) f(i) = Σ_j weight_j·f(point_j) up to degree 2n−1.
 
     The Gauss rule of the discrete Chebyshev (Gram) polynomials, by the eigenvalues of their Jacobi

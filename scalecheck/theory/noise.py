@@ -12,6 +12,7 @@ from scalecheck.theory.averages import Averages
 from scalecheck.theory.drift import drift_fraction
 
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
 
 _TABLE_STEP = 0.05  # of log z; the cubic between two entries errs by less than 1e-8
 _NODE_STEP = 0.25  # of log y; the trapezoid rule errs by less than 1e-12
@@ -26,9 +27,7 @@ class Noise(Protocol):
     def needs_every_lag(self) -> bool:
         """Gradients of different steps depend on each other, so lags cannot be sampled."""
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """E[m·e^(−zv)] and E[m²·e^(−zv)] for each z. ValueError for an snr the law is not solved
         for."""
 
@@ -39,9 +38,7 @@ class Gaussian:
 
     needs_every_lag = False
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """M·A1 and M·(A1² + A2), with D_i = 1 + 2·z·b_i·σ², mean μ, variance σ², μ² + σ² = 1:
         M = Π D_i^(−½)·exp(−z·b_i·μ²/D_i), A1 = Σ a_i·μ/D_i, A2 = Σ a_i²·σ²/D_i.
         """
@@ -71,9 +68,7 @@ class StudentT:
         if not (self.dof >= 1 and math.isfinite(self.dof)):
             raise ValueError(f"dof {self.dof} is not a finite number from 1 up")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """As for every symmetric independent law, with φ(z) = E e^(−zg²) from a table."""
         arguments = np.outer(z, averages.b)
         scale_square = (self.dof - 2) / self.dof if self.dof > 2 else 1.0
@@ -81,7 +76,7 @@ class StudentT:
         return _symmetric(log_phi, log_slope + math.log(scale_square), averages, snr)
 
 
-def log_laplace(z: FloatArray, dof: float) -> tuple[FloatArray, FloatArray]:
+def log_laplace(z: FloatArray, dof: float) -> Arrays:
     """log φ and log(−φ') of φ(z) = E e^(−z·t²), t Student-t with dof degrees of freedom, z > 0: no
     elementary form, so integrated over the variance and interpolated over log z.
 
@@ -110,7 +105,7 @@ def _table(log_z: FloatArray, dof: float) -> tuple[FloatArray, FloatArray, Float
     return np.log(phi), -z * first / phi, np.log(first), -z * second / first
 
 
-def _gamma_rule(shape: float) -> tuple[FloatArray, FloatArray]:
+def _gamma_rule(shape: float) -> Arrays:
     """Nodes log y and weights, of sum 1, for the expectation over the Gamma law of this shape."""
     # The density of log y falls as exp(−shape·(e^s − 1 − s)) from its peak: to e^−40 at both ends.
     reach = 40 / shape + math.sqrt(80 / shape)
@@ -146,9 +141,7 @@ class Sparse:
         if not 0 < self.density <= 1:
             raise ValueError(f"density {self.density} is outside (0, 1]")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """φ(z) = 1 − p + p·(1 + 2z/p)^(−½), with p = density."""
         p = self.density
         log_spread = np.log1p(np.outer(2 * z / p, averages.b))
@@ -159,7 +152,7 @@ class Sparse:
 
 def _symmetric(
     log_phi: FloatArray, log_slope: FloatArray, averages: Averages, snr: float
-) -> tuple[FloatArray, FloatArray]:
+) -> Arrays:
     """E[m²·e^(−zv)] = Σ_i a_i²·(−φ'(z·b_i))·Π_(j≠i) φ(z·b_j) of independent symmetric gradients.
 
     log φ and log(−φ') are matrices, z by lag.
@@ -187,9 +180,7 @@ class Autoregressive:
         if not -1 < self.rho < 1:
             raise ValueError(f"rho {self.rho} is outside (-1, 1)")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """M = √(det Σ⁻¹/det Q)·exp(−z·μ²·bᵀQ⁻¹Σ⁻¹1), A1 = μ·aᵀQ⁻¹Σ⁻¹1, A2 = aᵀQ⁻¹a, with the
         tridiagonal Q = Σ⁻¹ + 2z·diag(b) eliminated as LDLᵀ over the lags: O(lags) for each z.
 

@@ -2,7 +2,7 @@
 update is too small to move, and the gradients whose squares an optimizer's state can keep."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,8 +71,7 @@ def stalled_share(
     return float(np.sum(count * (outward + inward))) / (2 * total)
 
 
-@dataclass(frozen=True)
-class SquareLimits:
+class SquareLimits(NamedTuple):
     """The gradients whose square v ← beta2·v + (1−beta2)·g² can hold, as |g| of one element.
 
     vanishing: up to here v stays 0, so the update is g/eps, or infinite without eps.

@@ -4,7 +4,7 @@ shapes alone are known."""
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
@@ -14,20 +14,17 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.report import Column
+
+ASSUMED = (
+    Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
+    Column("assumed_ratio", "× assumed", "number", "rms over that"),
+    Column("assumed_relative_update", "believed", "number", "relative update of the assumed rms"),
+)
 
 Shape = tuple[int, ...]
 
 _SIZE = re.compile("[1-9][0-9]{0,17}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AssumedScale:
-    """The rms that an initialization gives a tensor, its own over that, and the relative update
-    that is believed in then; None where the scheme says nothing."""
-
-    assumed_rms: float | None = None
-    assumed_ratio: float | None = None
-    assumed_relative_update: float | None = None
 
 
 class Assumption:
@@ -43,14 +40,12 @@ class Assumption:
         reference = self._scheme.of(tensor.name, tensor.role, tensor.shape, self._model)
         return None if reference is None else reference.rms
 
-    def of(self, stats: TensorStats, relative_update: float | None) -> AssumedScale:
-        """That of a tensor with this relative update."""
+    def of(self, stats: TensorStats, relative_update: float | None) -> dict[str, float | None]:
+        """The fields of ASSUMED of a tensor with this relative update."""
         assumed = self.rms(stats)
         ratio = stats.rms / assumed if stats.rms is not None and assumed else None
         believed = ratio * relative_update if ratio and relative_update is not None else None
-        return AssumedScale(
-            assumed_rms=assumed, assumed_ratio=ratio, assumed_relative_update=believed
-        )
+        return {"assumed_rms": assumed, "assumed_ratio": ratio, "assumed_relative_update": believed}
 
     def stats(self, tensors: Iterable[Tensor]) -> Iterator[tuple[TensorStats, Sketch]]:
         """The statistics of tensors that do not exist yet; rms None where the scheme says

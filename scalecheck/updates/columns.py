@@ -264,11 +264,6 @@ TO = (
         merge=lambda each: _over(_moving("absolute_update")(each), mean_square("to_update")(each)),
     ),
 )
-ASSUMED = (
-    Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
-    Column("assumed_ratio", "× assumed", "number", "rms over that"),
-    Column("assumed_relative_update", "believed", "number", "relative update of the assumed rms"),
-)
 RESCALED = (
     Column("setting", "setting", "text", "its name"),
     Column("exponent", "power of K", "power", "the setting is multiplied by K to this power"),

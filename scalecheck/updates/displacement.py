@@ -11,7 +11,7 @@ from typing import Any
 from scalecheck.checkpoint.naming import MATRICES
 from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import Comparison
+from scalecheck.measure.comparison import Comparison, dtype_of
 from scalecheck.measure.groups import FAMILY, LAYER, NAME, ROLE, shared
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
@@ -150,6 +150,18 @@ def _shared(name: str) -> Callable[[Displacement], Any]:
     return lambda each: shared(getattr(one, name) for one in each.comparisons)
 
 
+def _of_side(place: str, what: Callable[[Any], Any]) -> Callable[[Displacement], Any]:
+    """The same of the tensors on a side; None where there is none."""
+    return lambda each: shared(
+        None if (side := getattr(one.pair, place)) is None else what(side)
+        for one in each.comparisons
+    )
+
+
+def _sizes(side: Any) -> list[int]:
+    return [*side.shape]
+
+
 def _moved(row: Row) -> str:
     from_zero = row["rms_before"] == 0 and row["role"] != "buffer" and row["max_abs"]
     return "from zero" if from_zero else number(row["relative_change"])
@@ -164,18 +176,23 @@ COLUMNS = (
         "identical, changed, added, removed, reshaped or retyped; alike where a report has equal "
         "figures and no elements; mixed for a group",
     ),
-    Column("dtype_before", "was", "text", "storage type before", 6, _shared("dtype_before")),
-    Column("dtype_after", "dtype", "text", "storage type after", 7, _shared("dtype_after")),
+    Column("dtype_before", "was", "text", "storage type before", 6, _of_side("before", dtype_of)),
+    Column("dtype_after", "dtype", "text", "storage type after", 7, _of_side("after", dtype_of)),
     Column(
         "shape_before",
         "had shape",
         "shape",
         "sizes of the dimensions before",
         6,
-        _shared("shape_before"),
+        _of_side("before", _sizes),
     ),
     Column(
-        "shape_after", "shape", "shape", "sizes of the dimensions after", 7, _shared("shape_after")
+        "shape_after",
+        "shape",
+        "shape",
+        "sizes of the dimensions after",
+        7,
+        _of_side("after", _sizes),
     ),
     ROLE,
     replace(LAYER, get=_shared("layer")),

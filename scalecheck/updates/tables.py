@@ -16,8 +16,8 @@ from scalecheck.report.formatting import setting
 from scalecheck.report.report import Column, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
-    ASSUMED,
     COLUMNS,
     LIKE,
     RESCALED,

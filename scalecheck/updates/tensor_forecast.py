@@ -16,7 +16,7 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
 from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.assumed import AssumedScale, Assumption
+from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
@@ -27,17 +27,18 @@ ROUNDING = 2.0**-53  # of the sum that a share is
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
+class TensorForecast(TensorStats, ScheduleForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr, measured where `measured`
     says so, else expected; None where `reason` says why. absolute_update: RMS of Δw.
     relative_update: that over the rms of the weights; None of a tensor that is not finite or all
     zero. nominal_relative_update: lr/rms. stalled: share of the elements that the update does not
-    move. decay_pull: share of itself that weight decay takes a step. rare_row_update: relative
-    displacement of an embedding's row by one gradient after none for long. to_update: RMS of Δw at
-    lr 1 of another optimizer, None where to_reason says why. From `step` to `m_not_finite`: the
-    figures of its optimizer state, None without one.
+    move. rare_row_update: relative displacement of an embedding's row by one gradient after none
+    for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
+    assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
+    optimizer, None where to_reason says why. From `step` to `m_not_finite`: the figures of its
+    optimizer state, None without one.
     """
 
     training: Training
@@ -52,6 +53,9 @@ class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
     stalled: float | None
     rare_row_update: float | None
     reason: str | None
+    assumed_rms: float | None = None
+    assumed_ratio: float | None = None
+    assumed_relative_update: float | None = None
     to_update: float | None = None
     to_reason: str = ""
     step: int | None = None
@@ -120,7 +124,7 @@ class Forecaster:
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
-        moved = absolute = relative = None
+        absolute = relative = None
         if update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
@@ -130,7 +134,7 @@ class Forecaster:
             is_known = gradient.rms is not None
             further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
         if self.assumption is not None:
-            further |= vars(self.assumption.of(stats, relative))
+            further |= self.assumption.of(stats, relative)
         if self.other is not None:
             other, why = expected_update(self.other, rms, stats.shape, gradient, step)
             if other is not None:

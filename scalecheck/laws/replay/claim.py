@@ -46,11 +46,10 @@ class Claim:
         expected: float,
         tolerance: float | None,
         reason: str,
-        contrast: bool = False,
     ) -> "Claim":
         """A claim of the experiment's optimizer, at its k."""
         name, k = experiment.name, experiment.k
-        return cls(law, words, name, k, measured, expected, tolerance, contrast, reason)
+        return cls(law, words, name, k, measured, expected, tolerance, reason=reason)
 
     @property
     def holds(self) -> bool:
@@ -156,29 +155,23 @@ def reason(
     change: the smallest relative change of the weights that is claimed of. coscaled: eps, clipping
     and decay follow the scale.
     """
-    against = [
-        *([] if coscaled else _clipping(experiment, scales)),
-        *([] if coscaled else _decay(experiment)),
-        *([] if coscaled else _eps(experiment, scales)),
-        *_storage(experiment, scales),
-        *_stall(experiment, change),
-        *_products(experiment),
-    ]
-    return "; ".join(against) or NO_REASON
-
-
-def _products(experiment: Experiment) -> Iterator[str]:
-    if experiment.optimizer.precision > ROUNDING:
-        yield f"{experiment.name} multiplies matrices in bfloat16"
-
-
-def _stall(experiment: Experiment, change: float) -> Iterator[str]:
+    against: list[str] = []
+    if not coscaled:
+        against += _clipping(experiment, scales)
+        if experiment.is_decay_coupled:
+            decay = f"weight_decay {setting(experiment.decay)}"
+            against.append(f"{decay} joins the gradient (coupled L2) and does not follow its scale")
+        against += _eps(experiment, scales)
+    against += _storage(experiment, scales)
     rounding = FLOAT_TYPES[BY_TORCH_NAME[experiment.dtype].name].epsilon / 2
     if rounding > experiment.tolerance * change:
-        yield (
+        against.append(
             f"{experiment.dtype} rounds a weight by up to {setting(rounding)} of it where a step "
             f"changes it by {setting(change)}"
         )
+    if experiment.optimizer.precision > ROUNDING:
+        against.append(f"{experiment.name} multiplies matrices in bfloat16")
+    return "; ".join(against) or NO_REASON
 
 
 def _clipping(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
@@ -200,14 +193,6 @@ def _clipping(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[s
 def _listed(words: Iterable[str]) -> str:
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def _decay(experiment: Experiment) -> Iterator[str]:
-    if experiment.is_decay_coupled:
-        yield (
-            f"weight_decay {setting(experiment.decay)} joins the gradient (coupled L2) and does "
-            "not follow its scale"
-        )
 
 
 def _eps(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scalecheck import registry
 from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.errors import UsageError
-from scalecheck.laws.replay.gradients import Stream
+from scalecheck.laws.replay.gradients import stream
 from scalecheck.optimizers.contract import (
     REFUSALS,
     Gradient,
@@ -135,7 +135,7 @@ class Experiment:
 
     def stream(self) -> Iterator[FloatArray]:
         """The gradients before grad_scale, a step each."""
-        return Stream(self.noise, self.snr, self.shape, self.seed).gradients(self.steps)
+        return stream(self.noise, self.snr, self.shape, self.seed, self.steps)
 
     def rms(self, k: float = 1.0) -> float:
         """RMS of the gradients k·g, clipped."""

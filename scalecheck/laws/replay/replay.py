@@ -2,16 +2,16 @@
 over the gradients of an experiment under several optimizers and scales."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
 from scalecheck.laws.replay.experiment import Experiment
-from scalecheck.laws.replay.gradients import Stream, clip_factor, deviation, rms
+from scalecheck.laws.replay.gradients import clip_factor, deviation, rms
 from scalecheck.optimizers.contract import Hyperparameters
 from scalecheck.optimizers.sgd import Optimizer as Sgd
 from scalecheck.theory.noise import Gaussian
@@ -79,21 +79,6 @@ class Replay:
     def rms(self) -> float:
         """RMS of the weights."""
         return float(self._moving.detach().double().square().mean().sqrt())
-
-
-def replay(
-    optimizer: Hyperparameters,
-    weights: FloatArray,
-    gradients: Iterable[FloatArray],
-    lr: float = 1.0,
-) -> Iterator[FloatArray]:
-    """The update −Δw/lr at each gradient, in float64, as one tensor of the weights' shape moves.
-
-    The tensor starts at weights and moves on; weights and gradients stay as they are. A gradient
-    is an array of the weights' shape, so an array (steps, *shape) will do for all.
-    """
-    running = Replay(optimizer, weights, lr)
-    yield from map(running.update, gradients)
 
 
 class HeldReplay:
@@ -167,7 +152,7 @@ def reported(steps: int) -> list[int]:
 
 
 def replayed(experiment: Experiment) -> Replayed:
-    """Runs the experiment's gradients through all lanes, a step at a time."""
+    """Runs the experiment's gradients through all replays, a step at a time."""
     base, scaled = HeldReplay(experiment), HeldReplay(experiment, experiment.k)
     contrast = (
         [HeldReplay(experiment, k, Sgd()) for k in (1.0, experiment.k)]
@@ -195,7 +180,7 @@ def replayed(experiment: Experiment) -> Replayed:
             sizes.append(Size.of(step, update))
         if step <= limit:
             if contrast:
-                small, large = (lane.update(gradient) for lane in contrast)
+                small, large = (held.update(gradient) for held in contrast)
                 sgd_alike = _worse(sgd_alike, deviation(large, small))
             last["constant"] = constant.update(ones)
             last["noise"] = noise.update(other) if noise else update
@@ -216,11 +201,10 @@ def replayed(experiment: Experiment) -> Replayed:
 
 def _gradients(experiment: Experiment, apart: bool) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Of each step the experiment's gradient and one of noise, the same where not apart."""
-    stream = experiment.stream()
     if not apart:
-        return ((gradient, gradient) for gradient in stream)
-    noise = Stream(Gaussian(), 0.0, experiment.shape, experiment.seed)
-    return zip(stream, noise.gradients(experiment.steps), strict=True)
+        return ((gradient, gradient) for gradient in experiment.stream())
+    noise = replace(experiment, noise=Gaussian(), snr=0.0)
+    return zip(experiment.stream(), noise.stream(), strict=True)
 
 
 def _is_noise(experiment: Experiment) -> bool:
