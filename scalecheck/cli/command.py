@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
-from scalecheck.cli.progress import Progress
+from scalecheck.cli.progress import progress
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
@@ -29,8 +29,8 @@ class Run:
 
     def report(self, quiet: bool, **more: Any) -> Report:
         """The report, under a progress bar. Raises ScalecheckError."""
-        with Progress(quiet, self.unit) as progress:
-            return self.function(**self.given, **more, progress=progress.show)
+        with progress(quiet, self.unit) as show:
+            return self.function(**self.given, **more, progress=show)
 
 
 def printed(
