@@ -77,7 +77,7 @@ class Command:
             given = {
                 name: option.parse(values[name]) if option.parse else values[name]
                 for name, option in self.options.items()
-                if _is_given(context, name)
+                if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
             }
             return self._called(given)
 
@@ -101,11 +101,6 @@ class Command:
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _parameter(option: Option) -> inspect.Parameter:
