@@ -168,7 +168,7 @@ def diff(
     group: options.Group = (),
     snr: options.Snr = 0.0,
     grad_rms: options.RunGradRms = None,
-    steps: options.RunSteps = None,
+    steps: options.Steps = None,
     schedule: options.Schedule = "constant",
     warmup: options.Warmup = 0,
     final: options.Final = 0.0,

@@ -144,8 +144,8 @@ def _value_of(word: str, kind: Any) -> Any:
 
 
 _OPTIMIZERS = partial(registry.names, "optimizer")
-_SCHEMES, _SCHEME = (f"scalecheck.measure.initial_scale:{name}" for name in ("WORDS", "scheme"))
-_RULES = "scalecheck.rules.judging.policy:chosen"
+_SCHEMES, _SCHEME = (f"measure.initial_scale:{name}" for name in ("WORDS", "scheme"))
+_RULES = "rules.judging.policy:chosen"
 
 _PATH = Argument("A checkpoint: a file, a shard index (*.index.json) or a directory.", "PATH")
 _SIDE = "A checkpoint, or a report of `inspect --format json`."
@@ -166,9 +166,7 @@ Exclude = Annotated[
 ]
 GroupBy = Annotated[
     By,
-    rows(
-        "Print a row for each of: {choices}.", "WHAT", choices="scalecheck.measure.groups:GROUPINGS"
-    ),
+    rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
 ]
 Sort = Annotated[Word, rows("Sort by a column: numbers from the largest, words from A.", "COLUMN")]
 Reverse = Annotated[bool, rows("Reverse the order.")]
@@ -267,7 +265,7 @@ ParamDtype = Annotated[
     training(
         "Type that the weights are trained in: bf16, fp16, fp32. Default: the stored type.",
         "DTYPE",
-        "scalecheck.updates.training:param_dtype",
+        "updates.training:param_dtype",
     ),
 ]
 
@@ -278,7 +276,7 @@ Schedule = Annotated[
     run(
         "Schedule of the lr: {choices}; wsd falls over its last fifth.",
         "SHAPE",
-        choices="scalecheck.theory.schedule:SHAPES",
+        choices="theory.schedule:SHAPES",
     ),
 ]
 Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
@@ -320,7 +318,6 @@ RunGradRms = Annotated[
     Number,
     training("RMS of the gradients. Default: so large that eps does not count.", "RMS", POSITIVE),
 ]
-RunSteps = Annotated[Count, run("Add how far so many steps should carry each tensor.", "N")]
 
 # What check judges by.
 BandLimits = Annotated[
@@ -360,7 +357,7 @@ ServeDtype = Annotated[
     judged(
         "Type that the weights will be cast to: bf16, fp16, fp8 (e4m3), e5m2.",
         "DTYPE",
-        "scalecheck.rules.judging.check_input:serve_dtype",
+        "rules.judging.check_input:serve_dtype",
     ),
 ]
 Baseline = Annotated[
@@ -383,7 +380,7 @@ Noise = Annotated[
     replay(
         "Law of the gradients: gaussian, student-t:DOF, sparse:DENSITY, ar1:RHO.",
         "LAW",
-        "scalecheck.laws.replay.gradients:noise_law",
+        "laws.replay.gradients:noise_law",
     ),
 ]
 GradScale = Annotated[float, replay("RMS of the gradients g.", "RMS", SCALE)]
@@ -393,7 +390,7 @@ ReplayDtype = Annotated[
     replay(
         "Type of weights, gradients and state: {choices}.",
         "DTYPE",
-        choices="scalecheck.laws.replay.replay:DTYPES",
+        choices="laws.replay.replay:DTYPES",
     ),
 ]
 Seed = Annotated[int, replay("Seed of the random numbers.", "N", FROM_0)]

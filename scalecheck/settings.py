@@ -24,11 +24,12 @@ class Option:
 
     help: one line; {choices} in it stands for the choices. metavar: what stands for its value.
     check: raises ValueError or OptionError for a value outside its domain. choices: the words that
-    it takes, beside which a check may take others. Both can be a "module:name", imported when it is
-    needed. parse: makes its value of what the command line says, a word or, where it repeats, a
-    list of them. panel: the part of the help page. key: its key in a configuration, its name where
-    None, no key where empty. is_path: a path in a configuration is relative to the file. flag: its
-    name on the command line where that is another. recorded: it is part of a report's settings.
+    it takes, beside which a check may take others. Both can be a "module:name" of this package,
+    imported when it is needed. parse: makes its value of what the command line says, a word or,
+    where it repeats, a list of them. panel: the part of the help page. key: its key in a
+    configuration, its name where None, no key where empty. is_path: a path in a configuration is
+    relative to the file. flag: its name on the command line where that is another. recorded: it is
+    part of a report's settings.
 
     name, default and types are read from the signature.
     """
@@ -96,7 +97,7 @@ def _imported(place: Any) -> Any:
     if not isinstance(place, str):
         return place
     module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
+    return getattr(import_module(f"scalecheck.{module}"), name)
 
 
 @dataclass(frozen=True)

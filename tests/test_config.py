@@ -49,7 +49,7 @@ reason = "starts at zero"
 
 def written(folder, text, name="scalecheck.toml"):
     path = folder / name
-    path.write_text(text, "utf-8")
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     return path
 
 
@@ -123,6 +123,7 @@ REFUSED = {
     "[[group]]\nmatch = '*'\nnames = []": "group[1]: needs names = [...] or match = GLOB, …",
     "[[group]]\nmatch = '*'": "group[1]: has no setting such as lr = 1e-4",
     "[[group]]\nmatch = '*'\nlr = 'x'": "group[1].lr: is a number",
+    "[[group]]\nmatch = '*'\nlr = true": "group[1].lr: is a number",
     "[severity]\nSC101 = 'fatal'": "severity.SC101: is error or warning",
     "[limits]\nSC101 = 3": "limits.SC101: is a table of limits",
     "[limits.SC201]\nhigh = 'x'": "limits.SC201.high: is a number",
@@ -140,14 +141,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:30])
 def test_what_does_not_fit_is_said_with_its_place(text, tmp_path):
-    path = tmp_path / "scalecheck.toml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UsageError) as refusal:
-        read_config(path)
-    said = str(refusal.value).removeprefix(f"{path}: ")
-    expected = REFUSED[text]
+    said, expected = refused(tmp_path, text), REFUSED[text]
     assert said == expected or (expected.endswith("…") and said.startswith(expected[:-1]))
-    assert "\n" not in said
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):

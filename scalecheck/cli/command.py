@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
-from scalecheck.cli.progress import Progress
+from scalecheck.cli.progress import progress
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
@@ -29,8 +29,8 @@ class Run:
 
     def report(self, quiet: bool, **more: Any) -> Report:
         """The report, under a progress bar. Raises ScalecheckError."""
-        with Progress(quiet, self.unit) as progress:
-            return self.function(**self.given, **more, progress=progress.show)
+        with progress(quiet, self.unit) as show:
+            return self.function(**self.given, **more, progress=show)
 
 
 def printed(
@@ -77,7 +77,7 @@ class Command:
             given = {
                 name: option.parse(values[name]) if option.parse else values[name]
                 for name, option in self.options.items()
-                if _is_given(context, name)
+                if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
             }
             return self._called(given)
 
@@ -101,11 +101,6 @@ class Command:
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _parameter(option: Option) -> inspect.Parameter:
