@@ -14,9 +14,13 @@ _BY_WORD = tuple(
         (r"position_ids|token_type_ids|queue_ptr", "positions or counts"),
         (
             r"(?:\w+_)?inv_freqs?|freqs|freqs_(?:cis|cos|sin)|(?:cos|sin)_cached?|cos_sin_cache"
-            r"|rope_cache|alibi|alibi_slopes|relative_position_index|relative_coords_table",
+            r"|rope_cache|alibi|alibi_slopes|relative_position_index|relative_coords_table"
+            r"|slope_rate|(?:query|key|diagonal)_decay|pos_idx_to_embed|num?_points_scale"
+            r"|positional_encoding_gaussian_matrix",
             "a table of positions",
         ),
+        (r"(?:inited|initialized|initted)", "a flag"),
+        (r"e_score_correction_bias|expert_bias", "a balance of experts that no gradient reaches"),
         (
             r"masked_bias|mask|tril|triu|(?:attn|attention|causal|padding|key_padding|pad|src|tgt"
             r"|future|band|local|window)_mask",
@@ -76,13 +80,18 @@ _METRIC_STATES = re.compile(
 _TRAINED = re.compile(
     r"logit_\w+|temperature|temp|tau|t_prime|t|b|log_\w+|logvar|bias|gamma|beta|scale"
 )
+_ROTARY = re.compile(r"freq|cos|sin|cache")
 _PARAMETRIZED = re.compile(r"parametrizations\.[^.]+\.\d+$")
 _PAIRS = (
     ("cos", "sin", "a table of rotary embedding"),
     ("action_scale", "action_bias", "the range of an action"),
     ("angle", "decay", "a table of positions"),
+    ("mean", "scale", "statistics of data"),
+    ("std_bias", "std_scale", "statistics of data"),
+    ("embed_sum", "cluster_usage", "a codebook of averages"),
 )
 _CODEBOOK = ("embed", "embed_avg", "cluster_size")
+_RANGE = re.compile(r"(\w+_)(?:min|max)")
 _LAST_PART_OF_MEAN = re.compile(r"(.*_)?mean")
 _ADAPTER = re.compile(r"lora|lycoris|loha|lokr|locon|dora|hada|oft|glora", re.IGNORECASE)
 _ADAPTER_PART = re.compile(
@@ -117,8 +126,8 @@ class Buffers:
         for pattern, what in _BY_WORD:
             if pattern.fullmatch(word):
                 return f"its name: {what}"
-        if "rotary_emb" in entry.path:
-            return "inside `rotary_emb`: a table of rotary embedding"
+        if "rotary_emb" in entry.path and _ROTARY.search(word):
+            return "its name inside `rotary_emb`: a table of rotary embedding"
         return (
             self._of_shape(entry)
             or self._beside(entry)
@@ -161,6 +170,10 @@ class Buffers:
         for first, second, what in _PAIRS:
             if word in (first, second) and module.has(first, shape) and module.has(second, shape):
                 return f"`{first}` and `{second}` of one shape: {what}"
+        if match := _RANGE.fullmatch(word):
+            ends = (match[1] + "min", match[1] + "max")
+            if len(shape) <= 1 and all(module.has(end, shape) for end in ends):
+                return f"`{shown(ends[0], 40)}` and `{shown(ends[1], 40)}`: a range that was seen"
         if normaliser := self._normaliser(entry):
             return normaliser
         if word.endswith("queue") and any(one.endswith("_ptr") for one in module.members):
@@ -186,7 +199,7 @@ class Buffers:
     def _normaliser(self, entry: Entry) -> str | None:
         """Mean and deviation of data, which lie side by side in one shape and are no table."""
         module = self._inventory.module(entry)
-        for spread in ("std", "var", "variance", "stddev"):
+        for spread in ("std", "var", "variance", "stddev", "invstd"):
             if entry.word == spread or entry.word.endswith(f"_{spread}"):
                 stem = entry.word.removesuffix(spread)
             elif match := _LAST_PART_OF_MEAN.fullmatch(entry.word):

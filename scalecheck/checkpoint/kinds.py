@@ -84,7 +84,7 @@ def kinds(
             return _weight("average", entry, evidence)
         if _FLAT.fullmatch(entry.word) and len(entry.shape) == 1:
             return _weight("piece", entry, "a flat parameter of FSDP: many tensors in one vector")
-        role, evidence = parameter_role(entry.name, entry.shape)
+        role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
         return TensorKind(

@@ -38,7 +38,9 @@ _FACTOR_WORDS = frozenset(
 # Names that say it without: these have no other use.
 _FACTORS = re.compile(
     r"absmax|quant_map|nested_\w+|bitsandbytes__\w+|SCB|weight_format|qzeros|g_idx|scale_weight"
-    r"|scale_input|scaled_fp8|comfy_quant|\w+_scale_inv|\w+_scale_2|\w+_global_scale"
+    r"|scale_input|scaled_fp8|comfy_quant|\w+_scale_inv|\w*weight_scale_2"
+    r"|(?:\w+_)?(?:weight|input|proj)_global_scale|(?:weight|bias)_integer"
+    r"|(?:weight|bias|act|fc|norm)_scaling_factor"
     r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state"
 )
 # Names that say it of one number: vectors of such names are learned gains of queries and keys.

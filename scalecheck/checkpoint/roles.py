@@ -3,6 +3,7 @@ adapter. Told by the module that owns the name, wrappers taken off, and by the s
 
 import math
 import re
+from collections.abc import Container
 
 from scalecheck.checkpoint.wrappers import bare_name
 
@@ -41,8 +42,13 @@ def is_zero_at_first(name: str, role: str) -> bool:
     return role == "lora_b" or bool(_ZERO_AT_FIRST.search(bare_name(name)))
 
 
-def parameter_role(name: str, shape: tuple[int, ...]) -> tuple[str, str | None]:
-    """One of naming.ROLES but buffer, and the evidence; None where only the shape says it."""
+def parameter_role(
+    name: str, shape: tuple[int, ...], beside: Container[str] = ()
+) -> tuple[str, str | None]:
+    """One of naming.ROLES but buffer, and the evidence, None where nothing but the shape says it.
+
+    beside: the words of its module's tensors. A weight with a bias is no table.
+    """
     bare = bare_name(name)
     *path, word = [part for part in _SEPARATOR.split(bare) if not part.isdigit()] or [bare]
     is_weight = word.startswith(("weight", "kernel"))
@@ -58,7 +64,8 @@ def parameter_role(name: str, shape: tuple[int, ...]) -> tuple[str, str | None]:
         return "bias", f"its name `{word}`"
     if word.endswith("_bias") and len(shape) <= 2:
         return "bias", f"its name `{word[:60]}`"
-    if _is_embedding(module, is_bare=is_bare, dimensions=len(shape)):
+    is_linear = is_weight and "bias" in beside
+    if not is_linear and _is_embedding(module, is_bare=is_bare, dimensions=len(shape)):
         return "embedding", by_name
     if len(shape) <= 1:
         known = _GAINS.fullmatch(word)
