@@ -56,7 +56,6 @@ _SCHEDULES = (
 )
 _LEAST_SCHEDULE = 50  # steps of a schedule that stands alone; SMPL's betas are 10 shape parameters
 
-_LEAST_POSITIONS = 512  # tables of fewer positions are as often learned
 
 _LOSSES = frozenset(
     ("loss", "losses", "criterion", "criterions", "criteria", "objective", "lossfn")
@@ -73,7 +72,7 @@ _METRICS = frozenset(
     )
 )
 _METRIC_STATES = re.compile(
-    r"sum_value|mean_value|max_value|min_value|confmat|sum_squared_error|sum_abs_error"
+    r"(?:sum|mean|max|min)_value(?:_\d+)?|confmat|sum_squared_error|sum_abs_error"
     r"|n_observations|num_obs|(?:real|fake)_features_\w+|sum_squared_obs|sum_obs"
 )
 # A trained number that losses and metric learning keep: CLIP, SigLIP, uncertainty weighting.
@@ -147,13 +146,14 @@ class Buffers:
             return "its name: the version of a module"
         if word == "filter" and len(shape) == 3 and shape[:2] == (1, 1):
             return "its name and shape (1, 1, n): the filter of a resampler"
-        if word == "kernel" and entry.owner == "blur":
-            return "the kernel of a blur"
+        if word == "kernel" and (len(shape) == 1 or entry.owner == "blur"):
+            return "its name and shape: the kernel of a filter"
         if word == "anchors" and shape[-1:] == (2,):
             return "its name, and pairs: the anchors of a detector"
-        is_long = len(shape) == 3 and 1 in shape and max(shape) >= _LEAST_POSITIONS
-        if word == "pe" and is_long and "encod" in entry.owner.lower():
-            return "its name and shape: a table of sinusoidal positions"
+        if word == "pe" and len(shape) == 3 and 1 in shape and "pos" in entry.owner.lower():
+            return "`pe` in a module of positions: a table of sinusoidal positions"
+        if word == "pos_embed" and entry.owner == "pos_embed":
+            return "`pos_embed` inside the module of that name: a table of sinusoidal positions"
         return None
 
     def _beside(self, entry: Entry) -> str | None:
@@ -231,8 +231,10 @@ class Buffers:
             return "its name: weights of classes"
         if _METRIC_STATES.fullmatch(word):
             return "its name: the state of a metric"
-        if word == "weight" and module.has("mean_value", entry.shape):
+        if module.has(word.replace("weight", "mean_value"), entry.shape) and "weight" in word:
             return "beside `mean_value`: the state of a metric"
+        if module.is_tally and not _TRAINED.fullmatch(word):
+            return "single numbers alone, and one of them counts: the state of a metric"
         if word == "center" and self._is_bare(entry, _LOSSES):
             return "the centre of a loss that has no matrix"
         if len(entry.shape) > 1 or "bias" in module.members or module.has_matrix:

@@ -12,6 +12,7 @@ from scalecheck.checkpoint.dtypes import DType
 
 _SEPARATOR = re.compile(r"[./]")
 _WORDS = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
+_TALLY = re.compile(r"(?:\w+_)?(?:total|count)|(?:total|sum|num|n)_\w+|errors|\w+_sum")
 
 
 class Described(Protocol):
@@ -72,6 +73,13 @@ class Module:
     @cached_property
     def has_matrix(self) -> bool:
         return any(one.is_wide_float and not one.is_vector for one in self.members.values())
+
+    @cached_property
+    def is_tally(self) -> bool:
+        """It holds single numbers alone, and one of them has the name of a count or sum."""
+        return all(one.numel <= 1 for one in self.members.values()) and any(
+            map(_TALLY.fullmatch, self.members)
+        )
 
     def has(self, word: str, shape: tuple[int, ...] | None = None) -> bool:
         """Whether it has a tensor of this word, of this shape where one is given."""
