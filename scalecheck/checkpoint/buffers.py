@@ -2,8 +2,9 @@
 tensors beside them."""
 
 import re
+from functools import lru_cache
 
-from scalecheck.checkpoint.inventory import Entry, Inventory, words
+from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
 from scalecheck.checkpoint.shown import shown
 
 # By the word alone: no library trains a tensor of such a name.
@@ -15,12 +16,15 @@ _BY_WORD = tuple(
         (
             r"(?:\w+_)?inv_freqs?|freqs|freqs_(?:cis|cos|sin)|(?:cos|sin)_cached?|cos_sin_cache"
             r"|rope_cache|alibi|alibi_slopes|relative_position_index|relative_coords_table"
-            r"|slope_rate|(?:query|key|diagonal)_decay|pos_idx_to_embed|num?_points_scale"
+            r"|slope_rate|(?:query|key|diagonal)_decay|pos_idx_to_embed|n(?:um)?_points_scale"
             r"|positional_encoding_gaussian_matrix",
             "a table of positions",
         ),
         (r"(?:inited|initialized|initted)", "a flag"),
-        (r"e_score_correction_bias|expert_bias", "a balance of experts that no gradient reaches"),
+        (
+            r"e_score_correction_bias|expert_bias|balancing_biases",
+            "a balance of experts that no gradient reaches",
+        ),
         (
             r"masked_bias|mask|tril|triu|(?:attn|attention|causal|padding|key_padding|pad|src|tgt"
             r"|future|band|local|window)_mask",
@@ -87,9 +91,8 @@ _PAIRS = (
     ("angle", "decay", "a table of positions"),
     ("mean", "scale", "statistics of data"),
     ("std_bias", "std_scale", "statistics of data"),
-    ("embed_sum", "cluster_usage", "a codebook of averages"),
 )
-_CODEBOOK = ("embed", "embed_avg", "cluster_size")
+_CODEBOOKS = (("embed", "embed_avg", "cluster_size"), ("embed_sum", "cluster_usage"))
 _RANGE = re.compile(r"(\w+_)(?:min|max)")
 _LAST_PART_OF_MEAN = re.compile(r"(.*_)?mean")
 _ADAPTER = re.compile(r"lora|lycoris|loha|lokr|locon|dora|hada|oft|glora", re.IGNORECASE)
@@ -112,7 +115,7 @@ class Buffers:
             if at is not None and _is_weight(entry):
                 self._with_matrices.add(".".join(entry.path[: at + 1]))
             for place, part in enumerate((*entry.path, entry.word)):
-                if _ADAPTER_PART.fullmatch(part):
+                if _is_adapter(part):
                     self._adapted.add(".".join(entry.path[:place]))
                     self._projections.add(part.split("_")[0])
                     break
@@ -122,9 +125,8 @@ class Buffers:
     def evidence(self, entry: Entry) -> str | None:
         """Why a float tensor is a buffer; None where nothing says so."""
         word = entry.word
-        for pattern, what in _BY_WORD:
-            if pattern.fullmatch(word):
-                return f"its name: {what}"
+        if what := _by_word(word):
+            return f"its name: {what}"
         if "rotary_emb" in entry.path and _ROTARY.search(word):
             return "its name inside `rotary_emb`: a table of rotary embedding"
         return (
@@ -178,8 +180,8 @@ class Buffers:
             return normaliser
         if word.endswith("queue") and any(one.endswith("_ptr") for one in module.members):
             return "a queue beside its pointer"
-        if word in _CODEBOOK and all(map(module.has, _CODEBOOK)):
-            return "`embed_avg` and `cluster_size` in its module: a codebook of averages"
+        if any(word in book and all(map(module.has, book)) for book in _CODEBOOKS):
+            return "averages and counts in its module: a codebook that no gradient reaches"
         if word in ("shift", "scale") and entry.owner == "scaling_layer":
             return "inside `scaling_layer`: the mean and deviation of inputs"
         return None
@@ -269,11 +271,22 @@ class Buffers:
         return None
 
 
+@lru_cache(REMEMBERED)
+def _is_adapter(part: str) -> bool:
+    return _ADAPTER_PART.fullmatch(part) is not None
+
+
+@lru_cache(REMEMBERED)
+def _by_word(word: str) -> str | None:
+    return next((what for pattern, what in _BY_WORD if pattern.fullmatch(word)), None)
+
+
 def _place(path: tuple[str, ...], kinds: frozenset[str]) -> int | None:
     """The first part of a path that is called so."""
     return next((place for place, part in enumerate(path) if _is_called(part, kinds)), None)
 
 
+@lru_cache(REMEMBERED)
 def _is_called(part: str, kinds: frozenset[str]) -> bool:
     said = words(part)
     return bool(said & kinds) or ("loss" in kinds and part.lower().endswith("loss"))

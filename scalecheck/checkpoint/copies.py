@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from scalecheck.checkpoint.inventory import Entry, Inventory, words
+from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
 from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.wrappers import bare_name
 
@@ -106,20 +107,28 @@ def _mark(
     for place, part in enumerate(entry.path):
         if words(part) & _AVERAGES:
             return place, ()
-        above = entry.name[: max(0, start - 1)]
-        if part == "module" and inventory.inside(above).has("n_averaged"):
-            return place, ()
-        own = part.split("_")
-        follower = next((word for word in own if word.lower() in _FOLLOWERS), None)
-        if follower is None and has_queue and own[-1] in ("m", "k") and len(own) > 1:
-            follower = own[-1]
-        if follower is not None:
-            rest = own[: own.index(follower)], own[own.index(follower) + 1 :]
-            names = ("_".join(filter(None, (*rest[0], one, *rest[1]))) for one in _LEADERS)
-            prefix = entry.name[:start]
-            return place, tuple(prefix + name for name in names if name)
+        if part == "module":
+            above = entry.name[: max(0, start - 1)]
+            if inventory.inside(above).has("n_averaged"):
+                return place, ()
+        if names := _leaders(part, has_queue):
+            return place, tuple(entry.name[:start] + name for name in names)
         start += len(part) + 1
     return None, ()
+
+
+@lru_cache(REMEMBERED)
+def _leaders(part: str, has_queue: bool) -> tuple[str, ...]:
+    """What the network is called that one of this name follows; empty for one that follows none."""
+    own = part.split("_")
+    follower = next((word for word in own if word.lower() in _FOLLOWERS), None)
+    if follower is None and has_queue and own[-1] in ("m", "k") and len(own) > 1:
+        follower = own[-1]
+    if follower is None:
+        return ()
+    at = own.index(follower)
+    names = ("_".join(filter(None, (*own[:at], one, *own[at + 1 :]))) for one in _LEADERS)
+    return tuple(name for name in names if name)
 
 
 def _by_ends(originals: Sequence[Entry]) -> dict[str, str]:

@@ -5,10 +5,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 from scalecheck.checkpoint.dtypes import DType
+
+REMEMBERED = 4096  # parts of names; a model repeats some hundred in every block
 
 _SEPARATOR = re.compile(r"[./]")
 _WORDS = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
@@ -107,6 +109,7 @@ class Inventory:
         return self.modules.get(name, _EMPTY)
 
 
-def words(part: str) -> set[str]:
+@lru_cache(REMEMBERED)
+def words(part: str) -> frozenset[str]:
     """The words of one part of a name in lower case, at underscores and at capitals."""
-    return {word.lower() for word in _WORDS.findall(part)}
+    return frozenset(word.lower() for word in _WORDS.findall(part))

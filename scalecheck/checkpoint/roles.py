@@ -15,7 +15,7 @@ _LYCORIS = re.compile(r"(?:hada|lokr)_w[12]_([ab])(?=[._]|$)")
 # LoKr PEFT zeroes w2_b, w1 or w1_a, and LyCORIS w2_a, w2 or w2_b, or with use_scalar w1 or w1_a.
 _ZERO_AT_FIRST = re.compile(
     r"(?:^|[._])(?:hada_(?:w1_a|w2_[ab])|lokr_(?:w[12]|w1_a|w2_b)|oft_(?:blocks|diag|[rR])|boft_R"
-    r"|vera_lambda_b|diff(?:_b)?)(?=\.|$)"
+    r"|vera_lambda_b|randlora_lambda|diff(?:_b)?)(?=\.|$)"
 )
 
 # By the words of the part that names the module, or the parameter itself where it is bare.
@@ -26,7 +26,7 @@ _LAYERS = frozenset(
     ("proj", "projection", "linear", "dense", "mapping", "conv", "norm", "layernorm", "ln")
 )
 _NORM = re.compile(r"(?:.*_)?(?:rms|layer|batch|group)?_?norm\d*|ln(?:_\w+)?", re.IGNORECASE)
-_EXPERTS = re.compile(r"(?:^|_)(?:experts?|moe)(?:_|$)|bilinear", re.IGNORECASE)
+_EXPERTS = re.compile(r"(?:^|_)(?:experts?|moe)(?:_|$)|bilinear|^b?oft_", re.IGNORECASE)
 _KERNEL_SIDE = 31  # the widest convolution kernels in use; stacks of matrices are wider
 
 # What libraries call the gain of a norm or of a layer. A vector of another name may be trained too.

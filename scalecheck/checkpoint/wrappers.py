@@ -19,6 +19,10 @@ _ADAPTERS = re.compile(
     r"lora_(?:A|B|E|embedding_A|embedding_B|magnitude_vector)|ia3_l|hada_(?:w[12]_[ab]|t[12])"
     r"|lokr_(?:w[12](?:_[ab])?|t2)|vera_lambda_[bd]|oft_[rR]|boft_[Rs]"
 )
+# A name without any of these is bare already; most are.
+_WRAPPED = re.compile(
+    r"module|_orig|base_|_modules|parametrizations|lora_|ia3_l|hada_|lokr_|vera_|oft_"
+)
 _WEIGHT_NORM = {"original0": "_g", "original1": "_v"}  # as torch.nn.utils.weight_norm called them
 
 
@@ -26,6 +30,8 @@ def bare_name(name: str) -> str:
     """The name without wrappers: `module.`, `_orig_mod.`, `base_layer.`, `base_model.model.`,
     `modules_to_save.NAME.`, `parametrizations.weight.original`, the adapter's name after `lora_A`,
     `_orig` of pruning. Never empty unless the name is."""
+    if not _WRAPPED.search(name):
+        return name
     parts = name.split(".")
     if parts[:2] == ["base_model", "model"] and len(parts) > 2:
         parts = parts[2:]
