@@ -1,5 +1,5 @@
-"""What a tensor is follows from what lies beside it: modules of torch say which of their tensors are
-parameters, and listings of public models and of the files of quantisers and trainers say the rest."""
+"""What a tensor is follows from what lies beside it: modules of torch say which of their tensors
+are parameters, and listings of public models, of quantisers' and of trainers' files the rest."""
 
 import json
 import timeit
@@ -93,6 +93,7 @@ class LearnedLosses(nn.Module):
         self.centers_loss = nn.Module()
         self.centers_loss.weight = nn.Parameter(torch.ones(5, 8))
         self.precision = nn.Linear(4, 4)
+        self.f1_norm = nn.RMSNorm(8)
         self.f1 = nn.LayerNorm(8)
 
 
@@ -102,8 +103,8 @@ class Scalars(nn.Module):
     def __init__(self):
         super().__init__()
         names = (
-            "logit_scale logit_bias temperature alpha beta gamma skip_scale layer_scale_1 D gate tau "
-            "log_alpha log_std decay scale weight_gain"
+            "logit_scale logit_bias temperature alpha beta gamma skip_scale layer_scale_2 D gate "
+            "tau log_alpha log_std decay scale weight_gain"
         )
         for name in names.split():
             self.register_parameter(name, nn.Parameter(torch.ones(())))
@@ -142,12 +143,13 @@ class Diffusion(nn.Module):
     def __init__(self):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(8, 8), nn.GroupNorm(2, 8), nn.Embedding(8, 8))
-        for name in (
+        schedule = (
             "betas alphas alphas_cumprod alphas_cumprod_prev sqrt_alphas_cumprod "
             "sqrt_one_minus_alphas_cumprod log_one_minus_alphas_cumprod sqrt_recip_alphas_cumprod "
             "sqrt_recipm1_alphas_cumprod posterior_variance posterior_log_variance_clipped "
             "posterior_mean_coef1 posterior_mean_coef2 p2_loss_weight loss_weight snr"
-        ).split():
+        )
+        for name in schedule.split():
             self.register_buffer(name, torch.ones(1000))
         self.logvar = nn.Parameter(torch.ones(1000))
         self.normalizer, self.rope, self.vq = nn.Module(), nn.Module(), nn.Module()
@@ -188,6 +190,7 @@ def normed():
 MODULES = {
     "norms": lambda: nn.Sequential(
         nn.BatchNorm2d(8),
+        nn.BatchNorm1d(1),
         nn.InstanceNorm2d(8, affine=True, track_running_stats=True),
         nn.LayerNorm(8),
         nn.LayerNorm((4, 8)),
@@ -332,7 +335,8 @@ LISTINGS = {
         unet.to_q.lora.down.weight 4x320 F32 lora_a
         unet.to_q.lora.up.weight 320x4 F32 lora_b
         unet.to_q.alpha - F32 buffer
-        unet.gate.alpha - F32 norm""",
+        unet.gate.alpha - F32 norm
+        unet.softmax.alpha - F32 norm""",
     "peft": """
         base_model.model.embed_tokens.base_layer.weight 200x32 F32 embedding
         base_model.model.embed_tokens.lora_embedding_A.default 8x200 F32 lora_a
@@ -507,6 +511,28 @@ LISTINGS = {
     "fsdp": """
         _flat_param 123456 F32 piece
         layers.0._fsdp_wrapped_module._flat_param 1234 F32 piece""",
+    "metrics under names of their own": """
+        HingeLoss.measures - F32 buffer
+        HingeLoss.total - I64 buffer
+        monitor.sum_error 3 F32 norm
+        fid.inception.Conv2d_1a.conv.weight 32x3x3x3 F32 conv
+        fid.real_features_cov_sum 2048x2048 F32 buffer
+        running_loss.mean_value_0 - F32 buffer
+        running_loss.weight_0 - F32 buffer
+        fc.weight 8x8 F32 matrix""",
+    "ranges and codebooks": """
+        q_proj.input_min - F32 buffer
+        q_proj.input_max - F32 buffer
+        q_proj.weight 8x8 F32 matrix
+        codebook.embed_sum 2048x256 F32 buffer
+        codebook.cluster_usage 2048 F32 buffer
+        codebook.initialized 1 F32 buffer
+        quantize.embedding.weight 2048x256 F32 embedding
+        encoder.global_mean 80 F32 buffer
+        encoder.global_invstd 80 F32 buffer
+        down.kernel 8 F32 buffer
+        time_embed.0.weight 1280x320 F32 matrix
+        time_embed.0.bias 1280 F32 bias""",
     "audio": """
         spectrogram.window 400 F32 buffer
         preprocessor.featurizer.fb 1x80x257 F32 buffer
@@ -681,15 +707,14 @@ def test_a_real_file_has_as_many_parameters_as_its_optimizer_or_module(key):
 
 # ---- hostile names
 
-any_name = st.text(max_size=20) | st.lists(
-    st.sampled_from(
-        "model model_ema ema teacher student module shadow_params parametrizations weight original "
-        "original0 weight_scale absmax lora_A default modules_to_save base_layer loss metric queue "
-        "0 1 _u betas alphas mean std n_averaged weight_orig weight_mask decay".split()
-    )
-    | st.just(""),
-    max_size=6,
-).map(".".join)
+PARTS = (
+    "model model_ema ema teacher student module shadow_params parametrizations weight original "
+    "original0 weight_scale absmax lora_A default modules_to_save base_layer loss metric queue 0 1 "
+    "_u betas alphas mean std n_averaged weight_orig weight_mask decay qdata scale total"
+)
+any_name = st.text(max_size=20) | st.lists(st.sampled_from([*PARTS.split(), ""]), max_size=6).map(
+    ".".join
+)
 
 
 @given(

@@ -95,10 +95,8 @@ _PAIRS = (
 _CODEBOOKS = (("embed", "embed_avg", "cluster_size"), ("embed_sum", "cluster_usage"))
 _RANGE = re.compile(r"(\w+_)(?:min|max)")
 _LAST_PART_OF_MEAN = re.compile(r"(.*_)?mean")
-_ADAPTER = re.compile(r"lora|lycoris|loha|lokr|locon|dora|hada|oft|glora", re.IGNORECASE)
-_ADAPTER_PART = re.compile(
-    r"(?:lora|hada|lokr|oft|boft|glora|ia3|locon)_\w+|lora|[ab][12]|dora_scale|diff(?:_b)?"
-)
+_ADAPTERS = frozenset(("lora", "lycoris", "loha", "lokr", "locon", "dora", "glora"))
+_ADAPTER_PART = re.compile(r"(?:lora|hada|lokr|oft|boft|glora|ia3|locon)_\w+|lora|dora_scale")
 _FROZEN_PROJECTIONS = re.compile(r"(vera|randlora)_[AB]")
 
 
@@ -111,9 +109,10 @@ class Buffers:
         self._adapted: set[str] = set()  # modules that an adapter belongs to
         self._projections: set[str] = set()  # "vera" where its trained vectors are there
         for entry in inventory.entries.values():
-            at = _place(entry.path, _LOSSES | _METRICS)
-            if at is not None and _is_weight(entry):
-                self._with_matrices.add(".".join(entry.path[: at + 1]))
+            if _is_weight(entry):
+                for kinds in (_LOSSES, _METRICS):
+                    if (at := _place(entry.path, kinds)) is not None:
+                        self._with_matrices.add(".".join(entry.path[: at + 1]))
             for place, part in enumerate((*entry.path, entry.word)):
                 if _is_adapter(part):
                     self._adapted.add(".".join(entry.path[:place]))
@@ -178,7 +177,7 @@ class Buffers:
                 return f"`{shown(ends[0], 40)}` and `{shown(ends[1], 40)}`: a range that was seen"
         if normaliser := self._normaliser(entry):
             return normaliser
-        if word.endswith("queue") and any(one.endswith("_ptr") for one in module.members):
+        if word.endswith("queue") and module.has_pointer:
             return "a queue beside its pointer"
         if any(word in book and all(map(module.has, book)) for book in _CODEBOOKS):
             return "averages and counts in its module: a codebook that no gradient reaches"
@@ -244,7 +243,8 @@ class Buffers:
         is_loss = _is_called(entry.owner, _LOSS_MODULES) or self._is_bare(entry, _LOSSES)
         if is_loss and _CLASS_WEIGHTS.fullmatch(word):
             return "a vector in a loss that has no matrix: weights of classes"
-        if not _TRAINED.fullmatch(word) and self._is_bare(entry, _METRICS):
+        is_trained = word.startswith("weight") or _TRAINED.fullmatch(word)
+        if not is_trained and self._is_bare(entry, _METRICS):
             return "in a metric that has no matrix: its state"
         return None
 
@@ -254,7 +254,9 @@ class Buffers:
         return at is not None and ".".join(entry.path[: at + 1]) not in self._with_matrices
 
     def _is_adapted(self, entry: Entry) -> bool:
-        return ".".join(entry.path) in self._adapted or any(map(_ADAPTER.search, entry.path))
+        return ".".join(entry.path) in self._adapted or any(
+            words(part) & _ADAPTERS for part in entry.path
+        )
 
     def _adapter(self, entry: Entry) -> str | None:
         word = entry.word

@@ -78,10 +78,14 @@ class Module:
 
     @cached_property
     def is_tally(self) -> bool:
-        """It holds single numbers alone, and one of them has the name of a count or sum."""
-        return all(one.numel <= 1 for one in self.members.values()) and any(
-            map(_TALLY.fullmatch, self.members)
-        )
+        """It holds single numbers alone, no weight, and one has the name of a count or sum."""
+        is_single = all(one.numel <= 1 for one in self.members.values())
+        is_norm = self.members.keys() & {"weight", "bias", "num_batches_tracked"}
+        return is_single and not is_norm and any(map(_TALLY.fullmatch, self.members))
+
+    @cached_property
+    def has_pointer(self) -> bool:
+        return any(word.endswith("_ptr") for word in self.members)
 
     def has(self, word: str, shape: tuple[int, ...] | None = None) -> bool:
         """Whether it has a tensor of this word, of this shape where one is given."""

@@ -32,7 +32,7 @@ _KERNEL_SIDE = 31  # the widest convolution kernels in use; stacks of matrices a
 # What libraries call the gain of a norm or of a layer. A vector of another name may be trained too.
 _GAINS = re.compile(
     r"weight\w*|gamma\w*|scale|gain|g|ls\d?|layer_scale\w*|\w+_scale|scale_factor|logit_\w+|temp"
-    r"|\w*temperature|tau|log_\w+|lambda\w*|ia3_l|lora_magnitude_vector|lora_E|alpha\w*|\w*gate\w*"
+    r"|\w*temperature|tau|log_\w+|\w*lambda\w*|ia3_l|lora_magnitude_vector|lora_E|alpha\w*|\w*gate\w*"
     r"|D|A_log|dt_bias|\w*norm\w*|time_\w+|frequencies"
 )
 
