@@ -505,12 +505,14 @@ LISTINGS = {
         optimizer.state.fc.weight.exp_avg 8x8 F32 moment
         optimizer.state.fc.weight.step - F32 moment""",
     "mlx's optimizer": """
-        learning_rate - F32 norm
+        learning_rate - F32 other
         blocks.0.weight.m 8x8 F32 moment
         blocks.0.weight.v 8x8 F32 moment""",
     "fsdp": """
         _flat_param 123456 F32 piece
-        layers.0._fsdp_wrapped_module._flat_param 1234 F32 piece""",
+        layers.0._fsdp_wrapped_module._flat_param 1234 F32 piece
+        layers.1._flat_param.0.tensor 1234 F32 piece
+        q.weight._local_tensor 32x64 F32 piece""",
     "metrics under names of their own": """
         HingeLoss.measures - F32 buffer
         HingeLoss.total - I64 buffer
@@ -556,7 +558,8 @@ def test_a_listing_has_the_kinds_and_roles_it_says(listing):
 @pytest.mark.parametrize("listing", LISTINGS)
 def test_what_holds_no_weights_has_the_role_of_a_buffer(listing):
     for kind in kinds(listed(LISTINGS[listing])[0]).values():
-        assert (kind.role == "buffer") == (kind.kind in ("buffer", "code", "moment"))
+        has_weights = kind.kind in ("parameter", "average", "piece")
+        assert (kind.role == "buffer") is not has_weights
 
 
 @pytest.mark.parametrize("listing", LISTINGS)
@@ -639,6 +642,7 @@ BARE = {
     "fc.parametrizations.weight.original1": "fc.weight_v",
     "fc.parametrizations.weight.0._u": "fc.parametrizations.weight.0._u",
     "fc.weight_orig": "fc.weight",
+    "fc.weight._local_tensor": "fc.weight",
     "module": "module",
     "": "",
     "model.embed_tokens.weight": "model.embed_tokens.weight",
@@ -673,6 +677,7 @@ def test_entries_of_a_list_are_siblings_by_what_lies_around_them():
     net = nn.Sequential(*[nn.Linear(32, 32) for _ in range(4)], nn.LayerNorm(32))
     key = keys(described({str(i): p.detach() for i, p in enumerate(net.parameters())}))
     assert len({key[str(place)] for place in (1, 3, 5)}) == 1
+    assert len({key[str(place)] for place in (0, 2, 4)}) == 1
     assert key["8"] != key["1"] != key["9"] != key["8"]
 
 

@@ -27,6 +27,7 @@ _MOMENTS = frozenset(
         "grad_avg acc_delta exp_avg_sq_row exp_avg_sq_col",
     )
 )
+_TRAINERS = frozenset(("learning_rate", "global_step", "epoch"))
 _LARGEST_LAYER = 64  # tensors of a module that tell what kind of module it is
 
 
@@ -82,8 +83,10 @@ def kinds(
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
             return _weight("average", entry, evidence)
-        if _FLAT.fullmatch(entry.word) and len(entry.shape) == 1:
-            return _weight("piece", entry, "a flat parameter of FSDP: many tensors in one vector")
+        if evidence := _piece(entry):
+            return _weight("piece", entry, evidence)
+        if entry.word in _TRAINERS and entry.numel <= 1:
+            return TensorKind("other", "buffer", "its name: a trainer's number")
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
@@ -100,6 +103,15 @@ def kinds(
 
 def _weight(kind: Kind, entry: Entry, evidence: str) -> TensorKind:
     return TensorKind(kind, parameter_role(entry.name, entry.shape)[0], evidence)
+
+
+def _piece(entry: Entry) -> str | None:
+    """Why a tensor of one rank's file is a piece of what the model has."""
+    if entry.word == "_local_tensor":
+        return "the local part of a DTensor"
+    if len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word))):
+        return "a flat parameter of FSDP: many tensors in one vector"
+    return None
 
 
 def _may_be_trained(entry: Entry) -> bool:
@@ -155,7 +167,7 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
 def _around(members: list[Entry], place: int) -> str:
     """The dimensions of what lies before and after in a list of mixed tensors, which say what kind
     of module an entry comes from: a Linear's bias follows a matrix, a LayerNorm's a vector."""
-    before = len(members[place - 1].shape) if place else 0
+    before = len(members[place - 1].shape) if place else 1
     after = len(members[place + 1].shape) if place + 1 < len(members) else 0
     return f"{before} {after}"
 

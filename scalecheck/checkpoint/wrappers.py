@@ -21,7 +21,7 @@ _ADAPTERS = re.compile(
 )
 # A name without any of these is bare already; most are.
 _WRAPPED = re.compile(
-    r"module|_orig|base_|_modules|parametrizations|lora_|ia3_l|hada_|lokr_|vera_|oft_"
+    r"module|_orig|base_|_local_tensor|_modules|parametrizations|lora_|ia3_l|hada_|lokr_|vera_|oft_"
 )
 _WEIGHT_NORM = {"original0": "_g", "original1": "_v"}  # as torch.nn.utils.weight_norm called them
 
@@ -29,7 +29,7 @@ _WEIGHT_NORM = {"original0": "_g", "original1": "_v"}  # as torch.nn.utils.weigh
 def bare_name(name: str) -> str:
     """The name without wrappers: `module.`, `_orig_mod.`, `base_layer.`, `base_model.model.`,
     `modules_to_save.NAME.`, `parametrizations.weight.original`, the adapter's name after `lora_A`,
-    `_orig` of pruning. Never empty unless the name is."""
+    `_orig` of pruning, `_local_tensor` of a DTensor. Never empty unless the name is."""
     if not _WRAPPED.search(name):
         return name
     parts = name.split(".")
@@ -47,6 +47,8 @@ def bare_name(name: str) -> str:
             at += 1
         elif left == 2 and part == "parametrizations" and parts[last].startswith("original"):
             bare.append(parts[at + 1] + _WEIGHT_NORM.get(parts[last], ""))
+            break
+        elif part == "_local_tensor" and bare:
             break
         elif left and _ADAPTERS.fullmatch(part) and parts[at + 1] not in ("weight", "bias"):
             bare.append(part)
