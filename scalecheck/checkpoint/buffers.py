@@ -5,7 +5,7 @@ import re
 from functools import lru_cache
 
 from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
-from scalecheck.checkpoint.shown import shown
+from scalecheck.report.formatting import excerpt
 
 # By the word alone: no library trains a tensor of such a name.
 _BY_WORD = tuple(
@@ -163,7 +163,7 @@ class Buffers:
         if word.endswith("_mask"):
             base = word.removesuffix("_mask")
             if module.has(f"{base}_orig", shape) or module.has(base, shape):
-                return f"a mask of the shape of `{shown(base, 40)}` beside it: pruning"
+                return f"a mask of the shape of `{excerpt(base, 40)}` beside it: pruning"
         if self._is_spectral(entry):
             return "a vector of spectral normalisation, by its name and what lies beside it"
         if word == "base" and _PARAMETRIZED.search(entry.module):
@@ -174,7 +174,7 @@ class Buffers:
         if match := _RANGE.fullmatch(word):
             ends = (match[1] + "min", match[1] + "max")
             if len(shape) <= 1 and all(module.has(end, shape) for end in ends):
-                return f"`{shown(ends[0], 40)}` and `{shown(ends[1], 40)}`: a range that was seen"
+                return f"{_both(ends)}: a range that was seen"
         if normaliser := self._normaliser(entry):
             return normaliser
         if word.endswith("queue") and module.has_pointer:
@@ -211,7 +211,7 @@ class Buffers:
             if stem.startswith(("weight", "bias", "kernel")) or not entry.is_vector:
                 continue
             if all(module.has(one, entry.shape) for one in pair):
-                return f"`{shown(pair[0], 40)}` and `{shown(pair[1], 40)}` of one shape: statistics"
+                return f"{_both(pair)} of one shape: statistics"
         return None
 
     def _schedule(self, entry: Entry) -> str | None:
@@ -292,6 +292,10 @@ def _place(path: tuple[str, ...], kinds: frozenset[str]) -> int | None:
 def _is_called(part: str, kinds: frozenset[str]) -> bool:
     said = words(part)
     return bool(said & kinds) or ("loss" in kinds and part.lower().endswith("loss"))
+
+
+def _both(words: tuple[str, str]) -> str:
+    return " and ".join(f"`{excerpt(word, 40)}`" for word in words)
 
 
 def _is_weight(entry: Entry) -> bool:

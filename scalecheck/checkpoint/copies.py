@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
-from scalecheck.checkpoint.shown import shown
 from scalecheck.checkpoint.wrappers import bare_name
+from scalecheck.report.formatting import excerpt
 
 # Words of a part of a name that say average. Only a part that repeats other tensors is one: MEGA
 # has layers called ema, and a file may hold nothing but the average.
@@ -54,12 +54,13 @@ def averages(inventory: Inventory) -> dict[str, str]:
                 copied[entry.name] = original
         if len(copied) < max(_LEAST_SHARE * compared, 2 if part.alternatives else 1):
             continue
+        inside = f"inside `{excerpt(part.name, 60)}`"
         for entry, _ in part.entries:
             if entry.name in copied:
-                of = f"repeats `{shown(copied[entry.name], 80)}`"
-                found[entry.name] = f"inside `{shown(part.name, 60)}` it {of} by name and shape"
+                of = f"repeats `{excerpt(copied[entry.name], 80)}`"
+                found[entry.name] = f"{inside} it {of} by name and shape"
             elif entry.word not in _COUNTERS:
-                found[entry.name] = f"inside `{shown(part.name, 60)}`, which repeats other tensors"
+                found[entry.name] = f"{inside}, which repeats other tensors"
     return found
 
 
@@ -71,7 +72,7 @@ def counter(entry: Entry, inventory: Inventory) -> str | None:
     if len(members.keys() & _COUNTERS) > 1 or entry.word == "n_averaged":
         return "a count or rate of a moving average, beside others"
     if any(words(part) & _AVERAGES for part in entry.path):
-        return f"a count or rate of the moving average `{shown(entry.owner, 60)}`"
+        return f"a count or rate of the moving average `{excerpt(entry.owner, 60)}`"
     return None
 
 

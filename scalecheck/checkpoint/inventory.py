@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
 
-from scalecheck.checkpoint.dtypes import DType
+from scalecheck.dtypes import DType
 
 REMEMBERED = 4096  # parts of names; a model repeats some hundred in every block
 
@@ -26,6 +26,15 @@ class Described(Protocol):
     def dtype(self) -> DType: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True)
+class Description:
+    """A tensor of a list, such as a report's, without its elements."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,24 @@ class TensorKind:
     def is_parameter(self) -> bool:
         return self.kind == "parameter"
 
+    @property
+    def reason(self) -> str:
+        """What it is, and why: for where it is set aside."""
+        what = WORDS[self.kind]
+        return f"{what}: {self.evidence}" if what else self.evidence
+
+
+LONE = TensorKind("other", "buffer", "looked at alone, which does not tell what it is")
+WORDS: Mapping[Kind, str] = {
+    "parameter": "a parameter",
+    "buffer": "a buffer",
+    "average": "an average of the model",
+    "code": "",
+    "piece": "a piece of a larger tensor",
+    "moment": "of an optimizer's state",
+    "other": "",
+}
+
 
 def kinds(
     tensors: Iterable[Described],

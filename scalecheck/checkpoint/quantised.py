@@ -3,7 +3,7 @@
 import re
 
 from scalecheck.checkpoint.inventory import Entry, Inventory
-from scalecheck.checkpoint.shown import shown
+from scalecheck.report.formatting import excerpt
 
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,
 # HQQ, QuIP#, ExLlama, AQLM, MXFP4.
@@ -73,7 +73,7 @@ class Quantised:
             return None
         if factor := self._factor_of(entry):
             self._codes_of[entry.module, factor] = word
-            return f"{dtype.name} codes: `{shown(factor, 60)}` beside it holds their factors"
+            return f"{dtype.name} codes: `{excerpt(factor, 60)}` beside it holds their factors"
         if is_integer and len(entry.shape) > 1 and _PAYLOAD_BY_NAME.fullmatch(word):
             return f"{dtype.name} under a weight's name: codes without their factors"
         return None
@@ -101,7 +101,7 @@ class Quantised:
         if entry.module in self.codes:
             code = entry.path[-1]
         if code is not None and said & _FACTOR_WORDS and "bias" not in said:
-            return f"its name beside the codes `{shown(code, 60)}`: quantisation factors"
+            return f"its name beside the codes `{excerpt(code, 60)}`: quantisation factors"
         if _FACTORS.fullmatch(word):
             return "its name: quantisation factors"
         if _SCALAR_FACTORS.fullmatch(word) and entry.numel <= 1:

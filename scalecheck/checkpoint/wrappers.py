@@ -3,7 +3,9 @@ parametrizations and pruning rename a tensor that stays the same."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+
+from scalecheck.report.formatting import excerpt, listed
 
 # What DDP and AveragedModel, torch.compile, FSDP, activation checkpointing, Lightning Fabric,
 # fairscale and PEFT put between two parts of a name.
@@ -67,3 +69,21 @@ def bare_names(names: Iterable[str]) -> dict[str, str]:
     bare = {name: bare_name(name) for name in names}
     taken = Counter(bare.values())
     return {name: short if taken[short] == 1 else name for name, short in bare.items()}
+
+
+def matched(before: Collection[str], after: Collection[str]) -> dict[str, str]:
+    """The names of `after` that `before` lacks, with the one of `before` for the same tensor: where
+    wrappers alone make the difference, and no other tensor could be meant."""
+    old = {short: name for name, short in bare_names(before).items() if name not in after}
+    new = {name: short for name, short in bare_names(after).items() if name not in before}
+    return {name: old[short] for name, short in new.items() if short in old}
+
+
+def difference(renamed: Mapping[str, str]) -> str:
+    """A note on names that were matched: the parts by which they differ."""
+    parts: dict[str, None] = {}
+    for one, other in renamed.items():
+        here, there = Counter(one.split(".")), Counter(other.split("."))
+        parts |= dict.fromkeys([*(here - there), *(there - here)])
+    shown = listed([excerpt(f"{part}.", 40) for part in parts])
+    return f"names differ by {shown}: {len(renamed)} tensors are matched without"

@@ -66,6 +66,13 @@ TENSOR_COLUMNS = (
     _NAME,
     _DTYPE,
     _SHAPE,
+    Column(
+        "kind",
+        "kind",
+        "text",
+        "parameter, buffer, average, code, piece, moment, other; only parameters are counted",
+        get=attrgetter("kind.kind"),
+    ),
     Column("role", "role", "text", "embedding, matrix, conv, norm, bias, lora_a, lora_b, buffer"),
     Column("layer", "layer", "text", "module path up to and including the block index"),
     Column("family", "family", "text", "the name with every index replaced by N"),

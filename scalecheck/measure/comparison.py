@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.kinds import TensorKind
+from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.wrappers import matched
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparing import compare
@@ -56,7 +57,9 @@ class Pair:
         forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
         if len(forms) > 1 or not before.is_dense:
             return None
-        if {before.unmeasured, after.unmeasured} != {before.dtype.unmeasured} - {None}:
+        is_code = before.kind.kind == after.kind.kind == "code"
+        reasons = {before.unmeasured, after.unmeasured}
+        if not is_code and reasons != {before.dtype.unmeasured} - {None}:
             return None
         return _bytes(before), _bytes(after)
 
@@ -109,10 +112,13 @@ class Comparison:
     def shape_after(self) -> list[int] | None:
         return None if self.pair.after is None else [*self.pair.after.shape]
 
-    @cached_property
+    @property
+    def kind(self) -> TensorKind:
+        return self.pair.some.kind
+
+    @property
     def role(self) -> str:
-        dtype = DTYPES.get(dtype_of(self.pair.some), DTYPES["F32"])
-        return role(self.name, dtype, self.pair.some.shape)
+        return self.kind.role
 
     @property
     def layer(self) -> str:
@@ -155,10 +161,27 @@ def opened(side: Checkpoint | str | Path) -> Side:
     return recorded(path) if is_recorded(path) else open_checkpoint(path)
 
 
-def pairs_of(before: Side, after: Side) -> list[Pair]:
-    """Every name of both, in the order of the first and then of the second."""
-    first, second = _named(before), _named(after)
+def renamed(before: Side, after: Side) -> dict[str, str]:
+    """The names of the later side that differ by wrappers alone, with those of the first."""
+    return matched(_named(before), _named(after))
+
+
+def pairs_of(before: Side, after: Side, names: Mapping[str, str]) -> list[Pair]:
+    """Every name of both, in the order of the first and then of the second; names: what the later
+    side's are called in the first, where they differ."""
+    first = _named(before)
+    second = {names.get(n, n): _called(side, names) for n, side in _named(after).items()}
     return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | RecordedStats:
+    """The tensor under the other side's name."""
+    name = names.get(side.name, side.name)
+    if isinstance(side, RecordedStats):
+        return side if name == side.name else replace(side, name=name)
+    tie = None if side.tied_to is None else names.get(side.tied_to, side.tied_to)
+    is_same = (name, tie) == (side.name, side.tied_to)
+    return side if is_same else replace(side, name=name, tied_to=tie)
 
 
 def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Comparison]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import MATRICES, family, layer
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
@@ -14,6 +15,7 @@ class TensorStats:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    kind: TensorKind
     role: str
     layer: str
     family: str
@@ -45,6 +47,7 @@ class TensorStats:
             tensor.name,
             tensor.dtype.name,
             tensor.shape,
+            tensor.kind,
             tensor.role,
             layer(tensor.name),
             family(tensor.name),

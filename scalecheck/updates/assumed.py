@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalecheck.checkpoint.naming import family, layer
-from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.open import open_checkpoint, with_kinds
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
@@ -89,6 +89,7 @@ def _assumed_stats(tensor: Tensor, assumption: Assumption) -> TensorStats:
         name=tensor.name,
         dtype="",
         shape=tensor.shape,
+        kind=tensor.kind,
         role=tensor.role,
         layer=layer(tensor.name),
         family=family(tensor.name),
@@ -121,4 +122,4 @@ def opened(
     source = Source(Path("-"), 0, 0, 0)
     sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
-    return Checkpoint(source.path, "shapes", tuple(tensors))
+    return with_kinds(Checkpoint(source.path, "shapes", tuple(tensors)))

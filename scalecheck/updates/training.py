@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_type_hints
 
 from scalecheck import registry
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.theory.reparameterization import Reparameterization
@@ -156,16 +156,14 @@ def default_optimizer(name: str, option: str) -> Hyperparameters:
     return Trainings(name, 1.0, {}, option=option).of("").optimizer
 
 
-def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
+def untrained(tensor: Tensor, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
-    if tensor.name in checkpoint.non_model:
-        return "beside the model"
+    if not tensor.kind.is_parameter:
+        return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    if tensor.role == "buffer":
-        return "a buffer"
     if states.is_absent(tensor.name, tensor.shape):
         return "in no group of the optimizer state; --state none for all"
     return None
