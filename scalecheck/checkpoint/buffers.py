@@ -30,7 +30,7 @@ _BY_WORD = tuple(
             r"|future|band|local|window)_mask",
             "a mask",
         ),
-        (r"\w+_buffer|_float_tensor", "a buffer"),
+        (r"\w+_buffer|_float_tensor", "that of a buffer"),
         (
             r"(?:alphas_cumprod|sqrt_\w*alphas_cumprod|log_one_minus_alphas_cumprod"
             r"|sqrt_\w*alphas_cumprod_minus_one|alphas_cumprod_(?:prev|next)"

@@ -55,7 +55,7 @@ class TensorKind:
     def reason(self) -> str:
         """What it is, and why: for where it is set aside."""
         what = WORDS[self.kind]
-        return f"{what}: {self.evidence}" if what else self.evidence
+        return f"{what} ({self.evidence})" if what else self.evidence
 
 
 LONE = TensorKind("other", "buffer", "looked at alone, which does not tell what it is")

@@ -24,8 +24,6 @@ from scalecheck.updates.training import Trainings
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
 _SHOWN |= {"changed", *(column.name for column in EXPECTED)}
 
-_BESIDE = ("average", "moment", "other")  # kinds that are no part of the model
-
 
 def diff(
     before: Checkpoint | str | Path,
@@ -48,12 +46,14 @@ def diff(
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
     comparisons = list(compared(wanted, settings.jobs, progress))
-    of_model = [each for each in comparisons if each.kind.kind not in _BESIDE]
+    of_model = [each for each in comparisons if each.is_of_model]
     total = together(of_model) or Change()
     tensors = [Displacement(each.name, [each], run) for each in comparisons]
     groups = tensors
     if settings.by != "tensor":
-        groups = [Displacement(*one, run) for one in grouped(comparisons, settings.by).items()]
+        # an average would count the model twice
+        counted = (each for each in comparisons if each.kind.kind != "average")
+        groups = [Displacement(*one, run) for one in grouped(counted, settings.by).items()]
     shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
     return Report(

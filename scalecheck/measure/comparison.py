@@ -117,6 +117,11 @@ class Comparison:
         return self.pair.some.kind
 
     @property
+    def is_of_model(self) -> bool:
+        """It is no average, moment or other network beside the model."""
+        return self.kind.kind not in ("average", "moment", "other")
+
+    @property
     def role(self) -> str:
         return self.kind.role
 
