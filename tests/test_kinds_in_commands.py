@@ -322,5 +322,5 @@ def test_a_state_is_named_whatever_buffers_and_averages_lie_beside_its_parameter
     torch.save(state, "m.ckpt")
     count = sum(1 for _ in net.parameters())
     done = api.translate("m.ckpt")
-    assert f"{count} of {count} parameters named by shape and the model's order" in done.notes
+    assert any(f"{count} of {count} parameters named" in note for note in done.notes)
     assert {row["name"] for row in done.rows} == {name for name, _ in net.named_parameters()}
