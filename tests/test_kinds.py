@@ -512,7 +512,9 @@ LISTINGS = {
         _flat_param 123456 F32 piece
         layers.0._fsdp_wrapped_module._flat_param 1234 F32 piece
         layers.1._flat_param.0.tensor 1234 F32 piece
-        q.weight._local_tensor 32x64 F32 piece""",
+        q.weight._local_tensor 32x64 F32 piece
+        k.weight.0.0.tensor 32x64 F32 piece
+        k.weight.0.1.tensor 32x64 F32 piece""",
     "metrics under names of their own": """
         HingeLoss.measures - F32 buffer
         HingeLoss.total - I64 buffer

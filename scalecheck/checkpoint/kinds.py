@@ -17,6 +17,7 @@ from scalecheck.checkpoint.wrappers import bare_names
 Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
 
 _FLAT = re.compile(r"_?flat_param(?:_\d+)?")
+_SHARD = re.compile(r".\.0\.\d+\.tensor$")  # of the list that comes first in its pickle
 _OPTIMIZERS = re.compile(
     r"optimizers?|optimizer_states?|opt_states?|optim(?:izer)?_state(?:_dict)?"
 )
@@ -127,6 +128,8 @@ def _piece(entry: Entry) -> str | None:
     """Why a tensor of one rank's file is a piece of what the model has."""
     if entry.word == "_local_tensor":
         return "the local part of a DTensor"
+    if _SHARD.search(entry.name):
+        return "a shard of a ShardedTensor"
     if len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word))):
         return "a flat parameter of FSDP: many tensors in one vector"
     return None
