@@ -137,8 +137,9 @@ def _by_ends(originals: Sequence[Entry]) -> dict[str, str]:
     shape; the key is text, as a file could choose numbers whose hashes collide."""
     ends: dict[str, str] = {}
     for entry in originals:
-        for end in _ends(bare_name(entry.name).split(".")):
-            ends.setdefault(f"{end} {entry.shape}", entry.name)
+        for name in dict.fromkeys((entry.name, bare_name(entry.name))):
+            for end in _ends(name.split(".")):
+                ends.setdefault(f"{end} {entry.shape}", entry.name)
     return ends
 
 
@@ -170,5 +171,7 @@ def _original(
         )
     if all(one.isdigit() for one in rest):
         return f"{entry.shape}" if str(entry.shape) in shapes else None
-    bare = "".join(bare_name(".".join(rest)).split("."))
-    return at_ends.get(f"{bare} {entry.shape}")
+    stored = ".".join(rest)
+    ends = (name.replace(".", "") for name in (stored, bare_name(stored)))
+    found = (at_ends.get(f"{end} {entry.shape}") for end in ends)
+    return next(filter(None, found), None)
