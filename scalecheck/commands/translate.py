@@ -54,7 +54,7 @@ def translate(
         None if settings.to is None else default_optimizer(settings.to, "to"),
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
     )
-    left_out = {t: why for t in wanted if (why := untrained(t, checkpoint, states)) is not None}
+    left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(tensor for tensor in wanted if tensor not in left_out)
     if settings.shape and forecaster.assumption is not None:
         measured = forecaster.assumption.stats(trained)

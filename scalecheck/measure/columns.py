@@ -75,6 +75,13 @@ TENSOR_COLUMNS = (
     NAME,
     _DTYPE,
     _SHAPE,
+    Column(
+        "kind",
+        "kind",
+        "text",
+        "parameter, buffer, average, code, piece, moment, other; only parameters are counted",
+        get=attrgetter("kind.kind"),
+    ),
     Column("role", "role", "text", "embedding, matrix, conv, norm, bias, lora_a, lora_b, buffer"),
     LAYER,
     FAMILY,

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.kinds import TensorKind
+from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import (
     COUNTS,
@@ -16,6 +17,7 @@ from scalecheck.checkpoint.recorded import (
     recorded,
 )
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.wrappers import matched
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.change import Change, compare
 from scalecheck.measure.measuring import measure
@@ -59,7 +61,9 @@ class Pair:
         forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
         if len(forms) > 1 or not before.is_dense:
             return None
-        if {before.unmeasured, after.unmeasured} != {before.dtype.unmeasured} - {None}:
+        is_code = before.kind.kind == after.kind.kind == "code"
+        reasons = {before.unmeasured, after.unmeasured}
+        if not is_code and reasons != {before.dtype.unmeasured} - {None}:
             return None
         return _bytes(before), _bytes(after)
 
@@ -96,10 +100,18 @@ class Comparison:
     def name(self) -> str:
         return self.pair.name
 
+    @property
+    def kind(self) -> TensorKind:
+        return self.pair.some.kind
+
+    @property
+    def is_of_model(self) -> bool:
+        """It is no average, moment or other network beside the model."""
+        return self.kind.kind not in ("average", "moment", "other")
+
     @cached_property
     def role(self) -> str:
-        dtype = DTYPES.get(dtype_of(self.pair.some), DTYPES["F32"])
-        return role(self.name, dtype, self.pair.some.shape)
+        return self.kind.role
 
     @property
     def layer(self) -> str:
@@ -142,10 +154,27 @@ def opened(side: Checkpoint | str | Path) -> Side:
     return recorded(path) if is_recorded(path) else open_checkpoint(path)
 
 
-def pairs_of(before: Side, after: Side) -> list[Pair]:
-    """Every name of both, in the order of the first and then of the second."""
-    first, second = _named(before), _named(after)
+def renamed(before: Side, after: Side) -> dict[str, str]:
+    """The names of the later side that differ by wrappers alone, with those of the first."""
+    return matched(_named(before), _named(after))
+
+
+def pairs_of(before: Side, after: Side, names: Mapping[str, str]) -> list[Pair]:
+    """Every name of both, in the order of the first and then of the second; names: what the later
+    side's are called in the first, where they differ."""
+    first = _named(before)
+    second = {names.get(n, n): _called(side, names) for n, side in _named(after).items()}
     return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | RecordedStats:
+    """The tensor under the other side's name."""
+    name = names.get(side.name, side.name)
+    if isinstance(side, RecordedStats):
+        return side if name == side.name else replace(side, name=name)
+    tie = None if side.tied_to is None else names.get(side.tied_to, side.tied_to)
+    is_same = (name, tie) == (side.name, side.tied_to)
+    return side if is_same else replace(side, name=name, tied_to=tie)
 
 
 def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Comparison]:

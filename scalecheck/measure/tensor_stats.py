@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import MATRICES, family, layer
 from scalecheck.checkpoint.recorded import COUNTS, FIGURES
 from scalecheck.checkpoint.tensor import Tensor
@@ -15,6 +16,7 @@ class TensorStats:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    kind: TensorKind
     role: str
     layer: str
     family: str
@@ -47,6 +49,7 @@ class TensorStats:
             tensor.name,
             tensor.dtype.name,
             tensor.shape,
+            tensor.kind,
             tensor.role,
             layer(tensor.name),
             family(tensor.name),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.open import open_checkpoint, with_kinds
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
@@ -87,4 +87,4 @@ def opened(
     source = Source(Path("-"), 0, 0, 0)
     sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
-    return Checkpoint(source.path, "shapes", tuple(tensors))
+    return with_kinds(Checkpoint(source.path, "shapes", tuple(tensors)))

@@ -113,8 +113,12 @@ class Displacement:
         return (math.log(moved) - math.log(walk)) / (math.log(drift) - math.log(walk))
 
     @property
+    def is_of_model(self) -> bool:
+        return all(each.is_of_model for each in self.comparisons)
+
+    @property
     def is_matrix(self) -> bool:
-        return self.role in MATRICES
+        return self.role in MATRICES and self.is_of_model
 
 
 def together(comparisons: Sequence[Comparison]) -> Change | None:

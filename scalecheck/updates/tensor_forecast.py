@@ -14,6 +14,7 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
+from scalecheck.report.formatting import listed
 from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
@@ -201,7 +202,7 @@ def require_updates(
     """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
     tensors are not trained, to: the optimizer to give an lr for."""
     if not forecasts:
-        reasons = ", ".join(dict.fromkeys(left_out))
+        reasons = listed([*dict.fromkeys(left_out)])
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
     if sized and all(each.update_rms is None for each in sized):

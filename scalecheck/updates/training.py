@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from scalecheck import registry
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
@@ -180,16 +180,14 @@ def param_dtype(word: str | None) -> str | None:
     return name
 
 
-def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
+def untrained(tensor: Tensor, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
-    if tensor.name in checkpoint.non_model:
-        return "beside the model"
+    if not tensor.kind.is_parameter:
+        return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    if tensor.role == "buffer":
-        return "a buffer"
     if states.is_absent(tensor.name, tensor.shape):
         return "in no group of the optimizer state; --state none for all"
     return None
