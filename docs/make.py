@@ -17,7 +17,7 @@ from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
-from scalecheck.rules.contract import NEEDS, Registered, registered
+from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import assumed, columns, displacement
 from scalecheck.updates.forecast import expected_update
@@ -143,25 +143,21 @@ def _rules() -> Iterator[str]:
         name = f"[`{entry.name}`](#{code.lower()}-{entry.name})"
         yield f"| {code} | {name} | {entry.rule.severity} | {entry.summary} | {needs} |"
     for entry in registered().values():
-        yield from _rule(entry)
-
-
-def _rule(entry: Registered) -> Iterator[str]:
-    rule = entry.rule
-    yield f"\n## {entry.code} {entry.name}\n"
-    yield f"**{entry.summary}** Severity: {rule.severity}.\n"
-    yield f"{entry.meaning}\n"
-    yield f"*Try:* {entry.remedy}\n"
-    if rule.limits:
-        yield "| Limit | Default | What it is |"
-        yield "|---|---|---|"
-        for name, limit in rule.limits.items():
-            yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
-        yield ""
-    for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
-        options = f" with `{example.options}`" if example.options else ""
-        yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
-    yield f"> {rule.bad.finds}"
+        rule = entry.rule
+        yield f"\n## {entry.code} {entry.name}\n"
+        yield f"**{entry.summary}** Severity: {rule.severity}.\n"
+        yield f"{entry.meaning}\n"
+        yield f"*Try:* {entry.remedy}\n"
+        if rule.limits:
+            yield "| Limit | Default | What it is |"
+            yield "|---|---|---|"
+            for name, limit in rule.limits.items():
+                yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
+            yield ""
+        for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
+            options = f" with `{example.options}`" if example.options else ""
+            yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
+        yield f"> {rule.bad.finds}"
 
 
 def _cell(words: str) -> str:

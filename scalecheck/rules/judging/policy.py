@@ -33,16 +33,13 @@ class RulePolicy:
 
     def limits_of(self, code: str) -> Limits:
         """The limits of a rule for each tensor."""
-        own = [o for o in self.config.overrides if code in o.limits]
+        own = [override for override in self.config.overrides if code in override.limits]
 
         def of(name: str, role: str) -> dict[str, float]:
-            found: dict[str, float] = {}
-            for override in own:
-                if override.where.holds(name, role):
-                    found |= override.limits[code]
-            return found
+            held = (override.limits[code] for override in own if override.where.holds(name, role))
+            return {limit: number for limits in held for limit, number in limits.items()}
 
-        return Limits(self.limits[code], of) if own else Limits(self.limits[code])
+        return Limits(self.limits[code], of)
 
     def waivers(self, code: str, path: Path) -> list[Waiver]:
         """The waivers of a rule for a file."""
