@@ -6,7 +6,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
+import scalecheck
 from scalecheck.checkpoint.module_families import FAMILIES
 from scalecheck.checkpoint.module_order import (
     MAX_LAYERS,
@@ -217,3 +220,41 @@ def test_entries_that_fit_in_no_way_have_no_names():
     config, names = one_of("LlamaModel")
     assert certain_by_class([{0: (7, 7)}], dict.fromkeys(names, (2, 2)), config) is None
     assert certain_by_class([{0: (2, 2)}], {"a": (2, 2)}, config) is None
+
+
+@pytest.mark.parametrize("prefix", ["", "_orig_mod."])
+@pytest.mark.parametrize(
+    "name", ["LlamaForCausalLM", "Qwen3ForCausalLM", "GPT2LMHeadModel", "BertForMaskedLM"]
+)
+def test_a_folder_of_the_trainer_names_each_state_by_the_class_of_its_configuration(
+    tmp_path, name, prefix
+):
+    config, record = of_class(name)[0]
+    shapes, groups = record["shapes"], record["groups"][0]
+    weights = {f"{prefix}{key}": torch.randn(shape) for key, shape in shapes.items()}
+    safetensors.torch.save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    order = [key for group in groups for key in group]
+    shared = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "amsgrad": False}
+    numbers = [range(len(groups[0])), range(len(groups[0]), len(order))]
+    state = {
+        place: {
+            "step": torch.tensor(1.0),
+            "exp_avg": torch.full(shapes[key], float(place + 1)),
+            "exp_avg_sq": torch.ones(shapes[key]),
+        }
+        for place, key in enumerate(order)
+    }
+    param_groups = [
+        {**shared, "weight_decay": decay, "params": [*own]}
+        for own, decay in zip(numbers, (0.1, 0.0), strict=True)
+    ]
+    torch.save({"state": state, "param_groups": param_groups}, tmp_path / "optimizer.pt")
+    report = scalecheck.translate(tmp_path)
+    words = f"{len(order)} of {len(order)} parameters named by the module order of {name}"
+    assert any(note.startswith(words) for note in report.notes)
+    # At step 1 the update is m̂ over the root of v̂, which tells the entry's number.
+    updates = {row["name"]: row["update_rms"] for row in report.rows}
+    expected = {f"{prefix}{key}": place + 1 for place, key in enumerate(order)}
+    scale = 0.1**-1 * 0.001**0.5
+    assert updates == pytest.approx({key: n * scale for key, n in expected.items()}, rel=1e-4)

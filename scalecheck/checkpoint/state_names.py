@@ -3,24 +3,31 @@ a wrong name would pass one layer's update off as another's."""
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from scalecheck.checkpoint.module_order import certain_by_class
 from scalecheck.checkpoint.optimizer_state import OptimizerState
-from scalecheck.checkpoint.parameter_order import Group, certain
+from scalecheck.checkpoint.parameter_order import Group, Shape, certain
+from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_name
+from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
+
+MAX_CONFIG_NBYTES = 1 << 20  # a config.json has a few kilobytes
 
 
 def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
     """The state with the checkpoint's names for its parameters, where they are certain.
 
     A name is certain where it was saved with the state, as by an optimizer that was given
-    named_parameters(); or, where no names were saved, where shapes and order leave no other, as
-    `parameter_order.certain` explains. Assumed is that the checkpoint holds every parameter the
-    optimizer trains. The notes say what was named and how.
+    named_parameters(); or, where no names were saved, where the class that config.json names gives
+    the order, or shapes and order leave no other, as `parameter_order.certain` explains. Assumed is
+    that the checkpoint holds every parameter the optimizer trains. The notes say what was named and
+    how.
 
     Raises CheckpointError where the checkpoint has another shape under a saved name.
     """
@@ -71,6 +78,11 @@ def _by_order(
     in_order = checkpoint.in_order and not _is_sorted(parameters)
     shapes = {tensor.name: tensor.shape for tensor in parameters}
     count = len(state.states)
+    config = _configuration(checkpoint.path)
+    if (by_class := _by_class(groups, shapes, config)) is not None:
+        class_name = excerpt(str(config["architectures"][0]), 40)
+        words = f"parameters named by the module order of {class_name} (config.json)"
+        return by_class, f"{len(by_class)} of {count} {words}"
     names = certain(groups, shapes, in_order=in_order)
     if names is None:
         return {}, f"no parameter named: {count} shapes fit those of the model in no order"
@@ -78,6 +90,28 @@ def _by_order(
     note = f"{len(names)} of {count} parameters named by shape and {how}"
     more = count - len(names)
     return names, note + (f": for {more} another name is possible" if more else "")
+
+
+def _configuration(path: Path) -> Mapping[str, Any]:
+    """The config.json beside a model's weights, which names its class; empty where there is none
+    that can be read."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        text = text_of(folder / "config.json", MAX_CONFIG_NBYTES)
+        config = None if text is None else parsed(text)
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _by_class(
+    groups: Sequence[Group], shapes: Mapping[str, Shape], config: Mapping[str, Any]
+) -> dict[int, str] | None:
+    """The checkpoint's names in the order of the class that the configuration names; None where the
+    class is not known or the states do not fit it."""
+    stored = {bare: name for name, bare in bare_names(shapes).items()}
+    names = certain_by_class(groups, {b: shapes[n] for b, n in stored.items()}, config)
+    return None if names is None else {place: stored[bare] for place, bare in names.items()}
 
 
 def _parameters(model: Iterable[Tensor]) -> list[Tensor]:
