@@ -63,7 +63,8 @@ class ParamState:
     `group` is the number of its group, `step` its own count of steps or else its group's, `shape`
     the parameter's shape where the state tells it. `numbers` are the entries that are no tensors,
     and the tensors without dimensions that are one number. `saved_name` is the name saved with the
-    state, `name` the checkpoint's, None where it is not certain.
+    state, `name` the checkpoint's, None where it is not certain. `left_out` are the
+    entries that are neither numbers nor tensors.
     """
 
     key: ParamKey
@@ -74,6 +75,7 @@ class ParamState:
     numbers: Mapping[str, Scalar] = field(default_factory=dict)
     saved_name: str | None = None
     name: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -196,7 +198,7 @@ class _Reading:
             name: self.setting(f"{where}.{excerpt(name, 40)}", setting)
             for name, setting in record.settings.items()
         }
-        return ParamGroup(settings, record.params, record.param_names)
+        return ParamGroup(settings, record.params, record.param_names, record.left_out)
 
     def setting(self, where: str, setting: Setting) -> Scalar | tuple[Scalar, ...]:
         if isinstance(setting, tuple):
@@ -239,7 +241,8 @@ class _Reading:
         # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
         is_known = record is not None and not record.left_out
         shape = self.shape(where, tensors) if is_known else None
-        return ParamState(key, number, step, shape, tensors, numbers, saved_name)
+        left_out = record.left_out if record else ()
+        return ParamState(key, number, step, shape, tensors, numbers, saved_name, left_out=left_out)
 
     def step(self, where: str, kept: object) -> float | None:
         if isinstance(kept, TensorRecord):

@@ -137,6 +137,8 @@ class Forecaster:
         if self.other is not None:
             other = forecast(self.other, 1.0, rms, stats.shape, gradient, step)
             further |= {"to_update": other.absolute_update, "to_reason": other.reason}
+        has_nominal = stats.is_finite and training.is_known
+        nominal = expected.nominal_relative_update if has_nominal else None
         return TensorForecast(
             **vars(stats),
             **further,
@@ -148,7 +150,7 @@ class Forecaster:
             measured=measured is not None,
             absolute_update=update.absolute_update,
             relative_update=relative,
-            nominal_relative_update=expected.nominal_relative_update if stats.is_finite else None,
+            nominal_relative_update=nominal,
             stalled=stalled(sketch, trained_in, update.absolute_update, equal),
             rare_row_update=_rare_row_update(stats, training),
             reason=update.reason or None,
@@ -193,7 +195,7 @@ def require_updates(
         reasons = ", ".join(dict.fromkeys(left_out))
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
-    if sized and all(each.update_rms is None for each in sized):
+    if sized and all(each.training.is_known and each.update_rms is None for each in sized):
         raise UsageError(f"--optimizer {sized[0].optimizer}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

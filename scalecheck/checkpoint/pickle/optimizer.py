@@ -39,12 +39,14 @@ SettingT = TypeVar("SettingT", covariant=True)
 class ParamGroup(Generic[SettingT]):
     """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
 
-    `params` are the keys of its parameters, `param_names` their names where they were saved.
+    `params` are the keys of its parameters, `param_names` their names where they were saved,
+    `left_out` its settings that are nothing of that.
     """
 
     settings: Mapping[str, SettingT]
     params: tuple[ParamKey, ...]
     param_names: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 GroupRecord = ParamGroup[Setting]
@@ -137,17 +139,20 @@ def _group(number: int, group: object, left_out: dict[str, None]) -> GroupRecord
     if any(isinstance(key, TensorRecord) for key in params):
         raise Malformed("is a whole optimizer and not its state_dict(): no parameter has a key")
     settings: dict[str, Setting] = {}
+    lacking: list[str] = []
     for name, setting in group.items():
         if name in ("params", "param_names"):
             continue
         if _is_text(name) and _is_setting(setting):
             settings[name] = (*setting,) if isinstance(setting, list) else setting
         else:
-            left_out[f"{where}.{_in_words(name)}"] = None
+            lacking.append(_in_words(name))
+            left_out[f"{where}.{lacking[-1]}"] = None
     return GroupRecord(
         settings,
         tuple(_param_key(key, where) for key in params),
         None if names is None else _param_names(names, len(params), where),
+        (*lacking,),
     )
 
 
