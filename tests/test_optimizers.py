@@ -133,7 +133,7 @@ def test_a_saved_state_is_recognised(name: str) -> None:
 
 def test_only_states_that_others_write_alike_are_not_recognised() -> None:
     unknown = {name for name in NAMES if not load(name).state.is_distinct}
-    assert unknown == {"adam_atan2", "lamb", "lars", "signsgd", "stable_adamw"}
+    assert unknown == {"adam_atan2", "lamb", "lars", "prodigy", "signsgd", "stable_adamw"}
 
 
 def test_expected_updates_need_no_torch() -> None:
@@ -241,7 +241,7 @@ def test_only_radam_and_adadelta_have_no_exponent() -> None:
     }
     relative = {name for name in NAMES if load(name).relative_lr}
     assert relative == {"adafactor", "lamb", "lars"}
-    assert {name for name, p in exponents.items() if p == 0} == relative
+    assert {name for name, p in exponents.items() if p == 0} == relative | {"prodigy"}
     assert {name for name, p in exponents.items() if p == 2} == {"sgd"}
     assert set(exponents.values()) == {0, 1, 2}
 

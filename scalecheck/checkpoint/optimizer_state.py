@@ -2,7 +2,7 @@
 that it keeps, read when asked. torch is not needed."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import isdir, isfile
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,8 @@ from scalecheck.report.formatting import excerpt, listed
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
 
 _HEAD_NBYTES = 512
+
+_INNER = ("base", "base_optimizer")  # where Lookahead, SAM, Magma keep the optimizer that they lead
 
 
 ParamGroup = pickled.ParamGroup[Scalar | tuple[Scalar, ...]]
@@ -88,12 +90,15 @@ class ParamState:
 @dataclass(frozen=True)
 class OptimizerState:
     """What a file holds of an optimizer: the states in the order of the groups' params, and notes
-    on what was left out and on how names were found."""
+    on what was left out and on how names were found. is_inner: it is of an optimizer inside another
+    one, which may have changed its updates.
+    """
 
     path: Path
     groups: tuple[ParamGroup, ...]
     states: tuple[ParamState, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    is_inner: bool = False
 
 
 def open_state(path: str | Path, layout: StateLayout) -> OptimizerState:
@@ -163,7 +168,9 @@ def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | No
         record = read(table)
     except Malformed as error:
         raise Malformed(f"{at}: {error}" if at else str(error)) from error
-    return _Reading(file, f"{at}." if at else "", layout).state(record)
+    state = _Reading(file, f"{at}." if at else "", layout).state(record)
+    is_inner = at.rpartition(".")[2] in _INNER or any(name in table for name in _INNER)
+    return replace(state, is_inner=is_inner)
 
 
 class _Reading:

@@ -29,6 +29,8 @@ GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer
 
 UNCERTAIN = "optimizer not known: the groups that the tensor can be in have different ones"
 
+INNER = "optimizer not known: the state is of one inside another, which may change its updates"
+
 
 class States:
     """The states that are certain to belong to a tensor, and those that are not."""
@@ -43,6 +45,9 @@ class States:
             for number, group in enumerate(groups)
         ]
         self._groups = [*map(group_settings, groups, known)]
+        if state and state.is_inner:
+            inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}
+            self._groups = [{**group, **inner} for group in self._groups]
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
