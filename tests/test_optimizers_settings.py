@@ -31,7 +31,7 @@ BAD: dict[str, list[float]] = {
     "trust": [0.0],
     "dampening": [math.inf],
     "d": [-0.5, math.nan],
-    "d_hat": [-1.0],
+    "d_hat": [math.inf],
 }
 
 

@@ -304,6 +304,11 @@ class Hyperparameters(Validated, ABC):
         running: torch.optim.Optimizer = kind(params, lr=lr, **self.torch_settings())
         return running
 
+    @property
+    def decay_scale(self) -> float:
+        """What lr·weight_decay is multiplied by where the decay is beside the gradient."""
+        return 1.0
+
     @abstractmethod
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT

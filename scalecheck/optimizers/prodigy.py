@@ -13,6 +13,7 @@ from scalecheck.optimizers.contract import (
     BETAS,
     UNIT,
     Beta,
+    Finite,
     FloatArray,
     Gradient,
     LastUpdate,
@@ -78,7 +79,12 @@ class Optimizer(PerTensor):
     weight_decay: NotNegative = 0.0
     bias_correction: bool = False
     d: Positive = 1e-6
-    d_hat: NotNegative = 0.0
+    d_hat: Finite = 0.0
+
+    @property
+    def decay_scale(self) -> float:
+        """d."""
+        return self.d
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
@@ -111,8 +117,9 @@ class Optimizer(PerTensor):
         return LastUpdate(self.d * self._correction(step) * update, mean, square)
 
     def reparameterization(self) -> Reparameterization:
-        """lr' = lr, d' = k·d, which its estimate does by itself; eps and weight_decay over k."""
-        return Reparameterization(0, {"d": 1, "eps": -1, "weight_decay": -1})
+        """lr' = k·lr at this d, eps and weight_decay over k; its estimate makes d k times larger by
+        itself, at the same lr."""
+        return Reparameterization(1, {"eps": -1, "weight_decay": -1})
 
     def _correction(self, step: int) -> float:
         if not self.bias_correction:

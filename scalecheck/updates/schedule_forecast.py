@@ -53,7 +53,7 @@ def schedule_forecast(
     drift = _displacement(training, lr * first, lr * lr * second, Gradient(gradient.rms, CONSTANT))
     walk = _displacement(training, lr * first, lr * lr * second, gradient)
     equilibrium = _equilibrium(training, gradient, is_known)
-    decay = lr * training.weight_decay
+    decay = lr * training.optimizer.decay_scale * training.weight_decay
     rms = rms or 0.0
     return ScheduleForecast(
         drift=drift / rms if drift is not None and rms else None,

@@ -49,7 +49,7 @@ class Training:
         is_sgd = self.law is not None and self.law.lr_exponent == 2
         if self.weight_decay and not (self.is_decay_decoupled or is_sgd):
             return None
-        return self.lr * self.weight_decay
+        return self.lr * self.optimizer.decay_scale * self.weight_decay
 
     @property
     def law(self) -> Reparameterization | None:
