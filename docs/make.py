@@ -12,15 +12,15 @@ from scalecheck.cli.main import COMMANDS
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
 from scalecheck.measure import columns as inspection
-from scalecheck.measure import init_ratio
+from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
-from scalecheck.rules.contract import NEEDS, Registered, registered
+from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
-from scalecheck.updates import assumed, columns, displacement, lr_for, rescaled_settings
-from scalecheck.updates.forecast import forecast
+from scalecheck.updates import assumed, columns, displacement
+from scalecheck.updates.forecast import expected_update
 
 FOLDER = Path(__file__).parent
 
@@ -29,7 +29,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     "inspect": [
         ("`rows`, a tensor each", inspection.TENSOR_COLUMNS),
         ("`rows` with `--by`, a group each", inspection.GROUP_COLUMNS),
-        ("with `--init`", init_ratio.COLUMNS),
+        ("with `--init`", INIT),
         ("with `--quantiles`", [inspection.QUANTILES_COLUMN]),
         ("drawn in tables", [inspection.BAR]),
     ],
@@ -37,12 +37,12 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows`", columns.COLUMNS),
         ("with an optimizer state", columns.STATE),
         ("with `--steps`", columns.SCHEDULE),
-        ("with `--target`", lr_for.TARGET),
-        ("with `--like`", lr_for.LIKE),
-        ("with `--to`", lr_for.TO),
-        ("with `--assume`", assumed.COLUMNS),
+        ("with `--target`", columns.TARGET),
+        ("with `--like`", columns.LIKE),
+        ("with `--to`", columns.TO),
+        ("with `--assume`", assumed.ASSUMED),
         ("`states`, those whose tensor is not certain", columns.STATES),
-        ("`scaled`, with `--scale-by`", rescaled_settings.COLUMNS),
+        ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
@@ -109,8 +109,8 @@ def _optimizers() -> Iterator[str]:
     yield "|---|---|---|---|"
     for name in registry.names("optimizer"):
         optimizer = registry.load("optimizer", name).Optimizer()
-        expected = forecast(optimizer, 1.0, 1.0, (64, 64), Gradient(None))
-        update = number(expected.update_rms) or _cell(expected.reason)
+        expected, reason = expected_update(optimizer, 1.0, (64, 64), Gradient(None))
+        update = number(expected) or _cell(reason)
         try:
             law = optimizer.reparameterization()
             beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())
@@ -143,25 +143,21 @@ def _rules() -> Iterator[str]:
         name = f"[`{entry.name}`](#{code.lower()}-{entry.name})"
         yield f"| {code} | {name} | {entry.rule.severity} | {entry.summary} | {needs} |"
     for entry in registered().values():
-        yield from _rule(entry)
-
-
-def _rule(entry: Registered) -> Iterator[str]:
-    rule = entry.rule
-    yield f"\n## {entry.code} {entry.name}\n"
-    yield f"**{entry.summary}** Severity: {rule.severity}.\n"
-    yield f"{entry.meaning}\n"
-    yield f"*Try:* {entry.remedy}\n"
-    if rule.limits:
-        yield "| Limit | Default | What it is |"
-        yield "|---|---|---|"
-        for name, limit in rule.limits.items():
-            yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
-        yield ""
-    for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
-        options = f" with `{example.options}`" if example.options else ""
-        yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
-    yield f"> {rule.bad.finds}"
+        rule = entry.rule
+        yield f"\n## {entry.code} {entry.name}\n"
+        yield f"**{entry.summary}** Severity: {rule.severity}.\n"
+        yield f"{entry.meaning}\n"
+        yield f"*Try:* {entry.remedy}\n"
+        if rule.limits:
+            yield "| Limit | Default | What it is |"
+            yield "|---|---|---|"
+            for name, limit in rule.limits.items():
+                yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
+            yield ""
+        for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
+            options = f" with `{example.options}`" if example.options else ""
+            yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
+        yield f"> {rule.bad.finds}"
 
 
 def _cell(words: str) -> str:

@@ -27,25 +27,20 @@ __all__ = [
     "update_rms",
 ]
 
-_HOME = {
-    "CheckpointError": "scalecheck.errors",
-    "ScalecheckError": "scalecheck.errors",
-    "UsageError": "scalecheck.errors",
-    "check": "scalecheck.api",
-    "diff": "scalecheck.api",
-    "inspect": "scalecheck.api",
-    "open_checkpoint": "scalecheck.checkpoint.open",
-    "simulate": "scalecheck.api",
-    "translate": "scalecheck.api",
-    "update_rms": "scalecheck.theory.update_rms",
+_HOMES = {
+    "scalecheck.api": {"check", "diff", "inspect", "simulate", "translate"},
+    "scalecheck.checkpoint.open": {"open_checkpoint"},
+    "scalecheck.errors": {"CheckpointError", "ScalecheckError", "UsageError"},
+    "scalecheck.theory.update_rms": {"update_rms"},
 }
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name when it is first used: `--version` needs none of them."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(import_module(_HOME[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__} has no attribute {name}")
 
 
 def __dir__() -> list[str]:

@@ -1,14 +1,15 @@
 """What a project asks of scalecheck: scalecheck.toml, or [tool.scalecheck] in pyproject.toml."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from glob import escape
 from os.path import isfile
 from pathlib import Path
 from typing import Any
 
 from scalecheck.errors import UsageError, nearest, reason
+from scalecheck.settings import Option
 
 FILE = "scalecheck.toml"
 PYPROJECT = "pyproject.toml"
@@ -19,16 +20,6 @@ MAX_NBYTES = 1 << 20  # a configuration is written by hand
 Number = int | float
 
 _TABLES = ("optimizer", "group", "severity", "limits", "override", "exception")
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a key at the top of the file holds: a value of one of some types, or a list of such. A
-    path is relative to the file."""
-
-    types: tuple[type, ...]
-    is_list: bool = False
-    is_path: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,10 +54,9 @@ class Waiver:
 
 @dataclass(frozen=True)
 class GroupEntry:
-    """Optimizer settings of the tensors of these names, or that match a glob."""
+    """Optimizer settings of the tensors whose names match one of some globs."""
 
-    names: Sequence[str] | None
-    match: str | None
+    globs: Sequence[str]
     settings: Mapping[str, Number]
 
 
@@ -99,17 +89,22 @@ def find(folder: Path) -> Path | None:
     return None
 
 
-def read(path: str | Path, keys: Mapping[str, Key]) -> Config:
-    """The configuration in a file, which has these keys at its top beside its tables. Raises
+def read(path: str | Path, options: Mapping[str, Option]) -> Config:
+    """The configuration in a file, which has these options at its top beside its tables. Raises
     UsageError for what it does not know or that does not fit, with the nearest known key."""
     path = Path(path)
     table = _tools(path).get("scalecheck") if path.name == PYPROJECT else _parsed(path)
     if not isinstance(table, dict):
         raise UsageError(f"{path}: has no table [tool.scalecheck]")
-    return _Reader(path).config(table, keys)
+    try:
+        return _config(path, table, options)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    import tomllib  # imported here, as most commands read no configuration
+
     try:
         with path.open("rb") as file:
             text = file.read(MAX_NBYTES + 1)
@@ -132,131 +127,131 @@ def _tools(path: Path) -> dict[str, Any]:
     return tools if isinstance(tools, dict) else {}
 
 
-class _Reader:
-    """Turns a parsed file into a Config, and says where what does not fit stands."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def config(self, table: Mapping[str, Any], keys: Mapping[str, Key]) -> Config:
-        self._known(table, "", (*keys, *_TABLES))
-        settings: dict[str, Any] = {}
-        for name, key in keys.items():
-            if name not in table:
-                continue
-            value = self._typed(table, name, "", (list,) if key.is_list else key.types)
-            if key.is_list:
-                self._each(value, name, key.types)
-            if key.is_path and "\0" in value:
-                raise self._error(name, "holds a null byte")
-            is_beside = key.is_path and value != "none"
-            settings[name] = str(self._path.parent / value) if is_beside else value
-        return Config(
-            self._path,
-            settings,
-            self._scalars(self._table(table, "optimizer"), "optimizer"),
-            [self._group(entry, at) for entry, at in self._entries(table, "group")],
-            self._severity(self._table(table, "severity")),
-            self._limits(self._table(table, "limits"), "limits"),
-            [self._override(entry, at) for entry, at in self._entries(table, "override")],
-            [self._waiver(entry, at) for entry, at in self._entries(table, "exception")],
-        )
-
-    def _group(self, entry: Mapping[str, Any], at: str) -> GroupEntry:
-        names = self._typed(entry, "names", at, (list,)) if "names" in entry else None
-        match = self._typed(entry, "match", at, (str,)) if "match" in entry else None
-        if (names is None) == (match is None):
-            raise self._error(at, "needs names = [...] or match = GLOB, one of them")
-        self._each(names or [], f"{at}.names", (str,))
-        settings = {key: value for key, value in entry.items() if key not in ("names", "match")}
-        if not settings:
-            raise self._error(at, "has no setting such as lr = 1e-4")
-        for key, value in settings.items():
-            self._each([value], f"{at}.{key}", (int, float) if key == "lr" else (int, float, bool))
-        return GroupEntry(names, match, settings)
-
-    def _severity(self, table: Mapping[str, Any]) -> Mapping[str, str]:
-        for rule, word in table.items():
-            if word not in ("error", "warning"):
-                raise self._error(f"severity.{rule}", "is error or warning")
-        return table
-
-    def _override(self, entry: Mapping[str, Any], at: str) -> Override:
-        limits = {key: value for key, value in entry.items() if key not in ("match", "role")}
-        if not limits:
-            raise self._error(at, "has no limits such as SC201 = { high = 1e-2 }")
-        return Override(self._where(entry, at), self._limits(limits, at))
-
-    def _waiver(self, entry: Mapping[str, Any], at: str) -> Waiver:
-        self._known(entry, at, ("path", "match", "role", "rules", "reason"))
-        for key in ("rules", "reason"):
-            if not entry.get(key):
-                raise self._error(at, f"needs {key}")
-        rules = self._typed(entry, "rules", at, (list,))
-        self._each(rules, f"{at}.rules", (str,))
-        words = self._typed(entry, "reason", at, (str,))
-        path = self._typed(entry, "path", at, (str,)) if "path" in entry else None
-        if path is None and not {"match", "role"} & entry.keys():
-            raise self._error(at, "needs path, match or role; to drop a rule there is ignore")
-        return Waiver(self._where(entry, at, needed=False), path, rules, words)
-
-    def _where(self, entry: Mapping[str, Any], at: str, needed: bool = True) -> Where:
-        match = self._typed(entry, "match", at, (str,)) if "match" in entry else None
-        role = self._typed(entry, "role", at, (str,)) if "role" in entry else None
-        if needed and match is None and role is None:
-            raise self._error(at, "needs match or role")
-        return Where(match, role)
-
-    def _limits(self, table: Mapping[str, Any], at: str) -> dict[str, Mapping[str, Number]]:
-        for rule, limits in table.items():
-            if not isinstance(limits, dict):
-                raise self._error(f"{at}.{rule}", "is a table of limits")
-            self._each(list(limits.values()), f"{at}.{rule}", (int, float))
-        return dict(table)
-
-    def _scalars(self, table: Mapping[str, Any], at: str) -> Mapping[str, Any]:
-        kinds: dict[str, tuple[type, ...]] = {"name": (str,), "lr": (int, float)}
-        for key, value in table.items():
-            if isinstance(value, list) and key not in kinds:
-                self._each(value, f"{at}.{key}", (int, float))
-            else:
-                self._typed(table, key, at, kinds.get(key, (int, float, bool, str)))
-        return {key: tuple(x) if isinstance(x, list) else x for key, x in table.items()}
-
-    def _table(self, table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._typed({key: table.get(key, {})}, key, "", (dict,))
-        return found
-
-    def _entries(self, table: Mapping[str, Any], key: str) -> list[tuple[Mapping[str, Any], str]]:
-        entries = self._typed({key: table.get(key, [])}, key, "", (list,))
-        self._each(entries, key, (dict,))
-        return [(entry, f"{key}[{number}]") for number, entry in enumerate(entries, 1)]
-
-    def _known(self, table: Mapping[str, Any], at: str, known: Sequence[str]) -> None:
-        for key in table:
-            if key not in known:
-                raise self._error(at, f"{key} is not known; {nearest(key, known)}")
-
-    def _typed(self, table: Mapping[str, Any], key: str, at: str, kinds: tuple[type, ...]) -> Any:
-        value = table[key]
-        is_flag = isinstance(value, bool) and bool not in kinds
-        if not isinstance(value, kinds) or is_flag or _is_endless(value):
-            raise self._error(f"{at}.{key}" if at else key, f"is {_KINDS[kinds]}")
-        return value
-
-    def _each(self, values: Sequence[Any], at: str, kinds: tuple[type, ...]) -> None:
-        for value in values:
-            is_flag = isinstance(value, bool) and bool not in kinds
-            if not isinstance(value, kinds) or is_flag or _is_endless(value):
-                raise self._error(at, f"holds {repr(value)[:40]}, not {_KINDS[kinds]}")
-
-    def _error(self, at: str, problem: str) -> UsageError:
-        return UsageError(f"{self._path}: {at}: {problem}" if at else f"{self._path}: {problem}")
+def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option]) -> Config:
+    """What a parsed file says. Raises ValueError, as do those below, where it does not fit."""
+    keys = {name: option for name, option in options.items() if option.key is None}
+    _known(table, "", (*keys, *_TABLES))
+    settings: dict[str, Any] = {}
+    for name in [key for key in keys if key in table]:
+        value, option = table[name], keys[name]
+        kind = (option.item_types or option.types)[0]
+        kinds = {int: (int,), float: (int, float)}.get(kind, (str,))
+        settings[name] = (_items if option.item_types else _typed)(value, name, *kinds)
+        if option.is_path and value != "none":
+            if "\0" in value:
+                raise ValueError(f"{name}: holds a null byte")
+            settings[name] = str(path.parent / value)
+    severity = _typed(table.get("severity", {}), "severity", dict)
+    for rule, word in severity.items():
+        if word not in ("error", "warning"):
+            raise ValueError(f"severity.{rule}: is error or warning")
+    return Config(
+        path,
+        settings,
+        _optimizer(_typed(table.get("optimizer", {}), "optimizer", dict)),
+        [_group(entry, at) for entry, at in _entries(table, "group")],
+        severity,
+        _limits(_typed(table.get("limits", {}), "limits", dict), "limits"),
+        [_override(entry, at) for entry, at in _entries(table, "override")],
+        [_waiver(entry, at) for entry, at in _entries(table, "exception")],
+    )
 
 
-def _is_endless(value: object) -> bool:
-    """A number that no finite float64 stands for."""
-    return isinstance(value, int | float) and not -LARGEST <= value <= LARGEST
+def _optimizer(table: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in table.items():
+        at = f"optimizer.{key}"
+        if isinstance(value, list) and key not in ("name", "lr"):
+            found[key] = tuple(_items(value, at, int, float))
+        else:
+            kinds = {"name": (str,), "lr": (int, float)}.get(key, (int, float, bool, str))
+            found[key] = _typed(value, at, *kinds)
+    return found
+
+
+def _group(entry: Mapping[str, Any], at: str) -> GroupEntry:
+    names, match = _items(entry.get("names", []), f"{at}.names", str), _word(entry, "match", at)
+    if ("names" in entry) == (match is not None):
+        raise ValueError(f"{at}: needs names = [...] or match = GLOB, one of them")
+    settings = {key: value for key, value in entry.items() if key not in ("names", "match")}
+    if not settings:
+        raise ValueError(f"{at}: has no setting such as lr = 1e-4")
+    for key, value in settings.items():
+        _typed(value, f"{at}.{key}", int, float, *(() if key == "lr" else (bool,)))
+    return GroupEntry(tuple(map(escape, names)) if match is None else (match,), settings)
+
+
+def _override(entry: Mapping[str, Any], at: str) -> Override:
+    limits = {key: value for key, value in entry.items() if key not in ("match", "role")}
+    if not limits:
+        raise ValueError(f"{at}: has no limits such as SC201 = {{ high = 1e-2 }}")
+    if not {"match", "role"} & entry.keys():
+        raise ValueError(f"{at}: needs match or role")
+    return Override(_where(entry, at), _limits(limits, at))
+
+
+def _waiver(entry: Mapping[str, Any], at: str) -> Waiver:
+    _known(entry, at, ("path", "match", "role", "rules", "reason"))
+    for key in ("rules", "reason"):
+        if not entry.get(key):
+            raise ValueError(f"{at}: needs {key}")
+    if not {"path", "match", "role"} & entry.keys():
+        raise ValueError(f"{at}: needs path, match or role; to drop a rule there is ignore")
+    rules, reason = _items(entry["rules"], f"{at}.rules", str), _word(entry, "reason", at)
+    return Waiver(_where(entry, at), _word(entry, "path", at), rules, reason or "")
+
+
+def _where(entry: Mapping[str, Any], at: str) -> Where:
+    return Where(_word(entry, "match", at), _word(entry, "role", at))
+
+
+def _limits(table: Mapping[str, Any], at: str) -> dict[str, Mapping[str, Number]]:
+    for rule, limits in table.items():
+        if not isinstance(limits, dict):
+            raise ValueError(f"{at}.{rule}: is a table of limits")
+        for name, limit in limits.items():
+            _typed(limit, f"{at}.{rule}.{name}", int, float)
+    return dict(table)
+
+
+def _entries(table: Mapping[str, Any], key: str) -> list[tuple[Mapping[str, Any], str]]:
+    """The entries of a list of tables, and where each stands."""
+    entries = _items(table.get(key, []), key, dict)
+    return [(entry, f"{key}[{place}]") for place, entry in enumerate(entries, 1)]
+
+
+def _word(entry: Mapping[str, Any], key: str, at: str) -> str | None:
+    word: str | None = _typed(entry[key], f"{at}.{key}", str) if key in entry else None
+    return word
+
+
+def _known(table: Mapping[str, Any], at: str, known: Sequence[str]) -> None:
+    for key in table:
+        if key not in known:
+            place = f"{at}: " if at else ""
+            raise ValueError(f"{place}{key} is not known; {nearest(key, known)}")
+
+
+def _items(values: Any, at: str, *kinds: type) -> list[Any]:
+    items: list[Any] = _typed(values, at, list)
+    for item in items:
+        if not _fits(item, kinds):
+            raise ValueError(f"{at}: holds {repr(item)[:40]}, not {_KINDS[kinds]}")
+    return items
+
+
+def _typed(value: Any, at: str, *kinds: type) -> Any:
+    if not _fits(value, kinds):
+        raise ValueError(f"{at}: is {_KINDS[kinds]}")
+    return value
+
+
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether it is of one of the types, and if a number, one that a finite float64 stands for."""
+    if isinstance(value, bool):
+        return bool in kinds
+    is_endless = isinstance(value, int | float) and not -LARGEST <= value <= LARGEST
+    return isinstance(value, kinds) and not is_endless
 
 
 _KINDS: Mapping[tuple[type, ...], str] = {

@@ -1,7 +1,6 @@
 """What can go wrong, as a user would say it: one line with the place, the matter and the number."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 
 def reason(error: OSError) -> str:
@@ -21,13 +20,13 @@ class OptionError(UsageError):
     """An option's value does not fit. `option` is its name in Python, such as grad_rms."""
 
     def __init__(self, option: str, problem: str, value: object = "") -> None:
-        self.option = option
-        self._words = f" {value}: {problem}" if value != "" else f": {problem}"
-        super().__init__(f"--{option.replace('_', '-')}{self._words}")
+        self.option, self.problem, self.value = option, problem, value
+        super().__init__(str(self.at(f"--{option.replace('_', '-')}")))
 
     def at(self, place: str) -> UsageError:
-        """The error of a value that a file has at a place."""
-        return UsageError(f"{place}{self._words}")
+        """The error of a value that stands at another place, such as a key of a file."""
+        value = "" if self.value == "" else f" {self.value}"
+        return UsageError(f"{place}{value}: {self.problem}")
 
 
 def unknown(option: str, word: str, known: Sequence[str]) -> OptionError:
@@ -37,6 +36,8 @@ def unknown(option: str, word: str, known: Sequence[str]) -> OptionError:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """What was perhaps meant by a word that is not known: the nearest one, or all there are."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, known, 1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 

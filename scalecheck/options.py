@@ -1,5 +1,5 @@
-"""The options that commands share, each an annotated type, and what the values of options have to
-be. No module that reads a checkpoint is imported before a value is checked."""
+"""Every option of the commands, each an annotated type: what it is, its help, and what its values
+have to be. No module that reads a checkpoint is imported before a value is checked."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from scalecheck import registry
-from scalecheck.errors import OptionError, unknown
+from scalecheck.errors import OptionError
+from scalecheck.report.finding import FAIL_ON
 from scalecheck.settings import Argument, Hyperparameter, Option
 from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.updates.bands import Bands
@@ -22,132 +23,58 @@ else:
     By = str
     AnyCheckpoint = Path | str  # and a Checkpoint, whose module takes numpy
 
-TENSORS, TRAINING, RUN, JUDGED = "Tensors", "What trains it", "Run", "What is judged"
-QUESTIONS, GRADIENTS, ROWS, OUTPUT = "Which lr", "Replay", "Rows and columns", "Output"
-PANELS = (TRAINING, RUN, QUESTIONS, GRADIENTS, JUDGED, TENSORS, ROWS, OUTPUT)
-"""The parts of a help page in their order."""
+Number = float | None
+Count = int | None
+Word = str | None
+Words = str | Sequence[str]
 
-SMALLEST, LARGEST = 1e-100, 1e100  # of a scale: its cube and its inverse are still float64 numbers
+PANELS = (
+    "What trains it",
+    "Run",
+    "Which lr",
+    "Replay",
+    "What is judged",
+    "Tensors",
+    "Rows and columns",
+    "Output",
+)
+"""The parts of a help page in their order."""
+training, run, question, replay, judged, tensors, rows, output = (
+    partial(Option, panel=panel) for panel in PANELS
+)
+hyperparameter = partial(Hyperparameter, panel=PANELS[0])
+
 _DIGITS = 20  # of a number of steps
 
 
-def positive(number: float) -> None:
-    if not 0 < number < math.inf:
-        raise ValueError("a positive number")
+def _only(words: str, holds: Callable[[Any], bool]) -> Callable[[Any], None]:
+    """A check that refuses a value that does not hold, in these words."""
 
-
-def finite(number: float) -> None:
-    if not math.isfinite(number):
-        raise ValueError("a finite number")
-
-
-def from_1_to(most: int) -> Callable[[int], None]:
-    def check(number: int) -> None:
-        if not 1 <= number <= most:
-            raise ValueError(f"a number from 1 to {most}")
+    def check(value: Any) -> None:
+        if not holds(value):
+            raise ValueError(words)
 
     return check
 
 
-def scale(number: float) -> None:
-    if not SMALLEST <= number <= LARGEST:
-        raise ValueError(f"a number from {SMALLEST:g} to {LARGEST:g}")
+POSITIVE = _only("a positive number", lambda x: 0 < x < math.inf)
+FINITE = _only("a finite number", math.isfinite)
+SHARE = _only("a number between 0 and 1", lambda x: 0 < x < 1)
+FROM_0 = _only("a number from 0 up", lambda n: n >= 0)
+SIZE = _only("a number from 1 to 10000000", lambda n: 1 <= n <= 10**7)
+# Of a scale: its cube and its inverse are still float64 numbers.
+SCALE = _only("a number from 1e-100 to 1e+100", lambda x: 1e-100 <= x <= 1e100)
 
 
-def factor(k: float) -> None:
-    scale(k)
+def _factor(k: float) -> None:
+    SCALE(k)
     if k == 1:
         raise OptionError("k", "shows nothing; a factor other than 1", 1)
 
 
-def not_negative(number: int) -> None:
-    if number < 0:
-        raise ValueError("a number from 0 up")
-
-
-def share(share: float) -> None:
-    if not 0 < share < 1:
-        raise ValueError("a number between 0 and 1")
-
-
-def _top(rows: int) -> None:
-    if rows < 1:
-        raise ValueError("at least 1 row")
-
-
 def _step(step: int) -> None:
-    if step < 1:
-        raise ValueError("steady, or a number from 1 up")
-    if step > MAX_STEPS:
-        raise ValueError(f"at most {MAX_STEPS}")
-
-
-def _bands(limits: Sequence[float]) -> None:
-    Bands(tuple(limits))
-
-
-def initialization(option: str, word: str) -> None:
-    from scalecheck.measure.initial_scale import scheme
-
-    scheme(word, option)
-
-
-def _param_dtype(word: str) -> None:
-    from scalecheck.updates.precision import param_dtype
-
-    param_dtype(word)
-
-
-def serve_dtype(word: str) -> None:
-    from scalecheck.rules.judging import check_input
-
-    check_input.serve_dtype(word)
-
-
-def noise(word: str) -> None:
-    from scalecheck.laws.replay.gradients import noise_law
-
-    noise_law(word)
-
-
-def rules(option: str, words: Sequence[str]) -> None:
-    from scalecheck.rules.judging.policy import chosen
-
-    chosen(words, partial(unknown, option))
-
-
-def optimizers() -> Sequence[str]:
-    return registry.names("optimizer")
-
-
-def optimizers_or_all() -> Sequence[str]:
-    from scalecheck.laws.replay.chosen import ALL
-
-    return [*optimizers(), ALL]
-
-
-def _groupings() -> Sequence[str]:
-    from scalecheck.measure import groups
-
-    return get_args(groups.By)
-
-
-def initializations() -> Sequence[str]:
-    from scalecheck.measure.initial_scale import WORDS
-
-    return WORDS
-
-
-def _schedules() -> Sequence[str]:
-    from scalecheck.theory.schedule import SHAPES
-
-    return SHAPES
-
-
-def replay_dtypes() -> Sequence[str]:
-    from scalecheck.laws.replay.running_optimizer import DTYPES
-
-    return DTYPES
+    if not 1 <= step <= MAX_STEPS:
+        raise ValueError("steady, or a number from 1 up" if step < 1 else f"at most {MAX_STEPS}")
 
 
 def _step_of(word: str) -> int | None:
@@ -166,7 +93,7 @@ def _columns_of(words: str) -> list[str]:
     return names
 
 
-def codes_of(words: Sequence[str]) -> list[str]:
+def _codes_of(words: Sequence[str]) -> list[str]:
     """The codes of an option that takes several, by commas or by repeating it."""
     return [word.strip() for entry in words for word in entry.split(",") if word.strip()]
 
@@ -216,93 +143,78 @@ def _value_of(word: str, kind: Any) -> Any:
         raise ValueError("a whole number" if kind is int else "a number") from None
 
 
-PATH = Argument("A checkpoint: a file, a shard index (*.index.json) or a directory.", "PATH")
-SomeCheckpoint = Annotated[AnyCheckpoint, PATH]
-OptionalCheckpoint = Annotated[AnyCheckpoint | None, PATH]
+_OPTIMIZERS = partial(registry.names, "optimizer")
+_SCHEMES, _SCHEME = (f"measure.initial_scale:{name}" for name in ("WORDS", "scheme"))
+_RULES = "rules.judging.policy:chosen"
 
+_PATH = Argument("A checkpoint: a file, a shard index (*.index.json) or a directory.", "PATH")
 _SIDE = "A checkpoint, or a report of `inspect --format json`."
+SomeCheckpoint = Annotated[AnyCheckpoint, _PATH]
+OptionalCheckpoint = Annotated[AnyCheckpoint | None, _PATH]
 Before = Annotated[AnyCheckpoint, Argument(_SIDE, "BEFORE")]
 After = Annotated[AnyCheckpoint, Argument(_SIDE, "AFTER")]
 
+# Which tensors, rows and columns.
 Match = Annotated[
-    str | Sequence[str],
-    Option(
-        "Only tensors whose whole name matches, * crossing dots (repeatable).",
-        "GLOB",
-        TENSORS,
-        repeats=True,
+    Words,
+    tensors(
+        "Only tensors whose whole name matches, * crossing dots (repeatable).", "GLOB", repeats=True
     ),
 ]
 Exclude = Annotated[
-    str | Sequence[str],
-    Option("No tensors whose whole name matches (repeatable).", "GLOB", TENSORS, repeats=True),
+    Words, tensors("No tensors whose whole name matches (repeatable).", "GLOB", repeats=True)
 ]
 GroupBy = Annotated[
-    By, Option("Print a row for each of: {choices}.", "WHAT", ROWS, choices=_groupings)
+    By,
+    rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
 ]
-Sort = Annotated[
-    str | None,
-    Option("Sort by a column: numbers from the largest, words from A.", "COLUMN", ROWS),
+Sort = Annotated[Word, rows("Sort by a column: numbers from the largest, words from A.", "COLUMN")]
+Reverse = Annotated[bool, rows("Reverse the order.")]
+Top = Annotated[
+    Count, rows("Print only the first N rows.", "N", _only("at least 1 row", lambda n: n >= 1))
 ]
-Reverse = Annotated[bool, Option("Reverse the order.", panel=ROWS)]
-Top = Annotated[int | None, Option("Print only the first N rows.", "N", ROWS, check=_top)]
 Columns = Annotated[
-    str | Sequence[str] | None,
-    Option("Print only these columns, in this order.", "A,B,C", ROWS, parse=_columns_of),
+    Words | None, rows("Print only these columns, in this order.", "A,B,C", parse=_columns_of)
+]
+Quantiles = Annotated[bool, rows("Add the values at 1, 5, 25, 50, 75, 95 and 99 %.")]
+Init = Annotated[
+    Word,
+    rows(
+        "Add rms as a multiple of what an initialization gives: {choices}.",
+        "SCHEME",
+        _SCHEME,
+        _SCHEMES,
+    ),
 ]
 Jobs = Annotated[
-    int | None,
-    Option(
-        "Threads that read and count. Default: one for each core.",
-        "N",
-        OUTPUT,
-        key="",
-        recorded=False,
-    ),
+    Count,
+    output("Threads that read and count. Default: one for each core.", "N", key="", recorded=False),
 ]
 
+# What trains it: settings that are given go before those of the optimizer state.
 Lr = Annotated[
-    float | None,
-    Option(
-        "The lr. Default: that of the optimizer state.",
-        "LR",
-        TRAINING,
-        check=positive,
-        key="optimizer.lr",
-    ),
+    Number,
+    training("The lr. Default: that of the optimizer state.", "LR", POSITIVE, key="optimizer.lr"),
 ]
 Optimizer = Annotated[
-    str | None,
-    Option(
+    Word,
+    training(
         "One of {choices}. Default: that of the optimizer state, else adamw.",
         "NAME",
-        TRAINING,
-        choices=optimizers,
+        choices=_OPTIMIZERS,
         key="optimizer.name",
     ),
 ]
-Beta1 = Annotated[
-    float | None,
-    Hyperparameter("Averaging factor of the gradient, 0 to below 1.", "B", TRAINING),
-]
-Beta2 = Annotated[
-    float | None, Hyperparameter("Averaging factor of the gradient's square.", "B", TRAINING)
-]
-Eps = Annotated[
-    float | None,
-    Hyperparameter("Added to the root that a gradient is divided by.", "EPS", TRAINING),
-]
-WeightDecay = Annotated[float | None, Hyperparameter("Weight decay.", "WD", TRAINING)]
-Momentum = Annotated[
-    float | None,
-    Hyperparameter("Share of the last update that the next keeps.", "M", TRAINING),
-]
+Beta1 = Annotated[Number, hyperparameter("Averaging factor of the gradient, 0 to below 1.", "B")]
+Beta2 = Annotated[Number, hyperparameter("Averaging factor of the gradient's square.", "B")]
+Eps = Annotated[Number, hyperparameter("Added to the root that a gradient is divided by.", "EPS")]
+WeightDecay = Annotated[Number, hyperparameter("Weight decay.", "WD")]
+Momentum = Annotated[Number, hyperparameter("Share of the last update that the next keeps.", "M")]
 Hyperparameters = Annotated[
     Any,
-    Option(
+    training(
         "Set any hyperparameter of the optimizer, such as alpha=0.95 (repeatable).",
         "NAME=VALUE",
-        TRAINING,
         parse=_hyperparameters_of,
         repeats=True,
         flag="set",
@@ -310,81 +222,177 @@ Hyperparameters = Annotated[
     ),
 ]
 Group = Annotated[
-    str | Sequence[str],
-    Option(
+    Words,
+    training(
         "Other settings for some names, such as '*.bias:lr=1e-4,weight_decay=0' (repeatable).",
         "GLOB:SETTINGS",
-        TRAINING,
         repeats=True,
         key="",
     ),
 ]
 Snr = Annotated[
-    float,
-    Option(
-        "Mean over std of an element's gradient; 0 is noise alone.", "SNR", TRAINING, check=finite
-    ),
+    float, training("Mean over std of an element's gradient; 0 is noise alone.", "SNR", FINITE)
 ]
 GradRms = Annotated[
-    float | None,
-    Option(
-        "RMS of the gradients. Default: that of the optimizer state, else so large that eps does "
-        "not count.",
+    Number,
+    training(
+        "RMS of the gradients. Default: that of the optimizer state, else so large that eps "
+        "does not count.",
         "RMS",
-        TRAINING,
-        check=positive,
+        POSITIVE,
     ),
 ]
 Step = Annotated[
-    int | None,
-    Option(
+    Count,
+    training(
         "Forecast the update of this step: a number, or steady. Default: that of the optimizer "
         "state, else steady.",
         "STEP",
-        TRAINING,
+        _step,
         parse=_step_of,
-        check=_step,
     ),
 ]
 State = Annotated[
     str | Path | None,
-    Option(
+    training(
         "Optimizer state file. Default: found beside the checkpoint; `none` ignores it.",
         "PATH",
-        TRAINING,
         is_path=True,
     ),
 ]
 ParamDtype = Annotated[
-    str | None,
-    Option(
+    Word,
+    training(
         "Type that the weights are trained in: bf16, fp16, fp32. Default: the stored type.",
         "DTYPE",
-        TRAINING,
-        check=_param_dtype,
+        "updates.training:param_dtype",
     ),
 ]
-Steps = Annotated[
-    int | None, Option("Add how far a run of so many steps carries each tensor.", "N", RUN)
-]
+
+# A whole run.
+Steps = Annotated[Count, run("Add how far a run of so many steps carries each tensor.", "N")]
 Schedule = Annotated[
     str,
-    Option(
+    run(
         "Schedule of the lr: {choices}; wsd falls over its last fifth.",
         "SHAPE",
-        RUN,
-        choices=_schedules,
+        choices="theory.schedule:SHAPES",
     ),
 ]
-Warmup = Annotated[int, Option("Steps over which the lr rises.", "N", RUN)]
-Final = Annotated[float, Option("The lr at the end, as a share of the lr.", "SHARE", RUN)]
+Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
+Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE")]
+
+# Of translate alone.
+TargetUpdate = Annotated[Number, question("Add the lr of this relative update.", "SHARE", POSITIVE)]
+Like = Annotated[
+    str | AnyCheckpoint | None,
+    question("Add the lr of the relative update that --lr gives on this checkpoint.", "PATH"),
+]
+To = Annotated[
+    Word, question("Add the lr at which this optimizer moves as far.", "NAME", choices=_OPTIMIZERS)
+]
+ScaleBy = Annotated[
+    Number, question("Add the settings that train weights K times larger alike.", "K", POSITIVE)
+]
+Assume = Annotated[
+    Word,
+    question("Add what is believed of an initialization: {choices}.", "SCHEME", _SCHEME, _SCHEMES),
+]
+Shape = Annotated[
+    Words,
+    tensors(
+        "In place of PATH: a tensor such as wte.weight=50257x768 (repeatable).",
+        "NAME=AxB",
+        repeats=True,
+    ),
+]
+
+# Of diff alone: the run between the two.
+PeakLr = Annotated[
+    Number, training("Peak lr of the run between them; takes --steps.", "LR", POSITIVE)
+]
+RunOptimizer = Annotated[
+    Word, training("One of {choices}. Default: adamw.", "NAME", choices=_OPTIMIZERS)
+]
+RunGradRms = Annotated[
+    Number,
+    training("RMS of the gradients. Default: so large that eps does not count.", "RMS", POSITIVE),
+]
+
+# What check judges by.
 BandLimits = Annotated[
     Sequence[float],
-    Option(
+    judged(
         "Limits between frozen, low, typical, high and very high. Default: 1e-5,1e-4,3e-3,1e-2.",
         "A,B,C,D",
-        JUDGED,
+        Bands,
         parse=_bands_of,
-        check=_bands,
     ),
 ]
+Select = Annotated[
+    Words,
+    judged(
+        "Run only these rules: codes, their beginnings or names, by commas.",
+        "CODES",
+        _RULES,
+        parse=_codes_of,
+        repeats=True,
+    ),
+]
+Ignore = Annotated[
+    Words, judged("Leave out these rules.", "CODES", _RULES, parse=_codes_of, repeats=True)
+]
+FailOn = Annotated[
+    str, judged("Least severity that exits 1: {choices}.", "SEVERITY", choices=FAIL_ON)
+]
+PlannedSteps = Annotated[
+    Count, run("Steps of the run. Default: those of the optimizer state.", "N")
+]
+ExpectedInit = Annotated[
+    Word,
+    judged("The initialization that scales have to be of: {choices}.", "SCHEME", _SCHEME, _SCHEMES),
+]
+ServeDtype = Annotated[
+    Word,
+    judged(
+        "Type that the weights will be cast to: bf16, fp16, fp8 (e4m3), e5m2.",
+        "DTYPE",
+        "rules.judging.check_input:serve_dtype",
+    ),
+]
+Baseline = Annotated[
+    Path | str | None,
+    judged(
+        "Report of `inspect --format json` that scales have to agree with.", "FILE", is_path=True
+    ),
+]
+
+# What simulate replays.
+Replayed = Annotated[
+    str, training("One of {choices}.", "NAME", choices=lambda: [*_OPTIMIZERS(), "all"])
+]
+Factor = Annotated[float, replay("Factor of the gradients and of the weights.", "K", _factor)]
+ReplayedSteps = Annotated[int, replay("Steps that are replayed.", "N", SIZE)]
+Size = Annotated[int, replay("Elements of the replayed tensor.", "N", SIZE)]
+LawLr = Annotated[float, training("The lr of the laws 3 and 5.", "LR", SCALE)]
+Noise = Annotated[
+    str,
+    replay(
+        "Law of the gradients: gaussian, student-t:DOF, sparse:DENSITY, ar1:RHO.",
+        "LAW",
+        "laws.replay.gradients:noise_law",
+    ),
+]
+GradScale = Annotated[float, replay("RMS of the gradients g.", "RMS", SCALE)]
+Clip = Annotated[Number, replay("Clip the gradients to this norm.", "NORM", SCALE)]
+ReplayDtype = Annotated[
+    str,
+    replay(
+        "Type of weights, gradients and state: {choices}.",
+        "DTYPE",
+        choices="laws.replay.replay:DTYPES",
+    ),
+]
+Seed = Annotated[int, replay("Seed of the random numbers.", "N", FROM_0)]
+Tolerance = Annotated[float, replay("What measured may be off by.", "SHARE", SHARE)]
+Sweep = Annotated[bool, replay("Draw the update's RMS for k from 1e-12 to 1e12.")]

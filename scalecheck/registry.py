@@ -69,12 +69,12 @@ def load(family: str, name: str) -> Any:
     except Exception as error:
         words = f"{type(error).__name__}: {error}"
         raise UsageError(f"{family} {name}: {owners[0]} fails to import: {words}") from error
-    if lacking := [word for word in _asked(family) if not hasattr(member, word)]:
+    if lacking := [word for word in asked(family) if not hasattr(member, word)]:
         raise UsageError(f"{family} {name}: {owners[0]} has no {', '.join(lacking)}")
     return member
 
 
-def _asked(family: str) -> list[str]:
+def asked(family: str) -> list[str]:
     """What the Protocol of a family asks of a member."""
     package, protocol = FAMILIES[family]
     asked = vars(getattr(import_module(f"{package}.contract"), protocol))

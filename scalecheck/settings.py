@@ -4,12 +4,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
+from importlib import import_module
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-from scalecheck.config import Config, Key
 from scalecheck.errors import OptionError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from scalecheck.config import Config
 
 HYPERPARAMETERS = "hyperparameters"
 DEFAULT, GIVEN = "default", "command line"
@@ -21,9 +23,10 @@ class Option:
     """The annotation of a parameter that is an option.
 
     help: one line; {choices} in it stands for the choices. metavar: what stands for its value.
-    panel: the part of the help page. choices: the words that it takes; where is_open, others too.
-    parse: makes its value of what the command line says, a word or, where it repeats, a list of
-    them. check: raises ValueError or OptionError for a value outside its domain. key: its key in a
+    check: raises ValueError or OptionError for a value outside its domain. choices: the words that
+    it takes, beside which a check may take others. Both can be a "module:name" of this package,
+    imported when it is needed. parse: makes its value of what the command line says, a word or,
+    where it repeats, a list of them. panel: the part of the help page. key: its key in a
     configuration, its name where None, no key where empty. is_path: a path in a configuration is
     relative to the file. flag: its name on the command line where that is another. recorded: it is
     part of a report's settings.
@@ -33,11 +36,10 @@ class Option:
 
     help: str
     metavar: str = ""
-    panel: str = ""
-    choices: Sequence[str] | Callable[[], Sequence[str]] = ()
-    is_open: bool = False
+    check: Callable[[Any], object] | str | None = None
+    choices: Sequence[str] | Callable[[], Sequence[str]] | str = ()
     parse: Callable[[Any], Any] | None = None
-    check: Callable[[Any], object] | None = None
+    panel: str = ""
     repeats: bool = False
     key: str | None = None
     is_path: bool = False
@@ -50,7 +52,9 @@ class Option:
     @property
     def words(self) -> Sequence[str]:
         """The choices."""
-        return self.choices() if callable(self.choices) else self.choices
+        choices: Any = _imported(self.choices)
+        words: Sequence[str] = choices() if callable(choices) else choices
+        return words
 
     @property
     def description(self) -> str:
@@ -62,8 +66,7 @@ class Option:
     @property
     def usage(self) -> str:
         """How it is written on the command line: --lr LR."""
-        flag = self.flag or self.name.replace("_", "-")
-        return f"--{flag} {self.metavar}".strip()
+        return f"--{self.flag or self.name.replace('_', '-')} {self.metavar}".strip()
 
     @property
     def item_types(self) -> tuple[Any, ...]:
@@ -76,14 +79,25 @@ class Option:
             value = (value,)
         if value is None:
             return None
-        if self.choices and not self.is_open and value not in self.words:
-            raise unknown(self.name, str(value), self.words)
-        if self.check is not None:
-            try:
-                self.check(value)
-            except ValueError as error:
-                raise OptionError(self.name, str(error), value) from None
+        if self.check is None:
+            if self.choices and value not in self.words:
+                raise unknown(self.name, str(value), self.words)
+            return value
+        try:
+            _imported(self.check)(value)
+        except OptionError as error:
+            raise OptionError(self.name, error.problem, error.value) from None
+        except ValueError as error:
+            raise OptionError(self.name, str(error), value) from None
         return value
+
+
+def _imported(place: Any) -> Any:
+    """What a "module:name" stands for; anything else is itself."""
+    if not isinstance(place, str):
+        return place
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"scalecheck.{module}"), name)
 
 
 @dataclass(frozen=True)
@@ -128,62 +142,56 @@ def _types(hint: Any) -> tuple[Any, ...]:
     return tuple(kind for kind in get_args(hint) if kind is not NoneType) if is_union else (hint,)
 
 
-def keys(options: Mapping[str, Option]) -> dict[str, Key]:
-    """The keys at the top of a configuration, and what they hold, by the options."""
-    return {
-        name: Key(
-            _CONFIGURED[(option.item_types or option.types)[0]],
-            bool(option.item_types),
-            option.is_path,
-        )
-        for name, option in options.items()
-        if option.key is None
-    }
-
-
-_CONFIGURED: Mapping[Any, tuple[type, ...]] = {
-    str: (str,),
-    Path: (str,),
-    int: (int,),
-    float: (int, float),
-}
-
-
 class Settings:
     """The options of one call, each an attribute by its name, and `sources`, where each came from:
     a configuration goes before the defaults, and what is given before both.
 
-    hyperparameters: all that were given or configured, by name. config: the configuration.
-    Raises UsageError for a value outside its option's domain, with the source of it.
+    hyperparameters: all that were given or configured, by name. config: the configuration, of which
+    `configured` is what it says of the options. Raises UsageError for a value outside its option's
+    domain, with the source of it.
     """
 
     def __init__(
         self,
         options: Mapping[str, Option],
         given: Mapping[str, Any],
-        configured: Mapping[str, Any] | None = None,
-        config: Config | None = None,
+        configured: Mapping[str, Any],
+        config: "Config",
     ) -> None:
-        self.config = config or Config()
+        self.config = config
         self._options = options
-        self._values = _defaults(options)
+        # Of the optimizer's hyperparameters the last is the mapping of all others.
+        self._values = {
+            HYPERPARAMETERS if isinstance(option, Hyperparameter) else name: option.default
+            for name, option in options.items()
+            if not isinstance(option, Argument)
+        }
         self.sources = dict.fromkeys(self._values, DEFAULT)
+        own = {
+            name: given[name]
+            for name, option in options.items()
+            if isinstance(option, Hyperparameter) and given.get(name) is not None
+        } | given.get(HYPERPARAMETERS, {})
+        more = {HYPERPARAMETERS: own} if own else {}
         for source, found in (
-            (str(self.config.path), configured or {}),
-            (GIVEN, _gathered(options, given)),
+            (str(config.path), configured),
+            (GIVEN, {**given, **more}),
         ):
-            for name, value in found.items():
-                self._set(name, value, source)
+            for name in self._values:
+                if name in found:
+                    self._set(name, found[name], source)
 
     def _set(self, name: str, value: Any, source: str) -> None:
-        before = self.sources[name]
+        before, there = self.sources[name], self._values[name]
         is_added = name in _MERGED and before != DEFAULT
         self.sources[name] = f"{before}, {source}" if is_added else source
         try:
             value = self._options[name].checked(value)
         except OptionError as error:
             raise self.located(error) from None
-        self._values[name] = _added(self._values[name], value) if is_added else value
+        if is_added:
+            value = {**there, **value} if isinstance(there, Mapping) else (*there, *value)
+        self._values[name] = value
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -194,7 +202,8 @@ class Settings:
     def only(self, *names: str, **values: Any) -> "Settings":
         """The settings with the options of these names as they are, these values, and all others
         at their defaults."""
-        return Settings(self._options, {name: self._values[name] for name in names} | values)
+        given = {name: self._values[name] for name in names} | values
+        return Settings(self._options, given, {}, self.config)
 
     def recorded(self, *without: str) -> dict[str, Any]:
         """What a report says of the options, in their order, but for those that it says elsewhere;
@@ -211,33 +220,6 @@ class Settings:
         if self.sources.get(name) != path:
             return error
         return error.at(f"{path}: {self._options[name].key or name}")
-
-
-def _defaults(options: Mapping[str, Option]) -> dict[str, Any]:
-    """The defaults; of all hyperparameters together, where the first one stands."""
-    found: dict[str, Any] = {}
-    for name, option in options.items():
-        if isinstance(option, Hyperparameter):
-            found[HYPERPARAMETERS] = {}
-        elif not isinstance(option, Argument):
-            found.setdefault(name, option.default)
-    return found
-
-
-def _gathered(options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values given, the hyperparameters in one mapping."""
-    own = {
-        name: option.checked(given[name])
-        for name, option in options.items()
-        if isinstance(option, Hyperparameter) and given.get(name) is not None
-    }
-    own |= given.get(HYPERPARAMETERS, {})
-    found = {name: given[name] for name in _defaults(options) if name in given}
-    return found | ({HYPERPARAMETERS: own} if own else {})
-
-
-def _added(first: Any, second: Any) -> Any:
-    return {**first, **second} if isinstance(first, Mapping) else (*first, *second)
 
 
 def _recorded(value: Any) -> Any:

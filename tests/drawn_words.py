@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from scalecheck.dtypes import DTYPES, DType
+from scalecheck.measure.counting import Counter
 
 MEASURED = tuple(name for name, dtype in DTYPES.items() if dtype.words)
 NARROW = tuple(name for name in MEASURED if DTYPES[name].is_narrow)
@@ -98,3 +99,10 @@ class Figures:
             math.ldexp(math.sqrt(variance), exponent),
             math.ldexp(math.sqrt(square), exponent),
         )
+
+
+def sketch(words, dtype):
+    """The sketch of raw words of a storage type, any shape."""
+    counter = Counter(dtype)
+    counter.add(np.ascontiguousarray(words).ravel())
+    return counter.take()

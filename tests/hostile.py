@@ -3,11 +3,12 @@
 import json
 import os
 import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from opcodes import torch_zip
 
 TIB = 1 << 40
 LOUD = "\x1b[31mred\x1b[0m\x07\x9b2J\u202e\r\n"  # colours, a bell, clears, turns round, breaks
@@ -266,6 +267,52 @@ INDICES = {
 """A weight_map or a whole index beside a sound a.safetensors of a tensor v, and what is wrong."""
 
 
+FILES = {
+    # A file of 0 bytes, as a full disk leaves it.
+    "empty": (b"", "is empty (0 bytes)"),
+    # A file that ends within the length of its header.
+    "shorter_than_a_length": (b"\x40" + bytes(6), "is truncated: 7 bytes, no header"),
+    # A file whose room was taken and whose download never began.
+    "only_zeros": (
+        bytes(4096),
+        r"is no safetensors file: it starts with b'\x00\x00\x00\x00\x00\x00\x00\x00\x00'",
+    ),
+    # What a server said in place of the file.
+    "answer_of_a_server": (
+        b"Entry not found",
+        "is no safetensors file: it starts with b'Entry not'",
+    ),
+    # A login page in place of the file.
+    "web_page": (b"<!doctype html><html></", "is a web page, not a checkpoint (23 bytes)"),
+    # What a clone without Git LFS has in place of the file.
+    "git_lfs_pointer": (REF, "is a Git LFS pointer, not the file: run `git lfs pull` (71 bytes)"),
+    # A checkpoint as it was sent.
+    "compressed": (b"\x1f\x8b" + bytes(8), "is compressed with gzip: unpack it first (10 bytes)"),
+}
+"""What stands in place of a model.safetensors, and what it is said to be."""
+
+CLAIMS = {
+    # A file that ends within its header.
+    "shorter_than_its_header": (64, "is truncated: a header of 64 bytes in a file of 10"),
+    # A length that is negative where it is read as signed.
+    "header_length_of_2_to_the_63": (
+        1 << 63,
+        "claims a header of 9223372036854775808 bytes, the limit is 100000000",
+    ),
+    # A length that wraps around when 8 is added.
+    "header_length_of_2_to_the_64_less_1": (
+        (1 << 64) - 1,
+        "claims a header of 18446744073709551615 bytes, the limit is 100000000",
+    ),
+    # A length within the limit, in a file of 10 bytes.
+    "header_length_of_100_mb": (
+        100_000_000,
+        "is truncated: a header of 100000000 bytes in a file of 10",
+    ),
+}
+"""The length that a header of 2 bytes claims, and what is said of it."""
+
+
 def with_entry(bad, folder):
     return safetensors(folder / "model.safetensors", {"w": bad})
 
@@ -279,6 +326,18 @@ def with_index(weight_map, folder):
     return index(folder, weight_map)
 
 
+def with_claim(nbytes, folder):
+    return safetensors(folder / "model.safetensors", b"{}", b"", nbytes)
+
+
+def with_content(content, folder):
+    return written(folder / "model.safetensors", content)
+
+
+for kind, (content, problem) in FILES.items():
+    UNREADABLE[kind] = Kind(partial(with_content, content), problem)
+for kind, (nbytes, problem) in CLAIMS.items():
+    UNREADABLE[kind] = Kind(partial(with_claim, nbytes), problem)
 for kind, (bad, problem) in ENTRIES.items():
     UNREADABLE[kind] = Kind(partial(with_entry, bad), f"w: {problem}")
 for kind, (text, data, problem) in HEADERS.items():
@@ -297,12 +356,6 @@ def missing(folder):
 def below_a_file(folder):
     """A path that goes on behind a file."""
     return written(folder / "model.safetensors", b"") / "model.safetensors"
-
-
-@unreadable("is empty (0 bytes)")
-def empty(folder):
-    """A file of 0 bytes, as a full disk leaves it."""
-    return written(folder / "model.safetensors", b"")
 
 
 @unreadable("is empty (0 bytes)")
@@ -388,60 +441,6 @@ def folder_of_a_link_to_nothing(folder):
     return folder
 
 
-@unreadable("is truncated: 7 bytes, no header")
-def shorter_than_a_length(folder):
-    """A file that ends within the length of its header."""
-    return written(folder / "model.safetensors", b"\x40" + bytes(6))
-
-
-@unreadable("is truncated: a header of 64 bytes in a file of 10")
-def shorter_than_its_header(folder):
-    """A file that ends within its header."""
-    return safetensors(folder / "model.safetensors", b"{}", b"", claimed=64)
-
-
-@unreadable("claims a header of 9223372036854775808 bytes, the limit is 100000000")
-def header_length_of_2_to_the_63(folder):
-    """A length that is negative where it is read as signed."""
-    return safetensors(folder / "model.safetensors", b"{}", b"", claimed=1 << 63)
-
-
-@unreadable("claims a header of 18446744073709551615 bytes, the limit is 100000000")
-def header_length_of_2_to_the_64_less_1(folder):
-    """A length that wraps around when 8 is added."""
-    return safetensors(folder / "model.safetensors", b"{}", b"", claimed=(1 << 64) - 1)
-
-
-@unreadable("is truncated: a header of 100000000 bytes in a file of 10")
-def header_length_of_100_mb(folder):
-    """A length within the limit, in a file of 10 bytes."""
-    return safetensors(folder / "model.safetensors", b"{}", b"", claimed=100_000_000)
-
-
-@unreadable(r"is no safetensors file: it starts with b'\x00\x00\x00\x00\x00\x00\x00\x00\x00'")
-def only_zeros(folder):
-    """A file whose room was taken and whose download never began."""
-    return written(folder / "model.safetensors", bytes(4096))
-
-
-@unreadable("is no safetensors file: it starts with b'Entry not'")
-def answer_of_a_server(folder):
-    """What a server said in place of the file."""
-    return written(folder / "model.safetensors", b"Entry not found")
-
-
-@unreadable("is a web page, not a checkpoint (23 bytes)")
-def web_page(folder):
-    """A login page in place of the file."""
-    return written(folder / "model.safetensors", b"<!doctype html><html></")
-
-
-@unreadable("is a Git LFS pointer, not the file: run `git lfs pull` (71 bytes)")
-def git_lfs_pointer(folder):
-    """What a clone without Git LFS has in place of the file."""
-    return written(folder / "model.safetensors", REF)
-
-
 @unreadable("is a Git LFS pointer, not the file: run `git lfs pull` (71 bytes)", "b.safetensors")
 def git_lfs_pointer_as_a_shard(folder):
     """A clone with the index and without the shards."""
@@ -453,12 +452,6 @@ def git_lfs_pointer_as_a_shard(folder):
 def other_json(folder):
     """A configuration file, whose ninth byte is a brace as in a safetensors file."""
     return written(folder / "config.json", b'{"step":{"now": 5}}')
-
-
-@unreadable("is compressed with gzip: unpack it first (10 bytes)")
-def compressed(folder):
-    """A checkpoint as it was sent."""
-    return written(folder / "model.safetensors", b"\x1f\x8b" + bytes(8))
 
 
 @unreadable("is a directory, where a shard should be", culprit="loop")
@@ -536,15 +529,6 @@ def name_that_writes_to_the_terminal(folder):
 def path_that_writes_to_the_terminal(folder):
     """The same in the name of the file, and bytes that are no UTF-8."""
     return written(folder / os.fsdecode(LOUD.encode() + b"\xff.safetensors"), b"")
-
-
-def torch_zip(path, pickle, **storages):
-    """Writes what torch.save writes: a pickle and the bytes of each storage in a zip."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/data.pkl", pickle)
-        for key, content in storages.items():
-            archive.writestr(f"model/data/{key}", content)
-    return path
 
 
 def system(folder):

@@ -5,7 +5,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from hostile import LOUD, TENSOR, TIB, entry, safetensors, sound, sparse, system, torch_zip
+from hostile import LOUD, TENSOR, TIB, entry, safetensors, sound, sparse, system
+from opcodes import torch_zip
 
 READABLE: dict[str, Callable[[Path], Path]] = {}
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 import pytest
 from command import Done
 
+from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import printable
 
 CPU_SECONDS = 60  # for one test: several times what the longest takes
@@ -113,6 +114,15 @@ def at_most(seconds):
     yield
     spent = sum(map(cpu_seconds, kinds)) - before
     assert spent < seconds, f"took {spent:.1f} s of a processor, not {seconds}"
+
+
+def problem_of(read, path):
+    """What is said of a path that is refused: one short line."""
+    with pytest.raises(CheckpointError) as raised:
+        read(path)
+    assert len(raised.value.problem) < 400
+    assert raised.value.problem.isprintable()
+    return raised.value.problem
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from scalecheck.checkpoint import optimizer_state
+from scalecheck.checkpoint import open_state as opening
 from scalecheck.updates.recognition import state_layout
 
-open_state = partial(optimizer_state.open_state, layout=state_layout())
-find_state = partial(optimizer_state.find_state, layout=state_layout())
+open_state = partial(opening.open_state, layout=state_layout())
+find_state = partial(opening.find_state, layout=state_layout())

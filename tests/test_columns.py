@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import scalecheck as api
-from scalecheck.updates.lr_for import TARGET
+from scalecheck.updates.columns import TARGET
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY, INIT = SAMPLES / "tiny-gpt", SAMPLES / "tiny-gpt-init"
@@ -45,7 +45,7 @@ def test_a_tensor_merged_with_itself_keeps_its_sizes_and_doubles_its_counts():
     for row in report.rows:
         (forecast,) = row["members"]
         for column in columns:
-            one, two = column.value(forecast), column.merged([forecast, forecast])
+            one, two = column.read(forecast), column.merged([forecast, forecast])
             if column.name in {"tensors", "numel", "v_zeros", "v_not_finite", "m_not_finite"}:
                 assert two == 2 * (one or 0), column.name
             elif isinstance(one, float):

@@ -49,7 +49,7 @@ reason = "starts at zero"
 
 def written(folder, text, name="scalecheck.toml"):
     path = folder / name
-    path.write_text(text, "utf-8")
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     return path
 
 
@@ -69,9 +69,9 @@ def test_every_part_is_read(tmp_path):
     assert found.settings["select"] == ["SC1", "SC201"]
     assert found.settings["bands"] == [1e-6, 1e-5, 1e-3, 1e-2]
     assert found.optimizer == {"name": "lion", "lr": 1e-4, "weight_decay": 0.1}
-    assert [(g.names, g.match, g.settings) for g in found.groups] == [
-        (["head.weight"], None, {"lr": 1e-3}),
-        (None, "*.bias", {"weight_decay": 0}),
+    assert [(group.globs, group.settings) for group in found.groups] == [
+        (("head.weight",), {"lr": 1e-3}),
+        (("*.bias",), {"weight_decay": 0}),
     ]
     assert found.severity == {"SC103": "error"}
     assert found.limits == {"SC201": {"high": 2e-3}}
@@ -122,10 +122,11 @@ REFUSED = {
     "[[group]]\nlr = 1": "group[1]: needs names = [...] or match = GLOB, one of them",
     "[[group]]\nmatch = '*'\nnames = []": "group[1]: needs names = [...] or match = GLOB, …",
     "[[group]]\nmatch = '*'": "group[1]: has no setting such as lr = 1e-4",
-    "[[group]]\nmatch = '*'\nlr = 'x'": "group[1].lr: holds 'x', not a number",
+    "[[group]]\nmatch = '*'\nlr = 'x'": "group[1].lr: is a number",
+    "[[group]]\nmatch = '*'\nlr = true": "group[1].lr: is a number",
     "[severity]\nSC101 = 'fatal'": "severity.SC101: is error or warning",
     "[limits]\nSC101 = 3": "limits.SC101: is a table of limits",
-    "[limits.SC201]\nhigh = 'x'": "limits.SC201: holds 'x', not a number",
+    "[limits.SC201]\nhigh = 'x'": "limits.SC201.high: is a number",
     "[[override]]\nSC201 = {high = 1}": "override[1]: needs match or role",
     "[[override]]\nmatch = '*'": "override[1]: has no limits such as SC201 = { high = 1e-2 }",
     "[[exception]]\nrules = ['SC1']": "exception[1]: needs reason",
@@ -140,14 +141,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:30])
 def test_what_does_not_fit_is_said_with_its_place(text, tmp_path):
-    path = tmp_path / "scalecheck.toml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(UsageError) as refusal:
-        read_config(path)
-    said = str(refusal.value).removeprefix(f"{path}: ")
-    expected = REFUSED[text]
+    said, expected = refused(tmp_path, text), REFUSED[text]
     assert said == expected or (expected.endswith("…") and said.startswith(expected[:-1]))
-    assert "\n" not in said
 
 
 def test_a_file_that_is_not_there_is_said(tmp_path):

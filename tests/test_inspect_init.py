@@ -15,8 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import scalecheck as api
-from scalecheck.checkpoint.naming import role
-from scalecheck.dtypes import DTYPES
+from scalecheck.checkpoint.roles import parameter_role
 from scalecheck.measure.initial_scale import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
@@ -46,7 +45,7 @@ def of(word, name, shape, **others):
     """What a scheme says of a float tensor beside others, whose names have __ for a dot."""
     beside = {other.replace("__", "."): shape for other, shape in others.items()}
     model = Model({name: shape, **beside})
-    return scheme(word).of(name, role(name, DTYPES["F32"], shape), shape, model)
+    return scheme(word).of(name, parameter_role(name, shape)[0], shape, model)
 
 
 def is_at_start(row):
@@ -124,6 +123,12 @@ def test_another_scheme_misses_the_tolerance(tmp_path, word):
     weight = nn.init.kaiming_normal_(torch.empty(160, 96), nonlinearity="linear")
     (row,) = inspected({"layer.weight": weight}, tmp_path, word).values()
     assert not is_at_start(row)
+
+
+def test_the_tolerance_shrinks_with_the_number_of_weights():
+    assert Reference(0.02, NORMAL).tolerance(10_000) == pytest.approx(3 / math.sqrt(20_000))
+    assert Reference(1.0, EXACT).tolerance(1) == 0
+    assert Reference(0.0, EXACT).tolerance(1) is None
 
 
 def test_the_sample_before_training_is_what_gpt2_starts_from():

@@ -11,12 +11,12 @@ import pytest
 import safetensors.numpy
 import safetensors.torch
 import torch
+from drawn_words import sketch as sketch_of
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.errors import CheckpointError
 from scalecheck.measure import measuring
-from scalecheck.measure.counting import sketch as sketch_of
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import STRETCH_NBYTES, cores
 from scalecheck.measure.tensor_stats import TensorStats

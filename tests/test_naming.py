@@ -7,8 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from process import cpu_seconds_of
 
-from scalecheck.checkpoint.naming import ROLES, family, indices, layer, role
+from scalecheck.checkpoint.inventory import Description
+from scalecheck.checkpoint.kinds import kinds
+from scalecheck.checkpoint.naming import ROLES, family, indices, layer
 from scalecheck.dtypes import DTYPES
+
+
+def role(name, dtype, shape):
+    """The role of a tensor that is alone in its file."""
+    return kinds([Description(name, dtype, shape)])[name].role
+
 
 LONGEST = 1024  # characters of a name that the readers accept
 
@@ -204,7 +212,7 @@ FLOATS = {
     # Mixtral, DeepSeek, GPT-OSS, Llama 4: experts
     "model.layers.0.block_sparse_moe.experts.3.w1.weight": ((14336, 4096), "matrix"),
     "model.layers.0.block_sparse_moe.gate.weight": ((8, 4096), "matrix"),
-    "model.layers.3.mlp.gate.e_score_correction_bias": ((256,), "bias"),
+    "model.layers.3.mlp.gate.e_score_correction_bias": ((256,), "buffer"),
     "model.layers.3.mlp.shared_experts.up_proj.weight": ((2048, 7168), "matrix"),
     "model.layers.0.mlp.experts.gate_up_proj": ((32, 2880, 5760), "matrix"),
     "model.layers.0.mlp.experts.gate_up_proj_bias": ((32, 5760), "bias"),

@@ -243,7 +243,7 @@ def test_a_missing_model_has_no_state_beside_it(tmp_path):
 
 def test_reading_a_state_imports_no_torch():
     code = (
-        "import sys; from scalecheck.checkpoint.optimizer_state import open_state;"
+        "import sys; from scalecheck.checkpoint.open_state import open_state;"
         "from scalecheck.updates.recognition import state_layout;"
         "from scalecheck.checkpoint.state_names import named;"
         "from scalecheck.checkpoint.open import open_checkpoint;"

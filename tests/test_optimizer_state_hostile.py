@@ -3,29 +3,24 @@ one line, and nothing of the file is run."""
 
 import os
 import struct
+from functools import partial
 
 import pytest
 import torch
-from hostile import LOUD, TENSOR, torch_zip
+from hostile import LOUD, TENSOR
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from process import bounded
+from opcodes import Runs, doubled, nested, text, torch_zip
+from process import bounded, problem_of
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickle import optimizer
+from scalecheck.checkpoint.optimizer_state import MAX_ENTRIES
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 
-
-def problem(path):
-    """What is said of a path that is refused: one short line."""
-    with pytest.raises(CheckpointError) as raised:
-        open_state(path)
-    assert len(raised.value.problem) < 400
-    assert raised.value.problem.isprintable()
-    return raised.value.problem
+problem = partial(problem_of, open_state)
 
 
 def saved(tmp_path, obj, name="optimizer.pt"):
@@ -43,16 +38,6 @@ def adam(**entries):
 
 def with_groups(*groups):
     return {"state": {}, "param_groups": [*groups]}
-
-
-class Runs:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize(
@@ -200,11 +185,7 @@ def of_opcodes(tmp_path, opcodes):
     return torch_zip(tmp_path / "optimizer.pt", b"\x80\x02" + opcodes + b".")
 
 
-def key(name):
-    return b"X" + struct.pack("<I", len(name)) + name
-
-
-LIMIT = f"its groups and states have more than {optimizer.MAX_ENTRIES} entries"
+LIMIT = f"its groups and states have more than {MAX_ENTRIES} entries"
 MANY = 20_000  # of one object: squared, more than any limit
 
 
@@ -213,27 +194,21 @@ def pairs(start, stop, shared):
 
 
 def test_a_group_that_is_there_too_often_is_refused_before_it_is_read(tmp_path):
-    group = b"}" + key(b"params") + b"](" + pairs(0, MANY, b"") + b"esq\x00"
+    group = b"}" + text("params") + b"](" + pairs(0, MANY, b"") + b"esq\x00"
     groups = b"](" + group + b"h\x00" * MANY + b"e"
-    content = b"}(" + key(b"state") + b"}" + key(b"param_groups") + groups + b"u"
+    content = b"}(" + text("state") + b"}" + text("param_groups") + groups + b"u"
     assert cheaply(of_opcodes(tmp_path, content)) == LIMIT
 
 
 def test_a_state_that_is_there_too_often_is_refused_before_it_is_read(tmp_path):
     one = b"K\x00}(" + pairs(0, MANY, b"N") + b"uq\x00"
     state = b"}(" + one + pairs(1, MANY, b"h\x00") + b"u"
-    groups = b"]}" + key(b"params") + b"](" + pairs(0, MANY, b"") + b"esa"
-    content = b"}(" + key(b"state") + state + key(b"param_groups") + groups + b"u"
+    groups = b"]}" + text("params") + b"](" + pairs(0, MANY, b"") + b"esa"
+    content = b"}(" + text("state") + state + text("param_groups") + groups + b"u"
     assert cheaply(of_opcodes(tmp_path, content)) == LIMIT
 
 
-def doubled(levels, leaf):
-    """A list of one list twice, and so on down to a leaf."""
-    steps = (b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, levels + 1))
-    return leaf + b"q\x00" + b"".join(steps)
-
-
-EMPTY = b"}(" + key(b"state") + b"}" + key(b"param_groups") + b"]}" + key(b"params") + b"]sau"
+EMPTY = b"}(" + text("state") + b"}" + text("param_groups") + b"]}" + text("params") + b"]sau"
 
 
 def test_a_state_that_is_shared_a_billion_times_is_found_once(tmp_path):
@@ -243,11 +218,6 @@ def test_a_state_that_is_shared_a_billion_times_is_found_once(tmp_path):
 def test_a_state_in_a_circle_is_found_once(tmp_path):
     """A list that holds itself and the state."""
     assert open_state(of_opcodes(tmp_path, b"]q\x00(h\x00" + EMPTY + b"e")).states == ()
-
-
-def nested(levels, leaf):
-    steps = (b"]q%ch%ca" % (n % 2, (n - 1) % 2) for n in range(1, levels + 1))
-    return leaf + b"q\x00" + b"".join(steps)
 
 
 def test_a_state_is_found_down_to_the_deepest_that_is_read(tmp_path):
@@ -262,15 +232,15 @@ def test_no_depth_overflows_the_stack(tmp_path):
 
 
 def test_a_state_that_is_its_own_group_is_refused(tmp_path):
-    circle = b"}q\x00(" + key(b"state") + b"h\x00" + key(b"param_groups") + b"](h\x00eu"
+    circle = b"}q\x00(" + text("state") + b"h\x00" + text("param_groups") + b"](h\x00eu"
     assert cheaply(of_opcodes(tmp_path, circle)) == "param_groups.0 has no list of params"
 
 
 def test_a_tensor_larger_than_its_file_is_refused_and_not_allocated(tmp_path):
     huge = TENSOR.replace(b"(I4\nt", b"(I%d\nt" % (1 << 40))
-    state = b"}K\x00}" + key(b"exp_avg") + huge + b"ss"
-    groups = b"]}" + key(b"params") + b"]K\x00asa"
-    content = b"\x80\x02}(" + key(b"state") + state + key(b"param_groups") + groups + b"u."
+    state = b"}K\x00}" + text("exp_avg") + huge + b"ss"
+    groups = b"]}" + text("params") + b"]K\x00asa"
+    content = b"\x80\x02}(" + text("state") + state + text("param_groups") + groups + b"u."
     path = torch_zip(tmp_path / "optimizer.pt", content, k=bytes(16))
     said = f"state.0.exp_avg: elements 0..{1 << 40} past the end of its storage (4 elements)"
     assert cheaply(path, 1 << 20) == said

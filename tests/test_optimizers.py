@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from replays import replay
 
 from scalecheck import registry
-from scalecheck.laws.replay.running_optimizer import replay
 from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,

@@ -14,9 +14,9 @@ import pytest
 import torch
 from lr_multiples import multiples_of
 from numpy.typing import NDArray
+from replays import replay
 
 from scalecheck import registry
-from scalecheck.laws.replay.running_optimizer import replay
 from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,

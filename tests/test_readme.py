@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from command import scalecheck
 from golden import is_alike
+from test_floors import FLOORS
 
-from scalecheck import api
+from scalecheck import api, registry
 from scalecheck.cli.main import COMMANDS
 from scalecheck.rules.contract import registered
 from scalecheck.rules.judging.policy import resolve
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
 PAGES = ["README.md", "sample_ckpts/README.md"]
 
 
@@ -61,8 +63,7 @@ def test_console_block_prints_what_the_manual_shows(command, output, monkeypatch
 
 
 def test_readme_begins_with_the_two_commands():
-    text = (ROOT / "README.md").read_text("utf-8")
-    first = re.search(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    first = re.search(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert first[1].splitlines() == [
         "pip install -c constraints.txt . && scalecheck inspect sample_ckpts/tiny-gpt",
         'pip install -c constraints.txt -e ".[dev]" && pytest',
@@ -71,10 +72,9 @@ def test_readme_begins_with_the_two_commands():
 
 
 def test_every_command_has_its_part_of_the_manual():
-    text = (ROOT / "README.md").read_text("utf-8")
     for command in COMMANDS:
-        assert f"## {command.name}\n" in text
-        assert f"(docs/commands.md#{command.name})" in text
+        assert f"## {command.name}\n" in README
+        assert f"(docs/commands.md#{command.name})" in README
 
 
 def test_the_long_pages_are_those_of_the_code():
@@ -99,8 +99,7 @@ def _sources():
 
 
 def test_the_python_example_runs():
-    text = (ROOT / "README.md").read_text("utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=ROOT, capture_output=True, check=True, text=True
     )
@@ -109,9 +108,32 @@ def test_the_python_example_runs():
 
 
 def test_the_configuration_in_the_manual_is_one(tmp_path):
-    text = (ROOT / "README.md").read_text("utf-8")
-    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    example, _ = re.findall(r"^```toml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     (tmp_path / "scalecheck.toml").write_text(example, "utf-8")
     settings = api.settings(api.check, {}, api.read_config(tmp_path / "scalecheck.toml"))
     assert settings.lr == 3e-4
     assert "SC206" not in resolve(settings).rules
+
+
+def test_the_code_layout_is_the_tree():
+    """Every folder and module of the package with its floor, the top one first."""
+    tree = re.search(r"^scalecheck/\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
+    lines = re.findall(r"^(\d) (\w+)(/|\.py) ", tree, re.MULTILINE)
+    assert {name: int(floor) for floor, name, _ in lines} == FLOORS
+    assert [floor for floor, *_ in lines] == sorted((floor for floor, *_ in lines), reverse=True)
+    for _, name, end in lines:
+        assert (ROOT / "scalecheck" / f"{name}{end}").exists()
+
+
+def test_the_families_in_the_manual_are_those_of_the_registry():
+    rows = re.findall(r"^\| (\w+) \| `([\w/]+)` \| ([^|]*) \|", README, re.MULTILINE)
+    assert {family: f"scalecheck.{folder.replace('/', '.')}" for family, folder, _ in rows} == {
+        name: family.package for name, family in registry.FAMILIES.items()
+    }
+    for family, _, words in rows:
+        assert {*re.findall(r"`(\w+)`", words)} == {*registry.asked(family)}
+        assert f"`scalecheck.{family}s`" in README
+    for group in re.findall(
+        r"^\[project.entry-points.\"scalecheck.(\w+)s\"\]", README, re.MULTILINE
+    ):
+        assert group in registry.FAMILIES

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
+from scalecheck.report.cells import cells
 from scalecheck.report.report import Column, Report, Table
 
 
@@ -28,20 +29,20 @@ def report(rows, columns=COLUMNS):
 
 
 def test_a_column_reads_an_entry_or_an_attribute_of_its_name():
-    assert RMS.value({"rms": 0.5}) == RMS.value(LAYERS[0]) == 0.5
-    assert RMS.of({"rms": 0.5}) == RMS.of(LAYERS[0]) == 0.5
+    for rows in (LAYERS, [*map(asdict, LAYERS)]):
+        assert [*map(RMS.reader(rows), rows)] == [0.5, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(("item", "error"), [({}, KeyError), (object(), AttributeError)])
 def test_a_field_that_is_not_there_is_an_error_and_not_empty(item, error):
     with pytest.raises(error):
-        RMS.value(item)
+        RMS.reader([item])(item)
 
 
 def test_a_column_with_get_reads_by_it_and_one_with_cell_is_shown_by_it():
-    column = Column("size", "", "count", "", get=lambda x: len(x.shape), cell=lambda x: x.name)
-    assert [column.value(layer) for layer in LAYERS] == [2, 1, 0]
-    assert [column.of(layer) for layer in LAYERS] == ["a", "=b", "c"]
+    column = Column("size", "", "count", "", get=lambda x: len(x.shape), cell=lambda x: x.shape[0])
+    assert [*map(column.read, LAYERS[:2])] == [2, 1]
+    assert cells(report(LAYERS[:2]).tables[0], [column]) == [["4"], ["7"]]
 
 
 def test_a_group_has_the_value_that_its_items_share_or_what_merge_makes_of_them():

@@ -11,18 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.torch import save_file
 
-from scalecheck.checkpoint.naming import role
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES
 from scalecheck.measure import rows as module
 from scalecheck.measure.rows import Occurrences, Rows, row_figures
 
 
-def figures(path, name="w.weight"):
+def figures(path):
     """The rows of the file's tensor, as `check` asks for them."""
     (tensor,) = open_checkpoint(path).tensors
     zeros = int((tensor.array() == 0).sum())
-    return row_figures(tensor, zeros, role(name, tensor.dtype, tensor.shape))
+    return row_figures(tensor, zeros, tensor.role)
 
 
 def plainly(array, as_filters=False):

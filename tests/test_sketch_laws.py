@@ -5,12 +5,23 @@ from functools import partial
 
 import numpy as np
 import pytest
-from drawn_words import LENGTHS, MEASURED, NARROW, NUMPY, WIDE, WIDE_FLOAT, Figures, weights, words
+from drawn_words import (
+    LENGTHS,
+    MEASURED,
+    NARROW,
+    NUMPY,
+    WIDE,
+    WIDE_FLOAT,
+    Figures,
+    sketch,
+    weights,
+    words,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scalecheck.dtypes import DTYPES
-from scalecheck.measure.counting import Counter, sketch
+from scalecheck.measure.counting import Counter
 from scalecheck.measure.sketch import Sketch
 
 every_type = pytest.mark.parametrize("name", MEASURED)

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from scalecheck.theory.averages import adam_averages, average_rms, squared_weight_sum
-from scalecheck.theory.momentum import momentum_update_rms
-from scalecheck.theory.noise import Autoregressive, Gaussian, Noise, Sparse, StudentT
-from scalecheck.theory.quadrature import update_moments
+from scalecheck.theory.averages import adam_averages, squared_weight_sum
+from scalecheck.theory.drift import average_rms, momentum_update_rms
+from scalecheck.theory.noise import Autoregressive, Gaussian, Noise, Sparse, StudentT, log_laplace
 from scalecheck.theory.special import SERIES_FROM, eps_damping, erfcx
-from scalecheck.theory.student_t import log_laplace
-from scalecheck.theory.update_rms import Update, expected_update, update_rms
+from scalecheck.theory.update_rms import Update, expected_update, update_moments, update_rms
 
 beta1s = st.sampled_from([0.0, 0.5, 0.8, 0.9, 0.95])
 beta2s = st.sampled_from([0.5, 0.9, 0.95, 0.98, 0.999, 0.9999])

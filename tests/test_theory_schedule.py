@@ -8,9 +8,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lr_multiples import multiples_of
 
-from scalecheck.theory.displacement import displacement_rms
+from scalecheck.theory.drift import displacement_rms, drift_fraction
 from scalecheck.theory.schedule import SHAPES, Schedule
-from scalecheck.theory.snr import drift_fraction
 
 WITH_FLOOR = ("linear", "cosine", "wsd")
 

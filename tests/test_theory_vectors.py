@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from scalecheck import registry
+from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.optimizers.contract import Gradient, Hyperparameters, Weights
-from scalecheck.theory.averages import average_rms
-from scalecheck.theory.displacement import displacement_rms
-from scalecheck.theory.initialization import reference_rms, residual_rms
+from scalecheck.theory.drift import average_rms, displacement_rms
 from scalecheck.theory.noise import Autoregressive, Sparse, StudentT
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.schedule import Schedule
@@ -177,14 +176,12 @@ def test_vector_38_radam_rectification(step: int, factor: float) -> None:
     assert update == pytest.approx(factor, abs=1e-5)
 
 
-def test_vector_39_noise_displacement() -> None:
-    sums = Schedule("constant", 10_000).sums()
-    assert displacement_rms(sums.first, sums.second, 0.0) == pytest.approx(100.0)
-
-
-def test_vector_40_drifting_displacement() -> None:
-    sums = Schedule("constant", 3000).sums()
-    assert displacement_rms(sums.first, sums.second, 0.1) == pytest.approx(303.45, abs=0.01)
+@pytest.mark.parametrize(
+    ("steps", "snr", "displacement"), [(10_000, 0.0, 100.0), (3000, 0.1, 303.45)]
+)
+def test_vectors_39_and_40_displacement(steps: int, snr: float, displacement: float) -> None:
+    sums = Schedule("constant", steps).sums()
+    assert displacement_rms(*sums, snr) == pytest.approx(displacement, abs=0.01)
 
 
 def test_vector_41_cosine_with_warmup() -> None:
@@ -209,12 +206,21 @@ def test_vector_45_coupled_equilibrium() -> None:
     assert adam.equilibrium_rms(1e-3, NOISE) == pytest.approx(0.0408248, abs=1e-6)
 
 
-def test_vector_46_initial_rms() -> None:
-    assert reference_rms("torch_default", (256, 512)) == pytest.approx(0.0255155, abs=1e-6)
-    assert reference_rms("kaiming", (256, 512)) == pytest.approx(0.0625, abs=1e-6)
-    assert reference_rms("xavier", (1024, 512)) == pytest.approx(0.0360844, abs=1e-6)
-    assert reference_rms("orthogonal", (512, 1024)) == pytest.approx(0.03125, abs=1e-6)
-    assert residual_rms(12) == pytest.approx(0.00408248, abs=1e-6)
+@pytest.mark.parametrize(
+    ("word", "shape", "rms"),
+    [
+        ("torch-linear", (256, 512), 0.0255155),
+        ("kaiming", (256, 512), 0.0625),
+        ("xavier", (1024, 512), 0.0360844),
+        ("orthogonal", (512, 1024), 0.03125),
+        ("gpt2", (512, 512), 0.00408248),
+    ],
+)
+def test_vector_46_initial_rms(word: str, shape: tuple[int, ...], rms: float) -> None:
+    model = Model({f"h.{block}.attn.c_proj.weight": shape for block in range(12)})
+    reference = scheme(word).of("h.0.attn.c_proj.weight", "matrix", shape, model)
+    assert reference is not None
+    assert reference.rms == pytest.approx(rms, abs=1e-6)
 
 
 def test_vector_48_adam_moves_lr_and_eps_with_the_weights() -> None:

@@ -9,11 +9,14 @@ import sys
 import tracemalloc
 import zipfile
 from collections import OrderedDict
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opcodes import Runs, integer, nested, storage, tensor, text, torch_zip
+from process import problem_of
 
 from scalecheck.checkpoint.formats.torch import load
 from scalecheck.checkpoint.malformed import Malformed
@@ -23,62 +26,21 @@ from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.errors import CheckpointError
 
-STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
 FOUR = struct.pack("<4f", 0, 1, 2, 3)
-
-
-def integer(number):
-    """The opcode that pushes a number of any size."""
-    return pickle.dumps(number, 2)[2:-1]
-
-
-def counts(numbers):
-    return b"(" + b"".join(map(integer, numbers)) + b"t"
-
-
-def tensor(shape=(2,), strides=(1,), offset=0, numel=4, view=b""):
-    """The opcodes of a float32 tensor over storage 0."""
-    storage = STORAGE + integer(numel) + view + b"tQ"
-    layout = integer(offset) + counts(shape) + counts(strides)
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + layout + b"\x89}tR"
-
-
-def archive(path, content, members=None):
-    """A zip with this data.pkl, and a storage 0 of four float32."""
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("m/data.pkl", content)
-        for name, stored in ({"m/data/0": FOUR} if members is None else members).items():
-            file.writestr(name, stored)
-    return path
+ROOT = b"\x80\x02}" + text("w") + tensor() + b"s."
 
 
 def of_opcodes(tmp_path, opcodes):
-    return archive(tmp_path / "model.pt", b"\x80\x02" + opcodes + b".")
+    return torch_zip(tmp_path / "model.pt", b"\x80\x02" + opcodes + b".", **{"0": FOUR})
 
 
-def problem(path):
-    """What is said of a file that is refused: one short line."""
-    with pytest.raises(CheckpointError) as raised:
-        load(path)
-    assert len(raised.value.problem) < 400
-    assert raised.value.problem.isprintable()
-    return raised.value.problem
+problem = partial(problem_of, load)
 
 
 def tree(content):
     """The object of a pickle as the reader has it."""
     names = Globals()
     return unpickle.unpickle(io.BytesIO(content), names.known, names.persistent)
-
-
-class Runs:
-    """Pickles as a call of a function."""
-
-    def __init__(self, function, *args):
-        self.call = function, args
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -221,35 +183,16 @@ def test_a_circle_of_placeholders_is_walked_once(tmp_path):
     assert [one.name for one in checkpoint.tensors] == ["v"]
 
 
-def doubled(levels, leaf):
-    """A list of one list twice, and so on down to a leaf."""
-    steps = (b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, levels + 1))
-    return leaf + b"q\x00" + b"".join(steps)
-
-
-def test_lists_that_share_lists_are_looked_into_once(tmp_path):
-    said = "holds no tensor: a list of 2 entries"
-    assert problem(of_opcodes(tmp_path, doubled(200, b"K\x01"))) == said
-
-
-def test_a_tensor_shared_a_billion_times_is_refused(tmp_path):
-    said = f"holds more than {pickled_tree.MAX_TENSORS} tensors"
-    assert problem(of_opcodes(tmp_path, doubled(30, tensor()))) == said
-
-
-def nested(levels):
-    steps = (b"]q%ch%ca" % (n % 2, (n - 1) % 2) for n in range(1, levels + 1))
-    return tensor() + b"q\x00" + b"".join(steps)
-
-
 def test_tensors_are_found_down_to_the_deepest_that_is_read(tmp_path):
-    (found,) = load(of_opcodes(tmp_path, nested(pickled_tree.MAX_DEPTH))).tensors
+    (found,) = load(of_opcodes(tmp_path, nested(pickled_tree.MAX_DEPTH, tensor()))).tensors
     assert found.name.endswith("0.0.0")
-    assert "deeper than 200" in problem(of_opcodes(tmp_path, nested(pickled_tree.MAX_DEPTH + 1)))
+    assert "deeper than 200" in problem(
+        of_opcodes(tmp_path, nested(pickled_tree.MAX_DEPTH + 1, tensor()))
+    )
 
 
 def test_no_depth_overflows_the_stack(tmp_path):
-    assert "deeper than 10000" in problem(of_opcodes(tmp_path, nested(50_000)))
+    assert "deeper than 10000" in problem(of_opcodes(tmp_path, nested(50_000, tensor())))
 
 
 def test_a_name_of_a_million_characters_is_refused(tmp_path):
@@ -290,7 +233,7 @@ def test_a_pickle_of_too_many_opcodes_is_refused(monkeypatch):
     ],
 )
 def test_a_view_that_does_not_fit_is_refused_with_the_numbers(tmp_path, view, said):
-    path = of_opcodes(tmp_path, b"}X\x01\x00\x00\x00w" + tensor(**view) + b"s")
+    path = of_opcodes(tmp_path, b"}" + text("w") + tensor(**view) + b"s")
     assert said in problem(path)
 
 
@@ -298,7 +241,7 @@ def test_a_view_that_does_not_fit_is_refused_with_the_numbers(tmp_path, view, sa
 def test_a_view_of_a_storage_bounds_its_tensors(tmp_path, start, size, fits):
     """Torch before 0.4 kept such views, as (key, start, size)."""
     view = b"(X\x01\x00\x00\x00v" + integer(start) + integer(size) + b"t"
-    path = of_opcodes(tmp_path, tensor(shape=(2,), offset=1, view=view))
+    path = of_opcodes(tmp_path, tensor(offset=1, of=storage(view=view)))
     if fits:
         assert load(path).tensors[0].words().tolist() == [start + 1, start + 2]
     else:
@@ -316,8 +259,11 @@ def test_a_view_of_a_storage_bounds_its_tensors(tmp_path, start, size, fits):
     ],
 )
 def test_an_archive_that_lacks_or_contradicts_is_refused(tmp_path, members, said):
-    content = b"\x80\x02}X\x01\x00\x00\x00w" + tensor() + b"s."
-    assert problem(archive(tmp_path / "model.pt", content, members)) == said
+    path = torch_zip(tmp_path / "model.pt", ROOT)
+    with zipfile.ZipFile(path, "a") as file:
+        for name, stored in members.items():
+            file.writestr(name, stored)
+    assert problem(path) == said
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -356,7 +302,7 @@ def test_a_zip_bomb_is_not_inflated(tmp_path, method):
 
 
 def test_a_pickle_larger_than_the_limit_is_not_read(tmp_path):
-    path = archive(tmp_path / "model.pt", bytes(1001))
+    path = torch_zip(tmp_path / "model.pt", bytes(1001))
     claimed = unpickle.MAX_PICKLE_NBYTES + 1
     path.write_bytes(path.read_bytes().replace(struct.pack("<I", 1001), struct.pack("<I", claimed)))
     said = f"has member m/data.pkl of {claimed} bytes, the limit is {claimed - 1}"
@@ -374,7 +320,6 @@ def dumped(obj):
 
 
 MAGIC, SYSTEM = 0x1950A86A20F9469CFC6C, {"little_endian": True}
-ROOT = b"\x80\x02}X\x01\x00\x00\x00w" + tensor() + b"s."
 DATA = struct.pack("<q", 4) + bytes(16)
 
 

@@ -250,7 +250,7 @@ def test_zeros_and_nan_have_no_ratio_and_are_listed():
     assert (broken["band"], broken["relative_update"]) == ("not finite", None)
     report = translated("sample_ckpts/broken.safetensors", "--lr", 1e-3)
     assert [(entry["name"], entry["reason"]) for entry in report["skipped"]] == [
-        ("position_ids", "a buffer")
+        ("position_ids", "a buffer (its type I64)")
     ]
 
 

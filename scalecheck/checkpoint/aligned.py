@@ -2,13 +2,14 @@
 Tensors of one shape may lie in different orders, as a transposed weight and its state do."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
+from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
@@ -30,8 +31,14 @@ def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ..
         )
 
 
-def aligned_words(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.generic], ...]]:
-    """As `aligned`, the words as they are stored. A block may be overwritten by the next one."""
+def aligned_words(
+    tensors: Sequence[Tensor],
+    start: int = 0,
+    stop: int | None = None,
+    readers: Mapping[Source, Reader] = MappingProxyType({}),
+) -> Iterator[tuple[NDArray[np.generic], ...]]:
+    """As `aligned`, the words as they are stored. A block may be overwritten by the next one. Only
+    dense tensors that lie in one order can be read in part, from `start` to `stop`."""
     first, *others = tensors
     for other in others:
         if other.shape != first.shape:
@@ -42,7 +49,12 @@ def aligned_words(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.generi
             )
     if len({_steps(tensor) for tensor in tensors}) == 1:
         streams = [
-            tensor.blocks(buffer=np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8))
+            tensor.blocks(
+                start,
+                stop,
+                reader=readers.get(tensor.source),
+                buffer=np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8),
+            )
             for tensor in tensors
         ]
         yield from zip(*streams, strict=True)

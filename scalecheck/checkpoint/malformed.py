@@ -1,5 +1,20 @@
 """The error of a file's content, for readers that are not told the path of what they read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scalecheck.errors import CheckpointError
+
 
 class Malformed(Exception):
     """The file says what no writer of checkpoints says; whoever knows the path adds it."""
+
+
+@contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Makes a Malformed of the body the CheckpointError of a path."""
+    try:
+        yield
+    except Malformed as error:
+        raise CheckpointError(path, str(error)) from error

@@ -1,9 +1,12 @@
-"""A path to a checkpoint: which format it holds, told by its content and then by its name."""
+"""A path to a checkpoint: which format it holds, told by its content and then by its name, and what
+each of its tensors is."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
+from scalecheck.checkpoint.kinds import kinds
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, reason
 
@@ -25,7 +28,24 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises CheckpointError where the path is missing, out of reach, damaged or no checkpoint.
     """
-    path = Path(path)
+    return with_kinds(open_part(Path(path)))
+
+
+def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with the kind of each tensor. The numbers of codes are not those of weights,
+    so that they are not measured."""
+    found = kinds(checkpoint.tensors, non_model=checkpoint.non_model)
+    tensors = []
+    for tensor in checkpoint.tensors:
+        kind = found[tensor.name]
+        is_code = kind.kind == "code" and tensor.unmeasured is None
+        unmeasured = kind.reason if is_code else tensor.unmeasured
+        tensors.append(replace(tensor, kind=kind, unmeasured=unmeasured))
+    return replace(checkpoint, tensors=(*tensors,))
+
+
+def open_part(path: Path) -> Checkpoint:
+    """The same of a part of a checkpoint: what its tensors are is decided with the other parts."""
     head = b""
     try:
         if not path.is_dir():

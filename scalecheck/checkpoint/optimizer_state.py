@@ -1,44 +1,44 @@
 """The optimizer state that was saved with a model: its settings, and for each parameter the tensors
-that it keeps, read when asked. torch is not needed."""
+that it keeps, read when asked."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
-from os.path import isdir, isfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
 from scalecheck.checkpoint.formats import torch
-from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.pickle import optimizer as pickled
-from scalecheck.checkpoint.pickle.optimizer import (
-    GroupRecord,
-    OptimizerRecord,
-    ParamKey,
-    Scalar,
-    Setting,
-    StateRecord,
-    places,
-    read,
-)
+from scalecheck.checkpoint.pickle.inert import Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.state_dict import described
-from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import CheckpointError
+from scalecheck.checkpoint.pickle.tree import MAX_TENSORS
+from scalecheck.checkpoint.tensor import MAX_NAME, Tensor
 from scalecheck.report.formatting import excerpt, listed
 
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
+MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
+MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
+MAX_ITEMS = 16  # of a setting; betas are two or three
 
-_HEAD_NBYTES = 512
+ParamKey = int | str
+Scalar = bool | int | float | str | None
+Kept = Scalar | TensorRecord
+Table = dict[object, object]
 
-_INNER = ("base", "base_optimizer")  # where Lookahead, SAM, Magma keep the optimizer that they lead
 
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
 
-ParamGroup = pickled.ParamGroup[Scalar | tuple[Scalar, ...]]
+    `params` are the keys of its parameters, `param_names` their names where they were saved,
+    `left_out` its settings that are nothing of that.
+    """
+
+    settings: Mapping[str, Scalar | tuple[Scalar, ...]]
+    params: tuple[ParamKey, ...]
+    param_names: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class Factored(NamedTuple):
@@ -65,8 +65,8 @@ class ParamState:
     `group` is the number of its group, `step` its own count of steps or else its group's, `shape`
     the parameter's shape where the state tells it. `numbers` are the entries that are no tensors,
     and the tensors without dimensions that are one number. `saved_name` is the name saved with the
-    state, `name` the checkpoint's, None where it is not certain. `left_out` are the
-    entries that are neither numbers nor tensors.
+    state, `name` the checkpoint's, None where it is not certain. `left_out` are the entries that
+    are neither numbers nor tensors.
     """
 
     key: ParamKey
@@ -101,134 +101,110 @@ class OptimizerState:
     is_inner: bool = False
 
 
-def open_state(path: str | Path, layout: StateLayout) -> OptimizerState:
-    """The optimizer state in a file that holds nothing else, in a training file, or beside a model
-    as Hugging Face's Trainer leaves it. Of its tensors only those of one number are read.
+class StateReader:
+    """Reads the `state` and `param_groups` that lie `at` a path in a file: tensors by their place
+    in the file, numbers by what they are."""
 
-    Raises CheckpointError where there is none, where there are several, and where it is damaged or
-    contradicts itself.
-    """
-    path = Path(path)
-    if (isdir(path) or isfile(path)) and (beside := optimizer_beside(path)):
-        return open_state(beside, layout)
-    if isfile(path) and torch.recognises(path, _head(path)):
-        with torch.unpickled(path) as file:
-            if state := _state_in(file, layout):
-                return state
-            raise Malformed(f"has no optimizer state and {_content(file.pickled.root)}")
-    checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
-    if state := find_state(checkpoint, layout):
-        return state
-    tensors = len(checkpoint.tensors)
-    raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
-
-
-def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
-    """The optimizer state that was saved with a checkpoint: beside the model as Hugging Face's
-    Trainer lays them out, or in the same training file. None where there is none.
-
-    Raises CheckpointError as `open_state` does.
-    """
-    if beside := optimizer_beside(checkpoint.path):
-        return open_state(beside, layout)
-    files = {tensor.source.path for tensor in checkpoint.tensors}
-    if len(files) == 1 and checkpoint.format in ("torch-zip", "torch-legacy"):
-        with torch.unpickled(*files) as file:
-            return _state_in(file, layout)
-    return None
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_NBYTES)
-    except OSError:
-        return b""
-
-
-def _content(root: object) -> str:
-    """What a file without an optimizer state holds instead."""
-    held = Tree(root).held(root)
-    if not held.tensors:
-        return described(root)
-    if held.rows < held.tensors:
-        return f"holds {held.tensors} tensors, some under an optimizer's name without param_groups"
-    return f"holds {held.tensors} tensors"
-
-
-def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:
-    """The one optimizer state of a file. Raises Malformed, CheckpointError."""
-    found = [(excerpt(".".join(path)), table) for path, table in places(file.pickled.root)]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise Malformed(f"holds {len(found)} optimizer states: {listed([at for at, _ in found])}")
-    [(at, table)] = found
-    try:
-        record = read(table)
-    except Malformed as error:
-        raise Malformed(f"{at}: {error}" if at else str(error)) from error
-    state = _Reading(file, f"{at}." if at else "", layout).state(record)
-    is_inner = at.rpartition(".")[2] in _INNER or any(name in table for name in _INNER)
-    return replace(state, is_inner=is_inner)
-
-
-class _Reading:
-    """The records of a state as what they say: tensors by their place in the file, numbers read."""
-
-    def __init__(self, file: torch.Unpickled, prefix: str, layout: StateLayout) -> None:
+    def __init__(self, file: torch.Unpickled, at: str, layout: StateLayout) -> None:
         self.file = file
+        self.at = at
         self.layout = layout
-        self.path = file.reader.source.path
-        self.prefix = prefix
+        self.left_out: dict[str, None] = {}
 
-    def state(self, record: OptimizerRecord) -> OptimizerState:
-        groups = tuple(self.group(f"param_groups.{n}", g) for n, g in enumerate(record.groups))
-        states = tuple(
-            self.param_state(record.states.get(key), key, number, group, place)
-            for number, group in enumerate(groups)
+    def read(self, table: Table) -> OptimizerState:
+        """The state in a table of both. Raises Malformed, CheckpointError."""
+        groups, states = table["param_groups"], table["state"]
+        if not isinstance(groups, (list, tuple)) or not groups:
+            raise self.refused("param_groups is no list of groups")
+        if not isinstance(states, dict):
+            raise self.refused("state is no dict")
+        # Before any is read: a file can hold one large table a million times.
+        if sum(map(_entries, [*groups, *states.values()])) > MAX_ENTRIES:
+            raise self.refused(f"its groups and states have more than {MAX_ENTRIES} entries")
+        read_groups = tuple(self.group(number, group) for number, group in enumerate(groups))
+        known: set[ParamKey] = set()
+        for key in (key for group in read_groups for key in group.params):
+            if key in known:
+                raise self.refused(f"param_groups have parameter {_in_words(key)} more than once")
+            known.add(key)
+        for key, state in states.items():
+            at = f"state.{_in_words(key)}"
+            if not isinstance(key, (int, str)) or key not in known:
+                raise self.refused(f"{at} is of a parameter that is in none of its groups")
+            if not isinstance(state, dict):
+                raise self.refused(f"{at} is no dict")
+        read_states = tuple(
+            self.param_state(key, states.get(key), number, group, place)
+            for number, group in enumerate(read_groups)
             for place, key in enumerate(group.params)
         )
-        torch.check_overlap(tensor for one in states for tensor in one.tensors.values())
-        left_out = dict.fromkeys(record.left_out)
-        for one in record.states.values():
-            left_out |= dict.fromkeys(f"state.{name}" for name in one.left_out)
+        torch.check_overlap(tensor for one in read_states for tensor in one.tensors.values())
         notes = []
-        if left_out:
-            notes.append(f"left out of the optimizer state: {listed([*left_out])}")
-        if bare := sum(one.tensors == {} and one.numbers == {} for one in states):
-            notes.append(f"{bare} of {len(states)} parameters have no optimizer state")
-        return OptimizerState(self.path, groups, states, tuple(notes))
+        if self.left_out:
+            notes.append(f"left out of the optimizer state: {listed([*self.left_out])}")
+        if bare := sum(one.tensors == {} and one.numbers == {} for one in read_states):
+            notes.append(f"{bare} of {len(read_states)} parameters have no optimizer state")
+        return OptimizerState(self.file.reader.source.path, read_groups, read_states, (*notes,))
 
-    def group(self, where: str, record: GroupRecord) -> ParamGroup:
-        settings = {
-            name: self.setting(f"{where}.{excerpt(name, 40)}", setting)
-            for name, setting in record.settings.items()
-        }
-        return ParamGroup(settings, record.params, record.param_names, record.left_out)
+    def group(self, number: int, group: object) -> ParamGroup:
+        where = f"param_groups.{number}"
+        if not isinstance(group, dict):
+            raise self.refused(f"{where} is no dict of settings")
+        if len(group) > MAX_SETTINGS:
+            raise self.refused(f"{where} has {len(group)} settings, the limit is {MAX_SETTINGS}")
+        params, names = group.get("params"), group.get("param_names")
+        if not isinstance(params, (list, tuple)):
+            raise self.refused(f"{where} has no list of params")
+        for key in params:
+            if isinstance(key, TensorRecord):
+                problem = "is a whole optimizer and not its state_dict(): no parameter has a key"
+                raise self.refused(problem)
+            if not _is_text(key) and (type(key) is not int or abs(key) >= 1 << 60):
+                problem = "neither a name nor an integer below 2^60"
+                raise self.refused(f"{where} has a parameter by {_in_words(key)}, {problem}")
+        if names is not None and not _are_names(names, len(params)):
+            raise self.refused(
+                f"{where} has param_names that are not a name for each of its {len(params)} params"
+            )
+        settings: dict[str, Scalar | tuple[Scalar, ...]] = {}
+        left_out: list[str] = []
+        for name, setting in group.items():
+            if name in ("params", "param_names"):
+                continue
+            items = setting if isinstance(setting, (list, tuple)) else (setting,)
+            if _is_text(name) and len(items) <= MAX_ITEMS and all(map(_is_kept_whole, items)):
+                at = self.place(f"{where}.{excerpt(name, 40)}")
+                read = tuple(self.scalar(at, item) for item in items)
+                settings[name] = read if items is setting else read[0]
+            else:
+                left_out.append(_in_words(name))
+        self.left_out |= dict.fromkeys(f"{where}.{name}" for name in left_out)
+        param_names = None if names is None else (*names,)
+        return ParamGroup(settings, (*params,), param_names, (*left_out,))
 
-    def setting(self, where: str, setting: Setting) -> Scalar | tuple[Scalar, ...]:
-        if isinstance(setting, tuple):
-            return tuple(self.scalar(where, item) for item in setting)
-        return self.scalar(where, setting)
-
-    def scalar(self, where: str, kept: Scalar | TensorRecord) -> Scalar:
-        return self.number(where, kept) if isinstance(kept, TensorRecord) else kept
-
-    def number(self, where: str, record: TensorRecord) -> float:
-        """The only element of a tensor."""
-        tensor = self.file.tensor(self.prefix + where, record)
+    def scalar(self, where: str, kept: Kept) -> Scalar:
+        """It, or the only element of a tensor."""
+        if not isinstance(kept, TensorRecord):
+            return kept
+        tensor = self.file.tensor(where, kept)
         [block] = tensor.blocks(reader=self.file.reader, buffer=np.empty(8, np.uint8))
         return float(tensor.dtype.decode(block)[0])
 
     def param_state(
-        self, record: StateRecord | None, key: ParamKey, number: int, group: ParamGroup, place: int
+        self, key: ParamKey, state: Table | None, number: int, group: ParamGroup, place: int
     ) -> ParamState:
         saved_name = group.param_names[place] if group.param_names else None
         if saved_name is None and isinstance(key, str):
             saved_name = key
-        entries = dict(record.entries) if record else {}
-        where = f"state.{excerpt(str(key), 40)}"
+        entries: dict[str, Kept] = {}
+        left_out: list[str] = []
+        for name, entry in (state or {}).items():
+            if _is_text(name) and (isinstance(entry, TensorRecord) or _is_scalar(entry)):
+                entries[name] = entry
+            else:
+                left_out.append(_in_words(name))
+        self.left_out |= dict.fromkeys(f"state.{name}" for name in left_out)
+        where = self.place(f"state.{excerpt(str(key), 40)}")
         step = self.step(f"{where}.step", entries.pop("step", group.settings.get("step")))
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Scalar] = {}
@@ -239,30 +215,30 @@ class _Reading:
         )
         for name, entry in entries.items():
             at = f"{where}.{excerpt(name, 40)}"
-            if not isinstance(entry, TensorRecord):
-                numbers[name] = entry
-            elif entry.shape or (name in own_shape and not has_dimensions):
-                tensors[name] = self.file.tensor(self.prefix + at, entry)
+            if isinstance(entry, TensorRecord) and (
+                entry.shape or (name in own_shape and not has_dimensions)
+            ):
+                tensors[name] = self.file.tensor(at, entry)
             else:
-                numbers[name] = self.number(at, entry)
+                numbers[name] = self.scalar(at, entry)
         # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
-        is_known = record is not None and not record.left_out
-        shape = self.shape(where, tensors) if is_known else None
-        left_out = record.left_out if record else ()
-        return ParamState(key, number, step, shape, tensors, numbers, saved_name, left_out=left_out)
+        shape = None if left_out else self.shape(where, tensors)
+        return ParamState(
+            key, number, step, shape, tensors, numbers, saved_name, left_out=(*left_out,)
+        )
 
     def step(self, where: str, kept: object) -> float | None:
         if isinstance(kept, TensorRecord):
             if kept.numel != 1:
-                raise self.malformed(where, f"has {kept.numel} elements, a count of steps has 1")
-            kept = self.number(where, kept)
+                raise Malformed(f"{where}: has {kept.numel} elements, a count of steps has 1")
+            kept = self.scalar(where, kept)
         if kept is None:
             return None
         if isinstance(kept, (int, float)) and not isinstance(kept, bool):
             if 0 <= kept <= MAX_STEP and kept == int(kept):
                 return float(kept)
-            raise self.malformed(where, f"is {kept!r}, no count of steps up to {MAX_STEP}")
-        raise self.malformed(where, f"is a {type(kept).__name__}, no count of steps")
+            raise Malformed(f"{where}: is {kept!r}, no count of steps up to {MAX_STEP}")
+        raise Malformed(f"{where}: is a {type(kept).__name__}, no count of steps")
 
     def shape(self, where: str, tensors: Mapping[str, Tensor]) -> tuple[int, ...] | None:
         """The parameter's shape. Raises Malformed where two tensors disagree on it."""
@@ -272,14 +248,17 @@ class _Reading:
         for name, shape in told.items():
             first, expected = next(iter(told.items()))
             if shape != expected:
-                raise self.malformed(
-                    where,
-                    f"{name} is of a parameter of shape {[*shape]}, {first} of {[*expected]}",
+                raise Malformed(
+                    f"{where}: {name} is of a parameter of shape {[*shape]},"
+                    f" {first} of {[*expected]}"
                 )
         return next(iter(told.values()), None)
 
-    def malformed(self, where: str, problem: str) -> Malformed:
-        return Malformed(f"{self.prefix}{where}: {problem}")
+    def place(self, where: str) -> str:
+        return f"{self.at}.{where}" if self.at else where
+
+    def refused(self, problem: str) -> Malformed:
+        return Malformed(f"{self.at}: {problem}" if self.at else problem)
 
 
 def _unfactored(
@@ -294,3 +273,47 @@ def _unfactored(
         elif row and column and row[:-1] == column[:-1]:
             return {name: (*row, *column[-1:])}
     return {}
+
+
+def _entries(table: object) -> int:
+    """How many a group or the state of a parameter has, itself one of them."""
+    if not isinstance(table, dict):
+        return 1
+    params = table.get("params")
+    return 1 + len(table) + (len(params) if isinstance(params, (list, tuple)) else 0)
+
+
+def _are_names(names: object, count: int) -> TypeGuard[Sequence[str]]:
+    return isinstance(names, (list, tuple)) and len(names) == count and all(map(_is_text, names))
+
+
+def _is_kept_whole(setting: object) -> TypeGuard[Kept]:
+    if isinstance(setting, TensorRecord):
+        return setting.numel == 1
+    return _is_scalar(setting)
+
+
+def _is_scalar(value: object) -> TypeGuard[Scalar]:
+    if type(value) is int:
+        return abs(value) < 1 << 63
+    return value is None or type(value) in (bool, float) or _is_text(value)
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    """Text that can be printed, which a lone surrogate cannot."""
+    if type(value) is not str or len(value) > MAX_NAME:
+        return False
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _in_words(key: object) -> str:
+    """A key of the file in a message."""
+    if isinstance(key, Key):
+        key = key.original
+    if isinstance(key, str):
+        return excerpt(key, 40)
+    if isinstance(key, int) and key.bit_length() > 64:
+        return f"an integer of {key.bit_length()} bits"
+    if isinstance(key, (int, float)):
+        return str(key)
+    return f"a {type(key).__name__}"

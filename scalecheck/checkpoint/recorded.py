@@ -3,12 +3,15 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.inventory import Description
+from scalecheck.checkpoint.kinds import LONE, TensorKind, kinds
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
+from scalecheck.dtypes import DTYPES
 from scalecheck.errors import CheckpointError, reason
 from scalecheck.report.formatting import excerpt
 
@@ -16,9 +19,9 @@ SCHEMA = "scalecheck.inspect/1"
 MAX_NBYTES = 128 << 20  # a row takes some 500 bytes: a quarter of a million tensors
 _HEAD_NBYTES = 512
 _HOW = "write it with `scalecheck inspect --format json`"
-_FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
+FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
 _PARTS = {"settings": dict, "rows": list, "skipped": list}
-_COUNTS = ("zeros", "nan", "inf")
+COUNTS = ("zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RecordedStats:
     nan: int | None = None
     inf: int | None = None
     unmeasured: str | None = None
+    kind: TensorKind = LONE
 
     @property
     def numel(self) -> int:
@@ -102,14 +106,34 @@ def recorded(path: str | Path) -> Recorded:
     if settings.get("by") != "tensor":
         raise CheckpointError(path, f"is not of tensors one by one: {_HOW} alone")
     source = report.get("source")
+    rows = _scales(path, "row", report["rows"])
+    skipped = _scales(path, "skipped", report["skipped"])
+    found = kinds(
+        Description(s.name, DTYPES.get(s.dtype, DTYPES["F32"]), s.shape)
+        for s in {**rows, **skipped}.values()
+    )
     return Recorded(
         path,
-        _scales(path, "row", report["rows"]),
-        _scales(path, "skipped", report["skipped"]),
+        _with_kinds(rows, found),
+        _with_kinds(skipped, found),
         _globs(path, settings, "match"),
         _globs(path, settings, "exclude"),
         source if isinstance(source, dict) else {},
     )
+
+
+def _with_kinds(
+    entries: Mapping[str, RecordedStats], found: Mapping[str, TensorKind]
+) -> dict[str, RecordedStats]:
+    """The entries with their kinds. An earlier version recorded figures of codes, too."""
+    known = {}
+    for name, entry in entries.items():
+        kind = found[name]
+        is_code = kind.kind == "code" and entry.unmeasured is None
+        known[name] = replace(
+            entry, kind=kind, unmeasured=kind.reason if is_code else entry.unmeasured
+        )
+    return known
 
 
 def _scales(path: Path, what: str, entries: Sequence[object]) -> dict[str, RecordedStats]:
@@ -146,7 +170,7 @@ def _scale(path: Path, at: str, row: object) -> RecordedStats:
     if "reason" not in row and "rms" not in row:
         raise refused("rms")
     figures: dict[str, Any] = {}
-    for key in _FIGURES:
+    for key in FIGURES:
         figures[key] = row.get(key)
         if figures[key] is not None:
             if isinstance(figures[key], bool) or not isinstance(figures[key], int | float):
@@ -158,11 +182,11 @@ def _scale(path: Path, at: str, row: object) -> RecordedStats:
             is_negative = figures[key] < 0 and key in ("rms", "std", "absmax")
             if not math.isfinite(figures[key]) or is_negative:
                 raise refused(key)
-    for key in _COUNTS:
+    for key in COUNTS:
         figures[key] = row.get(key)
         if figures[key] is not None and not _is_count(figures[key]):
             raise refused(key)
-    if (counted := sum(figures[key] or 0 for key in _COUNTS)) > numel:
+    if (counted := sum(figures[key] or 0 for key in COUNTS)) > numel:
         raise CheckpointError(path, f"{at}: {counted} zeros, NaN and inf among {numel} elements")
     return RecordedStats(
         row["name"], row["dtype"], tuple(shape), **figures, unmeasured=row.get("reason")

@@ -4,12 +4,11 @@ every command."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.errors import OptionError, UsageError
+from scalecheck.errors import OptionError, UsageError, nearest
 from scalecheck.report.report import Column, Row
 from scalecheck.settings import Settings
 
@@ -71,9 +70,7 @@ class Selection:
         for option, name in [*wanted, *([] if self.sort is None else [("--sort", self.sort)])]:
             known = [column.name for column in columns]
             if name not in known:
-                near = get_close_matches(name, known, 1, 0.5)
-                hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-                hint = _TAKES.get(name, hint)
+                hint = _TAKES.get(name) or nearest(name, known)
                 raise UsageError(f"{option} {name}: no such column; {hint}")
             if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
                 raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")

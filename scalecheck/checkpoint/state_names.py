@@ -9,15 +9,9 @@ from dataclasses import replace
 from scalecheck.checkpoint.optimizer_state import OptimizerState
 from scalecheck.checkpoint.parameter_order import Group, certain
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
-
-# What torch puts into the names of a module that it wraps.
-_WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod|_fsdp_wrapped_module)\.")
-
-# What torch's normalisations update themselves. Other buffers are told from parameters by their
-# names alone, so that they count as what an optimizer may train.
-_STATISTICS = re.compile(r"(?:.*\.)?running_(?:mean|var)")
 
 
 def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
@@ -30,7 +24,7 @@ def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
 
     Raises CheckpointError where the checkpoint has another shape under a saved name.
     """
-    model = [tensor for tensor in checkpoint.tensors if tensor.name not in checkpoint.non_model]
+    model = [tensor for tensor in checkpoint.tensors if tensor.kind.kind in ("parameter", "piece")]
     if any(one.saved_name is not None for one in state.states):
         names, note = _saved(state, model, checkpoint)
     else:
@@ -46,8 +40,8 @@ def _saved(
     name, as of two modules trained together, get none."""
     tensors = defaultdict(list)
     for tensor in model:
-        tensors[_bare(tensor.name)].append(tensor)
-    saved = [None if one.saved_name is None else _bare(one.saved_name) for one in state.states]
+        tensors[bare_name(tensor.name)].append(tensor)
+    saved = [None if one.saved_name is None else bare_name(one.saved_name) for one in state.states]
     claims = Counter(saved)
     names = {}
     for place, (one, bare) in enumerate(zip(state.states, saved, strict=True)):
@@ -62,10 +56,6 @@ def _saved(
             )
         names[place] = tensor.name
     return names, f"{len(names)} of {len(state.states)} parameters named as saved with the state"
-
-
-def _bare(name: str) -> str:
-    return _WRAPPERS.sub("", name)
 
 
 def _by_order(
@@ -91,16 +81,11 @@ def _by_order(
 
 
 def _parameters(model: Iterable[Tensor]) -> list[Tensor]:
-    """The tensors of the model that an optimizer may train, of tied ones the first."""
+    """Of tied tensors the first."""
     first: dict[str, Tensor] = {}
     for tensor in model:
-        if _may_be_trained(tensor):
-            first.setdefault(tensor.tied_to or tensor.name, tensor)
+        first.setdefault(tensor.tied_to or tensor.name, tensor)
     return [*first.values()]
-
-
-def _may_be_trained(tensor: Tensor) -> bool:
-    return tensor.dtype.kind in ("float", "other") and not _STATISTICS.fullmatch(tensor.name)
 
 
 def _others(model: Iterable[Tensor], checkpoint: Checkpoint) -> set[tuple[int, ...]]:
@@ -115,7 +100,7 @@ def _others(model: Iterable[Tensor], checkpoint: Checkpoint) -> set[tuple[int, .
     return {
         tensor.shape
         for tensor in checkpoint.tensors
-        if tensor.name in checkpoint.non_model and _may_be_trained(tensor) and not is_copy(tensor)
+        if tensor.kind.kind == "other" and tensor.role != "buffer" and not is_copy(tensor)
     }
 
 

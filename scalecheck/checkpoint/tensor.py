@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.naming import role
+from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
 from scalecheck.dtypes import DType
 from scalecheck.errors import CheckpointError, reason
 
@@ -91,7 +91,8 @@ class Tensor:
 
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
-    as numbers; `tied_to` names the first tensor that is the same view of the same storage.
+    as numbers; `tied_to` names the first tensor that is the same view of the same storage. `kind`
+    says what it is, which takes the tensors beside it: `open_checkpoint` decides it.
     """
 
     name: str
@@ -102,15 +103,16 @@ class Tensor:
     strides: tuple[int, ...] | None = None
     tied_to: str | None = None
     unmeasured: str | None = None
+    kind: TensorKind = LONE
 
     @cached_property
     def numel(self) -> int:
         return math.prod(self.shape)
 
-    @cached_property
+    @property
     def role(self) -> str:
-        """One of naming.ROLES, by its name, type and shape."""
-        return role(self.name, self.dtype, self.shape)
+        """One of naming.ROLES."""
+        return self.kind.role
 
     @property
     def nbytes(self) -> int:
@@ -228,14 +230,13 @@ class Checkpoint:
 
     @cached_property
     def parameters(self) -> int:
-        """Elements of the model's tensors that are no buffers, tied ones counted once."""
-        return sum(
-            tensor.numel
-            for tensor in self.tensors
-            if tensor.tied_to is None
-            and tensor.name not in self.non_model
-            and tensor.role != "buffer"
-        )
+        """Elements of the model's parameters, tied ones counted once."""
+        return sum(t.numel for t in self.tensors if t.tied_to is None and t.kind.is_parameter)
+
+    @cached_property
+    def siblings(self) -> Mapping[str, str]:
+        """The parameters by names, each with a text that its siblings share."""
+        return family_keys(self.tensors, {t.name: t.kind for t in self.tensors})
 
     @property
     def nbytes(self) -> int:

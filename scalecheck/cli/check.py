@@ -1,5 +1,6 @@
 """`scalecheck check`: the judge in CI."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,40 +8,24 @@ from scalecheck import api, config, options
 from scalecheck.cli.command import Run
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output, Quiet, Target
-from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, UsageError, reason
 from scalecheck.report.report import renderers_for
-from scalecheck.settings import Option, Settings
+from scalecheck.settings import Settings
 
 Configuration = Annotated[
     Path | None,
-    Option(
-        "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.",
-        "FILE",
-        options.JUDGED,
+    options.judged(
+        "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.", "FILE"
     ),
 ]
-UpdateBaseline = Annotated[
-    bool, Option("Write the baseline anew in place of a check.", panel=options.JUDGED)
-]
+UpdateBaseline = Annotated[bool, options.judged("Write the baseline anew in place of a check.")]
 Format = Annotated[
     str,
-    Option(
-        "Output format: {choices}.",
-        "FORMAT",
-        options.OUTPUT,
-        choices=lambda: renderers_for("check"),
-    ),
+    options.output("Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "check")),
 ]
-Statistics = Annotated[
-    bool, Option("Print the number of findings of each rule.", panel=options.OUTPUT)
-]
-Explain = Annotated[
-    str | None, Option("Print what a rule means, and what to try.", "CODE", options.OUTPUT)
-]
-ShowSettings = Annotated[
-    bool, Option("Print every setting and where it came from.", panel=options.OUTPUT)
-]
+Statistics = Annotated[bool, options.output("Print the number of findings of each rule.")]
+Explain = Annotated[str | None, options.output("Print what a rule means, and what to try.", "CODE")]
+ShowSettings = Annotated[bool, options.output("Print every setting and where it came from.")]
 
 
 def check(
@@ -56,10 +41,7 @@ def check(
     show_settings: ShowSettings = False,
     quiet: Quiet = False,
 ) -> int:
-    """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
-
-    Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be read.
-    """
+    """Prints what the rules find, or what was asked for in its place; the exit code."""
     from scalecheck.rules.judging import manual
 
     if statistics and format != "text":
@@ -68,7 +50,7 @@ def check(
         raise UsageError(f"--show-settings: takes --format {', '.join(known)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
-    for option, read in (("--baseline", run.keywords.get("baseline")), ("--config", config)):
+    for option, read in (("--baseline", run.given.get("baseline")), ("--config", config)):
         if output is not None and read is not None and output.resolve() == read.resolve():
             raise UsageError(f"--output {output}: is what {option} reads")
     if explain is not None:
@@ -77,17 +59,16 @@ def check(
         return ExitCode.CLEAN
     filed = _configuration(config)
     if update_baseline:
-        return _update_baseline(_needed(checkpoint), api.settings(api.check, run.keywords, filed))
+        return _update_baseline(_needed(checkpoint), api.settings(api.check, run.given, filed))
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
     with Output(form, output, quiet) as out:
         if show_settings:
-            out.write(manual.settings_report(api.settings(api.check, run.keywords, filed)))
+            out.write(manual.settings_report(api.settings(api.check, run.given, filed)))
             return ExitCode.CLEAN
-        with Progress(quiet) as progress:
-            report = run(_needed(checkpoint), config=filed, progress=progress.show)
+        report = run.report(quiet, checkpoint=_needed(checkpoint), config=filed)
         out.write(manual.statistics(report) if statistics else report)
-    return ExitCode.FINDINGS if report.summary["failed"] else ExitCode.CLEAN
+    return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
 def _configuration(path: Path | None) -> config.Config:

@@ -4,36 +4,64 @@ of what only the command line has, such as where the report goes."""
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from scalecheck.cli.exit_code import ExitCode
+from scalecheck.cli.output import Format, Output, Quiet, Target
+from scalecheck.cli.progress import progress
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
 from scalecheck.settings import HYPERPARAMETERS, Argument, Hyperparameter, Option, options_of
 
-Run = partial[Report]
-"""The library's function with what was given for it."""
+
+@dataclass(frozen=True)
+class Run:
+    """The library's function, the options that were given for it, and the unit of its progress."""
+
+    function: Callable[..., Report]
+    given: Mapping[str, Any]
+    unit: str
+
+    def report(self, quiet: bool, **more: Any) -> Report:
+        """The report, under a progress bar. Raises ScalecheckError."""
+        with progress(quiet, self.unit) as show:
+            return self.function(**self.given, **more, progress=show)
+
+
+def printed(
+    run: Run, *, format: Format = "table", output: Target = None, quiet: Quiet = False
+) -> int:
+    """Puts the report of a run in its place; the exit code."""
+    with Output(format, output, quiet) as out:
+        report = run.report(quiet)
+        out.write(report)
+    return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command: function is the library's, own is called with a Run of it and the options that
-    only the command line has, which replace those of the function of the same name."""
+    """A command: function is the library's, exits says when it exits with what. own is called with
+    a Run and the options that only the command line has, which replace those of the function of the
+    same name, and gives the exit code."""
 
     function: Callable[..., Report]
-    own: Callable[..., int | None]
+    exits: str
+    own: Callable[..., int] = printed
+    unit: str = "bytes"
 
     @property
     def name(self) -> str:
-        return self.own.__name__
+        return self.function.__name__
 
     @property
     def help(self) -> str:
-        return inspect.getdoc(self.own) or ""
+        summary = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
+        return f"{summary}\n\n{self.exits}"
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -45,11 +73,11 @@ class Command:
     def register(self, app: typer.Typer) -> None:
         """Adds the command to an app."""
 
-        def run(context: typer.Context, **values: Any) -> int | None:
+        def run(context: typer.Context, **values: Any) -> int:
             given = {
                 name: option.parse(values[name]) if option.parse else values[name]
                 for name, option in self.options.items()
-                if _is_given(context, name)
+                if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
             }
             return self._called(given)
 
@@ -57,7 +85,7 @@ class Command:
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # of typer's
         app.command(self.name, help=self.help, cls=_page(self.options))(run)
 
-    def _called(self, given: dict[str, Any]) -> int | None:
+    def _called(self, given: dict[str, Any]) -> int:
         hyperparameters = given.pop(HYPERPARAMETERS, {})
         for name in hyperparameters.keys() & self.options.keys():
             flag = self.options[name].usage.split()[0]
@@ -69,15 +97,10 @@ class Command:
             name: option.checked(given.pop(name)) if name in given else option.default
             for name, option in options_of(self.own).items()
         }
-        return self.own(partial(self.function, **given, **hyperparameters), **own)
+        return self.own(Run(self.function, given | hyperparameters, self.unit), **own)
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _parameter(option: Option) -> inspect.Parameter:

@@ -10,10 +10,7 @@ import typer
 from scalecheck import __version__, api
 from scalecheck.cli.check import check
 from scalecheck.cli.command import Command
-from scalecheck.cli.diff import diff
 from scalecheck.cli.exit_code import ExitCode
-from scalecheck.cli.inspect import inspect
-from scalecheck.cli.simulate import simulate
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
 from scalecheck.report.formatting import printable, shortened
@@ -27,12 +24,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_READ = "Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read."
+_BOTH_READ = "Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read."
+_JUDGED = (
+    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be "
+    "read."
+)
+_REPLAYED = "Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage."
 COMMANDS = (
-    Command(api.inspect, inspect),
-    Command(api.translate, translate),
-    Command(api.diff, diff),
-    Command(api.check, check),
-    Command(api.simulate, simulate),
+    Command(api.inspect, _READ),
+    Command(api.translate, _READ, translate),
+    Command(api.diff, _BOTH_READ),
+    Command(api.check, _JUDGED, check),
+    Command(api.simulate, _REPLAYED, unit="steps"),
 )
 for command in COMMANDS:
     command.register(app)

@@ -4,35 +4,26 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from secrets import token_hex
 from types import ModuleType
 from typing import Annotated, Self
 
 from scalecheck import options, registry
-from scalecheck.cli.progress import Progress
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.report import Layout, Report, renderers_for
-from scalecheck.settings import Option
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
 
 Format = Annotated[
     str,
-    Option(
-        "Output format: {choices}.",
-        "FORMAT",
-        options.OUTPUT,
-        choices=lambda: renderers_for("inspect"),
+    options.output(
+        "Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "inspect")
     ),
 ]
-Target = Annotated[
-    Path | None, Option("Write to a file instead of the terminal.", "FILE", options.OUTPUT)
-]
+Target = Annotated[Path | None, options.output("Write to a file instead of the terminal.", "FILE")]
 Quiet = Annotated[
-    bool,
-    Option("Print only the rows: no headline, totals, notes or progress.", panel=options.OUTPUT),
+    bool, options.output("Print only the rows: no headline, totals, notes or progress.")
 ]
 
 
@@ -109,22 +100,11 @@ class Output:
                 if 0 in file.read(_HEAD_NBYTES):
                     nbytes = target.stat().st_size
                     raise FileExistsError(None, f"is no report but a binary file ({nbytes} bytes)")
-        draft = target.with_name(f".scalecheck-{token_hex(8)}.part")
+        draft = target.with_name(f".scalecheck-{os.urandom(8).hex()}.part")
         with draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, draft)
         return draft
-
-
-def written(
-    run: Callable[..., Report], format: str, output: Path | None, quiet: bool, unit: str = "bytes"
-) -> Report:
-    """The report of a run, put in its place; unit: of the progress."""
-    with Output(format, output, quiet) as out:
-        with Progress(quiet, unit) as progress:
-            report = run(progress=progress.show)
-        out.write(report)
-    return report
 
 
 def _layout(quiet: bool) -> Layout:

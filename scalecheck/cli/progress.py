@@ -1,58 +1,52 @@
 """The progress bar: what is done, rate and time left, on a terminal, for work of over a second."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
+    from rich.progress import Progress
 
 PATIENCE = 1.0  # seconds
 
 
-class Progress:
-    """Shows bytes or other units done; nothing before PATIENCE, nor where stderr is no terminal."""
+@contextmanager
+def progress(quiet: bool, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """What shows that so many bytes or other units are done of all; nothing before PATIENCE, nor
+    where stderr is no terminal."""
+    is_wanted = sys.stderr.isatty() and not quiet
+    start = monotonic()
+    bar: Progress | None = None
 
-    def __init__(self, quiet: bool, unit: str = "bytes") -> None:
-        self._unit = unit
-        self._wanted = sys.stderr.isatty() and not quiet
-        self._start = monotonic()
-        self._bar: Bar | None = None
+    def show(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None and is_wanted and monotonic() - start > PATIENCE:
+            bar = _bar(unit)
+            bar.start()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done, total=total)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, done: int, total: int) -> None:
-        """Draws the bar at so many units of all."""
-        if self._bar is None and self._wanted and monotonic() - self._start > PATIENCE:
-            self._bar = _new_bar(self._unit)
-            self._bar.start()
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.stop()
 
 
-def _new_bar(unit: str) -> "Bar":
+def _bar(unit: str) -> "Progress":
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
 
-    bytes_done = (DownloadColumn(), TransferSpeedColumn())
-    units_done = (MofNCompleteColumn(), TextColumn(unit))
-    bar = Progress(
-        BarColumn(),
-        *(bytes_done if unit == "bytes" else units_done),
-        TimeRemainingColumn(),
+    bar = rich.Progress(
+        rich.BarColumn(),
+        *(
+            (rich.DownloadColumn(), rich.TransferSpeedColumn())
+            if unit == "bytes"
+            else (rich.MofNCompleteColumn(), rich.TextColumn(unit))
+        ),
+        rich.TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )

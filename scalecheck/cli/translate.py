@@ -1,20 +1,18 @@
-"""`scalecheck translate`: the relative update of each tensor at an lr, and back."""
+"""`scalecheck translate`, which can print parameter groups in place of its report."""
 
 from typing import Annotated
 
-from scalecheck.cli.command import Run
-from scalecheck.cli.output import Format, Output, Quiet, Target, written
-from scalecheck.cli.progress import Progress
+from scalecheck import options
+from scalecheck.cli.command import Run, printed
+from scalecheck.cli.exit_code import ExitCode
+from scalecheck.cli.output import Format, Output, Quiet, Target
 from scalecheck.errors import OptionError
-from scalecheck.options import QUESTIONS
-from scalecheck.settings import Option
 
 Emit = Annotated[
     str | None,
-    Option(
+    options.question(
         "Print only the parameter groups of --target or --like: {choices}.",
         "FORM",
-        QUESTIONS,
         choices=("torch", "json", "toml"),
     ),
 ]
@@ -27,19 +25,14 @@ def translate(
     format: Format = "table",
     output: Target = None,
     quiet: Quiet = False,
-) -> None:
-    """Print the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
-
-    Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read.
-    """
+) -> int:
+    """Prints the report or the parameter groups; the exit code."""
     if emit is None:
-        written(run, format, output, quiet)
-        return
-    if not {"target", "like"} & run.keywords.keys():
+        return printed(run, format=format, output=output, quiet=quiet)
+    if not {"target", "like"} & run.given.keys():
         raise OptionError("emit", "needs --target or --like", emit)
     from scalecheck.updates import emit as emitted
 
     with Output(format, output, quiet) as out:
-        with Progress(quiet) as progress:
-            report = run(progress=progress.show)
-        out.write_text(emitted.emit(emit, report.rows))
+        out.write_text(emitted.emit(emit, run.report(quiet).rows))
+    return ExitCode.CLEAN

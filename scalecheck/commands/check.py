@@ -58,6 +58,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
         skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
         notes=[formatting.printable(note) for note in notes],
+        failed=summary["failed"],
     )
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from scalecheck.checkpoint.provenance import skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import compared, opened, pairs_of
+from scalecheck.measure.comparison import compared, opened, pairs_of, renamed
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
@@ -17,7 +18,7 @@ from scalecheck.report.report import Report, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Displacement, Run, together
 from scalecheck.updates.displacement_summary import notes, sentences
-from scalecheck.updates.schedule_forecast import schedule as planned
+from scalecheck.updates.forecast import planned
 from scalecheck.updates.training import Trainings
 
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
@@ -33,23 +34,26 @@ def diff(
     """The report of `diff`. Raises UsageError, CheckpointError."""
     if (settings.lr is None) != (settings.steps is None):
         raise UsageError("--lr and --steps: one needs the other")
-    plan = planned(settings.schedule, settings.steps, settings.warmup, settings.final)
+    plan = planned(settings)
     columns = (*COLUMNS, *(EXPECTED if plan else ()))
     selection = Selection.of(settings)
     selection.check(columns)
-    trainings = Trainings(settings.optimizer, settings.lr, settings.hyperparameters, settings.group)
+    trainings = Trainings.asked(settings)
     sides = opened(before), opened(after)
-    wanted = selection.tensors(pairs_of(*sides))
+    names = renamed(*sides)
+    wanted = selection.tensors(pairs_of(*sides, names))
     trainings.check([pair.name for pair in wanted])
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
     comparisons = list(compared(wanted, settings.jobs, progress))
-    beside = {name for side in sides if isinstance(side, Checkpoint) for name in side.non_model}
-    total = together([each for each in comparisons if each.name not in beside]) or Change()
+    of_model = [each for each in comparisons if each.is_of_model]
+    total = together(of_model) or Change()
     tensors = [Displacement(each.name, [each], run) for each in comparisons]
     groups = tensors
     if settings.by != "tensor":
-        groups = [Displacement(*one, run) for one in grouped(comparisons, settings.by).items()]
+        # an average would count the model twice
+        counted = (each for each in comparisons if each.kind.kind != "average")
+        groups = [Displacement(*one, run) for one in grouped(counted, settings.by).items()]
     shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
     return Report(
@@ -72,5 +76,5 @@ def diff(
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{plural(len(wanted), 'tensor')}",
         totals="\n".join(sentences(tensors, total)),
-        notes=[*notes(sides, total, run)],
+        notes=[*([difference(names)] if names else []), *notes(sides, total, run)],
     )

@@ -13,8 +13,7 @@ from scalecheck.measure.columns import spread
 from scalecheck.measure.flags import FlaggedStats, flagged
 from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
-from scalecheck.measure.init_ratio import silence
-from scalecheck.measure.initial_scale import Model, Reference, scheme
+from scalecheck.measure.initial_scale import Model, Reference, scheme, silence
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes
@@ -36,15 +35,15 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     measured: list[TensorStats] = []
     percentiles: dict[str, dict[str, float | None]] = {}
     sketches = Sketches(settings.by)
-    total = Total(checkpoint.non_model)
+    total = Total(tensor.kind for tensor in wanted)
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
     for tensor, sketch in measure(readable, settings.jobs, progress):
         stats = TensorStats.of(tensor, sketch)
         measured.append(stats)
         total.add(stats, sketch)
-        if settings.by != "tensor":
+        if settings.by != "tensor" and stats.kind.kind != "average":
             sketches.add(stats, sketch)
-        elif settings.quantiles:
+        if settings.quantiles and settings.by == "tensor":
             percentiles[stats.name] = quantiles_of(sketch)
 
     references: dict[str, Reference | None] = {}
@@ -54,10 +53,12 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             stats.name: initialization.of(stats.name, stats.role, stats.shape, model)
             for stats in measured
         }
-    tensors = flagged(measured, references, percentiles)
+    tensors = flagged(measured, checkpoint.siblings, references, percentiles)
     items: Sequence[FlaggedStats | GroupStats] = tensors
     if settings.by != "tensor":
-        members = grouped(tensors, settings.by)
+        # an average would count the model twice
+        counted = (stats for stats in tensors if stats.kind.kind != "average")
+        members = grouped(counted, settings.by)
         items = [
             GroupStats(
                 name,

@@ -7,16 +7,16 @@ from scalecheck import registry
 from scalecheck.errors import UsageError
 from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
-from scalecheck.laws.replay.chosen import ALL, optimizers, recorded
-from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.laws.replay.claim import claims, totals
+from scalecheck.laws.replay.experiment import ALL, Experiment, headline, optimizers, recorded
 from scalecheck.laws.replay.gradients import noise_law
-from scalecheck.laws.replay.lanes import replayed
-from scalecheck.laws.replay.running_optimizer import few_threads
-from scalecheck.laws.replay.summary import claims, headline, totals
+from scalecheck.laws.replay.replay import few_threads, replayed
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
 
 Progress = Callable[[int, int], None]
+
+_SHARED = ("k", "steps", "size", "lr", "snr", "grad_scale", "clip", "dtype", "seed", "tolerance")
 
 
 def simulate(settings: Settings, progress: Progress) -> Report:
@@ -32,24 +32,9 @@ def simulate(settings: Settings, progress: Progress) -> Report:
         done += 1
         progress(done, settings.steps * len(own))
 
+    shared = {name: getattr(settings, name) for name in _SHARED}
     experiments = [
-        Experiment(
-            name,
-            one,
-            settings.k,
-            settings.steps,
-            settings.size,
-            settings.lr,
-            law,
-            settings.snr,
-            settings.grad_scale,
-            settings.clip,
-            settings.dtype,
-            settings.seed,
-            settings.tolerance,
-            tick,
-        )
-        for name, one in own.items()
+        Experiment(name, one, noise=law, tick=tick, **shared) for name, one in own.items()
     ]
     try:
         with few_threads(settings.size):
@@ -74,12 +59,8 @@ def simulate(settings: Settings, progress: Progress) -> Report:
         settings=settings.recorded("optimizer", "hyperparameters"),
         headline=headline(experiments, settings.optimizer, settings.noise),
         totals=totals(tables),
+        failed=any(not row["holds"] and not row["contrast"] for row in claims(tables)),
     )
-
-
-def failures(report: Report) -> int:
-    """How many laws a simulation found broken; contrasts are none."""
-    return sum(not row["holds"] and not row["contrast"] for row in claims(report.tables))
 
 
 def _laws(sweep: bool) -> list[Law]:

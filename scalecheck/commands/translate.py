@@ -13,16 +13,20 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
 from scalecheck.updates import summary
-from scalecheck.updates.assumed import Assumption, assumed_stats, opened
+from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.lr_for import Others
-from scalecheck.updates.precision import param_dtype as stored
-from scalecheck.updates.rescaled_settings import scaled_tables
+from scalecheck.updates.forecast import planned
 from scalecheck.updates.saved_state import states_of
-from scalecheck.updates.schedule_forecast import schedule as planned
-from scalecheck.updates.tables import columns_for, row_tables, rows, state_tables
+from scalecheck.updates.tables import (
+    Others,
+    columns_for,
+    rescaled_tables,
+    row_tables,
+    rows,
+    state_tables,
+)
 from scalecheck.updates.tensor_forecast import Forecaster, require_updates
-from scalecheck.updates.training import Trainings, default_optimizer, untrained
+from scalecheck.updates.training import Trainings, default_optimizer, param_dtype, untrained
 
 
 def translate(
@@ -30,8 +34,7 @@ def translate(
 ) -> Report:
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
-    trainings = Trainings(settings.optimizer, settings.lr, settings.hyperparameters, settings.group)
-    plan = planned(settings.schedule, settings.steps, settings.warmup, settings.final)
+    trainings, plan = Trainings.asked(settings), planned(settings)
     checkpoint = opened(checkpoint, settings.shape, settings.assume)
     states = states_of(checkpoint, settings.state)
     columns = columns_for(settings, states, plan)
@@ -46,24 +49,24 @@ def translate(
         Gradient(settings.grad_rms, settings.snr),
         settings.step,
         plan,
-        stored(settings.param_dtype),
+        param_dtype(settings.param_dtype),
         bands,
         None if settings.to is None else default_optimizer(settings.to, "to"),
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
     )
-    left_out = {t: why for t in wanted if (why := untrained(t, checkpoint, states)) is not None}
+    left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(tensor for tensor in wanted if tensor not in left_out)
     if settings.shape and forecaster.assumption is not None:
-        measured = assumed_stats(trained, forecaster.assumption)
+        measured = forecaster.assumption.stats(trained)
     else:
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
     require_updates(forecasts, left_out.values(), settings.to)
     tables = [
-        *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings.by),
-        *state_tables(forecaster, forecasts, selection, settings.by),
-        *scaled_tables((each.training for each in forecasts), settings.scale_by),
+        *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings),
+        *state_tables(forecaster, forecasts, selection, settings),
+        *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
     doubts = states.doubts(trained, {"lr", *settings.hyperparameters})
     return Report(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from scalecheck.laws.replay.experiment import Experiment
-from scalecheck.laws.replay.lanes import Replayed
+from scalecheck.laws.replay.replay import Replayed
 from scalecheck.report.report import Table
 
 

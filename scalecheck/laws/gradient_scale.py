@@ -5,11 +5,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from scalecheck.laws.replay.claim import Claim, claims_table
-from scalecheck.laws.replay.experiment import Experiment, HeldReplay
+from scalecheck.laws.replay.claim import Claim, claims_table, reason
+from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import deviation
-from scalecheck.laws.replay.lanes import Replayed
-from scalecheck.laws.replay.reasons import reason
+from scalecheck.laws.replay.replay import HeldReplay, Replayed
 from scalecheck.optimizers.contract import Hyperparameters
 from scalecheck.optimizers.sgd import Optimizer as Sgd
 from scalecheck.report.formatting import setting
@@ -43,36 +42,16 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
 
 def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
     """The law where there is one, and one contrast."""
-    scales = {"g": 1.0, "k·g": experiment.k}
-
-    def claim(words: str, optimizer: str, measured: float, contrast: bool, why: str) -> Claim:
-        return Claim(
-            LAW,
-            words,
-            optimizer,
-            experiment.k,
-            measured,
-            0.0,
-            experiment.deviates,
-            contrast,
-            why,
-        )
-
+    name, allowed = experiment.name, experiment.deviates
+    law = f"k·g moves {name} {_times(experiment)}"
     if replayed.in_proportion is not None:
-        words = f"k·g moves {experiment.name} {_times(experiment)}"
-        why = reason(experiment, scales)
-        yield claim(words, experiment.name, replayed.in_proportion, False, why)
+        why = reason(experiment, {"g": 1.0, "k·g": experiment.k})
+        yield Claim.of(experiment, LAW, law, replayed.in_proportion, 0.0, allowed, why)
+    measured, why = replayed.alike, "it has no law" if experiment.refusal else law
     if experiment.degree == 0:
-        words = "contrast: k·g moves sgd as g does"
-        yield claim(words, "sgd", replayed.sgd_alike, True, "k·g moves sgd k times as far")
-    else:
-        why = (
-            "it has no law"
-            if experiment.refusal
-            else f"k·g moves {experiment.name} {_times(experiment)}"
-        )
-        words = f"contrast: k·g moves {experiment.name} as g does"
-        yield claim(words, experiment.name, replayed.alike, True, why)
+        name, measured, why = "sgd", replayed.sgd_alike, "k·g moves sgd k times as far"
+    words = f"contrast: k·g moves {name} as g does"
+    yield Claim(LAW, words, name, experiment.k, measured, 0.0, allowed, True, why)
 
 
 def window(experiment: Experiment, optimizer: Hyperparameters, degree: int) -> tuple[float, float]:
@@ -90,9 +69,9 @@ def window(experiment: Experiment, optimizer: Hyperparameters, degree: int) -> t
 
     def holds(decades: float) -> bool:
         k = 10.0**decades
-        lane = HeldReplay(small, k, own)
+        held = HeldReplay(small, k, own)
         return all(
-            deviation(lane.update(gradient), k**degree * update) <= small.deviates
+            deviation(held.update(gradient), k**degree * update) <= small.deviates
             for gradient, update in steps
         )
 

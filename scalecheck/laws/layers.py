@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from scalecheck.laws.replay.claim import Claim, claims_table
-from scalecheck.laws.replay.experiment import Experiment, HeldReplay
+from scalecheck.laws.replay.claim import Claim, claims_table, reason
+from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import rms
-from scalecheck.laws.replay.lanes import Replayed
-from scalecheck.laws.replay.reasons import reason
+from scalecheck.laws.replay.replay import HeldReplay, Replayed
 from scalecheck.optimizers.sgd import Optimizer as Sgd
 from scalecheck.report.formatting import finite, number, setting
 from scalecheck.report.report import Column, Table
@@ -66,34 +65,20 @@ def layers(experiment: Experiment) -> list[dict[str, Any]]:
 
 def claims(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> Iterator[Claim]:
     """The law where there is one, and one contrast."""
-    k, name, degree = experiment.k, experiment.name, experiment.degree
-    words, contrast = "largest layer update over smallest", "contrast: the same under sgd"
-    if degree is not None:
-        expected = (max(SCALES) / min(SCALES)) ** degree
+    name, ratio = experiment.name, _ratio(rows, "update_rms")
+    if experiment.degree is not None:
+        words = "largest layer update over smallest"
+        expected = (max(SCALES) / min(SCALES)) ** experiment.degree
         scales = {f"layer {n}": scale for n, scale in enumerate(SCALES, 1)}
-        yield Claim(
-            LAW,
-            words,
-            name,
-            k,
-            _ratio(rows, "update_rms"),
-            expected,
-            experiment.sizes_deviate * expected,
-            reason=reason(replace(experiment, grad_scale=1.0), scales),
-        )
-    if degree == 0:
-        ratio, name, why = (
-            _ratio(rows, "update_rms_sgd"),
-            "sgd",
-            "sgd's updates are as its gradients",
-        )
-    else:
-        contrast = "contrast: the same update in all"
-        ratio, why = (
-            _ratio(rows, "update_rms"),
-            "it has no law" if experiment.refusal else f"{name}'s updates are as its gradients",
-        )
-    yield Claim(LAW, contrast, name, k, ratio, 1.0, experiment.tolerance, contrast=True, reason=why)
+        why = reason(replace(experiment, grad_scale=1.0), scales)
+        allowed = experiment.sizes_deviate * expected
+        yield Claim.of(experiment, LAW, words, ratio, expected, allowed, why)
+    words = "contrast: the same update in all"
+    why = "it has no law" if experiment.refusal else f"{name}'s updates are as its gradients"
+    if experiment.degree == 0:
+        words, why = "contrast: the same under sgd", "sgd's updates are as its gradients"
+        name, ratio = "sgd", _ratio(rows, "update_rms_sgd")
+    yield Claim(LAW, words, name, experiment.k, ratio, 1.0, experiment.tolerance, True, why)
 
 
 def _ratio(rows: Sequence[Mapping[str, Any]], field: str) -> float:
@@ -101,9 +86,9 @@ def _ratio(rows: Sequence[Mapping[str, Any]], field: str) -> float:
     return math.inf if None in sizes or 0 in sizes else max(sizes) / min(sizes)
 
 
-def _last_rms(experiment: Experiment, lane: HeldReplay) -> float:
+def _last_rms(experiment: Experiment, held: HeldReplay) -> float:
     steps = zip(range(STEPS), experiment.stream(), strict=False)
-    return [rms(lane.update(gradient)) for _, gradient in steps][-1]
+    return [rms(held.update(gradient)) for _, gradient in steps][-1]
 
 
 def _sentences(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> list[str]:

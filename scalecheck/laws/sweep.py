@@ -1,16 +1,16 @@
 """The law of gradient scale over every scale: update RMS against k, from gradients so small that
 eps or the storage type swallow them to such as overflow it."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from scalecheck.laws import gradient_scale
-from scalecheck.laws.replay.experiment import Experiment, HeldReplay
-from scalecheck.laws.replay.lanes import Replayed, Size
-from scalecheck.laws.replay.reasons import LARGEST, storage_limits
+from scalecheck.laws.replay.claim import LARGEST, storage_limits
+from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.laws.replay.replay import HeldReplay, Replayed, Size
 from scalecheck.laws.update_size import tolerance
 from scalecheck.optimizers.contract import Gradient
+from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Table
 
 ORDER = None  # `simulate --sweep` shows it
@@ -50,15 +50,15 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
 
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:
-    lane = HeldReplay(experiment, k)
+    held = HeldReplay(experiment, k)
     for _, gradient in zip(range(STEPS), experiment.stream(), strict=False):
-        update = lane.update(gradient)
-    size = Size.of(lane.steps, update)
-    expected = experiment.expected(lane.steps, experiment.gradient(k)).size
+        update = held.update(gradient)
+    size = Size.of(held.steps, update)
+    expected = experiment.expected(held.steps, experiment.gradient(k))[0]
     return {
         "k": k,
         "grad_rms": experiment.grad_scale * k,
-        "update_rms": size.rms if math.isfinite(size.rms) else None,
+        "update_rms": finite(size.rms),
         "update_rms_expected": expected,
         "region": _region(experiment, k, size, expected),
     }
@@ -67,7 +67,7 @@ def _row(experiment: Experiment, k: float) -> dict[str, Any]:
 def _region(experiment: Experiment, k: float, size: Size, expected: float | None) -> str:
     """What rules the update there; empty where theory does not say."""
     far = Gradient(FAR, experiment.snr, experiment.noise)
-    plateau = experiment.expected(size.step, far).size if experiment.degree == 0 else None
+    plateau = experiment.expected(size.step, far)[0] if experiment.degree == 0 else None
     vanishing, overflowing = storage_limits(experiment)
     scale = experiment.grad_scale * k
     if expected is not None and _is(experiment, size, expected):

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from scalecheck.laws.replay.claim import HOLDS, Claim, claims_table
-from scalecheck.laws.replay.experiment import Expected, Experiment
-from scalecheck.laws.replay.lanes import Replayed, Size
-from scalecheck.laws.replay.reasons import reason
+from scalecheck.laws.replay.claim import HOLDS, Claim, claims_table, reason
+from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.laws.replay.replay import Replayed, Size
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import setting
+from scalecheck.report.formatting import finite, setting
 from scalecheck.report.report import Column, Table
 from scalecheck.theory.noise import StudentT
 
@@ -47,8 +46,8 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     """Replayed beside expected over the steps, then what is claimed of it."""
     gradient = experiment.gradient()
     expected = [experiment.expected(size.step, gradient) for size in run.sizes]
-    rows = [_row(experiment, *pair) for pair in zip(run.sizes, expected, strict=True)]
-    silent = dict.fromkeys(one.reason for one in expected if one.size is None)
+    rows = [_row(experiment, size, u) for size, (u, _) in zip(run.sizes, expected, strict=True)]
+    silent = dict.fromkeys(why for size, why in expected if size is None)
     notes = [f"no expectation: {why}" for why in silent]
     if any(row["update_rms_expected"] is not None and row["tolerance"] is None for row in rows):
         notes.append("no verdict where too few elements carry the RMS; a larger --size may do")
@@ -58,54 +57,33 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
 
 
 def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
-    """The step that strays the most of its tolerance, and the limits that theory has."""
+    """The step that strays the most of its tolerance, and the limits that theory has: the last
+    update of noise, of a constant gradient, and of noise that is not averaged."""
     gradient = experiment.gradient()
     steps = [
         claim
         for size in replayed.sizes
-        if (claim := _claim(experiment, size, gradient, f" at step {size.step}, farthest off"))
+        for claim in _claim(experiment, size, gradient, f" at step {size.step}, farthest off")
     ]
     if steps:
         yield max(steps, key=_strays)
-    yield from limits(experiment, replayed)
-
-
-def limits(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
-    """The last update of noise, of a constant gradient, and of noise that is not averaged."""
     noise, constant = (Gradient(experiment.rms(), snr) for snr in (0.0, CONSTANT))
     beta1 = getattr(experiment.optimizer, "beta1", None)
     averaged = "" if beta1 is None else f", beta1 {setting(beta1)}"
-    unaveraged = replayed.unaveraged
-    if unaveraged and experiment.unaveraged:
+    if replayed.unaveraged and experiment.unaveraged:
         without = replace(experiment, optimizer=experiment.unaveraged)
-        yield from _known(_claim(without, unaveraged, noise, ", Gaussian noise, beta1 0"))
-    yield from _known(_claim(experiment, replayed.constant, constant, ", a constant gradient"))
-    yield from _known(_claim(experiment, replayed.noise, noise, f", Gaussian noise{averaged}"))
+        yield from _claim(without, replayed.unaveraged, noise, ", Gaussian noise, beta1 0")
+    yield from _claim(experiment, replayed.constant, constant, ", a constant gradient")
+    yield from _claim(experiment, replayed.noise, noise, f", Gaussian noise{averaged}")
 
 
-def _known(claim: Claim | None) -> Iterator[Claim]:
-    if claim:
-        yield claim
-
-
-def _claim(experiment: Experiment, size: Size, gradient: Gradient, words: str) -> Claim | None:
-    """What is claimed of a size; None where theory has none to compare with."""
-    expected = experiment.expected(size.step, gradient)
-    if expected.size is None:
-        return None
-    allowed = tolerance(experiment, size, expected.size)
-    if allowed is None:
-        return None
-    return Claim(
-        LAW,
-        f"update RMS{words}",
-        experiment.name,
-        experiment.k,
-        size.rms,
-        expected.size,
-        allowed,
-        reason=reason(experiment, {"g": 1.0}),
-    )
+def _claim(experiment: Experiment, size: Size, gradient: Gradient, words: str) -> Iterator[Claim]:
+    """What is claimed of a size; nothing where theory has none to compare with."""
+    expected = experiment.expected(size.step, gradient)[0]
+    allowed = None if expected is None else tolerance(experiment, size, expected)
+    if expected is not None and allowed is not None:
+        why = reason(experiment, {"g": 1.0})
+        yield Claim.of(experiment, LAW, f"update RMS{words}", size.rms, expected, allowed, why)
 
 
 def _strays(claim: Claim) -> float:
@@ -131,16 +109,16 @@ def _has_no_spread(experiment: Experiment, size: Size) -> bool:
     return experiment.size < FEWEST or size.rms == 0 or few or (heavy and experiment.degree != 0)
 
 
-def _row(experiment: Experiment, size: Size, expected: Expected) -> dict[str, Any]:
-    allowed = None if expected.size is None else tolerance(experiment, size, expected.size)
+def _row(experiment: Experiment, size: Size, expected: float | None) -> dict[str, Any]:
+    allowed = holds = None
+    if expected is not None and (allowed := tolerance(experiment, size, expected)) is not None:
+        holds = abs(size.rms - expected) <= allowed
     return {
         "step": size.step,
-        "update_rms_replayed": size.rms if math.isfinite(size.rms) else None,
-        "update_rms_expected": expected.size,
+        "update_rms_replayed": finite(size.rms),
+        "update_rms_expected": expected,
         "tolerance": allowed,
-        "holds": None
-        if expected.size is None or allowed is None
-        else abs(size.rms - expected.size) <= allowed,
+        "holds": holds,
     }
 
 

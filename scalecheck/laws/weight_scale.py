@@ -4,16 +4,14 @@ need an lr k^p times larger to change by the same share of themselves."""
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from scalecheck.laws.replay.claim import Claim, claims_table
+from scalecheck.laws.replay.claim import Claim, claims_table, reason
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import clip_factor, rms
-from scalecheck.laws.replay.lanes import Replayed
-from scalecheck.laws.replay.reasons import reason
-from scalecheck.laws.replay.running_optimizer import Replay
+from scalecheck.laws.replay.replay import Replay, Replayed
+from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Table
 
 LAW = "weight scale"
@@ -50,7 +48,17 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
         yield Table("cases", COLUMNS, COLUMNS, [], title, [f"no law: {experiment.refusal}"])
         return
     found = cases(experiment)
-    rows = [_row(number, case) for number, case in enumerate(found, 1)]
+    rows = [
+        {
+            "case": place,
+            "weight_rms": case.weight_rms,
+            "lr": case.lr,
+            "nominal": case.lr / case.weight_rms,
+            "first": finite(case.changes[0]),
+            "late": finite(case.changes[-1]),
+        }
+        for place, case in enumerate(found, 1)
+    ]
     yield Table("cases", COLUMNS, COLUMNS, rows, title)
     note = "as in 4 the weights k are divided by k where they are used: gradients/k, eps follows"
     yield claims_table([*claims(experiment, found)], notes=[note])
@@ -79,29 +87,16 @@ def claims(experiment: Experiment, found: Sequence[Case]) -> Iterator[Claim]:
     smallest = min(change for case in found for change in case.changes[:1])
     scales = {"g": 1.0, "g/k": 1 / experiment.k}
     why = reason(experiment, scales, smallest, coscaled=True)
+    allowed = experiment.sizes_deviate
     for words, a, b in (("(1) and (2)", one, two), ("(3) and (4)", three, four)):
-        yield Claim(
-            LAW,
-            f"{words} change alike, step by step",
-            experiment.name,
-            experiment.k,
-            _difference(a.changes, b.changes),
-            0.0,
-            experiment.sizes_deviate,
-            reason=why,
-        )
+        words += " change alike, step by step"
+        difference = _difference(a.changes, b.changes)
+        yield Claim.of(experiment, LAW, words, difference, 0.0, allowed, why)
     power = experiment.k**p
     times = {0: "", 1: "k times "}.get(p, f"k^{p} times ")
-    yield Claim(
-        LAW,
-        f"first change: (1)'s is {times}(3)'s",
-        experiment.name,
-        experiment.k,
-        one.changes[0] / three.changes[0] if three.changes[0] else math.inf,
-        power,
-        experiment.sizes_deviate * power,
-        reason=why,
-    )
+    ratio = one.changes[0] / three.changes[0] if three.changes[0] else math.inf
+    words = f"first change: (1)'s is {times}(3)'s"
+    yield Claim.of(experiment, LAW, words, ratio, power, allowed * power, why)
 
 
 def _replayed(experiment: Experiment, scale: float, lr: float) -> Case:
@@ -129,15 +124,3 @@ def _difference(a: Sequence[float], b: Sequence[float]) -> float:
         off = abs(one - other) / other if other else (math.inf if one else 0.0)
         worst = math.inf if math.isnan(off) else max(worst, off)
     return worst
-
-
-def _row(number: int, case: Case) -> dict[str, Any]:
-    first, late = (x if math.isfinite(x) else None for x in (case.changes[0], case.changes[-1]))
-    return {
-        "case": number,
-        "weight_rms": case.weight_rms,
-        "lr": case.lr,
-        "nominal": case.lr / case.weight_rms,
-        "first": first,
-        "late": late,
-    }

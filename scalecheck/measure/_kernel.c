@@ -1,6 +1,6 @@
 /* The counting pass in C: what numpy cannot do in one go over a block that lies in the cache.
  * Handed buffers whose sizes and alignment it checks; parses nothing, keeps nothing, and releases
- * the interpreter while it works. reference.py is the same in numpy, and says what it computes. */
+ * the interpreter while it works. numpy_kernel.py is the same in numpy, and says what it computes. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -62,7 +62,7 @@ static void count16(const uint16_t *words, size_t n, uint32_t *table)
         table[words[i]]++;
 }
 
-/* Masked: for the wide types, and for blocks of float32 with NaN or inf. */
+/* Masked: for float64, and for blocks of float32 with NaN or inf. */
 #define DEFINE_MOMENTS(NAME, TYPE)                                                                 \
     static void NAME(const TYPE *words, size_t n, Moments *m)                                      \
     {                                                                                              \
@@ -112,10 +112,6 @@ static void count16(const uint16_t *words, size_t n, uint32_t *table)
 
 DEFINE_MOMENTS(moments_f32, float)
 DEFINE_MOMENTS(moments_f64, double)
-DEFINE_MOMENTS(moments_i32, int32_t)
-DEFINE_MOMENTS(moments_u32, uint32_t)
-DEFINE_MOMENTS(moments_i64, int64_t)
-DEFINE_MOMENTS(moments_u64, uint64_t)
 
 static int64_t with_key(const uint32_t *table, size_t key)
 {
@@ -202,22 +198,14 @@ static void leading_f32(const float *restrict words, size_t n, uint32_t *restric
     }
 }
 
-#define DEFINE_LEADING(NAME, TYPE)                                                                 \
-    static void NAME(const TYPE *words, size_t n, uint32_t *table)                                 \
-    {                                                                                              \
-        for (size_t i = 0; i < n; i++) {                                                           \
-            double x = (double)words[i];                                                           \
-            uint64_t bits;                                                                         \
-            memcpy(&bits, &x, sizeof bits);                                                        \
-            table[bits >> 44]++;                                                                   \
-        }                                                                                          \
+static void leading_f64(const double *words, size_t n, uint32_t *table)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bits;
+        memcpy(&bits, words + i, sizeof bits);
+        table[bits >> 44]++;
     }
-
-DEFINE_LEADING(leading_f64, double)
-DEFINE_LEADING(leading_i32, int32_t)
-DEFINE_LEADING(leading_u32, uint32_t)
-DEFINE_LEADING(leading_i64, int64_t)
-DEFINE_LEADING(leading_u64, uint64_t)
+}
 
 typedef struct {
     double before, after, product, difference, top; /* Σa², Σb², Σab, Σ(b−a)², max|b−a|, scaled */
@@ -230,16 +218,6 @@ static double from_bf16(uint16_t word)
     uint32_t bits = (uint32_t)word << 16;
     float x;
     memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-static double from_f32(float x)
-{
-    return x;
-}
-
-static double from_f64(double x)
-{
     return x;
 }
 
@@ -294,7 +272,7 @@ static double from_f64(double x)
     }
 
 DEFINE_CHANGE_FINITE(change_finite_bf16, uint16_t, from_bf16)
-DEFINE_CHANGE_FINITE(change_finite_f32, float, from_f32)
+DEFINE_CHANGE_FINITE(change_finite_f32, float, (double))
 
 /* Any numbers: those that are not finite are left out of the sums. */
 #define DEFINE_CHANGE(NAME, TYPE, DECODE)                                                          \
@@ -329,26 +307,34 @@ DEFINE_CHANGE_FINITE(change_finite_f32, float, from_f32)
     }
 
 DEFINE_CHANGE(change_bf16, uint16_t, from_bf16)
-DEFINE_CHANGE(change_f32, float, from_f32)
-DEFINE_CHANGE(change_f64, double, from_f64)
+DEFINE_CHANGE(change_f32, float, (double))
+DEFINE_CHANGE(change_f64, double, (double))
 
-/* Acquires both buffers, or sets ValueError and returns -1 with neither held. */
-static int acquire(PyObject *args[2], size_t itemsize, size_t table_nbytes, Py_buffer views[2])
+static void release(Py_buffer views[2])
+{
+    PyBuffer_Release(&views[0]);
+    PyBuffer_Release(&views[1]);
+}
+
+/* Acquires the words, and a table of 32-bit counts or, where `nbytes` is 0, as many words more.
+ * Otherwise sets ValueError and returns -1 with neither held. */
+static int acquire(PyObject *args[2], size_t itemsize, size_t nbytes, Py_buffer views[2])
 {
     if (PyObject_GetBuffer(args[0], &views[0], PyBUF_SIMPLE) < 0)
         return -1;
-    if (PyObject_GetBuffer(args[1], &views[1], PyBUF_WRITABLE) < 0) {
+    if (PyObject_GetBuffer(args[1], &views[1], nbytes ? PyBUF_WRITABLE : PyBUF_SIMPLE) < 0) {
         PyBuffer_Release(&views[0]);
         return -1;
     }
-    if ((size_t)views[1].len != table_nbytes || (size_t)views[0].len % itemsize != 0 ||
-        (uintptr_t)views[0].buf % itemsize != 0 || (uintptr_t)views[1].buf % 4 != 0) {
+    size_t expected = nbytes ? nbytes : (size_t)views[0].len;
+    if ((size_t)views[1].len != expected || (size_t)views[0].len % itemsize != 0 ||
+        (uintptr_t)views[0].buf % itemsize != 0 ||
+        (uintptr_t)views[1].buf % (nbytes ? sizeof(uint32_t) : itemsize) != 0) {
         PyErr_Format(PyExc_ValueError,
-                     "%zd bytes of words of %zu bytes with a table of %zd bytes, not %zu, "
-                     "or a buffer that is not aligned",
-                     views[0].len, itemsize, views[1].len, table_nbytes);
-        PyBuffer_Release(&views[0]);
-        PyBuffer_Release(&views[1]);
+                     "%zd bytes of words of %zu bytes with %zd bytes, not %zu, or a buffer that is "
+                     "not aligned",
+                     views[0].len, itemsize, views[1].len, expected);
+        release(views);
         return -1;
     }
     return 0;
@@ -378,15 +364,13 @@ static PyObject *count(PyObject *module, PyObject *args)
     else
         count16(views[0].buf, (size_t)views[0].len / 2, views[1].buf);
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&views[0]);
-    PyBuffer_Release(&views[1]);
+    release(views);
     Py_RETURN_NONE;
 }
 
 PyDoc_STRVAR(moments_doc,
              "moments(words, kind, table) -> (nan, inf, zeros, low, high, exponent, shift, sum, "
-             "square): adds the counts by leading bits to the table and sums a block of 4- or "
-             "8-byte words.");
+             "square): adds the counts by leading bits to the table and sums a block of floats.");
 
 static PyObject *moments(PyObject *module, PyObject *args)
 {
@@ -397,39 +381,26 @@ static PyObject *moments(PyObject *module, PyObject *args)
     (void)module;
     if (!PyArg_ParseTuple(args, "OsO", &buffers[0], &kind, &buffers[1]))
         return NULL;
-    if (strlen(kind) != 2 || !strchr("fiu", kind[0]) || !strchr("48", kind[1])) {
+    if (strcmp(kind, "f4") != 0 && strcmp(kind, "f8") != 0) {
         PyErr_Format(PyExc_ValueError, "no moments of words of kind %s", kind);
         return NULL;
     }
     size_t itemsize = (size_t)(kind[1] - '0');
-    size_t keys = strcmp(kind, "f4") == 0 ? KEY_LANES * (size_t)0x10000 : (size_t)0x100000;
+    size_t keys = itemsize == 4 ? KEY_LANES * (size_t)0x10000 : (size_t)0x100000;
     if (acquire(buffers, itemsize, keys * sizeof(uint32_t), views) < 0)
         return NULL;
     size_t n = (size_t)views[0].len / itemsize;
     const void *words = views[0].buf;
     uint32_t *table = views[1].buf;
     Py_BEGIN_ALLOW_THREADS
-    if (kind[0] == 'f' && itemsize == 4) {
+    if (itemsize == 4) {
         leading_f32(words, n, table, &m);
-    } else if (kind[0] == 'f') {
+    } else {
         leading_f64(words, n, table);
         moments_f64(words, n, &m);
-    } else if (kind[0] == 'i' && itemsize == 4) {
-        leading_i32(words, n, table);
-        moments_i32(words, n, &m);
-    } else if (kind[0] == 'i') {
-        leading_i64(words, n, table);
-        moments_i64(words, n, &m);
-    } else if (itemsize == 4) {
-        leading_u32(words, n, table);
-        moments_u32(words, n, &m);
-    } else {
-        leading_u64(words, n, table);
-        moments_u64(words, n, &m);
     }
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&views[0]);
-    PyBuffer_Release(&views[1]);
+    release(views);
     return Py_BuildValue("LLLddiddd", (long long)m.nan, (long long)m.inf, (long long)m.zeros, m.low,
                          m.high, m.exponent, m.shift, m.sum, m.square);
 }
@@ -452,21 +423,8 @@ static PyObject *change(PyObject *module, PyObject *args)
         return NULL;
     }
     size_t itemsize = (size_t)(kind[1] - '0');
-    if (PyObject_GetBuffer(buffers[0], &views[0], PyBUF_SIMPLE) < 0)
+    if (acquire(buffers, itemsize, 0, views) < 0)
         return NULL;
-    if (PyObject_GetBuffer(buffers[1], &views[1], PyBUF_SIMPLE) < 0) {
-        PyBuffer_Release(&views[0]);
-        return NULL;
-    }
-    if (views[0].len != views[1].len || (size_t)views[0].len % itemsize != 0 ||
-        (uintptr_t)views[0].buf % itemsize != 0 || (uintptr_t)views[1].buf % itemsize != 0) {
-        PyErr_Format(PyExc_ValueError,
-                     "%zd bytes beside %zd bytes of words of %zu bytes, or not aligned",
-                     views[0].len, views[1].len, itemsize);
-        PyBuffer_Release(&views[0]);
-        PyBuffer_Release(&views[1]);
-        return NULL;
-    }
     size_t n = (size_t)views[0].len / itemsize;
     const void *before = views[0].buf, *after = views[1].buf;
     Py_BEGIN_ALLOW_THREADS
@@ -477,8 +435,7 @@ static PyObject *change(PyObject *module, PyObject *args)
     else if (itemsize == 2 && !change_finite_bf16(before, after, n, &c))
         change_bf16(before, after, n, &c);
     Py_END_ALLOW_THREADS
-    PyBuffer_Release(&views[0]);
-    PyBuffer_Release(&views[1]);
+    release(views);
     return Py_BuildValue("LLiddddd", (long long)c.changed, (long long)c.non_finite, c.exponent, c.before,
                          c.after, c.product, c.difference, c.top);
 }

@@ -1,13 +1,21 @@
-"""How far the elements of one tensor are from those of another: sums over both side by side."""
+"""How far the elements of one tensor are from those of another: sums over both side by side, by
+threads over stretches of both files."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from threading import Event
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.aligned import aligned_words
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.dtypes import DType
 from scalecheck.measure.counting import kernel
+from scalecheck.measure.pipeline import Piece, Progress, Readers, worked
 from scalecheck.measure.scaled_float import ScaledFloat, in_range
 
 _TINY = 2.0**-800  # a sum of squares below it may lack elements whose squares underflowed
@@ -41,7 +49,7 @@ class Change:
         before, after, product, difference = (
             ScaledFloat(square, 2 * exponent) for square in squares
         )
-        sums = before, after, product, difference, _in_range(top, exponent)
+        sums = before, after, product, difference, in_range(top, exponent)
         with np.errstate(invalid="ignore"):  # a signalling NaN
             is_tiny = kind == "f8" and (
                 (before.mantissa < _TINY and a.any())
@@ -54,17 +62,10 @@ class Change:
 
     def __add__(self, other: Self) -> Self:
         """The change of the elements of both."""
-        return type(self)(
-            self.numel + other.numel,
-            self.changed + other.changed,
-            self.non_finite + other.non_finite,
-            self.summed + other.summed,
-            self.before + other.before,
-            self.after + other.after,
-            self.product + other.product,
-            self.difference + other.difference,
-            max(self.top, other.top),
-        )
+        sums = {
+            one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)
+        }
+        return type(self)(**sums | {"top": max(self.top, other.top)})
 
     @property
     def counted(self) -> Self:
@@ -100,6 +101,63 @@ class Change:
         return self.changed / self.numel if self.numel else None
 
 
+def compare(
+    pairs: Sequence[tuple[Tensor, Tensor]], jobs: int | None, progress: Progress
+) -> Iterator[Change]:
+    """The change of each pair of tensors of one shape, in the order given.
+
+    `jobs` threads, as many as cores where None; the result does not depend on it. Raises
+    CheckpointError where a tensor cannot be read, UsageError for a number of jobs that is none.
+    """
+    for changes in worked(pairs, lambda stop: partial(_compared, stop), jobs, progress):
+        yield sum(changes, Change())
+
+
+def _compared(stop: Event, piece: Piece, readers: Readers) -> Change:
+    before, after = piece.tensors
+    whole = Change()
+    for was, now in aligned_words(piece.tensors, piece.start, piece.stop, readers):
+        if stop.is_set():
+            break
+        whole += _between(was, before.dtype, now, after.dtype)
+    return whole
+
+
+def _between(
+    was: NDArray[np.generic], before: DType, now: NDArray[np.generic], after: DType
+) -> Change:
+    """The change from words to others; where one side is no float, counted and not summed."""
+    if before.is_float and after.is_float:
+        kind = _kind(before, after)
+        return Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
+    if before != after:  # words of 16 bits and less are those of an unsigned type
+        was, now = (
+            dtype.decode(words) if dtype.is_narrow else words
+            for words, dtype in ((was, before), (now, after))
+        )
+    return Change(len(was), int(np.count_nonzero(was != now)))
+
+
+def _kind(before: DType, after: DType) -> str:
+    """In which numbers two types of floats are compared: as they are stored, or the least that hold
+    both."""
+    if before.name == after.name == "BF16":
+        return "b2"
+    fit = all(dtype.is_narrow or dtype.name == "F32" for dtype in (before, after))
+    return "f4" if fit else "f8"
+
+
+def _numbers(words: NDArray[np.generic], dtype: DType, kind: str) -> NDArray[np.generic]:
+    """The words of floats as numbers of a kind that holds them."""
+    if kind == "b2" or (kind == "f4" and dtype.name == "F32"):
+        return words
+    if kind == "f4" and dtype.name == "BF16":
+        shifted: NDArray[np.uint32] = words.view("<u2").astype(np.uint32) << np.uint32(16)
+        return shifted.view(np.float32)
+    decoded = dtype.decode(words)
+    return decoded.astype(np.float32) if kind == "f4" else decoded
+
+
 def _far_out(
     a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> tuple[ScaledFloat, ScaledFloat, ScaledFloat, ScaledFloat, float]:
@@ -117,13 +175,8 @@ def _far_out(
         ScaledFloat(float((y * y).sum()), 2 * ey),
         ScaledFloat(float((x * y).sum()), ex + ey),
         ScaledFloat(float((d * d).sum()), 2 * (ed + halved)),
-        _in_range(float(np.abs(difference).max(initial=0.0)), halved),
+        in_range(float(np.abs(difference).max(initial=0.0)), halved),
     )
-
-
-def _in_range(mantissa: float, exponent: int) -> float:
-    product = in_range(mantissa, exponent)
-    return math.inf if product is None else product
 
 
 def _unit(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:

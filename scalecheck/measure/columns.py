@@ -8,8 +8,18 @@ from typing import Any
 
 from scalecheck.measure.flags import group_words, tensor_words
 from scalecheck.measure.group_stats import GroupStats
-from scalecheck.measure.groups import By, Merge, largest, listed, of_several, smallest
-from scalecheck.measure.init_ratio import COLUMNS as INIT
+from scalecheck.measure.groups import (
+    FAMILY,
+    LAYER,
+    NAME,
+    By,
+    Merge,
+    largest,
+    listed,
+    of_several,
+    smallest,
+)
+from scalecheck.measure.initial_scale import INIT
 from scalecheck.measure.sketch import Sketch
 from scalecheck.report.report import Column, Row
 
@@ -20,7 +30,6 @@ def _of_members(merge: Merge) -> Callable[[GroupStats], Any]:
     return lambda group: merge(group.members)
 
 
-_NAME = Column("name", "name", "text", "the tensor's name as stored, or the group's")
 _DTYPE = Column("dtype", "dtype", "text", "storage type by its safetensors name", 6)
 _SHAPE = Column("shape", "shape", "shape", "sizes of the dimensions", 3, lambda each: [*each.shape])
 _NUMEL = Column("numel", "numel", "count", "number of elements", 8)
@@ -63,12 +72,19 @@ BAR = Column(
 
 
 TENSOR_COLUMNS = (
-    _NAME,
+    NAME,
     _DTYPE,
     _SHAPE,
+    Column(
+        "kind",
+        "kind",
+        "text",
+        "parameter, buffer, average, code, piece, moment, other; only parameters are counted",
+        get=attrgetter("kind.kind"),
+    ),
     Column("role", "role", "text", "embedding, matrix, conv, norm, bias, lora_a, lora_b, buffer"),
-    Column("layer", "layer", "text", "module path up to and including the block index"),
-    Column("family", "family", "text", "the name with every index replaced by N"),
+    LAYER,
+    FAMILY,
     _NUMEL,
     *_FIGURES,
     Column("family_ratio", "× family", "number", "rms over the median rms of its family"),
@@ -77,7 +93,7 @@ TENSOR_COLUMNS = (
 )
 GROUP_COLUMNS = (
     replace(
-        _NAME,
+        NAME,
         cell=lambda row: row["name"] if row["tensors"] == 1 else f"{row['tensors']}× {row['name']}",
     ),
     replace(_DTYPE, get=_of_members(listed("dtype"))),

@@ -5,13 +5,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import family, layer, role
+from scalecheck.checkpoint.kinds import TensorKind
+from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.recorded import Recorded, RecordedStats, is_recorded, recorded
+from scalecheck.checkpoint.recorded import (
+    COUNTS,
+    FIGURES,
+    Recorded,
+    RecordedStats,
+    is_recorded,
+    recorded,
+)
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.wrappers import matched
 from scalecheck.dtypes import DTYPES
-from scalecheck.measure.change import Change
-from scalecheck.measure.comparing import compare
+from scalecheck.measure.change import Change, compare
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
@@ -19,8 +27,6 @@ from scalecheck.measure.tensor_stats import TensorStats
 Side = Checkpoint | Recorded
 
 STATUSES = ("identical", "alike", "changed", "retyped", "reshaped", "added", "removed")
-
-_FIGURES = ("rms", "std", "mean", "absmax", "min", "max", "zeros", "nan", "inf")
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,10 @@ class Pair:
     @property
     def tensors(self) -> tuple[Tensor, Tensor] | None:
         """Both, where their elements can be compared."""
-        if not isinstance(self.before, Tensor) or not isinstance(self.after, Tensor):
-            return None
-        if self.before.shape != self.after.shape or self.unmeasured:
-            return None
-        return self.before, self.after
+        before, after = self.before, self.after
+        if isinstance(before, Tensor) and isinstance(after, Tensor):
+            return None if before.shape != after.shape or self.unmeasured else (before, after)
+        return None
 
     @property
     def raw(self) -> tuple[Tensor, Tensor] | None:
@@ -56,7 +61,9 @@ class Pair:
         forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
         if len(forms) > 1 or not before.is_dense:
             return None
-        if {before.unmeasured, after.unmeasured} != {before.dtype.unmeasured} - {None}:
+        is_code = before.kind.kind == after.kind.kind == "code"
+        reasons = {before.unmeasured, after.unmeasured}
+        if not is_code and reasons != {before.dtype.unmeasured} - {None}:
             return None
         return _bytes(before), _bytes(after)
 
@@ -94,25 +101,17 @@ class Comparison:
         return self.pair.name
 
     @property
-    def dtype_before(self) -> str | None:
-        return None if self.pair.before is None else dtype_of(self.pair.before)
+    def kind(self) -> TensorKind:
+        return self.pair.some.kind
 
     @property
-    def dtype_after(self) -> str | None:
-        return None if self.pair.after is None else dtype_of(self.pair.after)
-
-    @property
-    def shape_before(self) -> list[int] | None:
-        return None if self.pair.before is None else [*self.pair.before.shape]
-
-    @property
-    def shape_after(self) -> list[int] | None:
-        return None if self.pair.after is None else [*self.pair.after.shape]
+    def is_of_model(self) -> bool:
+        """It is no average, moment or other network beside the model."""
+        return self.kind.kind not in ("average", "moment", "other")
 
     @cached_property
     def role(self) -> str:
-        dtype = DTYPES.get(dtype_of(self.pair.some), DTYPES["F32"])
-        return role(self.name, dtype, self.pair.some.shape)
+        return self.kind.role
 
     @property
     def layer(self) -> str:
@@ -140,7 +139,7 @@ class Comparison:
             return "changed" if change.changed else "identical"
         if self.before is None or self.after is None or self.pair.unmeasured:
             return None
-        for name in _FIGURES:
+        for name in (*FIGURES, *COUNTS):
             was, now = getattr(self.before, name), getattr(self.after, name)
             if was is not None and now is not None and was != now:
                 return "changed"
@@ -155,10 +154,27 @@ def opened(side: Checkpoint | str | Path) -> Side:
     return recorded(path) if is_recorded(path) else open_checkpoint(path)
 
 
-def pairs_of(before: Side, after: Side) -> list[Pair]:
-    """Every name of both, in the order of the first and then of the second."""
-    first, second = _named(before), _named(after)
+def renamed(before: Side, after: Side) -> dict[str, str]:
+    """The names of the later side that differ by wrappers alone, with those of the first."""
+    return matched(_named(before), _named(after))
+
+
+def pairs_of(before: Side, after: Side, names: Mapping[str, str]) -> list[Pair]:
+    """Every name of both, in the order of the first and then of the second; names: what the later
+    side's are called in the first, where they differ."""
+    first = _named(before)
+    second = {names.get(n, n): _called(side, names) for n, side in _named(after).items()}
     return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
+
+
+def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | RecordedStats:
+    """The tensor under the other side's name."""
+    name = names.get(side.name, side.name)
+    if isinstance(side, RecordedStats):
+        return side if name == side.name else replace(side, name=name)
+    tie = None if side.tied_to is None else names.get(side.tied_to, side.tied_to)
+    is_same = (name, tie) == (side.name, side.tied_to)
+    return side if is_same else replace(side, name=name, tied_to=tie)
 
 
 def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Comparison]:

@@ -48,6 +48,8 @@ class Counter:
 
     def add(self, words: NDArray[np.generic]) -> None:
         """Counts one block of words, shape (n,)."""
+        if not self.dtype.is_float and not self.dtype.is_narrow:
+            words = words.astype(np.float64)  # as the kernel sums wide integers
         if len(words) < _FEW:
             # A copy: of narrow words the keys are the words, in a buffer that is read into again.
             self._touched.append(keys_of(words, self.dtype.is_narrow).copy())
@@ -96,13 +98,6 @@ class Counter:
             )
         self._clear()
         return sketch
-
-
-def sketch(words: NDArray[np.generic], dtype: DType) -> Sketch:
-    """The sketch of raw words of a storage type, any shape."""
-    counter = Counter(dtype)
-    counter.add(np.ascontiguousarray(words).ravel())
-    return counter.take()
 
 
 def _table_shape(dtype: DType) -> tuple[int, int]:

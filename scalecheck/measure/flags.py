@@ -16,7 +16,7 @@ Quantiles = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class FlaggedStats(TensorStats):
-    """A tensor's statistics beside its siblings': the tensors of its family that have its shape.
+    """A tensor's statistics beside those of its siblings: the same tensor of the other blocks.
 
     family_ratio: its rms over the median of theirs. reference: how an initialization starts it.
     """
@@ -34,16 +34,18 @@ class FlaggedStats(TensorStats):
 
 def flagged(
     tensors: Sequence[TensorStats],
+    siblings: Mapping[str, str],
     references: Mapping[str, Reference | None],
     quantiles: Mapping[str, Quantiles],
 ) -> list[FlaggedStats]:
-    """The tensors with what their siblings decide; references and quantiles are by name."""
-    siblings: dict[tuple[str, tuple[int, ...]], dict[str, float | None]] = {}
+    """The tensors with what their siblings decide, which share a text of `siblings`; it, references
+    and quantiles are by name."""
+    families: dict[str, dict[str, float | None]] = {}
     for stats in tensors:
-        if stats.role != "buffer":
-            siblings.setdefault((stats.family, stats.shape), {})[stats.name] = stats.rms
-    ratios = {name: x for rms in siblings.values() for name, x in family_ratios(rms).items()}
-    out_of_scale = {name for rms in siblings.values() for name in strays(rms)}
+        if stats.name in siblings:
+            families.setdefault(siblings[stats.name], {})[stats.name] = stats.rms
+    ratios = {name: x for rms in families.values() for name, x in family_ratios(rms).items()}
+    out_of_scale = {name for rms in families.values() for name in strays(rms)}
     return [
         FlaggedStats(
             **vars(stats),

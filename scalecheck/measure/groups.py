@@ -5,20 +5,24 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
-from scalecheck.errors import UsageError
 from scalecheck.report.report import Column, Row
 
 By = Literal["tensor", "layer", "family", "role"]
+GROUPINGS: tuple[By, ...] = get_args(By)
 Average = Callable[[Sequence[Any]], float | None]
 Merge = Callable[[Sequence[Any]], Any]
 
 T = TypeVar("T")
 
+NAME = Column("name", "name", "text", "the tensor's name as stored, or the group's")
+ROLE = Column("role", "role", "text", "what the tensor is; null where a group's differ", 9)
+LAYER = Column("layer", "layer", "text", "module path up to and including the block index")
+FAMILY = Column("family", "family", "text", "the name with every index replaced by N")
+"""What every row says of which tensors it is of."""
+
 
 def grouped(items: Iterable[T], by: By) -> dict[str, list[T]]:
-    """The items of each layer, family or role, or each by itself. Raises UsageError."""
-    if by not in get_args(By):
-        raise UsageError(f"--by {by}: not known; there are {', '.join(get_args(By))}")
+    """The items of each layer, family or role, or each by itself."""
     groups: dict[str, list[T]] = {}
     for item in items:
         groups.setdefault(getattr(item, "name" if by == "tensor" else by), []).append(item)
@@ -28,7 +32,7 @@ def grouped(items: Iterable[T], by: By) -> dict[str, list[T]]:
 def row(columns: Iterable[Column], name: str, items: Sequence[Any]) -> dict[str, Any]:
     """The fields of one object, or of several as a group."""
     (one, *others) = items
-    fields = {c.name: c.merged(items) if others else c.value(one) for c in columns}
+    fields = {c.name: c.merged(items) if others else c.read(one) for c in columns}
     return {**fields, "name": name}
 
 

@@ -4,20 +4,17 @@ other tensors of its model. No element is asked for."""
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.errors import OptionError, unknown
-from scalecheck.theory.initialization import (
-    SCHEMES,
-    Shape,
-    recurrent_rms,
-    reference_rms,
-    residual_rms,
-    uniform_rms,
-)
+from scalecheck.report.formatting import finite
+from scalecheck.report.report import Column
+
+Shape = tuple[int, ...]
 
 NORMAL, UNIFORM, EXACT = 3.0, 1.8, 1.0  # kurtosis E[w⁴]/E[w²]² of a law
 
@@ -36,11 +33,15 @@ _RESIDUAL = re.compile(
 
 @dataclass(frozen=True)
 class Reference:
-    """How a tensor starts: rms is 0 where it is zeros; kurtosis is E[w⁴]/E[w²]² of its law, as
-    theory.initialization.rms_tolerance takes it."""
+    """How a tensor starts: rms is 0 where it is zeros; kurtosis is E[w⁴]/E[w²]² of its law."""
 
     rms: float
     kurtosis: float
+
+    def tolerance(self, numel: int) -> float | None:
+        """How far chance puts the rms of so many elements, over this one, off 1: three standard
+        errors, 3·√((kurtosis−1)/(4·numel)). None for zeros."""
+        return 3 * math.sqrt((self.kurtosis - 1) / (4 * numel)) if self.rms else None
 
 
 _ZEROS, _ONES = Reference(0.0, EXACT), Reference(1.0, EXACT)
@@ -119,21 +120,46 @@ class Initialization:
     def of(self, name: str, role: str, shape: Shape, model: Model) -> Reference | None:
         """How the tensor starts; None where the scheme says nothing of such a tensor.
 
-        role: one of naming.ROLES. Nothing is said of buffers and empty tensors. Formulas and their
-        sources are theory.initialization's.
+        role: one of naming.ROLES. Nothing is said of buffers and empty tensors.
         """
         if role == "buffer" or 0 in shape:
             return None
         return self._law(_Parameter(name, role, shape, model))
 
 
+def fan_in(shape: Shape) -> int:
+    """Inputs of one output of a weight (out, in, *kernel), as torch.nn.init counts them. A grouped
+    convolution's shape[1] is in/groups already; of a transposed one, stored as (in, out/groups,
+    *kernel), torch counts outputs, and so does this."""
+    return math.prod(shape[1:])
+
+
+def fan_out(shape: Shape) -> int:
+    """Outputs of one input, by shape[0] and the kernel."""
+    return shape[0] * math.prod(shape[2:])
+
+
+_FORMULAS: Mapping[str, tuple[Callable[[Shape], float], float]] = {
+    # nn.Linear and nn.Conv, weight and bias: uniform within 1/√fan_in.
+    "torch-linear": (lambda shape: 1 / math.sqrt(3 * fan_in(shape)), UNIFORM),
+    "kaiming": (lambda shape: math.sqrt(2 / fan_in(shape)), NORMAL),
+    "kaiming-fan-out": (lambda shape: math.sqrt(2 / fan_out(shape)), NORMAL),
+    "xavier": (lambda shape: math.sqrt(2 / (fan_in(shape) + fan_out(shape))), NORMAL),
+    "lecun": (lambda shape: 1 / math.sqrt(fan_in(shape)), NORMAL),
+    "orthogonal": (lambda shape: 1 / math.sqrt(max(shape[0], fan_in(shape))), EXACT),
+}
+
+
 def _by_shape(formula: str, parameter: _Parameter) -> Reference | None:
-    """A formula of theory.initialization, of matrices and convolutions. A stack of matrices has the
-    fans of its matrices, and which dimensions those are its shape does not tell."""
+    """One of _FORMULAS, of matrices and convolutions. A stack of matrices has the fans of its
+    matrices, and which dimensions those are its shape does not tell."""
     is_matrix = parameter.role == "matrix" and len(parameter.shape) == 2
-    if not is_matrix and parameter.role != "conv":
-        return None
-    return Reference(reference_rms(formula, parameter.shape), SCHEMES[formula].kurtosis)
+    return _of_shape(formula, parameter.shape) if is_matrix or parameter.role == "conv" else None
+
+
+def _of_shape(formula: str, shape: Shape) -> Reference:
+    rms, kurtosis = _FORMULAS[formula]
+    return Reference(rms(shape), kurtosis)
 
 
 def _alike(reference: Reference, parameter: _Parameter) -> Reference | None:
@@ -150,8 +176,8 @@ def _torch_linear(parameter: _Parameter) -> Reference | None:
     elif parameter.role == "lora_a" and _LORA.search(parameter.name):
         weight = parameter.shape
     if weight is not None and len(weight) > 1 and 0 not in weight:
-        return Reference(reference_rms("torch_default", weight), UNIFORM)
-    return _by_shape("torch_default", parameter)
+        return _of_shape("torch-linear", weight)
+    return _by_shape("torch-linear", parameter)
 
 
 def _torch(parameter: _Parameter) -> Reference | None:
@@ -172,11 +198,11 @@ def _torch(parameter: _Parameter) -> Reference | None:
 
 
 def _recurrent(parameter: _Parameter, suffix: str) -> Reference | None:
-    """nn.RNN, GRU and LSTM. The last dimension of weight_hh is hidden, or where there is a
-    projection weight_hr, that of weight_hr is."""
+    """nn.RNN, GRU and LSTM: 1/√(3·hidden) for all. Hidden is the last dimension of weight_hh, or of
+    weight_hr where there is a projection."""
     weight = parameter.sibling(f"weight_hr{suffix}") or parameter.sibling(f"weight_hh{suffix}")
     hidden = weight[-1] if weight else 0
-    return Reference(recurrent_rms(hidden), UNIFORM) if hidden else None
+    return Reference(1 / math.sqrt(3 * hidden), UNIFORM) if hidden else None
 
 
 def _is_attentions(parameter: _Parameter) -> bool:
@@ -198,22 +224,19 @@ def _gpt2(parameter: _Parameter) -> Reference | None:
         return None
     blocks = parameter.model.blocks(parameter.name)
     is_residual = parameter.role == "matrix" and blocks and _RESIDUAL.search(parameter.name)
-    return Reference(residual_rms(blocks) if is_residual else 0.02, NORMAL)
+    return Reference(0.02 / math.sqrt(2 * blocks) if is_residual else 0.02, NORMAL)
 
 
 _LAWS: Mapping[str, Law] = {
     "torch": _torch,
     "torch-linear": _torch_linear,
-    **{
-        word: partial(_by_shape, word.replace("-", "_"))
-        for word in ("kaiming", "kaiming-fan-out", "xavier", "lecun", "orthogonal")
-    },
+    **{word: partial(_by_shape, word) for word in [*_FORMULAS][1:]},
     "gpt2": _gpt2,
 }
 # With what follows the colon, and an example of it.
 _PARAMETRIC: Mapping[str, tuple[str, str, Callable[[float], Reference]]] = {
     "normal": ("STD", "0.02", lambda std: Reference(std, NORMAL)),
-    "uniform": ("BOUND", "0.05", lambda bound: Reference(uniform_rms(bound), UNIFORM)),
+    "uniform": ("BOUND", "0.05", lambda bound: Reference(bound / math.sqrt(3), UNIFORM)),
 }
 
 
@@ -244,3 +267,39 @@ def scheme(word: str, option: str = "init") -> Initialization:
     if not 0 < number < math.inf:
         raise OptionError(option, f"{what} is a positive number, as in {name}:{example}", word)
     return Initialization(word, partial(_alike, law(number)))
+
+
+def _ratio(stats: Any) -> float | None:
+    """The rms of a tensor or a group over that of its reference; None too for one of 0."""
+    if stats.rms is None or not stats.reference or not stats.reference.rms:
+        return None
+    return finite(stats.rms / stats.reference.rms)
+
+
+INIT = (
+    Column(
+        "init_rms",
+        "init rms",
+        "number",
+        "rms that the initialization gives",
+        1,
+        lambda stats: stats.reference and stats.reference.rms,
+    ),
+    Column("init_ratio", "× init", "number", "rms over init_rms", get=_ratio),
+    Column(
+        "init_tolerance",
+        "± %",
+        "percent",
+        "how far chance puts init_ratio off 1: three standard errors; in tables in percent",
+        1,
+        lambda stats: stats.reference and stats.reference.tolerance(stats.numel),
+    ),
+)
+
+
+def silence(word: str, references: Collection[Reference | None]) -> list[str]:
+    """A note with the number of tensors that the scheme says nothing of; none for none."""
+    silent = sum(reference is None for reference in references)
+    return (
+        [f"--init {word} says nothing of {silent} of {len(references)} tensors"] if silent else []
+    )

@@ -1,31 +1,15 @@
 """The sketch of every tensor of a checkpoint, counted by threads over stretches of the files."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Source, Tensor
+from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.measure.counting import MAX_WORDS, Counter
-from scalecheck.measure.pipeline import STRETCH_NBYTES, Progress, Readers, in_stretches
+from scalecheck.measure.pipeline import Piece, Progress, Readers, worked
 from scalecheck.measure.sketch import Sketch
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Elements `start` to `stop` of a tensor; none are read where it is `tied` to one before."""
-
-    tensor: Tensor
-    start: int
-    stop: int
-    tied: bool
-    nbytes: int
-
-    @property
-    def sources(self) -> tuple[Source, ...]:
-        return (self.tensor.source,)
 
 
 def measure(
@@ -39,37 +23,24 @@ def measure(
     called from this thread with the bytes read so far and in all. Raises CheckpointError where a
     tensor cannot be read, UsageError for a number of jobs that is none.
     """
-    total = sum(tensor.nbytes for tensor, tied in _with_ties(tensors) if not tied)
+    parts = worked(_untied(tensors), _Counting, jobs, progress)
     firsts = {tensor.tied_to for tensor in tensors}
     kept: dict[str | None, Sketch] = {}
-    parts: list[Sketch] = []
-    for piece, sketch in in_stretches(_pieces(tensors), _Counting, total, jobs, progress):
-        parts.append(sketch)
-        if piece.stop != piece.tensor.numel:
-            continue
-        whole = kept[piece.tensor.tied_to] if piece.tied else Sketch.merge(parts)
-        parts = []
-        if piece.tensor.name in firsts:
-            kept[piece.tensor.name] = whole
-        yield piece.tensor, whole
+    for tensor in tensors:
+        is_tied = tensor.tied_to in kept
+        whole = kept[tensor.tied_to] if is_tied else Sketch.merge(next(parts))
+        if tensor.name in firsts:
+            kept[tensor.name] = whole
+        yield tensor, whole
 
 
-def _with_ties(tensors: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
-    """Each tensor, and whether the one it is tied to came before."""
+def _untied(tensors: tuple[Tensor, ...]) -> Iterator[tuple[Tensor]]:
+    """Those that are not tied to one before them."""
     seen: set[str | None] = set()
     for tensor in tensors:
-        yield tensor, tensor.tied_to in seen
+        if tensor.tied_to not in seen:
+            yield (tensor,)
         seen.add(tensor.name)
-
-
-def _pieces(tensors: tuple[Tensor, ...]) -> Iterator[_Piece]:
-    """The tensors in order, those that can be read in part cut into stretches."""
-    for tensor, tied in _with_ties(tensors):
-        itemsize = 0 if tied else tensor.dtype.itemsize
-        step = STRETCH_NBYTES // itemsize if itemsize and tensor.is_dense else tensor.numel
-        for start in range(0, max(1, tensor.numel), max(1, step)):
-            stop = min(start + step, tensor.numel)
-            yield _Piece(tensor, start, stop, tied, (stop - start) * itemsize)
 
 
 class _Counting:
@@ -80,9 +51,8 @@ class _Counting:
         self._buffer: NDArray[np.uint8] = np.empty(BLOCK_NBYTES, np.uint8)
         self._counters: dict[str, Counter] = {}
 
-    def __call__(self, piece: _Piece, readers: Readers) -> Sketch:
-        """The sketch of a piece; nothing is read for a tie."""
-        tensor = piece.tensor
+    def __call__(self, piece: Piece, readers: Readers) -> Sketch:
+        (tensor,) = piece.tensors
         if not piece.nbytes:
             return Sketch()
         counter = self._counters.get(tensor.dtype.name)

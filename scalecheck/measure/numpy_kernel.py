@@ -11,14 +11,14 @@ Table = NDArray[np.uint32]
 def keys_of(words: Words, narrow: bool) -> NDArray[np.unsignedinteger]:
     """The table key of each word: itself where it is narrow, else its leading bits.
 
-    The leading bits are the upper 16 of a float32, and the upper 20 of any other type's word as
-    float64: 7 and 8 bits of mantissa.
+    The leading bits are the upper 16 of a float32 and the upper 20 of a float64: 7 and 8 bits of
+    mantissa.
     """
     if narrow:
         return words.view(f"<u{words.itemsize}")
     if words.dtype.str[1:] == "f4":
         return words.view("<u4") >> np.uint32(16)
-    return words.astype(np.float64).view(np.uint64) >> np.uint64(44)
+    return words.view("<u8") >> np.uint64(44)
 
 
 def count(words: Words, itemsize: int, table: Table) -> None:
@@ -34,9 +34,9 @@ def count(words: Words, itemsize: int, table: Table) -> None:
 def moments(
     words: Words, kind: str, table: Table
 ) -> tuple[int, int, int, float, float, int, float, float, float]:
-    """Adds the counts by leading bits to a table and sums one block of 4- or 8-byte words.
+    """Adds the counts by leading bits to a table and sums one block of floats.
 
-    The table has shape (2, 65536) for kind "f4" and (1, 1048576) for every other. Returns (nan,
+    The table has shape (2, 65536) for kind "f4" and (1, 1048576) for "f8". Returns (nan,
     inf, zeros, low, high, exponent, shift, sum, square); low and high are the extremes of the
     finite words, ±inf where there are none; sum and square are Σd and Σd² over
     d = x·2^−exponent − shift, finite x.

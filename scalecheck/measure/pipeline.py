@@ -4,11 +4,12 @@ thousand small ones cost little more than their bytes."""
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from scalecheck.checkpoint.tensor import Reader, Source
+from scalecheck.checkpoint.tensor import Reader, Source, Tensor
 from scalecheck.errors import UsageError
 
 MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
@@ -20,44 +21,57 @@ Progress = Callable[[int, int], None]
 Readers = Mapping[Source, Reader]
 
 
-class Piece(Protocol):
-    """Work that is done at once: how many bytes it reads, and of which files."""
+@dataclass(frozen=True)
+class Piece:
+    """Elements `start` to `stop` of tensors of one shape, in the order of storage."""
+
+    tensors: tuple[Tensor, ...]
+    start: int
+    stop: int
 
     @property
-    def nbytes(self) -> int: ...
+    def nbytes(self) -> int:
+        return (self.stop - self.start) * sum(tensor.dtype.itemsize for tensor in self.tensors)
 
     @property
-    def sources(self) -> tuple[Source, ...]: ...
+    def is_last(self) -> bool:
+        return self.stop == self.tensors[0].numel
 
 
-P = TypeVar("P", bound=Piece)
 R = TypeVar("R")
 
-Worker = Callable[[P, Readers], R]
+Worker = Callable[[Piece, Readers], R]
 """Works on a piece with its files open. It is used by one thread at a time, and keeps its buffers
 from piece to piece."""
 
 
-def in_stretches(
-    pieces: Iterable[P],
-    new_worker: Callable[[Event], Worker[P, R]],
-    total: int,
+def worked(
+    units: Iterable[tuple[Tensor, ...]],
+    new_worker: Callable[[Event], Worker[R]],
     jobs: int | None,
     progress: Progress,
-) -> Iterator[tuple[P, R]]:
-    """Each piece with the worker's result, in order; at most a few stretches are worked on ahead.
+) -> Iterator[list[R]]:
+    """The worker's results on the pieces of each unit, which is a few tensors of one shape, in
+    order; at most a few stretches are worked on ahead.
 
     `new_worker` is called for each of the `jobs` threads, as many as cores where None, with an
-    event that says when to stop. `progress` is called from this thread; total: bytes of all pieces.
-    Raises UsageError for a number of jobs that is none, and what a worker raises.
+    event that says when to stop. `progress` is called from this thread. Raises UsageError for a
+    number of jobs that is none, and what a worker raises.
     """
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
         raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
+    units = list(units)
+    total = sum(tensor.nbytes for unit in units for tensor in unit)
     done = 0
-    for stretch, results in _worked(_stretches(pieces), new_worker, jobs or cores()):
+    parts = []
+    for stretch, results in _in_threads(_stretches(units), new_worker, jobs or cores()):
         done += sum(piece.nbytes for piece in stretch)
         progress(done, total)
-        yield from zip(stretch, results, strict=True)
+        for piece, result in zip(stretch, results, strict=True):
+            parts.append(result)
+            if piece.is_last:
+                yield parts
+                parts = []
 
 
 def cores() -> int:
@@ -67,11 +81,23 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _stretches(pieces: Iterable[P]) -> Iterator[list[P]]:
+def _pieces(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Piece]:
+    """The units in order, those that can be read in part cut into stretches."""
+    for tensors in units:
+        numel = tensors[0].numel
+        is_one_order = len({tensor.strides for tensor in tensors}) == 1
+        can_be_cut = is_one_order and all(tensor.is_dense for tensor in tensors)
+        itemsize = sum(tensor.dtype.itemsize for tensor in tensors)
+        step = max(1, STRETCH_NBYTES // itemsize if itemsize and can_be_cut else numel)
+        for start in range(0, max(1, numel), step):
+            yield Piece(tensors, start, min(start + step, numel))
+
+
+def _stretches(units: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Piece]]:
     """The pieces gathered into stretches of about STRETCH_NBYTES."""
-    stretch: list[P] = []
+    stretch: list[Piece] = []
     nbytes = 0
-    for piece in pieces:
+    for piece in _pieces(units):
         stretch.append(piece)
         nbytes += piece.nbytes
         if nbytes >= STRETCH_NBYTES:
@@ -81,9 +107,9 @@ def _stretches(pieces: Iterable[P]) -> Iterator[list[P]]:
         yield stretch
 
 
-def _worked(
-    stretches: Iterator[list[P]], new_worker: Callable[[Event], Worker[P, R]], jobs: int
-) -> Iterator[tuple[list[P], list[R]]]:
+def _in_threads(
+    stretches: Iterator[list[Piece]], new_worker: Callable[[Event], Worker[R]], jobs: int
+) -> Iterator[tuple[list[Piece], list[R]]]:
     """Each stretch with its results, in order; without threads where there is but one."""
     first = [stretch for _, stretch in zip(range(2), stretches, strict=False)]
     stretches = chain(first, stretches)
@@ -97,7 +123,7 @@ def _worked(
 
     idle = deque(new_worker(stop) for _ in range(jobs))
 
-    def task(stretch: list[P]) -> list[R]:
+    def task(stretch: list[Piece]) -> list[R]:
         worker = idle.popleft()
         try:
             return _results(stretch, worker)
@@ -106,7 +132,7 @@ def _worked(
 
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="scalecheck")
     try:
-        ahead: deque[tuple[list[P], Future[list[R]]]] = deque()
+        ahead: deque[tuple[list[Piece], Future[list[R]]]] = deque()
         for stretch in stretches:
             ahead.append((stretch, pool.submit(task, stretch)))
             if len(ahead) > 2 * jobs:
@@ -119,20 +145,18 @@ def _worked(
         pool.shutdown(cancel_futures=True)
 
 
-def _results(stretch: list[P], worker: Worker[P, R]) -> list[R]:
+def _results(stretch: list[Piece], worker: Worker[R]) -> list[R]:
     """The worker's result of each piece; the files of one stay open for the next."""
     readers: dict[Source, Reader] = {}
     results = []
-    held: tuple[Source, ...] = ()
     try:
         for piece in stretch:
-            if piece.nbytes and (sources := piece.sources) != held:
-                held = sources
-                for source in readers.keys() - {*held}:
+            if piece.nbytes:
+                sources = {tensor.source for tensor in piece.tensors}
+                for source in readers.keys() - sources:
                     readers.pop(source).close()
-                for source in held:
-                    if source not in readers:
-                        readers[source] = source.open()
+                for source in sources - readers.keys():
+                    readers[source] = source.open()
             results.append(worker(piece, readers))
         return results
     finally:

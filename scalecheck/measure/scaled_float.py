@@ -28,15 +28,16 @@ class ScaledFloat:
             return None
         (mine, own), (yours, its) = math.frexp(self.mantissa), math.frexp(other.mantissa)
         exponent = own - its + self.exponent - other.exponent
-        return in_range(math.sqrt(mine / yours * (1 + exponent % 2)), exponent // 2)
+        root = in_range(math.sqrt(mine / yours * (1 + exponent % 2)), exponent // 2)
+        return root if math.isfinite(root) else None
 
     def _at(self, exponent: int) -> float:
         return math.ldexp(self.mantissa, self.exponent - exponent)
 
 
-def in_range(mantissa: float, exponent: int) -> float | None:
-    """mantissa·2^exponent; None where a float64 does not hold it."""
+def in_range(mantissa: float, exponent: int) -> float:
+    """mantissa·2^exponent, not negative; inf where a float64 does not hold it."""
     try:
         return math.ldexp(mantissa, exponent)
     except OverflowError:
-        return None
+        return math.inf

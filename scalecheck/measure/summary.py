@@ -2,8 +2,9 @@
 are grouped."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from scalecheck.checkpoint.kinds import Kind, TensorKind
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import FlaggedStats, in_words
@@ -11,22 +12,28 @@ from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import nbytes, number, plural, printable
 
+_SET_ASIDE: Mapping[Kind, tuple[str, str]] = {
+    "buffer": ("buffer", ""),
+    "average": ("average", " of the model"),
+    "code": ("quantised weight", ", whose numbers are codes"),
+    "piece": ("piece", " of larger tensors"),
+    "moment": ("moment", " of an optimizer"),
+    "other": ("tensor", " beside the model"),
+}
+
 
 class Total:
-    """The scale of all the model's parameters together, tied ones counted once."""
+    """The scale of all the model's parameters together, tied ones counted once. kinds: of all
+    tensors, measured or not."""
 
-    def __init__(self, beside: frozenset[str]) -> None:
-        self._names_beside = beside
-        self.tensors = self.buffers = self.non_model = self.zeros = self.nan = self.inf = 0
+    def __init__(self, kinds: Iterable[TensorKind]) -> None:
+        self._kinds = Counter(kind.kind for kind in kinds)
+        self.tensors = self.zeros = self.nan = self.inf = 0
         self.moments = Moments()
         self.absmax = 0.0
 
     def add(self, scale: TensorStats, sketch: Sketch) -> None:
-        if scale.name in self._names_beside:
-            self.non_model += 1
-            return
-        if scale.role == "buffer":
-            self.buffers += 1
+        if not scale.kind.is_parameter:
             return
         self.tensors += 1
         if scale.tied_to is None:
@@ -44,11 +51,12 @@ class Total:
         parts = [f"{plural(numel, 'parameter')} in {plural(self.tensors, 'tensor')}"]
         parts += [f"rms {rms}"] if rms else []
         parts += [plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
-        others = [plural(self.buffers, "buffer")] if self.buffers else []
-        others += [plural(self.non_model, "tensor") + " beside the model"] if self.non_model else []
-        return (
-            "total: " + ", ".join(parts) + ("; not counted: " if others else "") + ", ".join(others)
+        others = ", ".join(
+            plural(self._kinds[kind], noun) + of
+            for kind, (noun, of) in _SET_ASIDE.items()
+            if self._kinds[kind]
         )
+        return "total: " + ", ".join(parts) + (f"; not counted: {others}" if others else "")
 
 
 def flagged_words(tensors: Sequence[FlaggedStats]) -> str:

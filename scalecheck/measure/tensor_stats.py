@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import MATRICES, family, layer
+from scalecheck.checkpoint.recorded import COUNTS, FIGURES
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
 
@@ -14,6 +16,7 @@ class TensorStats:
     name: str
     dtype: str
     shape: tuple[int, ...]
+    kind: TensorKind
     role: str
     layer: str
     family: str
@@ -41,22 +44,16 @@ class TensorStats:
     @classmethod
     def of(cls, tensor: Tensor, sketch: Sketch) -> "TensorStats":
         """The scale of a tensor from the sketch of its elements."""
+        figures = {name: getattr(sketch, name) for name in (*FIGURES, *COUNTS)}
         return cls(
             tensor.name,
             tensor.dtype.name,
             tensor.shape,
+            tensor.kind,
             tensor.role,
             layer(tensor.name),
             family(tensor.name),
             tensor.numel,
-            sketch.rms,
-            sketch.std,
-            sketch.mean,
-            sketch.absmax,
-            sketch.min,
-            sketch.max,
-            sketch.zeros,
-            sketch.nan,
-            sketch.inf,
-            tensor.tied_to,
+            **figures,
+            tied_to=tensor.tied_to,
         )

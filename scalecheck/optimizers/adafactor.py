@@ -23,8 +23,8 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.averages import Averages
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import update_moments
 
 FLOAT32_EPS = 2.0**-23  # torch's eps1 for float32 weights, where none is given
 LONGEST = 2000  # lags; where v is longer, g² is 0.5% of it at most and u is 1 within 0.3%

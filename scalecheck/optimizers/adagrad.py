@@ -21,8 +21,8 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.averages import Averages
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.update_rms import update_moments
 
 
 @dataclass(frozen=True)

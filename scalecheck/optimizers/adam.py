@@ -24,7 +24,7 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
-from scalecheck.theory.displacement import displacement_rms
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import expected_update
 

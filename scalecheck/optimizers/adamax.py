@@ -25,8 +25,8 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.averages import adam_averages
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import drift_fraction
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.snr import drift_fraction
 from scalecheck.theory.special import erf
 from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square
 

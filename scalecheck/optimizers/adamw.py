@@ -13,9 +13,8 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Writer,
 )
-from scalecheck.theory.averages import average_rms
+from scalecheck.theory.drift import average_rms, drift_fraction
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.snr import drift_fraction
 
 MUONS_AUXILIARY = Writer(
     settings=("betas", "eps", "weight_decay", "use_muon"),

@@ -15,7 +15,7 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.momentum import momentum_update_rms
+from scalecheck.theory.drift import momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
 if TYPE_CHECKING:

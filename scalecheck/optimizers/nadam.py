@@ -23,9 +23,8 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.averages import NEGLIGIBLE, adam_averages
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.quadrature import update_moments
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square
+from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square, update_moments
 
 LONGEST = 100_000  # factors of Π that are multiplied one by one
 

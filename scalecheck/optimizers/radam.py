@@ -23,8 +23,8 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
-from scalecheck.theory.averages import average_rms
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import average_rms
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import expected_update
 

@@ -17,9 +17,8 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.displacement import displacement_rms
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.momentum import momentum_update_rms
+from scalecheck.theory.drift import displacement_rms, momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
 
 

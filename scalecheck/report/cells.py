@@ -33,19 +33,18 @@ def is_left(column: Column) -> bool:
 
 def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
     """Every row as text, in the order of the columns."""
-    writers = [_writer(table, column) for column in columns]
-    return [
-        [write(column.of(row)) for column, write in zip(columns, writers, strict=True)]
-        for row in table.rows
-    ]
+    texts = [_texts(table.rows, column) for column in columns]
+    return [list(line) for line in zip(*texts, strict=True)]
 
 
-def _writer(table: Table, column: Column) -> Callable[[Any], str]:
+def _texts(rows: Sequence[Any], column: Column) -> list[str]:
+    """The cells of a column."""
+    values = [*map(column.cell or column.reader(rows), rows)]
     if column.unit not in ("bar", "chart"):
-        return _WRITERS[column.unit]
-    known = [x for row in table.rows if (x := column.of(row))]
+        return [*map(_WRITERS[column.unit], values)]
+    known = [x for x in values if x]
     low, high = min(known, default=1.0), max(known, default=1.0)
     # The shortest bar stands for a little less than the smallest scale, and a table of equal scales
     # shows equal bars.
     width = _CHART_WIDTH if column.unit == "chart" else 8
-    return lambda x: formatting.bar(x, low / 2 or low, max(high, 10 * low), width)
+    return [formatting.bar(x, low / 2 or low, max(high, 10 * low), width) for x in values]

@@ -96,7 +96,8 @@ def bar(x: float | None, low: float, high: float, width: int = 8) -> str:
     """The place of x between low and high on a logarithmic scale, as a bar."""
     if not x:
         return ""
-    eighths = max(1, round(8 * width * _place(x, low, high)))
+    place = (math.log(x) - math.log(low)) / (math.log(high) - math.log(low))
+    eighths = max(1, round(8 * width * place))
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
@@ -122,8 +123,3 @@ def spark(scales: Sequence[float | None], width: int = 32) -> str:
             level = (max(some, key=lambda log: abs(log - middle)) - low) / (2 * reach)
             blocks.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)])
     return "".join(blocks)
-
-
-def _place(x: float, low: float, high: float) -> float:
-    """Where log x lies between log low and log high, 0 to 1."""
-    return (math.log(x) - math.log(low)) / (math.log(high) - math.log(low))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from scalecheck import registry
@@ -31,24 +33,23 @@ class Column:
     merge: Callable[[Sequence[Any]], Any] | None = None
     cell: Callable[[Any], Any] | None = None
 
-    def value(self, item: Any) -> Any:
-        """The item's value for JSON, CSV and sorting: the entry of a mapping, of an object what
-        `get` gives, else the attribute that has the column's name."""
-        if isinstance(item, Mapping):
-            return item[self.name]
-        return self.get(item) if self.get is not None else getattr(item, self.name)
+    @cached_property
+    def read(self) -> Callable[[Any], Any]:
+        """Gives the value of an object, for JSON, CSV and sorting: by `get`, else the attribute
+        that has the column's name."""
+        return self.get or attrgetter(self.name)
+
+    def reader(self, rows: Sequence[Any]) -> Callable[[Any], Any]:
+        """Gives the value of one of these rows, which are objects or mappings by column."""
+        return itemgetter(self.name) if rows and isinstance(rows[0], Mapping) else self.read
 
     def merged(self, items: Sequence[Any]) -> Any:
         """The value of several items as one group: by `merge`, else the one that all share; None
         where they differ or there is no item."""
         if self.merge is not None:
             return self.merge(items)
-        values = [self.value(item) for item in items]
+        values = [*map(self.read, items)]
         return values[0] if values and all(value == values[0] for value in values) else None
-
-    def of(self, item: Any) -> Any:
-        """What a table shows of the item, before it is written."""
-        return self.cell(item) if self.cell is not None else self.value(item)
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class Report:
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
-    programs. `headline`, `totals` and `notes` are sentences for people.
+    programs. `headline`, `totals` and `notes` are sentences for people. `failed`: a check has
+    findings that fail it, a simulation a law that breaks.
     """
 
     kind: str
@@ -85,7 +87,8 @@ class Report:
     summary: Mapping[str, Any] = field(default_factory=dict)
     headline: str = ""
     totals: str = ""
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+    failed: bool = False
 
     @property
     def rows(self) -> list[Any]:
@@ -99,11 +102,7 @@ class Report:
 
     def rows_of(self, name: str) -> list[Any]:
         """The rows of the tables of one name; none where there is no such table."""
-        return [row for table in self.named(name) for row in table.rows]
-
-    def named(self, name: str) -> list[Table]:
-        """The tables of one name, which have the same columns."""
-        return [table for table in self.tables if table.name == name]
+        return [row for table in self.tables if table.name == name for row in table.rows]
 
     @property
     def schema(self) -> str:

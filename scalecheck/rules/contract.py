@@ -10,6 +10,7 @@ from scalecheck import registry
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Finding, Severity
@@ -17,28 +18,19 @@ from scalecheck.updates.tensor_forecast import TensorForecast
 
 
 @dataclass(frozen=True)
-class InitFacts:
-    """The rms that an initialization gives, and how far chance puts rms/that off 1 at three
-    standard errors; rms 0 for zeros."""
-
-    rms: float
-    tolerance: float
-
-
-@dataclass(frozen=True)
 class TensorFacts:
     """A tensor that was measured.
 
     rows: None where it has none. init: None where the scheme says nothing of it. forecast: what the
-    lr does to it, None where that is not known. is_scaled: another tensor of the checkpoint holds
-    its scale factors.
+    lr does to it, None where that is not known. siblings: a text that it shares with the same
+    tensor of other blocks; None where it is no parameter of the model.
     """
 
     scale: TensorStats
     rows: Rows | None = None
-    init: InitFacts | None = None
+    init: Reference | None = None
     forecast: TensorForecast | None = None
-    is_scaled: bool = False
+    siblings: str | None = None
 
     @property
     def name(self) -> str:
@@ -46,8 +38,10 @@ class TensorFacts:
 
     @property
     def is_parameter(self) -> bool:
-        """An optimizer may train it: no buffer, and not tied to another, which is judged."""
-        return self.scale.role != "buffer" and self.scale.tied_to is None
+        """Weights of the model or of a network beside it: no buffer, no average of weights that
+        are judged, and not tied to another, which is judged."""
+        is_weight = self.scale.role != "buffer" and self.scale.kind.kind != "average"
+        return is_weight and self.scale.tied_to is None
 
     @property
     def is_matrix(self) -> bool:

@@ -1,9 +1,9 @@
 """A matrix, convolution or embedding whose elements are all zero, or a gain whose siblings are not.
 
 It passes nothing on, and a matrix that feeds another zero one gets no gradient either. Some
-projections start at zero on purpose, such as LoRA's B, which this rule leaves out; after training
-none should still be there. Gains can be stored as their distance from one: zeros are normal where
-most of a family are zero.
+projections start at zero on purpose: the halves of adapters that do, such as LoRA's B, are left
+out; after training none should still be there. Gains can be stored as their distance from one:
+zeros are normal where most of a family are zero.
 
 Try: whether the layer was loaded, or its name changed between saving and loading; an exception with
 a reason where it starts at zero on purpose.
@@ -17,10 +17,10 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, Te
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
-    gains = Counter(_siblings(tensor) for tensor in subject.tensors if _is_gain(tensor))
-    alive = Counter(_siblings(t) for t in subject.tensors if _is_gain(t) and not t.is_zero)
+    gains = Counter(tensor.siblings for tensor in subject.tensors if _is_gain(tensor))
+    alive = Counter(t.siblings for t in subject.tensors if _is_gain(t) and not t.is_zero)
     for tensor in subject.tensors:
-        kind = _siblings(tensor)
+        kind = tensor.siblings
         is_odd = _is_gain(tensor) and 2 * alive[kind] > gains[kind]
         if _is_weight(tensor) or is_odd:
             message = f"all {tensor.scale.numel:,} elements are zero" if tensor.is_zero else ""
@@ -29,18 +29,16 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
 
 
 def _is_weight(tensor: TensorFacts) -> bool:
-    """Nor a lone token, which may start at zero and have no use."""
+    """Nor what a library starts at zero, nor a lone token, which may and have no use."""
     scale = tensor.scale
     is_token = scale.role == "embedding" and scale.numel == max(scale.shape)
-    return tensor.is_matrix and scale.role != "lora_b" and scale.numel > 0 and not is_token
+    is_meant = scale.kind.is_zero_at_first or is_token
+    return tensor.is_matrix and scale.numel > 0 and not is_meant
 
 
 def _is_gain(tensor: TensorFacts) -> bool:
-    return tensor.is_parameter and tensor.scale.role == "norm" and tensor.scale.numel > 0
-
-
-def _siblings(tensor: TensorFacts) -> tuple[str, tuple[int, ...]]:
-    return tensor.scale.family, tensor.scale.shape
+    is_vector = tensor.is_parameter and tensor.scale.role == "norm"
+    return is_vector and tensor.siblings is not None and tensor.scale.numel > 0
 
 
 RULE = Rule(

@@ -11,14 +11,7 @@ applied for good; the loader, where rows are missing at the end.
 from collections.abc import Iterator, Mapping
 
 from scalecheck.report.finding import Finding
-from scalecheck.rules.contract import (
-    CheckpointFacts,
-    Example,
-    Limit,
-    Limits,
-    Rule,
-    TensorFacts,
-)
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

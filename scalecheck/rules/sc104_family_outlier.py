@@ -34,10 +34,10 @@ _LEAST = 3  # siblings; fewer have no norm
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
-    families: dict[tuple[str, tuple[int, ...]], list[TensorFacts]] = {}
+    families: dict[str, list[TensorFacts]] = {}
     for tensor in subject.tensors:
-        if tensor.scale.role != "buffer":
-            families.setdefault((tensor.scale.family, tensor.scale.shape), []).append(tensor)
+        if tensor.siblings is not None:
+            families.setdefault(tensor.siblings, []).append(tensor)
     for siblings in families.values():
         rms = {tensor.name: tensor.scale.rms for tensor in siblings}
         if sum(bool(x) for x in rms.values()) < _LEAST:

@@ -21,11 +21,12 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         rms, init = tensor.scale.rms, tensor.init
         if not (tensor.is_parameter and tensor.is_finite) or init is None or rms is None:
             continue
-        if not init.rms:
+        chance = init.tolerance(tensor.scale.numel)
+        if chance is None:
             message = f"rms {number(rms)}, where it starts at zero" if rms else ""
             yield tensor.judged(message, rms, 0)
             continue
-        tolerance = limits.of(tensor)["tolerances"] * init.tolerance + limits.of(tensor)["slack"]
+        tolerance = limits.of(tensor)["tolerances"] * chance + limits.of(tensor)["slack"]
         ratio = rms / init.rms
         message = (
             f"rms {number(rms)} is {number(ratio)} of the initialization's {number(init.rms)}"

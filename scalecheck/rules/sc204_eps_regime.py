@@ -11,14 +11,7 @@ from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import percent
-from scalecheck.rules.contract import (
-    CheckpointFacts,
-    Example,
-    Limit,
-    Limits,
-    Rule,
-    judged,
-)
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, judged
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

@@ -15,14 +15,7 @@ from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import (
-    CheckpointFacts,
-    Example,
-    Limit,
-    Limits,
-    Rule,
-    TensorFacts,
-)
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

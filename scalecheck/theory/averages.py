@@ -8,9 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.theory.snr import drift_fraction
-
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
 
 NEGLIGIBLE = 1e-17  # below float64's resolution of a sum of weights that is 1
 _POINTS = 10  # a panel of more lags than this is summed in this many points
@@ -41,11 +40,13 @@ def adam_averages(
 ) -> Averages:
     """a_i = (1−beta1)·beta1^i and b_i = (1−beta2)·beta2^i, over 1−beta^step if bias-corrected.
 
-    step None: the stationary state. every_lag: no sampling, all weights are 1. sharpness: what is
+    step None: the steady state. every_lag: no sampling, all weights are 1. sharpness: what is
     summed changes this many times faster than b_i over the latest lags.
     Source: Kingma & Ba 2015, algorithm 1, unrolled.
     """
-    count = _memory(beta1, beta2)
+    # How many lags carry weight: until the slower average falls to NEGLIGIBLE.
+    slowest = max(beta1, beta2)
+    count = 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
     if step is not None:
         count = min(count, step)
     lag, weight = (
@@ -68,13 +69,7 @@ def _weight_sum(beta: float, step: int | None) -> float:
     return -math.expm1(step * math.log(beta))
 
 
-def _memory(*betas: float) -> int:
-    """How many lags carry weight: the slower average falls to NEGLIGIBLE."""
-    slowest = max(betas)
-    return 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
-
-
-def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
+def _sampled_lags(count: int, *betas: float) -> Arrays:
     """Sample lags and their weights for sums over lags 0..count−1; lag 0 stands alone."""
     lags, weights = [np.zeros(1)], [np.ones(1)]
     start = 1
@@ -90,7 +85,7 @@ def _sampled_lags(count: int, *betas: float) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=256)
-def _sum_rule(count: int) -> tuple[FloatArray, FloatArray]:
+def _sum_rule(count: int) -> Arrays:
     """Points and weights with Σ_(i=0)^(count−1) f(i) = Σ_j weight_j·f(point_j) up to degree 2n−1.
 
     The Gauss rule of the discrete Chebyshev (Gram) polynomials, by the eigenvalues of their Jacobi
@@ -112,14 +107,3 @@ def squared_weight_sum(beta: float, step: int | None = None) -> float:
     total = _weight_sum(beta, step)
     forgotten = 0.0 if step is None else beta**step
     return (1 - beta) * (1 + forgotten) / ((1 + beta) * total)
-
-
-def average_rms(beta: float, snr: float = 0.0, step: int | None = None) -> float:
-    """RMS of a bias-corrected moving average of independent gradients over that of a gradient:
-    √(d² + (1−d²)·Σa²), d = snr/√(1+snr²); step None is the stationary state.
-
-    Adam's update RMS in first order, E m̂²/E v̂: too high for beta2 ≥ 0.95 by 3.2% at most in the
-    stationary state, 5.3% in the first steps. Source: Kosson et al. 2024 for snr 0.
-    """
-    d2 = drift_fraction(snr) ** 2
-    return math.sqrt(d2 + (1 - d2) * squared_weight_sum(beta, step))

@@ -29,7 +29,7 @@ def require_not_negative(name: str, number: float) -> None:
 
 
 def require_step(step: int | None) -> None:
-    """Steps count from 1; None stands for the stationary state and passes."""
+    """Steps count from 1; None stands for the steady state and passes."""
     if step is not None:
         require_steps("step", step)
 

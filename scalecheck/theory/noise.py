@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.theory.averages import Averages
-from scalecheck.theory.snr import drift_fraction
-from scalecheck.theory.student_t import log_laplace
+from scalecheck.theory.drift import drift_fraction
 
 FloatArray = NDArray[np.float64]
+Arrays = tuple[FloatArray, FloatArray]
+
+_TABLE_STEP = 0.05  # of log z; the cubic between two entries errs by less than 1e-8
+_NODE_STEP = 0.25  # of log y; the trapezoid rule errs by less than 1e-12
 
 
 class Noise(Protocol):
@@ -24,9 +27,7 @@ class Noise(Protocol):
     def needs_every_lag(self) -> bool:
         """Gradients of different steps depend on each other, so lags cannot be sampled."""
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """E[m·e^(−zv)] and E[m²·e^(−zv)] for each z. ValueError for an snr the law is not solved
         for."""
 
@@ -37,9 +38,7 @@ class Gaussian:
 
     needs_every_lag = False
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """M·A1 and M·(A1² + A2), with D_i = 1 + 2·z·b_i·σ², mean μ, variance σ², μ² + σ² = 1:
         M = Π D_i^(−½)·exp(−z·b_i·μ²/D_i), A1 = Σ a_i·μ/D_i, A2 = Σ a_i²·σ²/D_i.
         """
@@ -69,14 +68,62 @@ class StudentT:
         if not (self.dof >= 1 and math.isfinite(self.dof)):
             raise ValueError(f"dof {self.dof} is not a finite number from 1 up")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """As for every symmetric independent law, with φ(z) = E e^(−zg²) from a table."""
         arguments = np.outer(z, averages.b)
         scale_square = (self.dof - 2) / self.dof if self.dof > 2 else 1.0
         log_phi, log_slope = log_laplace(arguments * scale_square, self.dof)
         return _symmetric(log_phi, log_slope + math.log(scale_square), averages, snr)
+
+
+def log_laplace(z: FloatArray, dof: float) -> Arrays:
+    """log φ and log(−φ') of φ(z) = E e^(−z·t²), t Student-t with dof degrees of freedom, z > 0: no
+    elementary form, so integrated over the variance and interpolated over log z.
+
+    t² = (dof/2y)·x² with y of the Gamma(dof/2) law and x normal, so φ(z) = E (1 + dof·z/y)^(−½).
+    """
+    position = np.log(z) / _TABLE_STEP
+    first = math.floor(position.min())
+    table = _table(np.arange(first, math.ceil(position.max()) + 2) * _TABLE_STEP, dof)
+    entry = np.floor(position).astype(np.int64) - first
+    t = position - np.floor(position)
+    log_phi = _cubic(table[0], table[1], entry, t)
+    log_slope = _cubic(table[2], table[3], entry, t)
+    return log_phi, log_slope
+
+
+def _table(log_z: FloatArray, dof: float) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """log φ, its slope in log z, log(−φ'), its slope in log z."""
+    log_y, weight = _gamma_rule(dof / 2)
+    ratio = dof * np.exp(-log_y)
+    grown = 1 + np.exp(log_z)[:, None] * ratio
+    root = grown**-0.5
+    phi = root @ weight
+    first = (root / grown) @ (weight * ratio / 2)
+    second = (root / grown**2) @ (weight * ratio**2 * 3 / 4)
+    z = np.exp(log_z)
+    return np.log(phi), -z * first / phi, np.log(first), -z * second / first
+
+
+def _gamma_rule(shape: float) -> Arrays:
+    """Nodes log y and weights, of sum 1, for the expectation over the Gamma law of this shape."""
+    # The density of log y falls as exp(−shape·(e^s − 1 − s)) from its peak: to e^−40 at both ends.
+    reach = 40 / shape + math.sqrt(80 / shape)
+    count = max(200, math.ceil((reach + math.log1p(reach)) / _NODE_STEP))
+    s = np.linspace(-reach - 1, math.log1p(reach), count)
+    weight = np.exp(-shape * (np.expm1(s) - s))
+    return s + math.log(shape), weight / weight.sum()
+
+
+def _cubic(
+    height: FloatArray, slope: FloatArray, entry: NDArray[np.int64], t: FloatArray
+) -> FloatArray:
+    """Cubic Hermite interpolation between entry and entry + 1, at the share t of the way."""
+    left, right = height[entry], height[entry + 1]
+    left_slope, right_slope = _TABLE_STEP * slope[entry], _TABLE_STEP * slope[entry + 1]
+    rise = right - left
+    curve = left_slope + right_slope - 2 * rise
+    return left + t * (left_slope + t * (rise - left_slope - curve + t * curve))
 
 
 @dataclass(frozen=True)
@@ -94,9 +141,7 @@ class Sparse:
         if not 0 < self.density <= 1:
             raise ValueError(f"density {self.density} is outside (0, 1]")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """φ(z) = 1 − p + p·(1 + 2z/p)^(−½), with p = density."""
         p = self.density
         log_spread = np.log1p(np.outer(2 * z / p, averages.b))
@@ -107,7 +152,7 @@ class Sparse:
 
 def _symmetric(
     log_phi: FloatArray, log_slope: FloatArray, averages: Averages, snr: float
-) -> tuple[FloatArray, FloatArray]:
+) -> Arrays:
     """E[m²·e^(−zv)] = Σ_i a_i²·(−φ'(z·b_i))·Π_(j≠i) φ(z·b_j) of independent symmetric gradients.
 
     log φ and log(−φ') are matrices, z by lag.
@@ -124,7 +169,7 @@ def _symmetric(
 class Autoregressive:
     """Gaussian noise around a mean, steps k apart correlated by rho^|k|.
 
-    Its lags cannot be sampled: the stationary state takes 10 ms at beta2 0.95, 0.5 s at 0.999.
+    Its lags cannot be sampled: the steady state takes 10 ms at beta2 0.95, 0.5 s at 0.999.
     """
 
     rho: float
@@ -135,9 +180,7 @@ class Autoregressive:
         if not -1 < self.rho < 1:
             raise ValueError(f"rho {self.rho} is outside (-1, 1)")
 
-    def tilted(
-        self, z: FloatArray, averages: Averages, snr: float
-    ) -> tuple[FloatArray, FloatArray]:
+    def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
         """M = √(det Σ⁻¹/det Q)·exp(−z·μ²·bᵀQ⁻¹Σ⁻¹1), A1 = μ·aᵀQ⁻¹Σ⁻¹1, A2 = aᵀQ⁻¹a, with the
         tridiagonal Q = Σ⁻¹ + 2z·diag(b) eliminated as LDLᵀ over the lags: O(lags) for each z.
 

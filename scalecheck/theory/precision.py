@@ -2,29 +2,22 @@
 update is too small to move, and the gradients whose squares an optimizer's state can keep."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalecheck.dtypes import FLOAT_TYPES, FloatType
+from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.theory.domain import require_not_negative
 from scalecheck.theory.special import erf
 
 FloatArray = NDArray[np.float64]
 
 
-def float_type(dtype: str) -> FloatType:
-    """The format of a storage type. ValueError for a type that is not a known float."""
-    if dtype not in FLOAT_TYPES:
-        raise ValueError(f"dtype {dtype!r} is none of {', '.join(FLOAT_TYPES)}")
-    return FLOAT_TYPES[dtype]
-
-
 def ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
     """The gap from each magnitude to the next larger value of the type; below the normal numbers,
-    the smallest subnormal. Finite magnitudes; ValueError for an unknown dtype."""
-    kind = float_type(dtype)
+    the smallest subnormal. Magnitudes are finite."""
+    kind = FLOAT_TYPES[dtype]
     exponent = np.frexp(np.abs(np.asarray(magnitude, dtype=np.float64)))[1] - 1
     exponent = np.where(np.asarray(magnitude) == 0, kind.smallest_exponent, exponent)
     gap: FloatArray = np.ldexp(
@@ -33,18 +26,13 @@ def ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
     return gap
 
 
-def half_ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
-    """The largest change that rounding to the type undoes, away from zero: ulp/2."""
-    return ulp(magnitude, dtype) / 2
-
-
 def half_ulp_toward_zero(magnitude: ArrayLike, dtype: str) -> FloatArray:
     """The largest change that rounding to the type undoes, toward zero: ulp/2, and ulp/4 at a power
     of two, where the gap changes."""
-    kind = float_type(dtype)
+    kind = FLOAT_TYPES[dtype]
     absolute = np.abs(np.asarray(magnitude, dtype=np.float64))
     is_power = (np.frexp(absolute)[0] == 0.5) & (absolute > kind.smallest_normal)
-    return half_ulp(absolute, dtype) / np.where(is_power, 2.0, 1.0)
+    return ulp(absolute, dtype) / np.where(is_power, 4.0, 2.0)
 
 
 def rounded(number: ArrayLike, dtype: str) -> FloatArray:
@@ -54,42 +42,28 @@ def rounded(number: ArrayLike, dtype: str) -> FloatArray:
     with np.errstate(over="ignore"):
         nearest: FloatArray = np.rint(exact / gap) * gap
     return np.where(
-        np.abs(nearest) > float_type(dtype).largest, np.copysign(np.inf, exact), nearest
+        np.abs(nearest) > FLOAT_TYPES[dtype].largest, np.copysign(np.inf, exact), nearest
     )
 
 
-def stalled_share(magnitudes: ArrayLike, counts: ArrayLike, update_rms: float, dtype: str) -> float:
+def stalled_share(
+    magnitudes: ArrayLike, counts: ArrayLike, update: float, dtype: str, equal: bool = False
+) -> float:
     """Share of weights of a type that an update leaves as they are: |update| ≤ half an ULP.
 
     magnitudes: |w|, each a value of the type; counts: how many weights have it; same shape.
-    update_rms: standard deviation of the update, lr included, which is normal and independent of
-    the weight. erf(h/(√2·update_rms)), h half an ULP, averaged over both directions. Raises
-    ValueError for update_rms negative, no weights, an unknown dtype.
+    update: RMS of the update, lr included, which is normal and independent of the weight, so that
+    the share is erf(h/(√2·update)), h half an ULP; or the size of all updates where `equal`.
+    Averaged over both directions. Raises ValueError for update negative, no weights.
     Checked against torch's rounding in tests/test_theory_precision.py.
     """
-    require_not_negative("update_rms", update_rms)
-    if update_rms == 0:
-        return stalled_share_of_step(magnitudes, counts, 0.0, dtype)
-    scale = math.sqrt(2) * update_rms
-    with np.errstate(over="ignore"):
-        outward = half_ulp(magnitudes, dtype) / scale
-        inward = half_ulp_toward_zero(magnitudes, dtype) / scale
-    return _share(counts, erf(outward), erf(inward))
-
-
-def stalled_share_of_step(
-    magnitudes: ArrayLike, counts: ArrayLike, step: float, dtype: str
-) -> float:
-    """As stalled_share for updates that all have the size step, in either direction alike."""
-    require_not_negative("step", step)
-    return _share(
-        counts,
-        (step <= half_ulp(magnitudes, dtype)).astype(np.float64),
-        (step <= half_ulp_toward_zero(magnitudes, dtype)).astype(np.float64),
-    )
-
-
-def _share(counts: ArrayLike, outward: FloatArray, inward: FloatArray) -> float:
+    require_not_negative("update", update)
+    half_ulps = ulp(magnitudes, dtype) / 2, half_ulp_toward_zero(magnitudes, dtype)
+    if equal or update == 0:
+        outward, inward = ((update <= half).astype(np.float64) for half in half_ulps)
+    else:
+        with np.errstate(over="ignore"):
+            outward, inward = (erf(half / (math.sqrt(2) * update)) for half in half_ulps)
     count = np.asarray(counts, dtype=np.float64)
     total = float(count.sum())
     if not total > 0:
@@ -97,8 +71,7 @@ def _share(counts: ArrayLike, outward: FloatArray, inward: FloatArray) -> float:
     return float(np.sum(count * (outward + inward))) / (2 * total)
 
 
-@dataclass(frozen=True)
-class SquareLimits:
+class SquareLimits(NamedTuple):
     """The gradients whose square v ← beta2·v + (1−beta2)·g² can hold, as |g| of one element.
 
     vanishing: up to here v stays 0, so the update is g/eps, or infinite without eps.
@@ -115,10 +88,9 @@ def square_limits(dtype: str, beta2: float) -> SquareLimits:
     """The limits of Adam's v in a storage type, from (1−beta2)·g² at its first step.
 
     vanishing √(smallest subnormal/2/(1−beta2)), overflowing √(largest/(1−beta2)). frozen:
-    (1−beta2)·v ≤ half an ULP of v, that is mantissa ≤ 2^−(bits+1)/(1−beta2). Raises ValueError for
-    an unknown dtype.
+    (1−beta2)·v ≤ half an ULP of v, that is mantissa ≤ 2^−(bits+1)/(1−beta2).
     """
-    kind = float_type(dtype)
+    kind = FLOAT_TYPES[dtype]
     fresh = 1 - beta2
     frozen_mantissa = 2.0 ** -(kind.mantissa_bits + 1) / fresh
     return SquareLimits(

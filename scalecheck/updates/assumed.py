@@ -4,11 +4,10 @@ shapes alone are known."""
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import family, layer
-from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.open import open_checkpoint, with_kinds
 from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
@@ -17,7 +16,7 @@ from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.report import Column
 
-COLUMNS = (
+ASSUMED = (
     Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
     Column("assumed_ratio", "× assumed", "number", "rms over that"),
     Column("assumed_relative_update", "believed", "number", "relative update of the assumed rms"),
@@ -28,16 +27,6 @@ Shape = tuple[int, ...]
 _SIZE = re.compile("[1-9][0-9]{0,17}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AssumedScale:
-    """The rms that an initialization gives a tensor, its own over that, and the relative update
-    that is believed in then; None where the scheme says nothing."""
-
-    assumed_rms: float | None = None
-    assumed_ratio: float | None = None
-    assumed_relative_update: float | None = None
-
-
 class Assumption:
     """The rms that a scheme gives each tensor of a model. Raises UsageError for another word."""
 
@@ -46,19 +35,24 @@ class Assumption:
         self._scheme = scheme(word, "assume")
         self._model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
 
-    def rms(self, name: str, role: str, shape: Shape) -> float | None:
+    def rms(self, tensor: Tensor | TensorStats) -> float | None:
         """None where the scheme says nothing."""
-        reference = self._scheme.of(name, role, shape, self._model)
+        reference = self._scheme.of(tensor.name, tensor.role, tensor.shape, self._model)
         return None if reference is None else reference.rms
 
-    def of(self, stats: TensorStats, relative_update: float | None) -> AssumedScale:
-        """That of a tensor with this relative update."""
-        assumed = self.rms(stats.name, stats.role, stats.shape)
+    def of(self, stats: TensorStats, relative_update: float | None) -> dict[str, float | None]:
+        """The fields of ASSUMED of a tensor with this relative update."""
+        assumed = self.rms(stats)
         ratio = stats.rms / assumed if stats.rms is not None and assumed else None
         believed = ratio * relative_update if ratio and relative_update is not None else None
-        return AssumedScale(
-            assumed_rms=assumed, assumed_ratio=ratio, assumed_relative_update=believed
-        )
+        return {"assumed_rms": assumed, "assumed_ratio": ratio, "assumed_relative_update": believed}
+
+    def stats(self, tensors: Iterable[Tensor]) -> Iterator[tuple[TensorStats, Sketch]]:
+        """The statistics of tensors that do not exist yet; rms None where the scheme says
+        nothing."""
+        for tensor in tensors:
+            empty = TensorStats.of(tensor, Sketch())
+            yield replace(empty, dtype="", numel=tensor.numel, rms=self.rms(tensor)), Sketch()
 
 
 def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
@@ -77,34 +71,6 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
     return shapes
 
 
-def assumed_stats(
-    tensors: Iterable[Tensor], assumption: Assumption
-) -> Iterator[tuple[TensorStats, Sketch]]:
-    """The statistics of tensors that do not exist yet; rms None where the scheme says nothing."""
-    return ((_assumed_stats(tensor, assumption), Sketch()) for tensor in tensors)
-
-
-def _assumed_stats(tensor: Tensor, assumption: Assumption) -> TensorStats:
-    return TensorStats(
-        name=tensor.name,
-        dtype="",
-        shape=tensor.shape,
-        role=tensor.role,
-        layer=layer(tensor.name),
-        family=family(tensor.name),
-        numel=tensor.numel,
-        rms=assumption.rms(tensor.name, tensor.role, tensor.shape),
-        std=None,
-        mean=None,
-        absmax=None,
-        min=None,
-        max=None,
-        zeros=0,
-        nan=0,
-        inf=0,
-    )
-
-
 def opened(
     checkpoint: Checkpoint | str | Path | None, shapes: Sequence[str], assume: str | None
 ) -> Checkpoint:
@@ -121,4 +87,4 @@ def opened(
     source = Source(Path("-"), 0, 0, 0)
     sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
-    return Checkpoint(source.path, "shapes", tuple(tensors))
+    return with_kinds(Checkpoint(source.path, "shapes", tuple(tensors)))

@@ -1,10 +1,15 @@
 """The fields of a translation: how a TensorForecast has them, how they merge over a group, and what
 a table shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from scalecheck.measure.groups import (
+    FAMILY,
+    LAYER,
+    NAME,
+    ROLE,
     largest,
     listed,
     mean,
@@ -20,47 +25,43 @@ from scalecheck.updates.tensor_forecast import TensorForecast
 Forecasts = Sequence[TensorForecast]
 
 
-def _known(forecasts: Forecasts) -> Forecasts:
-    return [each for each in forecasts if each.relative_update is not None]
+def _merged(
+    merge: Callable[[str], Any], name: str, title: str, unit: str, help: str, rank: int = 0
+) -> Column:
+    """A column that merges by what a function makes of its name."""
+    return Column(name, title, unit, help, rank, merge=merge(name))
 
 
-def _update_rms(forecasts: Forecasts) -> float | None:
-    return mean_square("update_rms")(_known(forecasts))
+def _extreme(merge: Callable[[str], Any], name: str, title: str, help: str) -> Column:
+    """The relative update of a tensor that is the smallest or the largest of a group."""
+    one, several = attrgetter("relative_update"), merge("relative_update")
+    return Column(name, title, "number", help, 2, one, several, of_several(name))
 
 
-def _update_rms_expected(forecasts: Forecasts) -> float | None:
-    return mean_square("update_rms_expected")(_known(forecasts))
+def _moving(name: str) -> Callable[[Forecasts], float | None]:
+    """The root mean square over those that have a relative update."""
+    over = mean_square(name)
+    return lambda forecasts: over([e for e in forecasts if e.relative_update is not None])
 
 
-def absolute_update(forecasts: Forecasts) -> float | None:
-    return mean_square("absolute_update")(_known(forecasts))
+def _over_rms(name: str) -> Callable[[Forecasts], float | None]:
+    return lambda forecasts: _over(_moving(name)(forecasts), _moving("rms")(forecasts))
 
 
-def _relative_update(forecasts: Forecasts) -> float | None:
-    return _over_rms(absolute_update(forecasts), forecasts)
-
-
-def _nominal(forecasts: Forecasts) -> float | None:
-    return _over_rms(mean_square("lr")(_known(forecasts)), forecasts)
-
-
-def _over_rms(x: float | None, forecasts: Forecasts) -> float | None:
-    rms = mean_square("rms")(_known(forecasts))
-    return x / rms if x is not None and rms else None
+def _over(a: float | None, b: float | None) -> float | None:
+    return a / b if a is not None and b else None
 
 
 def _band(forecasts: Forecasts) -> str | None:
-    relative = _relative_update(forecasts)
+    relative = _over_rms("absolute_update")(forecasts)
     if relative is None or not all(each.is_matrix for each in forecasts):
         return None
     return forecasts[0].bands.of(relative)
 
 
 COLUMNS = (
-    Column("name", "name", "text", "the tensor's name as stored, or the group's"),
-    Column(
-        "dtype", "dtype", "text", "storage type by its safetensors name", 9, merge=listed("dtype")
-    ),
+    NAME,
+    _merged(listed, "dtype", "dtype", "text", "storage type by its safetensors name", 9),
     Column(
         "shape",
         "shape",
@@ -69,15 +70,27 @@ COLUMNS = (
         8,
         lambda each: [*each.shape],
     ),
-    Column("role", "role", "text", "what the tensor is; null where a group's differ", 9),
-    Column("layer", "layer", "text", "module path up to and including the block index"),
-    Column("family", "family", "text", "the name with every index replaced by N"),
+    ROLE,
+    LAYER,
+    FAMILY,
     Column("tensors", "tensors", "count", "number of tensors in the row", 6, lambda each: 1, len),
-    Column("numel", "numel", "count", "number of elements", merge=total("numel")),
-    Column("rms", "rms", "number", "root mean square of the weights", merge=mean_square("rms")),
-    Column("optimizer", "optimizer", "text", "the optimizer that trains it"),
+    _merged(total, "numel", "numel", "count", "number of elements"),
+    _merged(mean_square, "rms", "rms", "number", "root mean square of the weights"),
+    Column(
+        "optimizer",
+        "optimizer",
+        "text",
+        "the optimizer that trains it",
+        get=attrgetter("training.name"),
+    ),
     Column("lr", "lr", "setting", "its learning rate", 3),
-    Column("weight_decay", "decay", "setting", "its weight decay"),
+    Column(
+        "weight_decay",
+        "decay",
+        "setting",
+        "its weight decay",
+        get=attrgetter("training.weight_decay"),
+    ),
     Column(
         "update_rms",
         "measured",
@@ -85,16 +98,16 @@ COLUMNS = (
         "RMS of the update at lr 1: measured from an optimizer state where there is one, else "
         "expected",
         1,
-        merge=_update_rms,
+        merge=_moving("update_rms"),
         cell=lambda row: row["update_rms"] if row["measured"] else None,
     ),
-    Column(
+    _merged(
+        _moving,
         "update_rms_expected",
         "theory",
         "number",
         "the same by theory, null where it has none",
         2,
-        merge=_update_rms_expected,
     ),
     Column(
         "measured",
@@ -103,47 +116,25 @@ COLUMNS = (
         "update_rms is the state's, of the last step applied",
         merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
-    Column(
-        "absolute_update",
-        "moved",
-        "number",
-        "RMS of the change of a step, lr included",
-        merge=absolute_update,
+    _merged(
+        _moving, "absolute_update", "moved", "number", "RMS of the change of a step, lr included"
     ),
     Column(
         "relative_update",
         "relative",
         "number",
         "lr·update_rms/rms: the change of a step",
-        merge=_relative_update,
+        merge=_over_rms("absolute_update"),
     ),
-    Column(
-        "relative_update_min",
-        "least",
-        "number",
-        "the smallest of a tensor in the group",
-        2,
-        attrgetter("relative_update"),
-        smallest("relative_update"),
-        of_several("relative_update_min"),
-    ),
-    Column(
-        "relative_update_max",
-        "most",
-        "number",
-        "the largest of a tensor in the group",
-        2,
-        attrgetter("relative_update"),
-        largest("relative_update"),
-        of_several("relative_update_max"),
-    ),
+    _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
+    _extreme(largest, "relative_update_max", "most", "the largest of a tensor in the group"),
     Column(
         "nominal_relative_update",
         "nominal",
         "number",
         "lr/rms: the change where the update is 1, as in a first step",
         1,
-        merge=_nominal,
+        merge=_over_rms("lr"),
     ),
     Column(
         "band",
@@ -158,22 +149,23 @@ COLUMNS = (
         "number",
         "share of the weights that weight decay takes a step: lr·weight_decay",
         7,
+        attrgetter("training.decay_pull"),
     ),
-    Column(
+    _merged(
+        mean,
         "stalled",
         "stalled %",
         "percent",
         "share of the elements that the update is too small to move; in tables in %",
         4,
-        merge=mean("stalled"),
     ),
-    Column(
+    _merged(
+        largest,
         "rare_row_update",
         "rare row",
         "number",
         "of an embedding: relative change of a row by one gradient after none for long",
         6,
-        merge=largest("rare_row_update"),
     ),
     Column("reason", "reason", "sentence", "why there is no update_rms"),
 )
@@ -181,14 +173,7 @@ COLUMNS = (
 
 STATE = (
     Column("step", "step", "count", "steps of the optimizer state", 10),
-    Column(
-        "grad_rms",
-        "grad rms",
-        "number",
-        "RMS of the gradients, by the state",
-        6,
-        merge=mean_square("grad_rms"),
-    ),
+    _merged(mean_square, "grad_rms", "grad rms", "number", "RMS of the gradients, by the state", 6),
     Column(
         "snr",
         "snr",
@@ -198,56 +183,37 @@ STATE = (
         cell=lambda row: "floor" if row["at_noise_floor"] else number(row["snr"]),
     ),
     Column("at_noise_floor", "floor", "sentence", "the estimate of snr² is not above 0", 9),
-    Column(
+    _merged(
+        mean,
         "eps_share",
         "in eps %",
         "percent",
         "share of the elements with √v̂ below eps; in tables in %",
         5,
-        merge=mean("eps_share"),
     ),
-    Column(
-        "eps_near_share",
-        "near eps",
-        "percent",
-        "the same below 100 eps",
-        8,
-        merge=mean("eps_near_share"),
+    _merged(mean, "eps_near_share", "near eps", "percent", "the same below 100 eps", 8),
+    _merged(total, "v_zeros", "v = 0", "count", "elements whose √v̂ is 0", 8),
+    _merged(
+        total, "v_not_finite", "v broken", "count", "elements whose v is NaN, inf or negative", 8
     ),
-    Column("v_zeros", "v = 0", "count", "elements whose √v̂ is 0", 8, merge=total("v_zeros")),
-    Column(
-        "v_not_finite",
-        "v broken",
-        "count",
-        "elements whose v is NaN, inf or negative",
-        8,
-        merge=total("v_not_finite"),
-    ),
-    Column(
-        "m_not_finite",
-        "m broken",
-        "count",
-        "elements whose m is NaN or inf",
-        8,
-        merge=total("m_not_finite"),
-    ),
+    _merged(total, "m_not_finite", "m broken", "count", "elements whose m is NaN or inf", 8),
 )
 SCHEDULE = (
-    Column(
+    _merged(
+        mean_square,
         "drift",
         "drift",
         "number",
         "displacement of the schedule over rms for gradients that keep their sign: the bound",
         1,
-        merge=mean_square("drift"),
     ),
-    Column(
+    _merged(
+        mean_square,
         "random_walk",
         "random walk",
         "number",
         "displacement of the schedule over rms for gradients of --snr",
         1,
-        merge=mean_square("random_walk"),
     ),
     Column(
         "equilibrium_rms",
@@ -275,4 +241,32 @@ STATES = (
     Column("weight_decay", "decay", "setting", "the weight decay of its group", 4),
     Column("update_rms", "update", "number", "RMS of its last update at lr 1"),
     *STATE,
+)
+TARGET = (
+    Column("target_lr", "lr for it", "number", "the lr of the relative update asked for"),
+    Column("target_factor", "× lr", "number", "over the lr it has"),
+)
+LIKE = (
+    Column("like_relative_update", "there", "number", "relative update of the other's tensor", 2),
+    Column("like_by", "matched by", "text", "name, or family where the other has no such name", 3),
+    *TARGET,
+)
+TO = (
+    _merged(
+        mean_square, "to_update", "its update", "number", "RMS of Δw at lr 1 of the other optimizer"
+    ),
+    Column(
+        "to_lr",
+        "its lr",
+        "number",
+        "the other optimizer's lr of the same Δw",
+        get=lambda each: _over(each.absolute_update, each.to_update),
+        merge=lambda each: _over(_moving("absolute_update")(each), mean_square("to_update")(each)),
+    ),
+)
+RESCALED = (
+    Column("setting", "setting", "text", "its name"),
+    Column("exponent", "power of K", "power", "the setting is multiplied by K to this power"),
+    Column("now", "now", "setting", "what it is; null of gradient clipping, which is not known"),
+    Column("scaled", "at K", "setting", "what it has to be"),
 )

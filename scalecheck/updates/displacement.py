@@ -3,7 +3,7 @@ do."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 from scalecheck.checkpoint.naming import MATRICES
 from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import Comparison
-from scalecheck.measure.groups import shared
+from scalecheck.measure.comparison import Comparison, dtype_of
+from scalecheck.measure.groups import FAMILY, LAYER, NAME, ROLE, shared
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import finite, number
 from scalecheck.report.report import Column, Row
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.schedule_forecast import ScheduleForecast, schedule_forecast
+from scalecheck.updates.forecast import ScheduleForecast, schedule_forecast
 from scalecheck.updates.training import Trainings
 
 
@@ -29,14 +29,6 @@ class Run:
     trainings: Trainings
     plan: Schedule
     gradient: Gradient
-
-    def forecast(self, names: Sequence[str], rms: float | None) -> ScheduleForecast | None:
-        """Where it leads tensors of this rms; None where they are trained in several ways."""
-        training, *others = {self.trainings.of(name) for name in names}
-        if others:
-            return None
-        is_known = self.gradient.rms is not None
-        return schedule_forecast(training, rms, self.plan, self.gradient, is_known)
 
 
 @dataclass(frozen=True)
@@ -86,25 +78,31 @@ class Displacement:
     @property
     def rms_ratio(self) -> float | None:
         before, after = self.rms_before, self.rms_after
-        return _finite(after / before) if after is not None and before else None
+        return finite(after / before) if after is not None and before else None
 
     @property
     def relative_change(self) -> float | None:
         return None if self.norms is None else self.norms.relative_change
 
     @cached_property
-    def _expected(self) -> ScheduleForecast | None:
+    def _expected(self) -> ScheduleForecast:
+        """Where the run leads its tensors; nothing where they are trained in several ways."""
         if self.run is None or self.norms is None:
-            return None
-        return self.run.forecast([each.name for each in self.comparisons], self.rms_before)
+            return ScheduleForecast()
+        trainings, plan, gradient = self.run.trainings, self.run.plan, self.run.gradient
+        training, *others = {trainings.of(each.name) for each in self.comparisons}
+        if others:
+            return ScheduleForecast()
+        is_known = gradient.rms is not None
+        return schedule_forecast(training, self.rms_before, plan, gradient, is_known)
 
     @property
     def expected_walk(self) -> float | None:
-        return None if self._expected is None else _finite(self._expected.random_walk)
+        return finite(self._expected.random_walk)
 
     @property
     def expected_drift(self) -> float | None:
-        return None if self._expected is None else _finite(self._expected.drift)
+        return finite(self._expected.drift)
 
     @property
     def drift_position(self) -> float | None:
@@ -115,8 +113,12 @@ class Displacement:
         return (math.log(moved) - math.log(walk)) / (math.log(drift) - math.log(walk))
 
     @property
+    def is_of_model(self) -> bool:
+        return all(each.is_of_model for each in self.comparisons)
+
+    @property
     def is_matrix(self) -> bool:
-        return self.role in MATRICES
+        return self.role in MATRICES and self.is_of_model
 
 
 def together(comparisons: Sequence[Comparison]) -> Change | None:
@@ -147,14 +149,21 @@ def _rms(scales: Sequence[TensorStats | RecordedStats | None]) -> float | None:
     return math.hypot(*(math.sqrt(n / numel) * rms for n, rms in known)) if numel else None
 
 
-def _finite(x: float | None) -> float | None:
-    """None too where a float64 does not hold it."""
-    return None if x is None or math.isinf(x) else x
-
-
 def _shared(name: str) -> Callable[[Displacement], Any]:
     """What all its tensors have; None where they differ."""
     return lambda each: shared(getattr(one, name) for one in each.comparisons)
+
+
+def _of_side(place: str, what: Callable[[Any], Any]) -> Callable[[Displacement], Any]:
+    """The same of the tensors on a side; None where there is none."""
+    return lambda each: shared(
+        None if (side := getattr(one.pair, place)) is None else what(side)
+        for one in each.comparisons
+    )
+
+
+def _sizes(side: Any) -> list[int]:
+    return [*side.shape]
 
 
 def _moved(row: Row) -> str:
@@ -163,7 +172,7 @@ def _moved(row: Row) -> str:
 
 
 COLUMNS = (
-    Column("name", "name", "text", "the tensor's name as stored, or the group's"),
+    NAME,
     Column(
         "status",
         "status",
@@ -171,37 +180,27 @@ COLUMNS = (
         "identical, changed, added, removed, reshaped or retyped; alike where a report has equal "
         "figures and no elements; mixed for a group",
     ),
-    Column("dtype_before", "was", "text", "storage type before", 6, _shared("dtype_before")),
-    Column("dtype_after", "dtype", "text", "storage type after", 7, _shared("dtype_after")),
+    Column("dtype_before", "was", "text", "storage type before", 6, _of_side("before", dtype_of)),
+    Column("dtype_after", "dtype", "text", "storage type after", 7, _of_side("after", dtype_of)),
     Column(
         "shape_before",
         "had shape",
         "shape",
         "sizes of the dimensions before",
         6,
-        _shared("shape_before"),
+        _of_side("before", _sizes),
     ),
     Column(
-        "shape_after", "shape", "shape", "sizes of the dimensions after", 7, _shared("shape_after")
+        "shape_after",
+        "shape",
+        "shape",
+        "sizes of the dimensions after",
+        7,
+        _of_side("after", _sizes),
     ),
-    Column(
-        "role",
-        "role",
-        "text",
-        "what the tensor is; null where a group's differ",
-        9,
-        _shared("role"),
-    ),
-    Column(
-        "layer",
-        "layer",
-        "text",
-        "module path up to and including the block index",
-        get=_shared("layer"),
-    ),
-    Column(
-        "family", "family", "text", "the name with every index replaced by N", get=_shared("family")
-    ),
+    ROLE,
+    replace(LAYER, get=_shared("layer")),
+    replace(FAMILY, get=_shared("family")),
     Column(
         "tensors",
         "tensors",

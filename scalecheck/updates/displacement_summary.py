@@ -26,10 +26,14 @@ def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
     if total.relative_change is not None:
         beside = "" if total.cosine is None else f", at a cosine of {number(total.cosine)}"
         yield (
-            f"together, buffers left out, they changed by {number(total.relative_change)} "
-            f"of their norm{beside}"
+            f"together, {_left_out(tensors)} left out, they changed by "
+            f"{number(total.relative_change)} of their norm{beside}"
         )
-    moved = {each.name: x for each in tensors if (x := each.relative_change) is not None}
+    moved = {
+        each.name: x
+        for each in tensors
+        if each.is_of_model and (x := each.relative_change) is not None
+    }
     if len(moved) > 1:
         most, least = max(moved, key=moved.__getitem__), min(moved, key=moved.__getitem__)
         yield (
@@ -44,6 +48,11 @@ def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
             f"noise and less far than drift would carry them, {below} less far, {above} further; "
             f"the median lies at {number(median(positions))}, where noise is 0 and drift 1"
         )
+
+
+def _left_out(tensors: Sequence[Displacement]) -> str:
+    has_others = not all(each.is_of_model for each in tensors)
+    return "buffers and what is no part of the model" if has_others else "buffers"
 
 
 def notes(sides: Sequence[Side], total: Change, run: Run | None) -> Iterator[str]:

@@ -3,7 +3,7 @@ scalecheck.toml."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -56,12 +56,11 @@ def _torch(rows: Sequence[Row], training: Training) -> str:
         raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
     shared = torch_settings(training)
     groups = "".join(
-        f'    {{\n        "names": [\n{_listed(names)}        ],\n'
-        + "".join(f"        {json.dumps(name)}: {value!r},\n" for name, value in own.items())
-        + "    },\n"
+        f'    {{\n        "names": [\n{_lines(map(repr, names), 12)}        ],\n'
+        f"{_lines(_items(own), 8)}    }},\n"
         for names, own in _groups(rows, shared, torch_settings)
     )
-    settings = "".join(f"    {json.dumps(name)}: {value!r},\n" for name, value in shared.items())
+    settings = _lines(_items(shared), 4)
     return _TORCH.format(name=training.optimizer.torch_class, settings=settings, groups=groups)
 
 
@@ -94,43 +93,39 @@ def optimizer(model):
     return torch.optim.{name}(param_groups(model), **SETTINGS)'''
 
 
-def _listed(names: Iterable[str]) -> str:
-    return "".join(f"            {name!r},\n" for name in names)
+def _items(settings: Settings) -> Iterable[str]:
+    return (f"{json.dumps(name)}: {value!r}" for name, value in settings.items())
+
+
+def _lines(items: Iterable[str], indent: int) -> str:
+    return "".join(f"{' ' * indent}{item},\n" for item in items)
 
 
 def _json(rows: Sequence[Row], training: Training) -> str:
     shared = _plain(training)
-    groups = [{"names": names, **own} for names, own in _groups(rows, shared, _plain)]
-    return json.dumps(
-        {
-            "schema": "scalecheck.groups/1",
-            "optimizer": training.name,
-            "settings": shared,
-            "groups": groups,
-        },
-        indent=1,
-        allow_nan=False,
-    )
+    report = {
+        "schema": "scalecheck.groups/1",
+        "optimizer": training.name,
+        "settings": shared,
+        "groups": [{"names": names, **own} for names, own in _groups(rows, shared, _plain)],
+    }
+    return json.dumps(report, indent=1, allow_nan=False)
 
 
 def _toml(rows: Sequence[Row], training: Training) -> str:
     shared = _plain(training)
-    lines = ["[optimizer]", f"name = {_toml_value(training.name)}", *_toml_lines(shared)]
+    tables = [("[optimizer]", {"name": training.name, **shared})]
     for names, own in _groups(rows, shared, _plain):
-        lines += ["", "[[group]]", f"names = {_toml_value(names)}", *_toml_lines(own)]
-    return "\n".join(lines)
+        tables.append(("\n[[group]]", {"names": names, **own}))
+    return "\n".join(line for title, table in tables for line in (title, *_toml_lines(table)))
 
 
-def _toml_lines(settings: Mapping[str, Any]) -> list[str]:
-    """TOML has no null: what is None is its default."""
-    return [
-        f"{name} = {_toml_value(value)}" for name, value in settings.items() if value is not None
-    ]
-
-
-def _toml_value(value: Any) -> str:
-    """As JSON, but for the characters that TOML takes no pair of escapes for, and for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _toml_lines(table: Settings) -> Iterable[str]:
+    """TOML has no null: what is None is its default. Values are as in JSON, but for the characters
+    that TOML takes no pair of escapes for, and for DEL."""
+    for name, value in table.items():
+        if value is not None:
+            yield f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
 
 
 def _plain(training: Training) -> Settings:

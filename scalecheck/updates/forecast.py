@@ -1,9 +1,12 @@
-"""What an lr does to a tensor of a known scale: arithmetic on the optimizer's expected update."""
+"""What theory expects of a tensor of a known scale: the update of a step, how far a whole schedule
+carries it, and where weight decay would hold it."""
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import (
     REFUSALS,
     Gradient,
@@ -12,76 +15,107 @@ from scalecheck.optimizers.contract import (
     Weights,
     refusal,
 )
+from scalecheck.settings import Settings
+from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.training import Training
 
+COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
+CONSTANT = 1e6  # an snr that is as good as a constant gradient
 _LARGE = 1e12  # a gradient RMS beside which no eps counts
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """One step of a tensor. RMS over its elements; None where `reason` says why.
-
-    rms: of the weights, at least 0. lr: as given. effective_lr: lr, unless the optimizer caps it.
-    update_rms: of Δw/lr, or of Δw/(lr·rms) where the optimizer's lr is relative already
-    (`relative_lr`); weight decay is not in it.
-    """
-
-    rms: float
-    lr: float
-    effective_lr: float
-    update_rms: float | None
-    relative_lr: bool = False
-    reason: str = ""
-
-    @property
-    def absolute_update(self) -> float | None:
-        """RMS of Δw."""
-        if self.update_rms is None:
-            return None
-        return self.effective_lr * self.update_rms * (self.rms if self.relative_lr else 1.0)
-
-    @property
-    def relative_update(self) -> float | None:
-        """RMS of Δw over that of w; None too where the weights are all zero."""
-        if self.update_rms is None or not self.rms:
-            return None
-        return self.effective_lr * self.update_rms / (1.0 if self.relative_lr else self.rms)
-
-    @property
-    def nominal_relative_update(self) -> float | None:
-        """lr/rms: that of an update of 1 an element; None where the weights are all zero."""
-        if self.relative_lr:
-            return self.lr
-        return self.lr / self.rms if self.rms else None
-
-
-def forecast(
+def expected_update(
     optimizer: Hyperparameters,
-    lr: float,
     rms: float,
     shape: tuple[int, ...],
     gradient: Gradient,
     step: int | None = None,
-) -> Forecast:
-    """The expected step of a tensor of this RMS and shape; step None is the steady state.
-
-    Where theory refuses, or needs a gradient's RMS that is not known, update_rms is None and the
-    reason says so.
-    """
-    update, reason = None, ""
+) -> tuple[float | None, str]:
+    """RMS of Δw/lr of a tensor of this RMS and shape, of Δw/(lr·rms) where the optimizer's lr is
+    relative; weight decay is not in it. step None is the steady state. None with the reason where
+    theory refuses, or needs a gradient's RMS that is not known."""
     try:
         weights = Weights(shape, rms)
-        update = at_any_rms(lambda known: optimizer.update_rms(known, step, weights), gradient)
+        update = _at_any_rms(lambda known: optimizer.update_rms(known, step, weights), gradient)
     except REFUSALS as error:
-        reason = refusal(error)
-    if update is not None and not math.isfinite(update):
-        update, reason = None, "its expected update is not finite"
+        return None, refusal(error)
+    if not math.isfinite(update):
+        return None, "its expected update is not finite"
     if update == 0 and step is None:
-        update, reason = None, "its late updates vanish: give --step"
-    effective = optimizer.effective_lr(lr, step)
-    return Forecast(rms, lr, effective, update, optimizer.relative_lr, reason)
+        return None, "its late updates vanish: give --step"
+    return update, ""
 
 
-def at_any_rms(formula: Callable[[Gradient], float], gradient: Gradient) -> float:
+@dataclass(frozen=True, kw_only=True)
+class ScheduleForecast:
+    """Where a schedule leads one tensor; None where theory has no formula or the scale is 0.
+
+    drift, random_walk: its displacement over its rms, for gradients that keep their sign and for
+    those of a given snr. equilibrium_rms: the rms at which updates and weight decay hold it,
+    equilibrium_ratio: its rms over that. memory_steps: 1/(lr·weight_decay), the steps over which it
+    forgets. decay_sum: Σ lr·weight_decay.
+    """
+
+    drift: float | None = None
+    random_walk: float | None = None
+    equilibrium_rms: float | None = None
+    equilibrium_ratio: float | None = None
+    memory_steps: float | None = None
+    decay_sum: float | None = None
+
+
+def planned(settings: Settings, steps: int | None = None) -> Schedule | None:
+    """The schedule that the settings give, over these steps where they give none; None without
+    steps. wsd falls over the last fifth. Raises UsageError."""
+    steps = settings.steps if settings.steps is not None else steps
+    shape, warmup, final = settings.schedule, settings.warmup, settings.final
+    if steps is None:
+        if shape != "constant" or warmup or final:
+            raise UsageError("--schedule, --warmup and --final: need --steps")
+        return None
+    decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
+    try:
+        return Schedule(shape, steps, warmup, final, max(0, decay))
+    except ValueError as error:
+        raise OptionError("schedule", str(error), shape) from error
+
+
+def schedule_forecast(
+    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, is_known: bool
+) -> ScheduleForecast:
+    """The forecast of a tensor of this rms; is_known: the gradient's RMS is measured or given."""
+    optimizer, lr = training.optimizer, training.lr
+    decay = lr * optimizer.decay_scale * training.weight_decay
+    first, second = plan.sums()
+
+    def displacement(snr: float) -> float | None:
+        """Over the rms; None where it is not solved, or follows a gradient that is not known."""
+        try:
+            moved = _at_any_rms(
+                lambda known: optimizer.displacement(lr * first, lr * lr * second, known),
+                replace(gradient, snr=snr),
+            )
+        except REFUSALS:
+            if snr != CONSTANT or not optimizer.equal_updates:
+                return None
+            moved = lr * first
+        return moved / rms if rms else None
+
+    equilibrium = None
+    if training.weight_decay and (is_known or training.is_decay_decoupled):
+        with suppress(*REFUSALS):
+            equilibrium = _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient)
+    return ScheduleForecast(
+        drift=displacement(CONSTANT),
+        random_walk=displacement(gradient.snr),
+        equilibrium_rms=equilibrium,
+        equilibrium_ratio=(rms or 0.0) / equilibrium if equilibrium else None,
+        memory_steps=1 / decay if decay and equilibrium is not None else None,
+        decay_sum=decay * first,
+    )
+
+
+def _at_any_rms(formula: Callable[[Gradient], float], gradient: Gradient) -> float:
     """A formula of a gradient whose RMS may not be known. Raises NoFormula where it is not and the
     result depends on it, beside what the formula raises."""
     if gradient.rms is not None:

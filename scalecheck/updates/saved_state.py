@@ -5,12 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.optimizer_state import (
-    OptimizerState,
-    ParamState,
-    find_state,
-    open_state,
-)
+from scalecheck.checkpoint.open_state import find_state, open_state
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
@@ -40,10 +36,10 @@ class States:
         self.notes: Sequence[str] = state.notes if state else ()
         states = state.states if state else ()
         groups = state.groups if state else ()
-        known = [
-            recognised(group, [one for one in states if one.group == number])
-            for number, group in enumerate(groups)
-        ]
+        members: list[list[ParamState]] = [[] for _ in groups]
+        for one in states:
+            members[one.group].append(one)
+        known = [*map(recognised, groups, members)]
         self._groups = [*map(group_settings, groups, known)]
         if state and state.is_inner:
             inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}

@@ -24,7 +24,7 @@ STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
     """The checkpoint, who trains it, and where that was found."""
-    names = {each.optimizer for each in forecasts}
+    names = {each.training.name for each in forecasts}
     lrs = {each.lr for each in forecasts}
     lr = f"lr {setting(forecasts[0].lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
@@ -63,7 +63,7 @@ def notes(
     yield from doubts
     if states.path is not None and lr is None:
         yield "the lr is the state's, which a scheduler may have moved on after the last update"
-    for name in sorted({e.optimizer for e in forecasts if e.training.optimizer.relative_lr}):
+    for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
         yield f"the lr of {name} is relative to the weights already"
 
 
@@ -126,16 +126,15 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
     ruled = [name for name, share in shares.items() if share >= NEAR_EPS]
     if ruled:
         ruled.sort(key=shares.__getitem__, reverse=True)
-        names = ", ".join(
-            f"{printable(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED]
-        )
+        names = (f"{printable(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED])
         more = f" and {len(ruled) - NAMED} more" if len(ruled) > NAMED else ""
-        yield f"eps counts: √v̂ is below 100 eps in {names}{more}"
-    for words, counts in (
-        ("v is 0", {each.name: each.v_zeros or 0 for each in forecasts}),
-        ("v is NaN, inf or negative", {each.name: each.v_not_finite or 0 for each in forecasts}),
-        ("m is NaN or inf", {each.name: each.m_not_finite or 0 for each in forecasts}),
+        yield f"eps counts: √v̂ is below 100 eps in {', '.join(names)}{more}"
+    for words, field in (
+        ("v is 0", "v_zeros"),
+        ("v is NaN, inf or negative", "v_not_finite"),
+        ("m is NaN or inf", "m_not_finite"),
     ):
+        counts = {each.name: getattr(each, field) or 0 for each in forecasts}
         if any(counts.values()):
             most = max(counts, key=counts.__getitem__)
             yield f"{words} for {sum(counts.values()):,} elements, most in {printable(most)}"
@@ -166,15 +165,14 @@ def _stalled(forecasts: Forecasts) -> Iterator[str]:
     if not known:
         return
     most, worst = max(known, key=lambda pair: pair[0])
-    if most >= STALLED:
-        elements = sum(share * each.numel for share, each in known)
-        share = elements / sum(each.numel for _, each in known)
-        yield (
-            f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
-            f"update; most in {printable(worst.name)} ({worst.dtype}), {percent(most)} %"
-        )
-    else:
+    if most < STALLED:
         yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
+        return
+    share = sum(x * each.numel for x, each in known) / sum(each.numel for _, each in known)
+    yield (
+        f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
+        f"update; most in {printable(worst.name)} ({worst.dtype}), {percent(most)} %"
+    )
 
 
 def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
@@ -193,14 +191,13 @@ def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
 def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
     """Where an assumed initialization is off, and by how much."""
     known = {each.name: each.assumed_ratio for each in forecasts if each.assumed_ratio}
-    off = {name: abs(math.log(ratio)) for name, ratio in known.items()}
-    off = {name: log for name, log in off.items() if log > math.log(OFF)}
+    logs = {name: abs(math.log(ratio)) for name, ratio in known.items()}
+    off = [name for name, log in logs.items() if log > math.log(OFF)]
+    words = f"the assumption {assumption.word} is"
     if not off:
-        return (
-            f"the assumption {assumption.word} is within a factor of 2 for all {len(known)} known"
-        )
-    worst = max(off, key=off.__getitem__)
+        return f"{words} within a factor of 2 for all {len(known)} known"
+    worst = max(off, key=logs.__getitem__)
     return (
-        f"the assumption {assumption.word} is off by more than a factor of 2 for {len(off)} of "
-        f"{len(known)}; most for {printable(worst)}, whose rms is {number(known[worst])} of it"
+        f"{words} off by more than a factor of 2 for {len(off)} of {len(known)}; most for "
+        f"{printable(worst)}, whose rms is {number(known[worst])} of it"
     )

@@ -1,39 +1,43 @@
-"""The tables of a translation: matrices apart from what the bands do not speak of, and the states
-whose tensor is not certain."""
+"""The rows and tables of a translation: matrices apart from what the bands do not speak of, the lrs
+that are asked back, the states whose tensor is not certain, and the settings for weights K times
+larger."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from scalecheck.checkpoint.naming import MATRICES
 from scalecheck.checkpoint.selection import Selection
-from scalecheck.measure.groups import By, grouped, row
+from scalecheck.errors import UsageError
+from scalecheck.measure.groups import grouped, row
+from scalecheck.optimizers.contract import NoFormula
+from scalecheck.report.formatting import setting
 from scalecheck.report.report import Column, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.assumed import COLUMNS as ASSUMED
-from scalecheck.updates.columns import COLUMNS, SCHEDULE, STATE, STATES
-from scalecheck.updates.lr_for import LIKE, TARGET, TO, Others, towards
+from scalecheck.updates.assumed import ASSUMED
+from scalecheck.updates.columns import (
+    COLUMNS,
+    LIKE,
+    RESCALED,
+    SCHEDULE,
+    STATE,
+    STATES,
+    TARGET,
+    TO,
+)
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
+from scalecheck.updates.training import Training
 
-_SHOWN = (
-    "name",
-    "dtype",
-    "shape",
-    "role",
-    "rms",
-    "lr",
-    "update_rms",
-    "update_rms_expected",
-    "relative_update",
-    "nominal_relative_update",
-    "band",
-    "decay_pull",
-    "stalled",
-)
+_HIDDEN = {
+    *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
+    *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
+    *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
+}
+_SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
-_NOT_SHOWN = {"at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"}
-_SPREAD = ("tensors", "relative_update_min", "relative_update_max")
 
 
 def columns_for(settings: Settings, states: States, plan: Schedule | None) -> list[Column]:
@@ -49,6 +53,37 @@ def columns_for(settings: Settings, states: States, plan: Schedule | None) -> li
     ]
 
 
+class Others:
+    """The relative updates of another checkpoint, by name and by family."""
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        self._by_name: dict[str, float] = {}
+        families: dict[str, list[float]] = {}
+        for there in rows:
+            if (relative := there["relative_update"]) is not None:
+                self._by_name[there["name"]] = relative
+                if there["family"] is not None:  # it is of a group of several
+                    families.setdefault(there["family"], []).append(relative)
+        self._by_family = {family: median(known) for family, known in families.items()}
+
+    def towards(self, row: Row) -> dict[str, Any]:
+        """The fields of LIKE of a row."""
+        by, known, key = "name", self._by_name, row["name"]
+        if key not in known:
+            by, known, key = "family", self._by_family, row["family"]
+        relative = known.get(key)
+        found = None if relative is None else by
+        return {"like_relative_update": relative, "like_by": found, **_towards(row, relative)}
+
+
+def _towards(row: Row, relative_update: float | None) -> dict[str, Any]:
+    """The fields of TARGET of a row, whose update is in proportion to its lr."""
+    own, lr = row["relative_update"], row["lr"]
+    factor = relative_update / own if relative_update is not None and own else None
+    target = None if lr is None or factor is None else lr * factor
+    return {"target_lr": target, "target_factor": factor}
+
+
 def rows(
     forecasts: Sequence[TensorForecast],
     columns: Sequence[Column],
@@ -61,18 +96,21 @@ def rows(
     rows = [row(own, name, group) | {"members": group} for name, group in groups.items()]
     for fields in rows:
         if settings.target is not None:
-            fields |= towards(fields, settings.target)
+            fields |= _towards(fields, settings.target)
         if others is not None:
             fields |= others.towards(fields)
     return rows
 
 
 def row_tables(
-    rows: Sequence[Row], columns: Sequence[Column], selection: Selection, by: By
+    rows: Sequence[Row], columns: Sequence[Column], selection: Selection, settings: Settings
 ) -> list[Table]:
     """Matrices apart from norms, biases and embeddings, of which the bands do not speak."""
+    hidden = _HIDDEN - (_SPREAD if settings.by != "tensor" else set())
+    if STATE[0] not in columns:
+        hidden |= {"update_rms"}
     fields = selection.fields(columns)
-    shown = selection.shown(columns, _usual(columns, by))
+    shown = selection.shown(columns, [each for each in columns if each.name not in hidden])
     rows = selection.rows(rows)
     matrices = [row for row in rows if row["role"] in MATRICES]
     others = [row for row in rows if row["role"] not in MATRICES]
@@ -89,7 +127,10 @@ def row_tables(
 
 
 def state_tables(
-    forecaster: Forecaster, forecasts: Sequence[TensorForecast], selection: Selection, by: By
+    forecaster: Forecaster,
+    forecasts: Sequence[TensorForecast],
+    selection: Selection,
+    settings: Settings,
 ) -> list[Table]:
     """The states that are not certain to be a tensor's; of some tensors, those of their shapes."""
     shapes = {each.shape for each in forecasts}
@@ -100,16 +141,34 @@ def state_tables(
     ]
     if not rows:
         return []
-    if by != "tensor" or not selection.is_whole:
+    if settings.by != "tensor" or not selection.is_whole:
         return [Table("states", STATES, (), rows)]
     shown = [column for column in STATES if column.name in _STATE_SHOWN]
     return [Table("states", STATES, shown, rows, "States whose tensor is not certain")]
 
 
-def _usual(columns: Sequence[Column], by: By) -> list[Column]:
-    """The columns that are shown where none were asked for."""
-    hidden = {column.name for column in COLUMNS} - {*_SHOWN, *(_SPREAD if by != "tensor" else ())}
-    hidden |= _NOT_SHOWN
-    if STATE[0] not in columns:
-        hidden.add("update_rms")
-    return [column for column in columns if column.name not in hidden]
+def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:
+    """The settings that train weights k times larger as those at hand, y = (w'/k)·x: a table for
+    each way of training, none where k is None. Raises UsageError where an optimizer has no such
+    law, or k is no positive number."""
+    return [] if k is None else [_rescaled(training, k) for training in dict.fromkeys(trainings)]
+
+
+def _rescaled(training: Training, k: float) -> Table:
+    """Every setting that moves, and what gradients are clipped to."""
+    optimizer = training.optimizer
+    try:
+        law = optimizer.reparameterization()
+        new = asdict(optimizer.rescaled(k))
+    except (NoFormula, ValueError, OverflowError) as error:
+        raise UsageError(f"--scale-by {setting(k)}: {training.name}: {error}") from error
+    p, own = law.lr_exponent, asdict(optimizer)
+    rows = [
+        ("lr", p, training.lr, training.lr * k**p),
+        *((name, power, own[name], new[name]) for name, power in law.exponents.items()),
+        ("clipping norm", -1, None, None),
+    ]
+    fields = [column.name for column in RESCALED]
+    title = f"Weights {setting(k)} times larger, divided by {setting(k)} where they are used"
+    items = [dict(zip(fields, row, strict=True)) for row in rows]
+    return Table("scaled", RESCALED, RESCALED, items, f"{title}: {training.name}")

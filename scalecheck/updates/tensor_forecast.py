@@ -6,35 +6,40 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from scalecheck.checkpoint.optimizer_state import ParamState
+from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
+from scalecheck.report.formatting import listed
+from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.assumed import AssumedScale, Assumption
+from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.forecast import forecast
-from scalecheck.updates.precision import stalled
+from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.schedule_forecast import ScheduleForecast, schedule_forecast
-from scalecheck.updates.state_statistics import StateStatistics
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.training import Training, Trainings
 
+ROUNDING = 2.0**-53  # of the sum that a share is
+
 
 @dataclass(frozen=True, kw_only=True)
-class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
+class TensorForecast(TensorStats, ScheduleForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr, measured where `measured`
     says so, else expected; None where `reason` says why. absolute_update: RMS of Δw.
     relative_update: that over the rms of the weights; None of a tensor that is not finite or all
     zero. nominal_relative_update: lr/rms. stalled: share of the elements that the update does not
-    move. decay_pull: share of itself that weight decay takes a step. rare_row_update: relative
-    displacement of an embedding's row by one gradient after none for long. to_update: RMS of Δw at
-    lr 1 of another optimizer, None where to_reason says why. From `step` to `m_not_finite`: the
-    figures of its optimizer state, None without one.
+    move. rare_row_update: relative displacement of an embedding's row by one gradient after none
+    for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
+    assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
+    optimizer, None where to_reason says why. From `step` to `m_not_finite`: the figures of its
+    optimizer state, None without one.
     """
 
     training: Training
@@ -49,6 +54,9 @@ class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
     stalled: float | None
     rare_row_update: float | None
     reason: str | None
+    assumed_rms: float | None = None
+    assumed_ratio: float | None = None
+    assumed_relative_update: float | None = None
     to_update: float | None = None
     to_reason: str = ""
     step: int | None = None
@@ -62,20 +70,8 @@ class TensorForecast(TensorStats, ScheduleForecast, AssumedScale):
     m_not_finite: int | None = None
 
     @property
-    def optimizer(self) -> str:
-        return self.training.name
-
-    @property
     def lr(self) -> float:
         return self.training.lr
-
-    @property
-    def weight_decay(self) -> float:
-        return self.training.weight_decay
-
-    @property
-    def decay_pull(self) -> float | None:
-        return self.training.decay_pull
 
     @property
     def has_size(self) -> bool:
@@ -115,45 +111,53 @@ class Forecaster:
     def of(self, stats: TensorStats, sketch: Sketch) -> TensorForecast:
         """A tensor's, from its statistics and the sketch of its elements."""
         training = self.trainings.of(stats.name, self.states.settings(stats.name, stats.shape))
+        optimizer, lr, rms = training.optimizer, training.lr, stats.rms or 0.0
         state = self.states.by_name.get(stats.name)
-        saved = None if state is None else figures_of(state, training.optimizer)
-        gradient, is_known = self._gradient(saved)
-        step = self.step if self.step is not None or saved is None else saved.step or None
-        rms = stats.rms or 0.0
-        expected = forecast(training.optimizer, training.lr, rms, stats.shape, gradient, step)
-        measured = None if saved is None else saved.update_rms
-        update = expected if measured is None else replace(expected, update_rms=measured, reason="")
-        relative = update.relative_update if stats.is_finite else None
-        trained_in = self.param_dtype or stats.dtype
-        is_first = self.step == 1 and math.isclose(update.update_rms or 0.0, 1.0)
-        equal = training.optimizer.equal_updates or is_first
+        saved = None if state is None else figures_of(state, optimizer)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
-        further.pop("update_rms", None)
+        measured = further.pop("update_rms", None)
         further.pop("reason", None)
+        gradient = self.gradient
+        if gradient.rms is None and saved is not None and saved.grad_rms:
+            gradient = replace(gradient, rms=saved.grad_rms)
+        step = self.step if self.step is not None or saved is None else saved.step or None
+        expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
+        update = expected if measured is None else measured
+        # What an lr is relative to: the weights themselves, or 1.
+        unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
+        absolute = relative = None
+        if update is not None:
+            moved = optimizer.effective_lr(lr, step) * update
+            absolute, relative = moved * unit, moved / own if rms else None
+        trained_in = self.param_dtype or stats.dtype
+        is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
         if self.plan is not None:
+            is_known = gradient.rms is not None
             further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
         if self.assumption is not None:
-            further |= vars(self.assumption.of(stats, update.relative_update))
+            further |= self.assumption.of(stats, relative)
         if self.other is not None:
-            other = forecast(self.other, 1.0, rms, stats.shape, gradient, step)
-            further |= {"to_update": other.absolute_update, "to_reason": other.reason}
-        has_nominal = stats.is_finite and training.is_known
-        nominal = expected.nominal_relative_update if has_nominal else None
+            other, why = expected_update(self.other, rms, stats.shape, gradient, step)
+            if other is not None:
+                other *= self.other.effective_lr(1.0, step)
+                other *= rms if self.other.relative_lr else 1.0
+            further |= {"to_update": other, "to_reason": why}
+        has_nominal = stats.is_finite and training.is_known and own
         return TensorForecast(
             **vars(stats),
             **further,
             training=training,
             bands=self.bands,
             trained_in=trained_in,
-            update_rms=update.update_rms,
-            update_rms_expected=expected.update_rms,
+            update_rms=update,
+            update_rms_expected=expected,
             measured=measured is not None,
-            absolute_update=update.absolute_update,
-            relative_update=relative,
-            nominal_relative_update=nominal,
-            stalled=stalled(sketch, trained_in, update.absolute_update, equal),
+            absolute_update=absolute,
+            relative_update=relative if stats.is_finite else None,
+            nominal_relative_update=lr / own if has_nominal else None,
+            stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
             rare_row_update=_rare_row_update(stats, training),
-            reason=update.reason or None,
+            reason=(reason if measured is None else "") or None,
         )
 
     def unnamed(self, state: ParamState) -> dict[str, Any]:
@@ -167,13 +171,20 @@ class Forecaster:
             "weight_decay": training.weight_decay,
         }
 
-    def _gradient(self, saved: StateStatistics | None) -> tuple[Gradient, bool]:
-        """The law of its gradients, and whether their RMS is known."""
-        if self.gradient.rms is not None:
-            return self.gradient, True
-        if saved is not None and saved.grad_rms:
-            return replace(self.gradient, rms=saved.grad_rms), True
-        return self.gradient, False
+
+def _stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> float | None:
+    """The share of finite elements whose expected update is at most half an ULP of a type.
+
+    update: RMS of Δw, normal and independent of the element, or of one size where `equal`. Exact
+    for types of 16 bits and less; else the elements are counted by their leading 16 bits. None for
+    a type without known ULPs, no update and no element.
+    """
+    if update is None or not math.isfinite(update) or dtype not in FLOAT_TYPES:
+        return None
+    if not len(sketch.values):
+        return None
+    share = stalled_share(np.abs(sketch.values), sketch.counts, update, dtype, equal)
+    return share if share > ROUNDING else 0.0
 
 
 def _rare_row_update(stats: TensorStats, training: Training) -> float | None:
@@ -192,10 +203,10 @@ def require_updates(
     """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
     tensors are not trained, to: the optimizer to give an lr for."""
     if not forecasts:
-        reasons = ", ".join(dict.fromkeys(left_out))
+        reasons = listed([*dict.fromkeys(left_out)])
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
     if sized and all(each.training.is_known and each.update_rms is None for each in sized):
-        raise UsageError(f"--optimizer {sized[0].optimizer}: {sized[0].reason}")
+        raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

@@ -5,12 +5,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
-from typing import Any, get_type_hints
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Self, get_type_hints
 
 from scalecheck import registry
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
+from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
@@ -31,11 +35,11 @@ class Training:
         """Its optimizer has formulas here."""
         return not isinstance(self.optimizer, WithoutFormula)
 
-    @property
+    @cached_property
     def weight_decay(self) -> float:
         return float(getattr(self.optimizer, "weight_decay", 0.0))
 
-    @property
+    @cached_property
     def is_decay_decoupled(self) -> bool:
         """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
         law = self.law
@@ -43,7 +47,7 @@ class Training:
             return bool(getattr(self.optimizer, "decoupled_weight_decay", False))
         return law.exponents.get("weight_decay", 0) == -law.lr_exponent
 
-    @property
+    @cached_property
     def decay_pull(self) -> float | None:
         """lr·weight_decay; None where the optimizer divides the decay by the gradient's scale."""
         is_sgd = self.law is not None and self.law.lr_exponent == 2
@@ -51,7 +55,7 @@ class Training:
             return None
         return self.lr * self.optimizer.decay_scale * self.weight_decay
 
-    @property
+    @cached_property
     def law(self) -> Reparameterization | None:
         """How it follows weights of another scale; None where it has no such law."""
         try:
@@ -95,25 +99,27 @@ class Trainings:
 
     def __init__(
         self,
-        optimizer: str | None,
-        lr: float | None,
-        given: Mapping[str, Any],
+        optimizer: str | None = None,
+        lr: float | None = None,
+        given: Mapping[str, Any] = MappingProxyType({}),
         groups: Sequence[str | Group] = (),
-        option: str = "optimizer",
     ) -> None:
-        known = registry.names("optimizer")
-        if optimizer is not None and optimizer not in known:
-            raise unknown(option, optimizer, known)
-        self._optimizer = optimizer
+        self._optimizer = None if optimizer is None else _known(optimizer, "optimizer")
         self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
         self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
         for where, settings in (
             ("--lr", self._given),
-            *((f"{g.where}: lr", g.settings) for g in self.groups),
+            *((f"{group.where}: lr", group.settings) for group in self.groups),
         ):
-            if "lr" in settings:
-                _require_lr(where, settings["lr"])
+            if not _is_lr(settings.get("lr", 1.0)):
+                raise UsageError(f"{where} {settings['lr']}: a positive number")
+
+    @classmethod
+    def asked(cls, settings: Settings, lr: float | None = None) -> Self:
+        """Those of a command's settings, at this lr where one is given."""
+        lr = settings.lr if lr is None else lr
+        return cls(settings.optimizer, lr, settings.hyperparameters, settings.group)
 
     def check(self, names: Sequence[str]) -> None:
         """Raises UsageError where a group's glob matches none of the tensors."""
@@ -165,19 +171,35 @@ class Trainings:
 
 def default_optimizer(name: str, option: str) -> Hyperparameters:
     """The optimizer of a name that an option gives, at its defaults. Raises UsageError."""
-    return Trainings(name, 1.0, {}, option=option).of("").optimizer
+    optimizer: Hyperparameters = registry.load("optimizer", _known(name, option)).Optimizer()
+    return optimizer
 
 
-def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | None:
+def _known(name: str, option: str) -> str:
+    if name not in (known := registry.names("optimizer")):
+        raise unknown(option, name, known)
+    return name
+
+
+def param_dtype(word: str | None) -> str | None:
+    """The storage type of --param-dtype by its safetensors name. Raises UsageError."""
+    if word is None:
+        return None
+    name = named(word)
+    if name not in FLOAT_TYPES:
+        words = [known for known, dtype in WORDS.items() if dtype in FLOAT_TYPES]
+        raise unknown("param_dtype", word, words)
+    return name
+
+
+def untrained(tensor: Tensor, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
-    if tensor.name in checkpoint.non_model:
-        return "beside the model"
+    if not tensor.kind.is_parameter:
+        return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    if tensor.role == "buffer":
-        return "a buffer"
     if states.is_absent(tensor.name, tensor.shape):
         return "in no group of the optimizer state; --state none for all"
     return None
@@ -185,19 +207,13 @@ def untrained(tensor: Tensor, checkpoint: Checkpoint, states: States) -> str | N
 
 def hyperparameters() -> dict[str, Any]:
     """The names that any optimizer has for its settings, beside lr, sorted, and their types."""
-    families = [registry.load("optimizer", name).Optimizer for name in registry.names("optimizer")]
-    found = {
-        field.name: get_type_hints(family)[field.name]
-        for family in families
-        for field in fields(family)
-    }
+    found: dict[str, Any] = {}
+    for name in registry.names("optimizer"):
+        family = registry.load("optimizer", name).Optimizer
+        hints = get_type_hints(family)
+        found |= {field.name: hints[field.name] for field in fields(family)}
     return dict(sorted(found.items()))
 
 
 def _is_lr(lr: object) -> bool:
     return isinstance(lr, int | float) and not isinstance(lr, bool) and 0 < lr < math.inf
-
-
-def _require_lr(where: str, lr: float) -> None:
-    if not _is_lr(lr):
-        raise UsageError(f"{where} {lr}: a positive number")

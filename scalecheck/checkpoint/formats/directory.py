@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join
-from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.open import open_part
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
@@ -75,7 +75,7 @@ def load(path: Path) -> Checkpoint:
     if len(found) > 1 and (is_index or found[0].suffix not in {".safetensors", ".bin"}):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
     _check_complete(path, found)
-    checkpoint = open_checkpoint(found[0]) if len(found) == 1 else join(path, found)
+    checkpoint = open_part(found[0]) if len(found) == 1 else join(path, found)
     notes = list(checkpoint.notes)
     if len(found) > 1 and not _SHARD.fullmatch(found[0].stem):
         notes.append(f"joined as one model: {_listed(found)}")

@@ -6,7 +6,7 @@ from os.path import exists
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.open import open_part
 from scalecheck.checkpoint.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
@@ -103,7 +103,7 @@ def _part(shard: Path) -> Checkpoint:
     if shard.is_dir() or shard.name.endswith(_SUFFIX):
         kind = "a directory" if shard.is_dir() else "an index"
         raise CheckpointError(shard, f"is {kind}, where a shard should be")
-    return open_checkpoint(shard)
+    return open_part(shard)
 
 
 def _some(names: list[str]) -> str:

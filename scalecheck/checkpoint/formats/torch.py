@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
 from scalecheck.checkpoint.pickle.legacy_file import read_legacy
 from scalecheck.checkpoint.pickle.records import Pickled, TensorRecord
@@ -52,16 +52,13 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     Raises CheckpointError where the file is damaged or hostile.
     """
     source = Source.of(path)
-    try:
-        with source.open() as reader:
-            head = bytearray(min(HEAD_NBYTES, source.nbytes))
-            reader.fill(0, memoryview(head))
-            if _is_tar(head):
-                raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
-            pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
-            yield Unpickled(reader, pickled)
-    except Malformed as error:
-        raise CheckpointError(path, str(error)) from error
+    with content_of(path), source.open() as reader:
+        head = bytearray(min(HEAD_NBYTES, source.nbytes))
+        reader.fill(0, memoryview(head))
+        if _is_tar(head):
+            raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
+        pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
+        yield Unpickled(reader, pickled)
 
 
 def load(path: Path) -> Checkpoint:
@@ -131,14 +128,14 @@ def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | Non
     if storage is None:
         return Tensor(name, dtype, shape, source, 0, None, tied_to, unmeasured)
     place = file.pickled.stored(storage.key)
-    nbytes = storage.whole * itemsize_of(storage.dtype)
+    storage_itemsize, itemsize = itemsize_of(storage.dtype), itemsize_of(record.dtype)
+    nbytes = storage.whole * storage_itemsize
     if nbytes > place.nbytes:
         raise Malformed(
             f"storage {excerpt(storage.key)} of {nbytes} bytes has {place.nbytes} in the file"
         )
-    itemsize = itemsize_of(record.dtype)
-    numel = storage.numel * itemsize_of(storage.dtype) // itemsize
-    position = place.position + storage.start * itemsize_of(storage.dtype)
+    numel = storage.numel * storage_itemsize // itemsize
+    position = place.position + storage.start * storage_itemsize
     unmeasured = place.unmeasured or unmeasured
     if not record.numel:
         return Tensor(name, dtype, shape, source, position, None, tied_to, unmeasured)
@@ -150,16 +147,9 @@ def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | Non
         )
     if _is_overlapping(record):
         unmeasured = f"an expanded view: {record.numel} elements over a storage of {numel}"
-    return Tensor(
-        name,
-        dtype,
-        shape,
-        source,
-        position + record.offset * itemsize,
-        None if unmeasured or _is_contiguous(record) else _steps(record),
-        tied_to,
-        unmeasured,
-    )
+    steps = None if unmeasured or _is_contiguous(record) else _steps(record)
+    position += record.offset * itemsize
+    return Tensor(name, dtype, shape, source, position, steps, tied_to, unmeasured)
 
 
 def _is_contiguous(record: TensorRecord) -> bool:
@@ -194,8 +184,5 @@ def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     """The classes of the file, those that hold tensors and the rest. What a TorchScript archive
     defines itself is no news."""
     foreign = {name for name in pickled.foreign if not name.module.startswith("__torch__")}
-    notes = (
-        ("read as inert data", foreign & holders),
-        ("set aside, not run", foreign - holders),
-    )
+    notes = (("read as inert data", foreign & holders), ("set aside, not run", foreign - holders))
     return tuple(f"{how}: {listed(sorted(map(str, names)))}" for how, names in notes if names)

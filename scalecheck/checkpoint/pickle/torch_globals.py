@@ -74,32 +74,19 @@ def _tensor(
 
 
 def _tensor_v2(
-    storage: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: object = None,
-    hooks: object = None,
-    metadata: object = None,
+    storage: object, offset: object, size: object, stride: object, *others: object
 ) -> TensorRecord:
+    """The others are: requires_grad, hooks, metadata."""
     tensor = _tensor(storage, offset, size, stride)
+    metadata = others[2] if len(others) > 2 else None
     if isinstance(metadata, dict) and metadata.get("neg") is True:
         return replace(tensor, unmeasured="a lazily negated view")
     return tensor
 
 
-def _tensor_v3(
-    storage: object,
-    offset: object,
-    size: object,
-    stride: object,
-    requires_grad: object,
-    hooks: object,
-    dtype: object,
-    metadata: object = None,
-) -> TensorRecord:
-    tensor = _tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)
-    return replace(tensor, dtype=_torch_dtype(dtype))
+def _tensor_v3(*saved: object) -> TensorRecord:
+    """As `_tensor_v2`, with a dtype before the metadata."""
+    return replace(_tensor_v2(*saved[:6], *saved[7:]), dtype=_torch_dtype(saved[6]))
 
 
 def _quantised(storage: object, offset: object, size: object, *_: object) -> TensorRecord:
@@ -155,47 +142,39 @@ def _list(items: object = None, *_: object) -> object:
     return [] if items is None else items
 
 
-def _globals() -> dict[tuple[str, str], object]:
-    builders: dict[str, Callable[..., object]] = {
-        "torch._utils._rebuild_tensor": _tensor,
-        "torch._utils._rebuild_tensor_v2": _tensor_v2,
-        "torch._utils._rebuild_tensor_v3": _tensor_v3,
-        "torch._utils._rebuild_parameter": _first,
-        "torch._utils._rebuild_parameter_with_state": _first,
-        "torch._utils._rebuild_qtensor": _quantised,
-        "torch._utils._rebuild_sparse_tensor": _sparse,
-        "torch._utils._rebuild_sparse_csr_tensor": _sparse,
-        "torch._utils._rebuild_nested_tensor": _nested,
-        "torch._utils._rebuild_meta_tensor_no_storage": _meta,
-        "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
-        "torch._utils._rebuild_xla_tensor": _from_numpy,
-        "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
-        "torch._tensor._rebuild_from_type": _from_type,
-        "torch._tensor._rebuild_from_type_v2": _from_type,
-        "torch.tensor._rebuild_from_type": _from_type,
-        "torch.Size": _first,
-        "torch.device": _first,
-        "torch.serialization._get_layout": _first,
-        "torch.jit._pickle.build_intlist": _first,
-        "torch.jit._pickle.build_doublelist": _first,
-        "torch.jit._pickle.build_boollist": _first,
-        "torch.jit._pickle.build_tensorlist": _first,
-        "torch.jit._pickle.restore_type_tag": _first,
-        "_codecs.encode": _first,
-        "collections.OrderedDict": _pairs,
-        "collections.defaultdict": lambda factory=None, pairs=None: _pairs(pairs),
-        "collections.Counter": _pairs,
-    }
-    for module in ("builtins", "__builtin__"):
-        builders |= {f"{module}.set": _list, f"{module}.frozenset": _list}
-    return {
-        (module, name): Known(build)
-        for path, build in builders.items()
-        for module, _, name in [path.rpartition(".")]
-    }
+_FIRST = """torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state
+    torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
+    torch.serialization._get_layout torch.jit._pickle.build_intlist
+    torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist
+    torch.jit._pickle.build_tensorlist torch.jit._pickle.restore_type_tag _codecs.encode"""
 
+_BUILDERS: dict[str, Callable[..., object]] = {
+    **dict.fromkeys(_FIRST.split(), _first),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor_v2,
+    "torch._utils._rebuild_tensor_v3": _tensor_v3,
+    "torch._utils._rebuild_qtensor": _quantised,
+    "torch._utils._rebuild_sparse_tensor": _sparse,
+    "torch._utils._rebuild_sparse_csr_tensor": _sparse,
+    "torch._utils._rebuild_nested_tensor": _nested,
+    "torch._utils._rebuild_meta_tensor_no_storage": _meta,
+    "torch._utils._rebuild_device_tensor_from_numpy": _from_numpy,
+    "torch._utils._rebuild_xla_tensor": _from_numpy,
+    "torch._tensor._rebuild_from_type": _from_type,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    "torch.tensor._rebuild_from_type": _from_type,
+    "collections.OrderedDict": _pairs,
+    "collections.defaultdict": lambda factory=None, pairs=None: _pairs(pairs),
+    "collections.Counter": _pairs,
+    **dict.fromkeys(("builtins.set", "builtins.frozenset"), _list),
+    **dict.fromkeys(("__builtin__.set", "__builtin__.frozenset"), _list),
+}
 
-_KNOWN = _globals()
+_KNOWN = {
+    (module, name): Known(build)
+    for path, build in _BUILDERS.items()
+    for module, _, name in [path.rpartition(".")]
+}
 
 _PLAIN_TYPES = """bool bytearray bytes complex dict float int list object range slice str tuple
     xrange"""

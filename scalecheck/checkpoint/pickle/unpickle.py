@@ -4,8 +4,8 @@ them. Nothing that the file names is imported or called."""
 import pickletools
 import struct
 import warnings
-from collections.abc import Callable, Iterable
-from typing import IO
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Known, Placeholder, key_of
@@ -51,19 +51,8 @@ def unpickle(
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
 
 
-_CONSTANTS: dict[str, Callable[[], object]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_SET": list,
-    "EMPTY_DICT": dict,
-}
-
-
 class _Machine:
-    """The stack, the marks and the memo of one pickle; a method an opcode, or several alike."""
+    """The stack, the marks and the memo of one pickle, and what opcodes do that takes a check."""
 
     def __init__(
         self, known: Callable[[str, str], object], persistent: Callable[[object], object]
@@ -78,65 +67,28 @@ class _Machine:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count == MAX_OPCODES:
                 raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
-            if opcode.name in _CONSTANTS:
-                self.stack.append(_CONSTANTS[opcode.name]())
-            elif step := _STEPS.get(opcode.name):
-                step(self, argument)
-            else:
+            step = _STEPS.get(opcode.name)
+            if step is None:
                 raise Malformed(f"its pickle uses the opcode {opcode.name}: torch never does")
+            step(self, argument)
         return self.stack.pop()
+
+    def push(self, item: object) -> None:
+        self.stack.append(item)
+
+    def popped(self, count: int) -> tuple[object, ...]:
+        """The topmost items, the last one pushed at the end."""
+        return (*reversed([self.stack.pop() for _ in range(count)]),)
+
+    def mark(self) -> None:
+        self.outer.append(self.stack)
+        self.stack = []
 
     def above_mark(self) -> list[object]:
         above, self.stack = self.stack, self.outer.pop()
         return above
 
-    def skip(self, _: object) -> None:
-        return
-
-    def push(self, argument: object) -> None:
-        self.stack.append(argument)
-
-    def mark(self, _: object) -> None:
-        self.outer.append(self.stack)
-        self.stack = []
-
-    def pop(self, _: object) -> None:
-        if self.stack:
-            self.stack.pop()
-        else:
-            self.above_mark()
-
-    def pop_mark(self, _: object) -> None:
-        self.above_mark()
-
-    def dup(self, _: object) -> None:
-        self.stack.append(self.stack[-1])
-
-    def make_tuple(self, _: object) -> None:
-        above = self.above_mark()
-        self.stack.append((*above,))
-
-    def make_tuple1(self, _: object) -> None:
-        self.stack.append((self.stack.pop(),))
-
-    def make_tuple2(self, _: object) -> None:
-        second, first = self.stack.pop(), self.stack.pop()
-        self.stack.append((first, second))
-
-    def make_tuple3(self, _: object) -> None:
-        third, second, first = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.stack.append((first, second, third))
-
-    def make_list(self, _: object) -> None:
-        above = self.above_mark()
-        self.stack.append(above)
-
-    def make_dict(self, _: object) -> None:
-        above = self.above_mark()
-        self.stack.append({})
-        self._set(above)
-
-    def _append(self, items: Iterable[object]) -> None:
+    def append(self, items: Iterable[object]) -> None:
         target = self.stack[-1]
         if isinstance(target, Placeholder):
             if target.items is None:
@@ -146,14 +98,7 @@ class _Machine:
             raise Malformed("its pickle appends to what is no list")
         target.extend(items)
 
-    def append(self, _: object) -> None:
-        item = self.stack.pop()
-        self._append([item])
-
-    def appends(self, _: object) -> None:
-        self._append(self.above_mark())
-
-    def _set(self, pairs: list[object]) -> None:
+    def set(self, pairs: Sequence[object]) -> None:
         target = self.stack[-1]
         if isinstance(target, Placeholder):
             if target.entries is None:
@@ -164,76 +109,43 @@ class _Machine:
         for key, item in zip(pairs[::2], pairs[1::2], strict=True):
             target[key_of(key)] = item
 
-    def set_item(self, _: object) -> None:
-        item, key = self.stack.pop(), self.stack.pop()
-        self._set([key, item])
-
-    def set_items(self, _: object) -> None:
-        self._set(self.above_mark())
+    def make_dict(self) -> None:
+        above = self.above_mark()
+        self.push({})
+        self.set(above)
 
     def put(self, index: object) -> None:
         if not isinstance(index, int) or not 0 <= index < 1 << 32:
             raise Malformed("its pickle has a memo index past 32 bits")
         self.memo[index] = self.stack[-1]
 
-    def memoize(self, _: object) -> None:
-        self.memo[len(self.memo)] = self.stack[-1]
-
     def get(self, index: object) -> None:
-        if not isinstance(index, int) or not 0 <= index < 1 << 32 or index not in self.memo:
+        if not isinstance(index, int) or index not in self.memo:
             raise Malformed("its pickle recalls a memo index that was never set")
-        self.stack.append(self.memo[index])
+        self.push(self.memo[index])
 
-    def _name(self, module: object, name: object) -> object:
+    def named(self, module: object, name: object) -> object:
         if type(module) is not str or type(name) is not str:
             raise Malformed("its pickle names a class by something other than text")
         if len(module) > MAX_GLOBAL or len(name) > MAX_GLOBAL:
             raise Malformed(f"its pickle names a class by more than {MAX_GLOBAL} characters")
         return self.known(module, name)
 
-    def global_(self, argument: object) -> None:
-        module, _, name = str(argument).partition(" ")
-        self.stack.append(self._name(module, name))
-
-    def stack_global(self, _: object) -> None:
-        name, module = self.stack.pop(), self.stack.pop()
-        self.stack.append(self._name(module, name))
-
-    def extension(self, code: object) -> None:
-        self.stack.append(self._name("copyreg", f"extension {code}"))
-
-    def persistent_id(self, _: object) -> None:
-        saved = self.stack.pop()
-        self.stack.append(self.persistent(saved))
-
-    def _call(self, maker: object, args: object, kwargs: object = None) -> None:
+    def call(self, maker: object, args: object, kwargs: object = None) -> None:
         if not isinstance(args, tuple):
             raise Malformed("its pickle calls with arguments that are no tuple")
         if isinstance(maker, Known):
             if kwargs:
                 raise Malformed("its pickle rebuilds a tensor by keyword arguments")
-            self.stack.append(maker.build(*args))
+            self.push(maker.build(*args))
         else:
-            self.stack.append(Placeholder(maker, args, kwargs))
+            self.push(Placeholder(maker, args, kwargs))
 
-    def reduce(self, _: object) -> None:
-        args, maker = self.stack.pop(), self.stack.pop()
-        self._call(maker, args)
-
-    def new_object_ex(self, _: object) -> None:
-        kwargs, args, maker = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self._call(maker, args, kwargs)
-
-    def obj(self, _: object) -> None:
+    def make_object(self) -> None:
         maker, *args = self.above_mark()
-        self._call(maker, (*args,))
+        self.call(maker, (*args,))
 
-    def inst(self, argument: object) -> None:
-        args = self.above_mark()
-        self.global_(argument)
-        self._call(self.stack.pop(), (*args,))
-
-    def build(self, _: object) -> None:
+    def build(self) -> None:
         """A placeholder keeps its state; what a dict or tensor carries beside its elements, as a
         state dict does its `_metadata`, is left out."""
         state = self.stack.pop()
@@ -242,38 +154,54 @@ class _Machine:
             target.state = state
 
 
-_STEPS: dict[str, Callable[[_Machine, object], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _Machine.skip),
-    **dict.fromkeys(("INT", "BININT", "BININT1", "BININT2"), _Machine.push),
-    **dict.fromkeys(("LONG", "LONG1", "LONG4"), _Machine.push),
-    **dict.fromkeys(("FLOAT", "BINFLOAT"), _Machine.push),
-    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING"), _Machine.push),
-    **dict.fromkeys(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _Machine.push),
-    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _Machine.push),
-    "MARK": _Machine.mark,
-    "POP": _Machine.pop,
-    "POP_MARK": _Machine.pop_mark,
-    "DUP": _Machine.dup,
-    "TUPLE": _Machine.make_tuple,
-    "TUPLE1": _Machine.make_tuple1,
-    "TUPLE2": _Machine.make_tuple2,
-    "TUPLE3": _Machine.make_tuple3,
-    **dict.fromkeys(("LIST", "FROZENSET"), _Machine.make_list),
-    "DICT": _Machine.make_dict,
-    "APPEND": _Machine.append,
-    **dict.fromkeys(("APPENDS", "ADDITEMS"), _Machine.appends),
-    "SETITEM": _Machine.set_item,
-    "SETITEMS": _Machine.set_items,
-    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.put),
-    "MEMOIZE": _Machine.memoize,
-    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.get),
-    "GLOBAL": _Machine.global_,
-    "STACK_GLOBAL": _Machine.stack_global,
-    **dict.fromkeys(("EXT1", "EXT2", "EXT4"), _Machine.extension),
-    "BINPERSID": _Machine.persistent_id,
-    **dict.fromkeys(("REDUCE", "NEWOBJ"), _Machine.reduce),
-    "NEWOBJ_EX": _Machine.new_object_ex,
-    "OBJ": _Machine.obj,
-    "INST": _Machine.inst,
-    "BUILD": _Machine.build,
+_Step = Callable[[_Machine, Any], object]
+
+
+def _alike(names: str, step: _Step) -> dict[str, _Step]:
+    return dict.fromkeys(names.split(), step)
+
+
+_STEPS: dict[str, _Step] = {
+    **_alike("PROTO FRAME STOP", lambda machine, _: None),
+    **_alike("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
+    **_alike("STRING BINSTRING SHORT_BINSTRING", _Machine.push),
+    **_alike("UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", _Machine.push),
+    **_alike("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    **_alike("EMPTY_LIST EMPTY_SET", lambda machine, _: machine.push([])),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "MARK": lambda machine, _: machine.mark(),
+    "POP": lambda machine, _: machine.stack.pop() if machine.stack else machine.above_mark(),
+    "POP_MARK": lambda machine, _: machine.above_mark(),
+    "DUP": lambda machine, _: machine.push(machine.stack[-1]),
+    "TUPLE": lambda machine, _: machine.push((*machine.above_mark(),)),
+    "TUPLE1": lambda machine, _: machine.push(machine.popped(1)),
+    "TUPLE2": lambda machine, _: machine.push(machine.popped(2)),
+    "TUPLE3": lambda machine, _: machine.push(machine.popped(3)),
+    **_alike("LIST FROZENSET", lambda machine, _: machine.push(machine.above_mark())),
+    "DICT": lambda machine, _: machine.make_dict(),
+    "APPEND": lambda machine, _: machine.append(machine.popped(1)),
+    **_alike("APPENDS ADDITEMS", lambda machine, _: machine.append(machine.above_mark())),
+    "SETITEM": lambda machine, _: machine.set(machine.popped(2)),
+    "SETITEMS": lambda machine, _: machine.set(machine.above_mark()),
+    **_alike("PUT BINPUT LONG_BINPUT", _Machine.put),
+    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
+    **_alike("GET BINGET LONG_BINGET", _Machine.get),
+    "GLOBAL": lambda machine, path: machine.push(machine.named(*path.split(" ", 1))),
+    "STACK_GLOBAL": lambda machine, _: machine.push(machine.named(*machine.popped(2))),
+    **_alike(
+        "EXT1 EXT2 EXT4",
+        lambda machine, code: machine.push(machine.named("copyreg", f"extension {code}")),
+    ),
+    "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.stack.pop())),
+    **_alike("REDUCE NEWOBJ", lambda machine, _: machine.call(*machine.popped(2))),
+    "NEWOBJ_EX": lambda machine, _: machine.call(*machine.popped(3)),
+    "OBJ": lambda machine, _: machine.make_object(),
+    "INST": lambda machine, path: machine.call(
+        machine.named(*path.split(" ", 1)), (*machine.above_mark(),)
+    ),
+    "BUILD": lambda machine, _: machine.build(),
 }

@@ -1,14 +1,22 @@
-"""A statement about an optimizer, what was measured of it and what theory expects."""
+"""A statement about an optimizer, what was measured of it and what theory expects; and where it
+breaks, what in the settings of the experiment explains that."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scalecheck.report import formatting
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
+from scalecheck.laws.replay.experiment import Experiment
+from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column, Row, Table
+from scalecheck.theory.precision import rounded, square_limits
 
 NO_REASON = "theory has no reason for this"
+CLIPPED = 2.0  # times its expectation that a norm may be
+SMALL = 0.05  # of the eps that takes the tolerance of a first update
+ROUNDING = 1e-6  # an optimizer of less precision computes in a narrow type
+LARGEST = 4.0  # standard deviations that some element of a tensor reaches
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,21 @@ class Claim:
     tolerance: float | None
     contrast: bool = False
     reason: str = NO_REASON
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        law: str,
+        words: str,
+        measured: float,
+        expected: float,
+        tolerance: float | None,
+        reason: str,
+    ) -> "Claim":
+        """A claim of the experiment's optimizer, at its k."""
+        name, k = experiment.name, experiment.k
+        return cls(law, words, name, k, measured, expected, tolerance, reason=reason)
 
     @property
     def holds(self) -> bool:
@@ -53,11 +76,11 @@ class Claim:
 
 
 def _measured(row: Row) -> str:
-    return "not finite" if row["measured"] is None else formatting.number(row["measured"])
+    return "not finite" if row["measured"] is None else number(row["measured"])
 
 
 def _expected(row: Row) -> str:
-    return ("> " if row["relation"] == "above" else "") + formatting.setting(row["expected"])
+    return ("> " if row["relation"] == "above" else "") + setting(row["expected"])
 
 
 def verdict(row: Row) -> str:
@@ -109,3 +132,121 @@ def claims_table(claims: Sequence[Claim], title: str = "", notes: Sequence[str] 
     ]
     rows = [claim.row() for claim in claims]
     return Table("claims", COLUMNS, SHOWN, rows, title, [*broken(claims), *contrasts, *notes])
+
+
+def totals(tables: Iterable[Table]) -> str:
+    rows = claims(tables)
+    laws = [row for row in rows if not row["contrast"]]
+    holding = sum(row["holds"] for row in laws)
+    contrasts = len(rows) - len(laws)
+    words = f"laws: {holding} hold, {len(laws) - holding} break"
+    return words + (f"; contrasts, not counted: {contrasts}" if contrasts else "")
+
+
+def claims(tables: Iterable[Table]) -> list[Row]:
+    return [row for table in tables if table.name == "claims" for row in table.rows]
+
+
+def reason(
+    experiment: Experiment, scales: Mapping[str, float], change: float = 1.0, coscaled: bool = False
+) -> str:
+    """What theory has against a claim on gradients of these names and scales: all that counts here.
+
+    change: the smallest relative change of the weights that is claimed of. coscaled: eps, clipping
+    and decay follow the scale.
+    """
+    against: list[str] = []
+    if not coscaled:
+        against += _clipping(experiment, scales)
+        if experiment.is_decay_coupled:
+            decay = f"weight_decay {setting(experiment.decay)}"
+            against.append(f"{decay} joins the gradient (coupled L2) and does not follow its scale")
+        against += _eps(experiment, scales)
+    against += _storage(experiment, scales)
+    rounding = FLOAT_TYPES[BY_TORCH_NAME[experiment.dtype].name].epsilon / 2
+    if rounding > experiment.tolerance * change:
+        against.append(
+            f"{experiment.dtype} rounds a weight by up to {setting(rounding)} of it where a step "
+            f"changes it by {setting(change)}"
+        )
+    if experiment.optimizer.precision > ROUNDING:
+        against.append(f"{experiment.name} multiplies matrices in bfloat16")
+    return "; ".join(against) or NO_REASON
+
+
+def _clipping(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
+    """Clipping that acts on all alike leaves gradients of one norm: a fault only where the update
+    is to follow the gradient."""
+    if experiment.clip is None:
+        return
+    root = math.sqrt(experiment.size)
+    norms = {name: root * experiment.grad_scale * scale for name, scale in scales.items()}
+    clipped = [name for name, norm in norms.items() if norm > experiment.clip / CLIPPED]
+    alike = all(norm > experiment.clip * CLIPPED for norm in norms.values())
+    if clipped and not (alike and experiment.degree == 0):
+        yield (
+            f"clip {setting(experiment.clip)} cuts the norm of {_listed(clipped)}, "
+            f"{_listed(setting(norms[name]) for name in clipped)}"
+        )
+
+
+def _listed(words: Iterable[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _eps(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
+    """An eps of x·rms(g) takes √(0.8·x) of the first update of noise, x of the later ones."""
+    optimizer = experiment.optimizer
+    # Adafactor's eps1 bounds a mean square.
+    eps = getattr(optimizer, "eps", 0.0) or math.sqrt(getattr(optimizer, "eps1", None) or 0.0)
+    sizes = {name: experiment.rms(scale) for name, scale in scales.items()}
+    small = [name for name, rms in sizes.items() if eps > SMALL * experiment.tolerance**2 * rms]
+    if small and experiment.optimizer.precision <= ROUNDING:
+        ratios = (f"{setting(eps / sizes[name])} of rms({name})" for name in small)
+        yield f"eps {setting(eps)} is {_listed(ratios)}: the smallest gradients move less"
+
+
+def storage_limits(experiment: Experiment) -> tuple[float, float]:
+    """|g| of an element up to which, and above which, the experiment's dtype loses it or the square
+    that an average of beta2 keeps of it."""
+    dtype = BY_TORCH_NAME[experiment.dtype].name
+    kind = FLOAT_TYPES[dtype]
+    beta2 = getattr(experiment.optimizer, "beta2", None)
+    if beta2 is None:
+        return kind.smallest_subnormal / 2, kind.largest
+    limits = square_limits(dtype, beta2)
+    return limits.vanishing, min(limits.overflowing, kind.largest)
+
+
+def _storage(experiment: Experiment, scales: Mapping[str, float]) -> Iterator[str]:
+    dtype, stored = experiment.dtype, BY_TORCH_NAME[experiment.dtype].name
+    kind = FLOAT_TYPES[stored]
+    eps = getattr(experiment.optimizer, "eps", 0.0)
+    no_eps = bool(eps) and float(rounded(eps, stored)) == 0
+    if no_eps:
+        yield f"eps {setting(eps)} is 0 in {dtype}"
+    beta2 = getattr(experiment.optimizer, "beta2", None)
+    kept = "g" if beta2 is None else "(1 − beta2)·g²"
+    vanishing, overflowing = storage_limits(experiment)
+    sizes = {name: experiment.rms(scale) for name, scale in scales.items()}
+    large = {name: rms for name, rms in sizes.items() if rms > overflowing / LARGEST}
+    if large:
+        rms = _listed(f"rms({name}) is {setting(rms)}" for name, rms in large.items())
+        yield f"{kept} overflows {dtype} for |g| above {setting(overflowing)}, and {rms}"
+    small = {name: rms for name, rms in sizes.items() if vanishing > experiment.tolerance**2 * rms}
+    if small:
+        shares = _listed(
+            f"{setting(100 * math.erf(vanishing / (math.sqrt(2) * rms)))} % of {name}"
+            for name, rms in small.items()
+        )
+        yield f"{kept} is 0 in {dtype} for |g| up to {setting(vanishing)}: for {shares}"
+    frozen = 0.0 if beta2 is None else square_limits(stored, beta2).frozen_share
+    if frozen:
+        yield (
+            f"beta2 {setting(beta2)} times v is v for {setting(100 * frozen)} % of the numbers of "
+            f"{dtype}: v cannot decay"
+        )
+    elif kind.mantissa_bits < FLOAT_TYPES["F32"].mantissa_bits and not (large or small or no_eps):
+        error = setting(kind.epsilon / 2)
+        yield f"{dtype} rounds each number of the state by up to {error} of it"

@@ -1,17 +1,19 @@
-"""What a simulation replays: an optimizer with its settings, the gradients that it is given, and
-the factor k of the laws."""
+"""What a simulation replays: one optimizer or all, with their settings, the gradients that they are
+given, and the factor k of the laws."""
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.laws.replay.gradients import Stream, clip_factor
-from scalecheck.laws.replay.running_optimizer import Replay
+from scalecheck import registry
+from scalecheck.dtypes import BY_TORCH_NAME, FLOAT_TYPES
+from scalecheck.errors import UsageError
+from scalecheck.laws.replay.gradients import stream
 from scalecheck.optimizers.contract import (
     REFUSALS,
     Gradient,
@@ -20,18 +22,13 @@ from scalecheck.optimizers.contract import (
     Weights,
     refusal,
 )
+from scalecheck.report.formatting import setting
 from scalecheck.theory.noise import Noise
 from scalecheck.theory.reparameterization import Reparameterization
 
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What theory says of a size; None with the reason where it says nothing."""
-
-    size: float | None
-    reason: str = ""
+ALL = "all"
+LARGEST = 1e100  # of a hyperparameter: its cube is still a float64 number
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Experiment:
 
     size: elements of the replayed tensor. snr, grad_scale: the gradients' mean/std and RMS. clip:
     the norm that they are clipped to. dtype: of weights, gradients and state, one of
-    running_optimizer.DTYPES. tolerance: relative. tick: called once a step of the longest replay.
+    replay.DTYPES. tolerance: relative. tick: called once a step of the longest replay.
     """
 
     name: str
@@ -61,19 +58,16 @@ class Experiment:
     @cached_property
     def law(self) -> Reparameterization | None:
         """The optimizer's reparameterization, None where it has none."""
-        return self._law[0]
+        return None if self.refusal else self.optimizer.reparameterization()
 
     @cached_property
     def refusal(self) -> str:
-        """Why the optimizer has no reparameterization."""
-        return self._law[1]
-
-    @cached_property
-    def _law(self) -> tuple[Reparameterization | None, str]:
+        """Why the optimizer has no reparameterization; empty where it has."""
         try:
-            return self.optimizer.reparameterization(), ""
+            self.optimizer.reparameterization()
         except NoFormula as error:
-            return None, str(error)
+            return str(error)
+        return ""
 
     @cached_property
     def degree(self) -> int | None:
@@ -141,7 +135,7 @@ class Experiment:
 
     def stream(self) -> Iterator[FloatArray]:
         """The gradients before grad_scale, a step each."""
-        return Stream(self.noise, self.snr, self.shape, self.seed).gradients(self.steps)
+        return stream(self.noise, self.snr, self.shape, self.seed, self.steps)
 
     def rms(self, k: float = 1.0) -> float:
         """RMS of the gradients k·g, clipped."""
@@ -152,38 +146,66 @@ class Experiment:
         """The law of the gradients k·g, clipped."""
         return Gradient(self.rms(k), self.snr, self.noise)
 
-    def expected(self, step: int, gradient: Gradient) -> Expected:
-        """RMS of the optimizer's update at lr 1 at this step."""
+    def expected(self, step: int, gradient: Gradient) -> tuple[float | None, str]:
+        """RMS of the optimizer's update at lr 1 at this step; None with the reason where theory
+        says nothing."""
         try:
-            return Expected(self.optimizer.update_rms(gradient, step, Weights(self.shape)))
+            return self.optimizer.update_rms(gradient, step, Weights(self.shape)), ""
         except REFUSALS as error:
-            return Expected(None, refusal(error))
+            return None, refusal(error)
 
 
-class HeldReplay:
-    """The experiment's tensor, held in its place under an optimizer at lr 1: updates −Δw of it."""
+def optimizers(optimizer: str, given: Mapping[str, Any], dtype: str) -> dict[str, Hyperparameters]:
+    """The optimizer of a name, or all of them, with the settings given where they have them."""
+    known = registry.names("optimizer")
+    found: dict[str, Hyperparameters] = {}
+    nowhere = set(given)
+    precision = FLOAT_TYPES[BY_TORCH_NAME[dtype].name]
+    for word, value in given.items():
+        if isinstance(value, float) and abs(value) > LARGEST:
+            raise UsageError(f"--optimizer {optimizer}: {word} {value} is above {LARGEST:g}")
+    for name in known if optimizer == ALL else [optimizer]:
+        family: type[Hyperparameters] = registry.load("optimizer", name).Optimizer
+        has = [field.name for field in fields(family)]
+        if optimizer != ALL and (lacking := [word for word in given if word not in has]):
+            raise UsageError(f"--optimizer {name}: has no {lacking[0]}; it has {', '.join(has)}")
+        try:
+            one = family(**{word: given[word] for word in given if word in has})
+            found[name] = one.at_precision(precision.epsilon)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"--optimizer {name}: {error}") from error
+        nowhere -= set(has)
+    if nowhere:
+        raise UsageError(f"--optimizer {optimizer}: none has {', '.join(sorted(nowhere))}")
+    return found
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        scale: float = 1.0,
-        optimizer: Hyperparameters | None = None,
-    ) -> None:
-        self._optimizer = optimizer or experiment.optimizer
-        self._scale = experiment.grad_scale * scale
-        self._clip = experiment.clip
-        self._start = experiment.weights
-        self._decay = experiment.decay_beside if optimizer is None else 0.0
-        self._replay = Replay(self._optimizer, self._start, 1.0, experiment.dtype, held=True)
-        self.steps = 0
 
-    def update(self, gradient: FloatArray) -> FloatArray:
-        """The update at lr 1, weight decay beside it left out; gradient is before any scale."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = self._scale * gradient
-            factor = clip_factor(scaled, self._clip)
-            self.steps += 1
-            update = self._replay.update(factor * scaled if factor < 1 else scaled)
-            if self._decay:
-                update = update - self._decay * self._start
-            return update / self._optimizer.effective_lr(1.0, self.steps)
+def recorded(
+    own: Mapping[str, Hyperparameters], optimizer: str, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Every hyperparameter of the one optimizer; of all, those that were given."""
+    return dict(given) if optimizer == ALL else asdict(own[optimizer])
+
+
+def headline(experiments: list[Experiment], optimizer: str, noise: str) -> str:
+    one = experiments[0]
+    words = [f"k = {setting(one.k)}", f"{one.steps} steps of {one.size} gradients"]
+    if noise != "gaussian" or one.snr:
+        words.append(f"{noise} noise of snr {setting(one.snr)}")
+    words += [f"rms(g) {setting(one.grad_scale)}", f"lr {setting(one.lr)}"]
+    if one.clip is not None:
+        words.append(f"clipped to {setting(one.clip)}")
+    words += [one.dtype, f"seed {one.seed}"]
+    own = "" if optimizer == ALL else _settings(one.optimizer)
+    name = f"{len(experiments)} optimizers" if optimizer == ALL else optimizer
+    return f"{name}{own}\n{', '.join(words)}"
+
+
+def _settings(optimizer: Hyperparameters) -> str:
+    """The settings that are numbers, such as beta1 0.9, eps 1e-08."""
+    numbers = [
+        f"{name} {setting(value)}"
+        for name, value in asdict(optimizer).items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and value
+    ]
+    return f" ({', '.join(numbers)})" if numbers else ""

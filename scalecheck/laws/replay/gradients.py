@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.errors import UsageError
+from scalecheck.theory.drift import drift_fraction
 from scalecheck.theory.noise import Autoregressive, Gaussian, Noise, Sparse, StudentT
-from scalecheck.theory.snr import drift_fraction
 
 FloatArray = NDArray[np.float64]
 
@@ -44,43 +43,28 @@ def noise_law(word: str) -> Noise:
         raise UsageError(f"--noise {word}: {error}") from error
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Gradients of mean square 1 (Student-t of 2 degrees of freedom and less: of unit scale)
-    around a mean of snr standard deviations, the same numbers for the same seed."""
-
-    noise: Noise
-    snr: float
-    shape: tuple[int, ...]
-    seed: int
-
-    def gradients(self, steps: int) -> Iterator[FloatArray]:
-        """One array of the shape a step."""
-        mean = drift_fraction(self.snr)
-        std = 1 / math.hypot(1, self.snr)
-        for noise in self._noise(steps):
-            yield mean + std * noise
-
-    def _noise(self, steps: int) -> Iterator[FloatArray]:
-        rng = np.random.default_rng(self.seed)
-        match self.noise:
+def stream(
+    noise: Noise, snr: float, shape: tuple[int, ...], seed: int, steps: int
+) -> Iterator[FloatArray]:
+    """Gradients of mean square 1 (Student-t of 2 degrees of freedom and less: of unit scale) around
+    a mean of snr standard deviations, an array a step, the same numbers for the same seed."""
+    mean, std = drift_fraction(snr), 1 / math.hypot(1, snr)
+    rng = np.random.default_rng(seed)
+    value = rng.standard_normal(shape) if isinstance(noise, Autoregressive) else np.zeros(())
+    for _ in range(steps):
+        match noise:
             case StudentT(dof):
                 scale = math.sqrt((dof - 2) / dof) if dof > 2 else 1.0
-                for _ in range(steps):
-                    yield scale * rng.standard_t(dof, self.shape)
+                drawn = scale * rng.standard_t(dof, shape)
             case Sparse(density):
-                for _ in range(steps):
-                    hit = rng.random(self.shape) < density
-                    yield hit * rng.standard_normal(self.shape) / math.sqrt(density)
+                hit = rng.random(shape) < density
+                drawn = hit * rng.standard_normal(shape) / math.sqrt(density)
             case Autoregressive(rho):
-                value = rng.standard_normal(self.shape)
-                for _ in range(steps):
-                    yield value
-                    innovation = math.sqrt(1 - rho * rho) * rng.standard_normal(self.shape)
-                    value = rho * value + innovation
+                drawn = value
+                value = rho * value + math.sqrt(1 - rho * rho) * rng.standard_normal(shape)
             case _:
-                for _ in range(steps):
-                    yield rng.standard_normal(self.shape)
+                drawn = rng.standard_normal(shape)
+        yield mean + std * drawn
 
 
 def clip_factor(gradient: FloatArray, max_norm: float | None) -> float:

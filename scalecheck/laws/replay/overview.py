@@ -9,7 +9,7 @@ from scalecheck.laws import gradient_scale, reparameterization, update_size
 from scalecheck.laws.replay.claim import COLUMNS as CLAIMS
 from scalecheck.laws.replay.claim import HOLDS, Claim, broken
 from scalecheck.laws.replay.experiment import Experiment
-from scalecheck.laws.replay.lanes import replayed
+from scalecheck.laws.replay.replay import replayed
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Table
 
@@ -29,32 +29,29 @@ COLUMNS = (
 )
 
 
-def row(experiment: Experiment) -> tuple[dict[str, Any], list[Claim]]:
-    """An optimizer's row, and the claims of its laws, which its last column sums up."""
-    run = replayed(experiment)
-    law = experiment.law
-    twins = reparameterization.claims(experiment) if law else []
-    at_p, *wrong = (claim.measured for claim in twins) if twins else (None, None)
-    claims = [*gradient_scale.claims(experiment, run), *update_size.claims(experiment, run), *twins]
-    laws = [claim for claim in claims if not claim.contrast]
-    return {
-        "optimizer": experiment.name,
-        "p": law.lr_exponent if law else None,
-        "deviation": finite(at_p),
-        "deviation_wrong_p": finite(min(filter(None, wrong), default=None)),
-        "same_updates": finite(run.alike),
-        "update_rms_noise": finite(run.noise.rms),
-        "update_rms_constant": finite(run.constant.rms),
-        "holds": all(claim.holds for claim in laws) if laws else None,
-    }, claims
-
-
 def tables(experiments: Sequence[Experiment]) -> Iterator[Table]:
     """A row an optimizer, and below them what breaks and who has no law; and all their claims."""
-    rows, claims = [], []
+    rows: list[dict[str, Any]] = []
+    claims: list[Claim] = []
     for experiment in experiments:
-        fields, found = row(experiment)
-        rows.append(fields)
+        run, law = replayed(experiment), experiment.law
+        twins = reparameterization.claims(experiment) if law else []
+        at_p, *wrong = (claim.measured for claim in twins) if twins else (None, None)
+        found = [*gradient_scale.claims(experiment, run), *update_size.claims(experiment, run)]
+        found += twins
+        laws = [claim for claim in found if not claim.contrast]
+        rows.append(
+            {
+                "optimizer": experiment.name,
+                "p": law.lr_exponent if law else None,
+                "deviation": finite(at_p),
+                "deviation_wrong_p": finite(min(filter(None, wrong), default=None)),
+                "same_updates": finite(run.alike),
+                "update_rms_noise": finite(run.noise.rms),
+                "update_rms_constant": finite(run.constant.rms),
+                "holds": all(claim.holds for claim in laws) if laws else None,
+            }
+        )
         claims += found
     refusals = [f"no p: {one.name}: {one.refusal}" for one in experiments if one.refusal]
     yield Table("optimizers", COLUMNS, COLUMNS, rows, notes=[*broken(claims), *refusals])

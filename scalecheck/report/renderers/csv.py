@@ -18,7 +18,9 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     column, None and what is not finite as nothing. What was skipped has a row too, its reason among
     the flags, or in a check as the message."""
     columns = report.tables[0].columns
-    lines = [_fields((column, column.value(row)) for column in columns) for row in report.rows]
+    rows = report.rows
+    readers = [(column, column.reader(rows)) for column in columns]
+    lines = [_fields((column, read(row)) for column, read in readers) for row in rows]
     for entry in report.skipped:
         told = f"skipped: {entry['reason']}"
         known = {**entry, "flags": [told], "quantiles": {}, "where": entry["name"], "message": told}

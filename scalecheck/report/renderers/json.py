@@ -7,7 +7,7 @@ from typing import Any
 
 from scalecheck import __version__
 from scalecheck.report.formatting import finite
-from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
+from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 
 def renders(kind: str) -> bool:
@@ -16,7 +16,11 @@ def renders(kind: str) -> bool:
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as JSON text; a number that is not finite is null."""
-    tables = {table.name: _records(report.named(table.name)) for table in report.tables}
+    tables: dict[str, list[Any]] = {}
+    for table in report.tables:
+        readers = [(column.name, column.reader(table.rows)) for column in table.columns]
+        records = [{name: read(row) for name, read in readers} for row in table.rows]
+        tables.setdefault(table.name, []).extend(records)
     fields: dict[str, Any] = {
         "schema": report.schema,
         "version": __version__,
@@ -30,15 +34,6 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     }
     lines = [f" {_dumps(name)}: {_lines(value)}" for name, value in fields.items()]
     return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _records(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    columns = tables[0].columns
-    return [
-        {column.name: column.value(row) for column in columns}
-        for table in tables
-        for row in table.rows
-    ]
 
 
 def _lines(value: Mapping[str, Any] | Sequence[Any] | str) -> str:

@@ -5,33 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
-from scalecheck.checkpoint.naming import WEIGHTS, role
+from scalecheck.checkpoint.naming import WEIGHTS
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.wrappers import difference, matched
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
-from scalecheck.measure.initial_scale import Initialization, Model, scheme
+from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.rules.contract import (
-    NEEDS,
-    CheckpointFacts,
-    InitFacts,
-    StateFacts,
-    TensorFacts,
-)
+from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings
-from scalecheck.theory.initialization import rms_tolerance
 from scalecheck.updates.saved_state import States, states_of
 from scalecheck.updates.training import untrained
 
-_SCALES = ("_scale", "_scale_inv", ".scale", ".weight_scale", ".scale_weight", ".scales")
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
 
@@ -57,11 +50,10 @@ def check_input(
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
     states = states_of(checkpoint, settings.state)
-    trained = [tensor for tensor in wanted if untrained(tensor, checkpoint, states) is None]
+    trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[TensorFacts] = []
-    names = {tensor.name for tensor in checkpoint.tensors}
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
     has_rows = bool(set(_WITH_ROWS) & policy.rules.keys())
     needed = {need for entry in policy.rules.values() for need in entry.rule.needs}
@@ -70,27 +62,27 @@ def check_input(
         stats = TensorStats.of(tensor, sketch)
         # Of a tied tensor the first says all, and of one of zeros its rule.
         is_alone = stats.tied_to is None and stats.zeros < stats.numel
-        is_looked_into = has_rows and is_alone and stats.role in WEIGHTS
-        is_scaled = _is_scaled(tensor, names)
-        is_trained = untrained(tensor, checkpoint, states) is None and not is_scaled
+        is_average = stats.kind.kind == "average"
+        is_looked_into = has_rows and is_alone and stats.role in WEIGHTS and not is_average
+        is_trained = untrained(tensor, states) is None
         has_forecast = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
             TensorFacts(
                 stats,
                 row_figures(tensor, stats.zeros, stats.role) if is_looked_into else None,
-                None if init is None or is_scaled else _init_scale(init, stats, model),
+                None if init is None else init.of(stats.name, stats.role, stats.shape, model),
                 forecasts.of(stats, sketch) if has_forecast else None,
-                is_scaled,
+                checkpoint.siblings.get(tensor.name),
             )
         )
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
+    names: dict[str, str] = {}
     if before is not None:
-        before = _selected(before, settings)
+        names = matched(before.every, [tensor.name for tensor in checkpoint.tensors])
+        before = _selected(before, names, settings)
         gone = {name: was for name, was in before.every.items() if name not in roles}
-        roles |= {
-            n: role(n, DTYPES[s.dtype], s.shape) for n, s in gone.items() if s.dtype in DTYPES
-        }
+        roles |= {name: was.kind.role for name, was in gone.items()}
     # A selection of tensors is no selection among states of no certain one.
     is_whole = len(wanted) == len(checkpoint.tensors)
     judged = [s for s in states.by_name.values() if s.name in roles]
@@ -100,7 +92,7 @@ def check_input(
         unmeasured,
         _states(judged if "state" in needed else [], forecasts, roles, settings.jobs),
         before,
-        frozenset() if before is None else frozenset(_covered(before, wanted)),
+        frozenset() if before is None else frozenset(_covered(before, names, wanted)),
         serve_dtype=served,
         is_dtype_given=settings.param_dtype is not None,
     )
@@ -116,10 +108,8 @@ def check_input(
     notes += states.doubts(trained, {"lr", *settings.hyperparameters})
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
-    if scaled := sum(tensor.is_scaled for tensor in tensors):
-        notes.append(
-            f"{scaled} tensors are multiplied by another: no update or initialization is judged"
-        )
+    if names:
+        notes.append(f"baseline: {difference(names)}")
     return CheckInput(subject, missing, states, roles, [*notes, *forecasts.notes])
 
 
@@ -151,22 +141,6 @@ def _has_scale(tensor: Tensor) -> bool:
     return tensor.dtype.is_float and tensor.unmeasured is None
 
 
-def _init_scale(init: Initialization, scale: TensorStats, model: Model) -> InitFacts | None:
-    reference = init.of(scale.name, scale.role, scale.shape, model)
-    if reference is None:
-        return None
-    tolerance = rms_tolerance(scale.numel, reference.kurtosis) if reference.rms else 0.0
-    return InitFacts(reference.rms, tolerance)
-
-
-def _is_scaled(tensor: Tensor, names: set[str]) -> bool:
-    """Whether another tensor holds its scale factors, under the names that quantizers give them."""
-    stem = tensor.name.removesuffix(".weight")
-    return tensor.dtype.itemsize == 1 and any(
-        base + suffix in names for base in (tensor.name, stem) for suffix in _SCALES
-    )
-
-
 def serve_dtype(word: str) -> str:
     """The type of --serve-dtype by its safetensors name. Raises UsageError."""
     name = named(word)
@@ -175,14 +149,18 @@ def serve_dtype(word: str) -> str:
     return name
 
 
-def _selected(before: Recorded, settings: Settings) -> Recorded:
-    """The recorded tensors among those that are wanted."""
+def _selected(before: Recorded, names: Mapping[str, str], settings: Settings) -> Recorded:
+    """The recorded tensors among those that are wanted, under the names that they have now; names:
+    what those of now are called in it, where wrappers make them differ."""
     selection = Selection(settings.match, settings.exclude)
-    rows = {name: row for name, row in before.rows.items() if selection.holds(name)}
-    return replace(before, rows=rows)
+    now = {then: name for name, then in names.items()}
+    rows = {now.get(name, name): row for name, row in before.rows.items()}
+    unmeasured = {now.get(name, name): row for name, row in before.unmeasured.items()}
+    rows = {name: row for name, row in rows.items() if selection.holds(name)}
+    return replace(before, rows=rows, unmeasured=unmeasured)
 
 
-def _covered(before: Recorded, wanted: Sequence[Tensor]) -> list[str]:
+def _covered(before: Recorded, names: Mapping[str, str], wanted: Sequence[Tensor]) -> list[str]:
     """The names that the baseline would have, had they been there."""
     selection = Selection(before.match, before.exclude)
-    return [tensor.name for tensor in wanted if selection.holds(tensor.name)]
+    return [t.name for t in wanted if selection.holds(names.get(t.name, t.name))]

@@ -12,14 +12,12 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
-from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.precision import param_dtype
+from scalecheck.updates.forecast import planned
 from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.schedule_forecast import schedule as planned
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
-from scalecheck.updates.training import Trainings
+from scalecheck.updates.training import Trainings, param_dtype
 
 
 class Forecasts:
@@ -34,9 +32,11 @@ class Forecasts:
     ) -> None:
         self._states = states
         self.notes: list[str] = []
-        lr, plan = settings.lr, _plan(settings, states)
+        done = [one.step for one in states.by_name.values() if one.step]
+        is_going_on = settings.schedule == "constant" and bool(done)
+        lr, plan = settings.lr, planned(settings, int(max(done)) if is_going_on else None)
         dtype = param_dtype(settings.param_dtype)
-        trainings = _trainings(settings, lr)
+        trainings = Trainings.asked(settings)
         trainings.check(names)
         has_lr = lr is not None or any("lr" in group.settings for group in trainings.groups)
         self.no_lr = "" if has_lr or states.path else NEEDS["lr"]
@@ -47,7 +47,7 @@ class Forecasts:
         if self.no_lr:
             return
         # What a state says beside its lr takes an optimizer, and any lr.
-        stand_in = trainings if lr is not None else _trainings(settings, 1.0)
+        stand_in = trainings if lr is not None else Trainings.asked(settings, 1.0)
         unfit = _problems(stand_in, states, trained)
         if lr is not None and unfit:
             raise UsageError(next(iter(unfit.values())))
@@ -122,16 +122,3 @@ def _asked(
         yield tensor.name, tensor.name, states.settings(tensor.name, tensor.shape)
     for one in states.unnamed:
         yield one.label, "", states.of_group(one)
-
-
-def _trainings(settings: Settings, lr: float | None) -> Trainings:
-    return Trainings(settings.optimizer, lr, settings.hyperparameters, settings.group)
-
-
-def _plan(settings: Settings, states: States) -> Schedule | None:
-    """The schedule of the run: as given, else the steps of the state at its lr."""
-    steps = settings.steps
-    if steps is None and settings.schedule == "constant":
-        done = [one.step for one in states.by_name.values() if one.step]
-        steps = int(max(done)) if done else None
-    return planned(settings.schedule, steps, settings.warmup, settings.final)

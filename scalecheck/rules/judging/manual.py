@@ -1,17 +1,18 @@
 """What a check says about itself: a rule's page, the settings in force, the number of findings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
-from scalecheck.errors import OptionError, unknown
+from scalecheck.errors import OptionError
 from scalecheck.report import formatting
+from scalecheck.report.finding import RULES
 from scalecheck.report.report import Column, Report, Table
-from scalecheck.rules.contract import NEEDS, Registered, registered
+from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging.policy import RulePolicy, chosen, resolve
-from scalecheck.settings import Settings
+from scalecheck.settings import DEFAULT, Settings
 
 _filled = partial(fill, width=80, break_on_hyphens=False, break_long_words=False)
 
@@ -20,25 +21,16 @@ SETTINGS = (
     Column("value", "value", "sentence", "what it is"),
     Column("source", "from", "sentence", "default, a configuration file, or the command line"),
 )
-STATISTICS = (
-    Column("rule", "rule", "written", "the rule's code"),
-    Column("findings", "findings", "count", "number of its findings"),
-    Column("name", "name", "sentence", "the rule's name"),
-    Column("status", "status", "sentence", "passed, failed or not run"),
-    Column("reason", "reason", "sentence", "why it was not run", 1),
-)
+_COUNTED = ("rule", "findings", "name", "status", "reason")
 
 
 def page(word: str) -> str:
     """A rule's page as text: what it finds, means and needs, what to try, limits and examples.
     Raises UsageError for a word that stands for no rule or for several."""
-    codes = chosen([word], partial(unknown, "explain"))
+    codes = chosen([word], "--explain")
     if len(codes) > 1:
         raise OptionError("explain", f"stands for {', '.join(codes)}: give one", word)
-    return "\n\n".join(_parts(registered()[codes[0]]))
-
-
-def _parts(entry: Registered) -> list[str]:
+    entry = registered()[codes[0]]
     rule = entry.rule
     parts = [f"{entry.code} {entry.name} ({rule.severity})", _filled(entry.summary)]
     parts += [_filled(entry.meaning), _filled(f"Try: {entry.remedy}")]
@@ -54,7 +46,15 @@ def _parts(entry: Registered) -> list[str]:
         lines = [f"  {line}" for line in example.lines.splitlines()]
         parts.append("\n".join([f"{title}{options}:", *lines]))
     parts[-1] += f"\n  → {rule.bad.finds}"
-    return parts
+    return "\n\n".join(parts)
+
+
+class Setting(NamedTuple):
+    """A row of the settings: the fields of SETTINGS."""
+
+    setting: str
+    value: str
+    source: str
 
 
 def settings_report(settings: Settings) -> Report:
@@ -62,53 +62,33 @@ def settings_report(settings: Settings) -> Report:
     UsageError."""
     config = settings.config
     rows = [
-        {
-            "setting": name,
-            "value": _written(getattr(settings, name)),
-            "source": settings.sources[name],
-        }
+        Setting(name, _written(getattr(settings, name)), settings.sources[name])
         for name in settings.recorded()
     ]
+    counted = f"{len(config.overrides)} overrides and {len(config.waivers)} exceptions"
     return Report(
         kind="settings",
         tables=[
             Table("rows", SETTINGS, SETTINGS, rows),
-            Table("limits", SETTINGS, SETTINGS, _rule_rows(resolve(settings)), "Rules"),
+            Table("limits", SETTINGS, SETTINGS, [*_rule_settings(resolve(settings))], "Rules"),
         ],
         source={"path": None if config.path is None else str(config.path)},
         settings={},
         headline=f"configuration: {formatting.printable(str(config.path or 'none found'))}",
-        notes=[
-            f"{len(config.overrides)} overrides and {len(config.waivers)} exceptions, "
-            "which hold for some tensors only"
-        ]
+        notes=[f"{counted}, which hold for some tensors only"]
         if config.overrides or config.waivers
         else [],
     )
 
 
-def _rule_rows(policy: RulePolicy) -> list[dict[str, Any]]:
-    filed = str(policy.config.path)
-    rows = []
+def _rule_settings(policy: RulePolicy) -> Iterator[Setting]:
     for code, entry in policy.rules.items():
-        own = code in policy.severities
-        severity = policy.severities.get(code, entry.rule.severity)
-        rows.append(
-            {
-                "setting": f"severity.{code}",
-                "value": severity,
-                "source": filed if own else "default",
-            }
-        )
-        rows += [
-            {
-                "setting": f"limits.{code}.{name}",
-                "value": formatting.setting(value),
-                "source": policy.limit_sources.get((code, name), "default"),
-            }
-            for name, value in policy.limits[code].items()
-        ]
-    return rows
+        severity = policy.severities.get(code)
+        source = DEFAULT if severity is None else str(policy.config.path)
+        yield Setting(f"severity.{code}", severity or entry.rule.severity, source)
+        for name, value in policy.limits[code].items():
+            source = policy.limit_sources.get((code, name), DEFAULT)
+            yield Setting(f"limits.{code}.{name}", formatting.setting(value), source)
 
 
 def _written(value: Any) -> str:
@@ -126,5 +106,7 @@ def _written(value: Any) -> str:
 
 def statistics(report: Report) -> Report:
     """The number of findings of each rule in place of the findings."""
-    table = Table("rules", STATISTICS, STATISTICS, report.rows_of("rules"))
-    return replace(report, kind="statistics", tables=[table])
+    shown = [column for name in _COUNTED for column in RULES if column.name == name]
+    return replace(
+        report, kind="statistics", tables=[Table("rules", shown, shown, report.rows_of("rules"))]
+    )

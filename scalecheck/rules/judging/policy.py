@@ -1,11 +1,9 @@
 """Which rules a check runs, with which severities and limits, and what the configuration lets
 pass."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from scalecheck.errors import OptionError, UsageError, nearest, unknown
 from scalecheck.report.finding import Severity
 from scalecheck.rules.contract import Limits, Registered, registered
 from scalecheck.settings import DEFAULT, GIVEN, Settings
-from scalecheck.updates.bands import Bands
 from scalecheck.updates.training import Group, hyperparameters
 
 _FACTORS = ("factor", "sure_factor", "headroom")  # limits that something is divided by
@@ -36,16 +33,13 @@ class RulePolicy:
 
     def limits_of(self, code: str) -> Limits:
         """The limits of a rule for each tensor."""
-        own = [o for o in self.config.overrides if code in o.limits]
+        own = [override for override in self.config.overrides if code in override.limits]
 
         def of(name: str, role: str) -> dict[str, float]:
-            found: dict[str, float] = {}
-            for override in own:
-                if override.where.holds(name, role):
-                    found |= override.limits[code]
-            return found
+            held = (override.limits[code] for override in own if override.where.holds(name, role))
+            return {limit: number for limits in held for limit, number in limits.items()}
 
-        return Limits(self.limits[code], of) if own else Limits(self.limits[code])
+        return Limits(self.limits[code], of)
 
     def waivers(self, code: str, path: Path) -> list[Waiver]:
         """The waivers of a rule for a file."""
@@ -81,16 +75,23 @@ def resolve(settings: Settings) -> RulePolicy:
     rules = registered()
     ignored = chosen(settings.ignore)
     for waiver in config.waivers:
-        chosen(waiver.rules, partial(_unknown, f"{config.path}: exception.rules"))
+        chosen(waiver.rules, f"{config.path}: exception.rules")
     for where in (*(w.where for w in config.waivers), *(o.where for o in config.overrides)):
         if where.role is not None and where.role not in ROLES:
-            raise _unknown(f"{config.path}: role", where.role, ROLES)
+            raise unknown("role", where.role, ROLES).at(f"{config.path}: role")
     left = [code for code in chosen(settings.select or ["SC"]) if code not in ignored]
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
-    limits, limit_sources = _limits(settings.bands, settings.sources["bands"], config)
+    severities: dict[str, Severity] = {
+        code: "error" if severity == "error" else "warning"
+        for word, severity in config.severity.items()
+        for code in chosen([word], f"{config.path}: severity")
+    }
     return RulePolicy(
-        config, {code: rules[code] for code in left}, _severities(config), limits, limit_sources
+        config,
+        {code: rules[code] for code in left},
+        severities,
+        *_limits(settings.bands, settings.sources["bands"], config),
     )
 
 
@@ -105,44 +106,30 @@ def configured(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     if optimizer:
         found["hyperparameters"] = optimizer
     if config.groups:
-        found["group"] = _groups(config, {*given, *given.get("hyperparameters", {})})
+        for_all = {*given, *given.get("hyperparameters", {})}
+        found["group"] = tuple(
+            Group(
+                tuple(entry.globs),
+                {key: float(x) for key, x in entry.settings.items() if key not in for_all},
+                f"{config.path}: group[{place}]",
+            )
+            for place, entry in enumerate(config.groups, 1)
+        )
     return found
 
 
-def _unknown(place: str, word: str, known: Sequence[str]) -> UsageError:
-    return UsageError(f"{place} {word}: not known; {nearest(word, known)}")
-
-
-def _unknown_rule(word: str, known: Sequence[str]) -> UsageError:
-    return _unknown("rules", word, known)
-
-
-def chosen(
-    words: Sequence[str],
-    refusal: Callable[[str, Sequence[str]], UsageError] = _unknown_rule,
-) -> list[str]:
+def chosen(words: Sequence[str], place: str = "") -> list[str]:
     """The codes of the rules that codes, beginnings of codes and names stand for, sorted. Raises
-    the refusal of a word that stands for none, which is also told the words that do."""
+    UsageError, which names the place, for a word that stands for none."""
     rules = registered()
     found: set[str] = set()
     for word in words:
         codes = {c for c, rule in rules.items() if c.startswith(word.upper()) or rule.name == word}
         if not codes or not word:
-            raise refusal(word, [*rules, *(rule.name for rule in rules.values())])
+            error = unknown("select", word, [*rules, *(rule.name for rule in rules.values())])
+            raise error.at(place) if place else error
         found |= codes
     return sorted(found)
-
-
-def _groups(config: Config, given: Collection[str]) -> tuple[Group, ...]:
-    """The groups of the file, without the settings that were given for all tensors."""
-    return tuple(
-        Group(
-            (entry.match,) if entry.match is not None else tuple(map(escape, entry.names or ())),
-            {name: float(number) for name, number in entry.settings.items() if name not in given},
-            f"{config.path}: group[{place}]",
-        )
-        for place, entry in enumerate(config.groups, 1)
-    )
 
 
 def _check_words(settings: Settings) -> None:
@@ -155,18 +142,10 @@ def _check_words(settings: Settings) -> None:
     known = [*hyperparameters()] if asked or given else []
     for at, key in asked:
         if key not in known:
-            raise _unknown(f"{config.path}: {at}", key, ["lr", *known])
+            raise unknown("set", key, ["lr", *known]).at(f"{config.path}: {at}")
     for key in sorted(given):
         if key not in known:
             raise unknown("set", key, known)
-
-
-def _severities(config: Config) -> dict[str, Severity]:
-    found: dict[str, Severity] = {}
-    for word, severity in config.severity.items():
-        for code in chosen([word], partial(_unknown, f"{config.path}: severity")):
-            found[code] = "error" if severity == "error" else "warning"
-    return found
 
 
 def _limits(
@@ -177,20 +156,13 @@ def _limits(
         code: {name: limit.default for name, limit in entry.rule.limits.items()}
         for code, entry in registered().items()
     }
-    sources: dict[tuple[str, str], str] = {}
-    steps = Bands(tuple(bands)).limits
-    banded = dict(zip(_BANDS, steps, strict=True))
-    filed = {
-        (code, name): float(value)
-        for code, own in config.limits.items()
-        for name, value in own.items()
-    }
     for override in config.overrides:
-        for code, own in override.limits.items():
-            _check_limits(code, own, f"{config.path}: override", limits)
-    for code, own in config.limits.items():
-        _check_limits(code, own, f"{config.path}: limits", limits)
-    layers = [(bands_from, banded if bands_from != DEFAULT else {}), (str(config.path), filed)]
+        _check_limits(override.limits, f"{config.path}: override", limits)
+    _check_limits(config.limits, f"{config.path}: limits", limits)
+    banded = dict(zip(_BANDS, bands, strict=True)) if bands_from != DEFAULT else {}
+    filed = {(code, name): float(own[name]) for code, own in config.limits.items() for name in own}
+    layers = [(bands_from, banded), (str(config.path), filed)]
+    sources: dict[tuple[str, str], str] = {}
     for origin, layer in layers if bands_from != GIVEN else reversed(layers):
         for (code, name), value in layer.items():
             limits[code][name] = value
@@ -199,14 +171,15 @@ def _limits(
 
 
 def _check_limits(
-    code: str, own: Mapping[str, float], where: str, known: Mapping[str, Mapping[str, float]]
+    table: Mapping[str, Mapping[str, float]], at: str, known: Mapping[str, Mapping[str, float]]
 ) -> None:
-    if code not in known:
-        raise UsageError(f"{where}.{code}: is no rule; {nearest(code, [*known])}")
-    for name in own:
-        if not known[code]:
-            raise UsageError(f"{where}.{code}.{name}: the rule has no limits")
-        if name not in known[code]:
-            raise UsageError(f"{where}.{code}.{name}: not known; {nearest(name, [*known[code]])}")
-        if own[name] < 0 or (own[name] == 0 and name in _FACTORS):
-            raise UsageError(f"{where}.{code}.{name} {own[name]}: a positive number")
+    for code, own in table.items():
+        if code not in known:
+            raise UsageError(f"{at}.{code}: is no rule; {nearest(code, [*known])}")
+        for name, value in own.items():
+            if not known[code]:
+                raise UsageError(f"{at}.{code}.{name}: the rule has no limits")
+            if name not in known[code]:
+                raise UsageError(f"{at}.{code}.{name}: not known; {nearest(name, [*known[code]])}")
+            if value < 0 or (value == 0 and name in _FACTORS):
+                raise UsageError(f"{at}.{code}.{name} {value}: a positive number")

@@ -1,0 +1,197 @@
+"""What each tensor of a checkpoint is, decided once for all commands from its name, type and shape
+and from what lies beside it. No element is read."""
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from scalecheck.checkpoint.buffers import Buffers
+from scalecheck.checkpoint.copies import averages, counter
+from scalecheck.checkpoint.inventory import Described, Entry, Inventory
+from scalecheck.checkpoint.naming import family
+from scalecheck.checkpoint.quantised import Quantised
+from scalecheck.checkpoint.roles import is_zero_at_first, parameter_role
+from scalecheck.checkpoint.wrappers import bare_names
+
+Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
+
+_FLAT = re.compile(r"_?flat_param(?:_\d+)?")
+_SHARD = re.compile(r".\.0\.\d+\.tensor$")  # of the list that comes first in its pickle
+_OPTIMIZERS = re.compile(
+    r"optimizers?|optimizer_states?|opt_states?|optim(?:izer)?_state(?:_dict)?"
+)
+_MOMENTS = frozenset(
+    re.findall(
+        r"\w+",
+        "exp_avg exp_avg_sq max_exp_avg_sq exp_avg_diff exp_inf momentum_buffer square_avg "
+        "grad_avg acc_delta exp_avg_sq_row exp_avg_sq_col",
+    )
+)
+_TRAINERS = frozenset(("learning_rate", "global_step", "epoch"))
+_LARGEST_LAYER = 64  # tensors of a module that tell what kind of module it is
+
+
+@dataclass(frozen=True)
+class TensorKind:
+    """What a tensor is.
+
+    role: one of naming.ROLES; an average has that of what it repeats, a piece that of the whole,
+    and what holds no weights is "buffer". evidence: one short sentence. is_certain: False where a
+    float tensor counts as a parameter only because nothing marks it as anything else.
+    is_zero_at_first: a library starts it at zero, so that all zeros are no fault.
+    """
+
+    kind: Kind
+    role: str
+    evidence: str
+    is_certain: bool = True
+    is_zero_at_first: bool = False
+
+    @property
+    def is_parameter(self) -> bool:
+        return self.kind == "parameter"
+
+    @property
+    def reason(self) -> str:
+        """What it is, and why: for where it is set aside."""
+        what = WORDS[self.kind]
+        return f"{what} ({self.evidence})" if what else self.evidence
+
+
+LONE = TensorKind("other", "buffer", "looked at alone, which does not tell what it is")
+WORDS: Mapping[Kind, str] = {
+    "parameter": "a parameter",
+    "buffer": "a buffer",
+    "average": "an average of the model",
+    "code": "",
+    "piece": "a piece of a larger tensor",
+    "moment": "of an optimizer's state",
+    "other": "",
+}
+
+
+def kinds(
+    tensors: Iterable[Described],
+    *,
+    pieces: Mapping[str, str] | None = None,
+    non_model: Set[str] = frozenset(),
+) -> dict[str, TensorKind]:
+    """The kind of each tensor by its name, in the order given; linear in their number.
+
+    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. non_model:
+    the tensors that a reader found beside the model.
+    """
+    inventory = Inventory(tensors)
+    quantised, buffers = Quantised(inventory), Buffers(inventory)
+    copies = averages(inventory)
+
+    def kind_of(entry: Entry) -> TensorKind:
+        if pieces and entry.name in pieces:
+            return _weight("piece", entry, pieces[entry.name])
+        if evidence := quantised.codes.get(entry.name):
+            return TensorKind("code", "buffer", evidence)
+        if evidence := _moment(entry, inventory):
+            return TensorKind("moment", "buffer", evidence)
+        if not _may_be_trained(entry):
+            evidence = quantised.factor(entry)
+            return TensorKind("buffer", "buffer", evidence or f"its type {entry.dtype.name}")
+        if evidence := (
+            quantised.factor(entry) or counter(entry, inventory) or buffers.evidence(entry)
+        ):
+            return TensorKind("buffer", "buffer", evidence)
+        if evidence := copies.get(entry.name):
+            return _weight("average", entry, evidence)
+        if evidence := _piece(entry):
+            return _weight("piece", entry, evidence)
+        if entry.word in _TRAINERS and entry.numel <= 1:
+            return TensorKind("other", "buffer", "its name: a trainer's number")
+        role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
+        if entry.name in non_model:
+            return _weight("other", entry, "beside the model")
+        return TensorKind(
+            "parameter",
+            role,
+            evidence or f"a float tensor that nothing marks as a buffer, of {entry.numel} elements",
+            evidence is not None,
+            is_zero_at_first(entry.name, role),
+        )
+
+    return {name: kind_of(entry) for name, entry in inventory.entries.items()}
+
+
+def _weight(kind: Kind, entry: Entry, evidence: str) -> TensorKind:
+    return TensorKind(kind, parameter_role(entry.name, entry.shape)[0], evidence)
+
+
+def _piece(entry: Entry) -> str | None:
+    """Why a tensor of one rank's file is a piece of what the model has."""
+    if entry.word == "_local_tensor":
+        return "the local part of a DTensor"
+    if _SHARD.search(entry.name):
+        return "a shard of a ShardedTensor"
+    if len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word))):
+        return "a flat parameter of FSDP: many tensors in one vector"
+    return None
+
+
+def _may_be_trained(entry: Entry) -> bool:
+    """Floats and complex numbers, as those of a Fourier layer."""
+    return entry.dtype.is_float or (entry.dtype.kind == "other" and entry.dtype.bits >= 64)
+
+
+def _moment(entry: Entry, inventory: Inventory) -> str | None:
+    if any(_OPTIMIZERS.fullmatch(part) for part in entry.path):
+        return "its name: inside an optimizer's state"
+    if entry.word in _MOMENTS and (
+        entry.module in inventory.entries or inventory.module(entry).has("step")
+    ):
+        return "its name beside what it is a moment of"
+    is_pair = inventory.module(entry).members.keys() == {"m", "v"}
+    if is_pair and inventory.inside("").has("learning_rate"):
+        return "`m` and `v` beside a `learning_rate`: moments of MLX"
+    return None
+
+
+def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -> dict[str, str]:
+    """The parameters by names, each with a text that its siblings share: the family of its bare
+    name, its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
+    Linear's at another place of one nn.Sequential."""
+    entries = {t.name: Entry.of(t) for t in tensors}
+    bare = bare_names(entries)
+    layers: dict[str, list[Entry]] = {}
+    for name, entry in entries.items():
+        kind = kinds[name]
+        if kind.kind == "parameter" or entry.word.startswith("running_"):
+            layers.setdefault(_module(bare[name]), []).append(entry)
+    consists: dict[str, str] = {}
+    keys = {}
+    for members in layers.values():
+        is_list = [entry.word.isdigit() for entry in members]
+        text = (
+            ""
+            if any(is_list) or len(members) > _LARGEST_LAYER
+            else " ".join(
+                sorted(f"{bare[one.name].rpartition('.')[2]}:{len(one.shape)}" for one in members)
+            )
+        )
+        layer = consists.setdefault(text, str(len(consists)))
+        is_mixed = all(is_list) and len({str(one.shape) for one in members}) > 1
+        for place, entry in enumerate(members):
+            if kinds[entry.name].kind != "parameter":
+                continue
+            around = _around(members, place) if is_mixed else ""
+            keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
+    return {name: keys[name] for name in entries if name in keys}
+
+
+def _around(members: list[Entry], place: int) -> str:
+    """The dimensions of what lies before and after in a list of mixed tensors, which say what kind
+    of module an entry comes from: a Linear's bias follows a matrix, a LayerNorm's a vector."""
+    before = len(members[place - 1].shape) if place else 1
+    after = len(members[place + 1].shape) if place + 1 < len(members) else 0
+    return f"{before} {after}"
+
+
+def _module(name: str) -> str:
+    return name[: max(name.rfind("."), name.rfind("/"), 0)]
