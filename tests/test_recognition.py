@@ -119,5 +119,42 @@ def test_a_group_that_is_not_certain_has_no_default_optimizer(tmp_path):
     assert {row["optimizer"] for row in rows} == {"not known"}
 
 
+def row_of(folder, optimizer):
+    torch.save({"model": {"w": torch.ones(8, 8)}, "optimizer": optimizer}, folder / "run.pt")
+    [row] = api.translate(folder / "run.pt").rows
+    return row
+
+
+def adam_state():
+    one = {"exp_avg": torch.ones(8, 8), "exp_avg_sq": torch.ones(8, 8)}
+    group = ADAM | {"params": [0]}
+    return {"state": {0: one | {"step": torch.tensor(5.0)}}, "param_groups": [group]}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda inner: {"base": inner, "alpha": 0.5},
+        lambda inner: {"base_optimizer": inner},
+        lambda inner: {**inner, "base_optimizer": {"rho": 0.05}},
+    ],
+)
+def test_the_state_of_an_optimizer_inside_another_one_has_no_update(around, tmp_path):
+    assert row_of(tmp_path, adam_state())["optimizer"] == "adamw"
+    assert row_of(tmp_path, {"adam": adam_state()})["optimizer"] == "adamw"
+    row = row_of(tmp_path, around(adam_state()))
+    assert row["optimizer"] == "not known"
+    assert row["relative_update"] is None
+    assert "inside another" in row["reason"]
+
+
+def test_what_is_neither_number_nor_tensor_counts_as_a_name(tmp_path):
+    of_state, of_group = adam_state(), adam_state()
+    of_state["state"][0]["projector"] = [1, 2]
+    of_group["param_groups"][0]["rank"] = {"all": 8}
+    assert "projector" in row_of(tmp_path, of_state)["reason"]
+    assert "rank" in row_of(tmp_path, of_group)["reason"]
+
+
 def test_torch_flags_are_neutral():
     assert set(TORCH_FLAGS) <= NEUTRAL

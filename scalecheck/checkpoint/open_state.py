@@ -95,7 +95,7 @@ def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | No
         raise Malformed(f"holds {len(found)} optimizer states: {listed(places)}")
     [at], [(path, table)] = places, found
     state = StateReader(file, at, layout).read(table)
-    is_inner = path[-1:] in [(name,) for name in _INNER] or any(name in table for name in _INNER)
+    is_inner = not {*path[-1:], *table}.isdisjoint(_INNER)
     return replace(state, is_inner=is_inner)
 
 
