@@ -257,7 +257,8 @@ def test_of_a_state_of_no_known_optimizer_only_the_numbers_are_judged():
     assert rule(judged, "SC205")["status"] == "passed"
     for code in ("SC201", "SC204"):
         assert rule(judged, code)["status"] == "not run"
-        assert "--optimizer: needed" in rule(judged, code)["reason"]
+        said = "optimizer not known (settings lr; state what): --optimizer says which"
+        assert rule(judged, code)["reason"] == said
 
 
 def test_a_state_in_bfloat16_with_a_long_memory_is_found():

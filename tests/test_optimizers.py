@@ -21,7 +21,7 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.noise import Autoregressive, Sparse, StudentT
-from scalecheck.updates.recognition import recognised
+from scalecheck.updates.recognition import Recognised
 
 NAMES = registry.names("optimizer")
 NOISE, CONSTANT = Gradient(), Gradient(snr=1e6)
@@ -122,18 +122,18 @@ def test_a_saved_state_is_as_stated(name: str) -> None:
     assert kept == stated.every_entry.keys()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if load(name).state.evidence])
+@pytest.mark.parametrize("name", [name for name in NAMES if load(name).state.is_distinct])
 def test_a_saved_state_is_recognised(name: str) -> None:
     for settings in ({}, *RUNS.get(name, [])):
         _, state = saved(name, settings)
-        entries = {entry for one in state["state"].values() for entry in one}
         for group in state["param_groups"]:
-            assert recognised(group, entries) == name
+            settings = {setting: group[setting] for setting in group if setting != "params"}
+            assert Recognised(settings, state["state"].values()).name == name
 
 
 def test_only_states_that_others_write_alike_are_not_recognised() -> None:
-    unknown = {name for name in NAMES if not load(name).state.evidence}
-    assert unknown == {"adam_atan2", "lamb", "lars", "signsgd", "stable_adamw"}
+    unknown = {name for name in NAMES if not load(name).state.is_distinct}
+    assert unknown == {"adam_atan2", "lamb", "lars", "prodigy", "signsgd", "stable_adamw"}
 
 
 def test_expected_updates_need_no_torch() -> None:

@@ -21,6 +21,7 @@ LR = {
     "lamb": 0.05,
     "lars": 10.0,
     "lion": 0.003,
+    "prodigy": 1.0,
     "signsgd": 0.003,
     "muon": 0.02,
     "rprop": 0.003,
@@ -28,6 +29,7 @@ LR = {
 # Settings at which each co-scaled hyperparameter takes part in the training.
 TAKING_PART: dict[str, dict[str, float]] = {
     "adafactor": {"eps2": 0.3},
+    "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "muon": {"eps": 0.3, "weight_decay": 0.1},
     "lamb": {"eps": 1e-2, "weight_decay": 0.1},
     "rprop": {"step_size_min": 1e-3, "step_size_max": 4e-3},
@@ -41,6 +43,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "nadam": [{"decoupled_weight_decay": True}],
     "radam": [{"beta2": 0.6}, {"beta2": 0.6, "decoupled_weight_decay": True}],
     "rmsprop": [{"centered": True}, {"momentum": 0.9}],
+    "adamw_hf": [{"correct_bias": False}],
+    "prodigy": [{"bias_correction": True}],
     "signsgd": [{"momentum": 0.9}],
 }
 

@@ -30,7 +30,8 @@ BAD: dict[str, list[float]] = {
     "step_size": [0.0],
     "trust": [0.0],
     "dampening": [math.inf],
-    "d": [0.5, math.nan],
+    "d": [-0.5, math.nan],
+    "d_hat": [math.inf],
 }
 
 
@@ -53,6 +54,7 @@ def test_a_setting_outside_its_domain_is_refused(name: str, setting: str, number
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
+        ("adafactor", {"d": 0.5}),
         ("sgd", {"nesterov": True}),
         ("sgd", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}),
         ("rprop", {"eta_minus": 1.0}),

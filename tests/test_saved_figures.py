@@ -11,7 +11,7 @@ from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.state_names import named
-from scalecheck.updates.recognition import group_settings
+from scalecheck.updates.recognition import group_settings, recognised
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings
 
@@ -62,16 +62,14 @@ def trained(family, given, steps, dtype, folder, scale=0.1):
 
 
 def training_of(state, one):
-    group = group_settings(state.groups[one.group], one.tensors)
-    return Trainings(None, None, {}).of("w", group)
+    group = state.groups[one.group]
+    return Trainings(None, None, {}).of("w", group_settings(group, recognised(group, [one])))
 
 
 def read(state):
     """The name of the optimizer, and the figures of the state's only parameter."""
     [one] = state.states
-    training = Trainings(None, None, {}).of(
-        "w", group_settings(state.groups[one.group], one.tensors)
-    )
+    training = training_of(state, one)
     return training.name, figures(one, training.optimizer)
 
 
@@ -175,9 +173,7 @@ def test_the_sample_run_moved_as_its_state_says():
     for one in state.states:
         if one.name is None:
             continue
-        training = Trainings(None, None, {}).of(
-            "", group_settings(state.groups[one.group], one.tensors)
-        )
+        training = training_of(state, one)
         old, new = before[one.name].array(), after[one.name].array()
         moved = (old - new) / lr - training.weight_decay * old
         measured = figures(one, training.optimizer).update_rms
@@ -194,9 +190,7 @@ def test_chgnets_updates_are_those_of_noise():
     state = named(find_state(checkpoint), checkpoint)
     updates = []
     for one in state.states:
-        training = Trainings(None, None, {}).of(
-            "", group_settings(state.groups[one.group], one.tensors)
-        )
+        training = training_of(state, one)
         if one.shape and math.prod(one.shape) >= 64:
             updates.append(figures(one, training.optimizer).update_rms)
     assert len(updates) == 122

@@ -115,7 +115,9 @@ def test_a_law_that_breaks_has_its_reason_and_fails_the_command(arguments, laws,
 
 @pytest.mark.parametrize("optimizer", registry.names("optimizer"))
 def test_the_laws_of_every_optimizer_hold_at_another_k(optimizer):
-    code, report = simulated("--optimizer", optimizer, "--k", 0.02, *SHORT)
+    # adamw_hf's own eps of 1e-6 counts beside gradients 50 times smaller, as the law says.
+    eps = ("--eps", 1e-8) if optimizer == "adamw_hf" else ()
+    code, report = simulated("--optimizer", optimizer, "--k", 0.02, *eps, *SHORT)
     assert (code, broken(report)) == (0, [])
 
 

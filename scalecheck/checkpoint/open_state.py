@@ -2,6 +2,7 @@
 torch is not needed."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from os.path import isdir, isfile
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, Tree
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
+
+_INNER = ("base", "base_optimizer")  # where Lookahead, SAM, Magma keep the optimizer that they lead
 
 
 def open_state(path: str | Path, layout: StateLayout) -> OptimizerState:
@@ -84,13 +87,16 @@ def _content(root: object) -> str:
 
 def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:
     """The one optimizer state of a file. Raises Malformed, CheckpointError."""
-    found = [(excerpt(".".join(path)), table) for path, table in _places(file.pickled.root)]
+    found = _places(file.pickled.root)
     if not found:
         return None
+    places = [excerpt(".".join(path)) for path, _ in found]
     if len(found) > 1:
-        raise Malformed(f"holds {len(found)} optimizer states: {listed([at for at, _ in found])}")
-    [(at, table)] = found
-    return StateReader(file, at, layout).read(table)
+        raise Malformed(f"holds {len(found)} optimizer states: {listed(places)}")
+    [at], [(path, table)] = places, found
+    state = StateReader(file, at, layout).read(table)
+    is_inner = not {*path[-1:], *table}.isdisjoint(_INNER)
+    return replace(state, is_inner=is_inner)
 
 
 def _places(root: object) -> list[tuple[tuple[str, ...], Table]]:

@@ -31,12 +31,14 @@ Table = dict[object, object]
 class ParamGroup:
     """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
 
-    `params` are the keys of its parameters, `param_names` their names where they were saved.
+    `params` are the keys of its parameters, `param_names` their names where they were saved,
+    `left_out` its settings that are nothing of that.
     """
 
     settings: Mapping[str, Scalar | tuple[Scalar, ...]]
     params: tuple[ParamKey, ...]
     param_names: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class Factored(NamedTuple):
@@ -63,7 +65,8 @@ class ParamState:
     `group` is the number of its group, `step` its own count of steps or else its group's, `shape`
     the parameter's shape where the state tells it. `numbers` are the entries that are no tensors,
     and the tensors without dimensions that are one number. `saved_name` is the name saved with the
-    state, `name` the checkpoint's, None where it is not certain.
+    state, `name` the checkpoint's, None where it is not certain. `left_out` are the entries that
+    are neither numbers nor tensors.
     """
 
     key: ParamKey
@@ -74,6 +77,7 @@ class ParamState:
     numbers: Mapping[str, Scalar] = field(default_factory=dict)
     saved_name: str | None = None
     name: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -86,12 +90,15 @@ class ParamState:
 @dataclass(frozen=True)
 class OptimizerState:
     """What a file holds of an optimizer: the states in the order of the groups' params, and notes
-    on what was left out and on how names were found."""
+    on what was left out and on how names were found. is_inner: it is of an optimizer inside another
+    one, which may have changed its updates.
+    """
 
     path: Path
     groups: tuple[ParamGroup, ...]
     states: tuple[ParamState, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+    is_inner: bool = False
 
 
 class StateReader:
@@ -160,6 +167,7 @@ class StateReader:
                 f"{where} has param_names that are not a name for each of its {len(params)} params"
             )
         settings: dict[str, Scalar | tuple[Scalar, ...]] = {}
+        left_out: list[str] = []
         for name, setting in group.items():
             if name in ("params", "param_names"):
                 continue
@@ -169,8 +177,10 @@ class StateReader:
                 read = tuple(self.scalar(at, item) for item in items)
                 settings[name] = read if items is setting else read[0]
             else:
-                self.left_out[f"{where}.{_in_words(name)}"] = None
-        return ParamGroup(settings, (*params,), None if names is None else (*names,))
+                left_out.append(_in_words(name))
+        self.left_out |= dict.fromkeys(f"{where}.{name}" for name in left_out)
+        param_names = None if names is None else (*names,)
+        return ParamGroup(settings, (*params,), param_names, (*left_out,))
 
     def scalar(self, where: str, kept: Kept) -> Scalar:
         """It, or the only element of a tensor."""
@@ -187,14 +197,13 @@ class StateReader:
         if saved_name is None and isinstance(key, str):
             saved_name = key
         entries: dict[str, Kept] = {}
-        # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
-        is_known = state is not None
+        left_out: list[str] = []
         for name, entry in (state or {}).items():
             if _is_text(name) and (isinstance(entry, TensorRecord) or _is_scalar(entry)):
                 entries[name] = entry
             else:
-                self.left_out[f"state.{_in_words(name)}"] = None
-                is_known = False
+                left_out.append(_in_words(name))
+        self.left_out |= dict.fromkeys(f"state.{name}" for name in left_out)
         where = self.place(f"state.{excerpt(str(key), 40)}")
         step = self.step(f"{where}.step", entries.pop("step", group.settings.get("step")))
         tensors: dict[str, Tensor] = {}
@@ -212,8 +221,11 @@ class StateReader:
                 tensors[name] = self.file.tensor(at, entry)
             else:
                 numbers[name] = self.scalar(at, entry)
-        shape = self.shape(where, tensors) if is_known else None
-        return ParamState(key, number, step, shape, tensors, numbers, saved_name)
+        # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
+        shape = None if left_out else self.shape(where, tensors)
+        return ParamState(
+            key, number, step, shape, tensors, numbers, saved_name, left_out=(*left_out,)
+        )
 
     def step(self, where: str, kept: object) -> float | None:
         if isinstance(kept, TensorRecord):

@@ -9,7 +9,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -38,7 +37,6 @@ class Optimizer(Hyperparameters):
         },
         optional_settings=TORCH_FLAGS,
         second_moment_factor="rho",
-        evidence=(Evidence(setting="rho"),),
     )
 
     rho: Beta = 0.9

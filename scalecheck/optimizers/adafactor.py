@@ -10,7 +10,6 @@ import numpy as np
 from scalecheck.optimizers.contract import (
     UNIT,
     Entry,
-    Evidence,
     Finite,
     FloatArray,
     Gradient,
@@ -52,7 +51,6 @@ class Optimizer(Hyperparameters):
         },
         pairs={"eps": ("eps1", "eps2")},
         optional_settings=("foreach", "maximize"),
-        evidence=(Evidence(setting="beta2_decay"),),
     )
     relative_lr: ClassVar[bool] = True
 

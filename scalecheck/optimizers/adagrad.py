@@ -10,7 +10,6 @@ import numpy as np
 from scalecheck.optimizers.contract import (
     UNIT,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -39,7 +38,6 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries={"step": Entry.STEP, "sum": Entry.SQUARE_SUM},
         optional_settings=("foreach", "maximize", "differentiable", "fused"),
-        evidence=(Evidence(setting="lr_decay"),),
     )
 
     lr_decay: NotNegative = 0.0

@@ -14,7 +14,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -23,10 +22,26 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import expected_update
+
+PLAIN = Writer(
+    settings=("betas", "eps", "weight_decay"), entries=ADAM_ENTRIES, without=("foreach",)
+)
+"""Adam as published, of programs of one's own."""
+
+APEX = Writer(
+    settings=("betas", "eps", "weight_decay", "bias_correction"),
+    entries=("exp_avg", "exp_avg_sq"),
+    optional_settings=("step", "amsgrad"),
+    optional_entries=("step",),
+    values={"bias_correction": True, "amsgrad": False},
+)
+"""apex's and DeepSpeed's FusedAdam, and DeepSpeedCPUAdam, of which some count for each parameter.
+Where weight decay is, they do not write."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Optimizer(Hyperparameters):
         fixed={"decoupled_weight_decay": False},
         optional_settings=(*TORCH_FLAGS, "fused", "decoupled_weight_decay"),
         second_moment_factor="beta2",
-        evidence=(Evidence(setting="amsgrad"), Evidence(entry="exp_avg_sq")),
+        writers=(PLAIN, APEX),
     )
 
     beta1: Beta = 0.9

@@ -14,7 +14,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -54,7 +53,6 @@ class Optimizer(Hyperparameters):
         pairs=BETAS,
         optional_settings=TORCH_FLAGS,
         second_moment_factor="beta2",
-        evidence=(Evidence(entry="exp_inf"),),
     )
 
     beta1: Beta = 0.9

@@ -5,9 +5,23 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from scalecheck.optimizers import adam
-from scalecheck.optimizers.contract import Gradient, NoFormula, NotNegative, SavedState
+from scalecheck.optimizers.contract import (
+    ADAM_ENTRIES,
+    Gradient,
+    NoFormula,
+    NotNegative,
+    SavedState,
+    Writer,
+)
 from scalecheck.theory.drift import average_rms, drift_fraction
 from scalecheck.theory.reparameterization import Reparameterization
+
+MUONS_AUXILIARY = Writer(
+    settings=("betas", "eps", "weight_decay", "use_muon"),
+    entries=ADAM_ENTRIES,
+    values={"use_muon": False},
+)
+"""The Adam for what are no matrices in Jordan's MuonWithAuxAdam."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,9 @@ class Optimizer(adam.Optimizer):
 
     torch_class: ClassVar[str] = "AdamW"
     state: ClassVar[SavedState] = replace(
-        adam.Optimizer.state, fixed={"decoupled_weight_decay": True}
+        adam.Optimizer.state,
+        fixed={"decoupled_weight_decay": True},
+        writers=(*adam.Optimizer.state.writers, MUONS_AUXILIARY),
     )
 
     weight_decay: NotNegative = 1e-2

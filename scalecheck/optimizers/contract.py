@@ -184,25 +184,24 @@ SECOND_MOMENTS = (
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What tells a saved state from those of other optimizers.
+class Writer:
+    """The whole set of names that a program saves for an optimizer. A state is that program's where
+    everything required is there and nothing that the program does not write.
 
-    setting, entry: what a group and a parameter's state have. no_setting, no_entry: what they lack.
+    settings, entries: what each group has beside lr and params, and each parameter that had a
+    gradient. optional_settings, optional_entries: what some versions or settings add. values: what
+    a setting is where it is there, as the formula holds for this alone. step is an entry or, of
+    programs that count once for all, a setting. names: its names for hyperparameters, by those that
+    the optimizer has here. without: settings that tell another program from it.
     """
 
-    setting: str | None = None
-    entry: str | None = None
-    no_setting: str | None = None
-    no_entry: str | None = None
-
-    def holds(self, settings: Collection[str], entries: Collection[str]) -> bool:
-        """Whether a group of these settings with states of these entries shows it."""
-        return (
-            (self.setting is None or self.setting in settings)
-            and (self.entry is None or self.entry in entries)
-            and self.no_setting not in settings
-            and self.no_entry not in entries
-        )
+    settings: Collection[str] = ()
+    entries: Collection[str] = ()
+    optional_settings: Collection[str] = ()
+    optional_entries: Collection[str] = ()
+    values: Mapping[str, object] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    without: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -215,8 +214,8 @@ class SavedState:
     settings or shapes add. pairs: a tuple's name and those of its two numbers. fixed: settings that
     always have the same value. optional_settings: what some versions of the optimizer leave out;
     those that are neither hyperparameters nor fixed say how torch computes. second_moment_factor:
-    the hyperparameter that the second moment is averaged with. evidence: what it is recognised by,
-    any of them; none where it is not.
+    the hyperparameter that the second moment is averaged with. is_distinct: no optimizer of another
+    formula saves the same names, so that they tell it. writers: other programs that save it.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -225,7 +224,8 @@ class SavedState:
     fixed: Mapping[str, object] = field(default_factory=dict)
     optional_settings: Collection[str] = ()
     second_moment_factor: str | None = None
-    evidence: tuple[Evidence, ...] = ()
+    is_distinct: bool = True
+    writers: tuple[Writer, ...] = ()
 
     @property
     def every_entry(self) -> Mapping[str, Entry]:
@@ -303,6 +303,11 @@ class Hyperparameters(Validated, ABC):
         kind = getattr(torch.optim, self.torch_class)
         running: torch.optim.Optimizer = kind(params, lr=lr, **self.torch_settings())
         return running
+
+    @property
+    def decay_scale(self) -> float:
+        """What lr·weight_decay is multiplied by where the decay is beside the gradient."""
+        return 1.0
 
     @abstractmethod
     def update_rms(

@@ -13,6 +13,7 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     import torch
 
     from scalecheck.optimizers._per_tensor import State
+
+FUSED = Writer(
+    settings=("betas", "eps", "weight_decay", "bias_correction", "grad_averaging", "max_grad_norm"),
+    entries=("exp_avg", "exp_avg_sq"),
+    optional_settings=("step", "always_adapt", "trust_clip"),
+    optional_entries=("step",),
+    values={"trust_clip": False},
+)
+"""apex's FusedLAMB, and timm's Lamb, which has always_adapt and trust_clip beside. Both leave
+weights without decay unscaled, unless use_nvlamb, which is not saved, or always_adapt says not."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,11 @@ class Optimizer(PerTensor):
     """
 
     state: ClassVar[SavedState] = SavedState(
-        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2"
+        entries=ADAM_ENTRIES,
+        pairs=BETAS,
+        second_moment_factor="beta2",
+        is_distinct=False,
+        writers=(FUSED,),
     )
     relative_lr: ClassVar[bool] = True
 

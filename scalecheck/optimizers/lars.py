@@ -37,6 +37,7 @@ class Optimizer(PerTensor):
     state: ClassVar[SavedState] = SavedState(
         entries={"momentum_buffer": Entry.MOMENTUM},
         optional_entries={"step": Entry.STEP},
+        is_distinct=False,
     )
     relative_lr: ClassVar[bool] = True
 

@@ -12,7 +12,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     Gradient,
     NoFormula,
     NotNegative,
@@ -41,7 +40,6 @@ class Optimizer(PerTensor):
         entries={"exp_avg": Entry.FIRST_MOMENT},
         optional_entries={"step": Entry.STEP},
         pairs=BETAS,
-        evidence=(Evidence(entry="exp_avg", no_entry="exp_avg_sq"),),
     )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True

@@ -10,13 +10,13 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     Gradient,
     Hyperparameters,
     NoFormula,
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
@@ -29,6 +29,15 @@ _NODES = 2048  # of the integral over singular values
 SMALLEST = 16  # rows and columns from which on the law of singular values holds to formula_error
 MATCHED_RMS = 0.2  # the update RMS that match_rms_adamw aims at
 ADJUSTMENTS = (None, "original", "match_rms_adamw")
+
+
+WITH_AUXILIARY_ADAM = Writer(
+    settings=("momentum", "weight_decay", "use_muon"),
+    entries=("momentum_buffer",),
+    optional_settings=("nesterov", "ns_steps"),
+    values={"use_muon": True},
+)
+"""Jordan's MuonWithAuxAdam, whose defaults are these: nesterov, and 5 steps."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Optimizer(Hyperparameters):
     torch_class: ClassVar[str] = "Muon"
     state: ClassVar[SavedState] = SavedState(
         entries={"momentum_buffer": Entry.MOMENTUM},
-        evidence=(Evidence(setting="ns_steps"),),
+        writers=(WITH_AUXILIARY_ADAM,),
     )
     precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
 

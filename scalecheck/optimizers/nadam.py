@@ -12,7 +12,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -45,7 +44,6 @@ class Optimizer(Hyperparameters):
         pairs=BETAS,
         optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
         second_moment_factor="beta2",
-        evidence=(Evidence(setting="momentum_decay"),),
     )
 
     beta1: Beta = 0.9

@@ -13,7 +13,6 @@ from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
     Beta,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -22,6 +21,7 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import average_rms
@@ -29,6 +29,13 @@ from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.update_rms import expected_update
 
 RECTIFIED_ABOVE = 5.0  # torch.optim.RAdam rectifies where its rho_t exceeds this
+
+BEFORE_TORCH_2_1 = Writer(
+    settings=("betas", "eps", "weight_decay", "foreach"),
+    entries=ADAM_ENTRIES,
+    without=("maximize", "fused", "capturable"),
+)
+"""torch.optim.RAdam before it had decoupled_weight_decay; Adam with foreach has amsgrad too."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +52,9 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries=ADAM_ENTRIES,
         pairs=BETAS,
-        optional_settings=(*TORCH_FLAGS, "decoupled_weight_decay"),
+        optional_settings=TORCH_FLAGS,
         second_moment_factor="beta2",
-        evidence=(
-            Evidence(setting="decoupled_weight_decay", entry="exp_avg_sq", no_setting="amsgrad"),
-        ),
+        writers=(BEFORE_TORCH_2_1,),
     )
 
     beta1: Beta = 0.9

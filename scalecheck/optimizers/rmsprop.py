@@ -10,7 +10,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     FloatArray,
     Gradient,
     Hyperparameters,
@@ -46,7 +45,6 @@ class Optimizer(Hyperparameters):
         },
         optional_settings=TORCH_FLAGS,
         second_moment_factor="alpha",
-        evidence=(Evidence(setting="centered"),),
     )
 
     alpha: Beta = 0.99

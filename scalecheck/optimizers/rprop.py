@@ -10,7 +10,6 @@ from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
     Entry,
-    Evidence,
     Gradient,
     Hyperparameters,
     NoFormula,
@@ -46,7 +45,6 @@ class Optimizer(Hyperparameters):
             "step_sizes": ("step_size_min", "step_size_max"),
         },
         optional_settings=TORCH_FLAGS,
-        evidence=(Evidence(setting="etas"),),
     )
     heavy_tailed_updates: ClassVar[bool] = True
 

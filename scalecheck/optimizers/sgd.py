@@ -8,7 +8,6 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
-    Evidence,
     Finite,
     FloatArray,
     Gradient,
@@ -36,7 +35,6 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         optional_entries={"momentum_buffer": Entry.MOMENTUM},
         optional_settings=("foreach", "maximize", "differentiable", "fused"),
-        evidence=(Evidence(setting="dampening"),),
     )
     state_without_step: ClassVar[bool] = True
 

@@ -30,6 +30,7 @@ class Optimizer(PerTensor):
     state: ClassVar[SavedState] = SavedState(
         entries={"momentum_buffer": Entry.FIRST_MOMENT},
         optional_entries={"step": Entry.STEP},
+        is_distinct=False,
     )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True

@@ -34,7 +34,7 @@ class Optimizer(PerTensor):
     """
 
     state: ClassVar[SavedState] = SavedState(
-        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2"
+        entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2", is_distinct=False
     )
 
     beta1: Beta = 0.9

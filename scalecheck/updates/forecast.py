@@ -84,7 +84,8 @@ def schedule_forecast(
     training: Training, rms: float | None, plan: Schedule, gradient: Gradient, is_known: bool
 ) -> ScheduleForecast:
     """The forecast of a tensor of this rms; is_known: the gradient's RMS is measured or given."""
-    optimizer, lr, decay = training.optimizer, training.lr, training.lr * training.weight_decay
+    optimizer, lr = training.optimizer, training.lr
+    decay = lr * optimizer.decay_scale * training.weight_decay
     first, second = plan.sums()
 
     def displacement(snr: float) -> float | None:

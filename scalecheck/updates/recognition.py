@@ -1,30 +1,73 @@
-"""Which optimizer saved a state, and what its entries are, as the optimizers' own files say."""
+"""Which optimizer saved a group of an optimizer state, by the whole set of names in it: its
+settings and the entries of its states. A set that no program is known to save is not known."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 from scalecheck import registry
-from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, StateLayout
-from scalecheck.optimizers.contract import Entry, SavedState
-
-ORDER = (
-    *("muon", "sgd", "rmsprop", "adagrad", "adadelta", "adafactor", "nadam", "rprop"),
-    *("adamax", "lion", "radam", "adamw", "adam"),
+from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamState, StateLayout
+from scalecheck.optimizers.contract import (
+    TORCH_FLAGS,
+    UNIT,
+    Entry,
+    Gradient,
+    Hyperparameters,
+    NoFormula,
+    SavedState,
+    Weights,
+    Writer,
 )
-"""A state that shows the evidence of several is taken for the first of these."""
+from scalecheck.updates.foreign_states import FOREIGN, Foreign
 
-UNKNOWN_OPTIMIZERS = {
-    "ax": "torch.optim.ASGD",
-    "exp_avg_diff": "Adan",
-    "hessian": "Sophia",
-    "state1": "bitsandbytes",
-    "state2": "bitsandbytes",
-    "z": "schedule-free optimizers",
-}
+NEUTRAL = frozenset(
+    {
+        *TORCH_FLAGS,
+        "fused",
+        *("initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "swa_lr"),
+        *("name", "lr_scale"),
+    }
+)
+"""Settings that change no update: how torch computes, what torch's schedulers note beside the lr,
+a user's name of the group, and timm's factor, which the lr holds already. maximize is one of them
+where it is off."""
+
+NOT_TOLD_APART = frozenset({"adam", "adamw"})
+"""What states of older versions do not tell apart: where weight decay is. Both have one formula."""
+
+OWN_SHAPE_ELSEWHERE = (
+    *("ax", "exp_avg_diff", "hessian", "state1", "state2", "z", "exp_avg_var", "exp_avg_slow"),
+    *("exp_avg_fast", "grok_exp_avg", "exp_avg_lr"),
+)
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
 TRANSFORMERS_ADAFACTOR = Factored("exp_avg_sq_row", "exp_avg_sq_col", keeps_dimensions=False)
+NAMED = 12  # of the settings or entries that a note lists
+
+NOT_KNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class WithoutFormula(Hyperparameters):
+    """The optimizer of a saved state that has no formula here: not known, or known by its name."""
+
+    state: ClassVar[SavedState] = SavedState()
+    state_without_step: ClassVar[bool] = True
+
+    name: str = NOT_KNOWN
+    why: str = ""
+    weight_decay: float = 0.0
+
+    def update_rms(
+        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
+    ) -> NoReturn:
+        """NoFormula: why."""
+        raise NoFormula(self.why)
+
+    def reparameterization(self) -> NoReturn:
+        """NoFormula: why."""
+        raise NoFormula(self.why)
 
 
 @cache
@@ -49,26 +92,113 @@ def state_layout() -> StateLayout:
     own = entries_of(*(kind for kind in Entry if kind.has_own_shape))
     rows, columns = entries_of(Entry.SECOND_MOMENT_ROWS), entries_of(Entry.SECOND_MOMENT_COLUMNS)
     factored = [Factored(*pair) for pair in zip(rows, columns, strict=True)]
-    return StateLayout(frozenset({*own, *UNKNOWN_OPTIMIZERS}), (*factored, TRANSFORMERS_ADAFACTOR))
+    own_shape = frozenset({*own, *OWN_SHAPE_ELSEWHERE})
+    return StateLayout(own_shape, (*factored, TRANSFORMERS_ADAFACTOR))
 
 
-def recognised(settings: Mapping[str, Any], entries: Collection[str]) -> str | None:
-    """The optimizer that writes a group with these settings and states with these entries; None
-    where none is known to."""
-    states = saved_states()
-    for name in (*ORDER, *sorted(states.keys() - set(ORDER))):
-        state = states[name]
-        as_fixed = all(
-            bool(settings.get(each, fixed)) == fixed for each, fixed in state.fixed.items()
+@cache
+def writers() -> Mapping[str, tuple[Writer, ...]]:
+    """The programs that save each optimizer, by its name."""
+    found = {}
+    for name, state in saved_states().items():
+        own = (_own(registry.load("optimizer", name).Optimizer()),) if state.is_distinct else ()
+        found[name] = (*own, *state.writers)
+    return found
+
+
+def _own(optimizer: Hyperparameters) -> Writer:
+    """What torch.optim's class of an optimizer saves, or the replay of one that torch lacks."""
+    state = optimizer.state
+    settings = optimizer.torch_settings().keys() | state.fixed.keys()
+    return Writer(
+        settings=settings - set(state.optional_settings),
+        entries=state.entries.keys(),
+        optional_settings=settings | set(state.optional_settings),
+        optional_entries=state.optional_entries.keys(),
+        values=state.fixed,
+    )
+
+
+Kept = frozenset[str]
+
+
+class Recognised:
+    """What a group of a state is recognised as: `name` of an optimizer with a formula, and its
+    names for hyperparameters, or else `foreign`, a state that is known by its name, or neither, and
+    `why`."""
+
+    def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
+        kept = {frozenset(entries) for entries in states}
+        found = {
+            name: writer
+            for name, several in writers().items()
+            for writer in several
+            if _saves(writer, settings, kept)
+        }
+        self.name: str | None = None
+        self.names: Mapping[str, str] = {}
+        self.foreign: Foreign | None = None
+        self.is_certain = len(found) == 1
+        if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
+            self.name = "adamw" if "adamw" in found else next(iter(found))
+            self.names = found[self.name].names
+            return
+        self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
+        if self.foreign is not None:
+            self.why = f"{self.foreign.name}: {self.foreign.why}"
+            return
+        entries = sorted({name for one in kept for name in one})
+        told = " or ".join(sorted(found))
+        self.why = (
+            f"optimizer not known{f', {told}' if told else ''} (settings {_listed(settings)}; "
+            f"state {_listed(entries)}): --optimizer says which"
         )
-        if as_fixed and any(one.holds(settings, entries) for one in state.evidence):
-            return name
-    return None
 
 
-def group_settings(group: ParamGroup, entries: Collection[str]) -> dict[str, Any]:
-    """The settings of a group under the names of scalecheck's optimizers, and "optimizer", the one
-    that it is recognised as; None where it is not."""
+def _saves(writer: Writer, settings: Mapping[str, Any], kept: Collection[Kept]) -> bool:
+    """Whether the program saves a group of these settings with states of these entries."""
+    known = {"lr", *writer.settings, *writer.optional_settings}
+    own = settings.keys() - {name for name in NEUTRAL - known if _is_neutral(name, settings)}
+    entries, every_entry = set(writer.entries), {*writer.entries, *writer.optional_entries}
+    return (
+        own <= known
+        and set(writer.settings) <= own
+        and not settings.keys() & set(writer.without)
+        and all(_is(settings[name], value) for name, value in writer.values.items() if name in own)
+        and all(entries <= one <= every_entry for one in kept if one)
+    )
+
+
+def _is_neutral(name: str, settings: Mapping[str, Any]) -> bool:
+    return name != "maximize" or not settings.get(name)
+
+
+def _is(setting: object, value: object) -> bool:
+    """Programs write 0, False and None for what is off."""
+    return bool(setting) == value if isinstance(value, bool) else setting == value
+
+
+def _listed(names: Iterable[str]) -> str:
+    first = [*names]
+    more = f" and {len(first) - NAMED} more" if len(first) > NAMED else ""
+    return (", ".join(first[:NAMED]) or "none") + more
+
+
+def kept_by(state: ParamState, group: ParamGroup) -> set[str]:
+    """The names of a state's entries; its step is the group's own where that has one."""
+    step = {"step"} if state.step is not None and "step" not in group.settings else set()
+    return {*state.tensors, *state.numbers, *state.left_out, *step}
+
+
+def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
+    """What a group with these states is recognised as."""
+    settings = {**group.settings, **dict.fromkeys(group.left_out)}
+    return Recognised(settings, [kept_by(state, group) for state in states])
+
+
+def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
+    """The settings of a group under the names of scalecheck's optimizers, and "optimizer": the name
+    of the one that it is recognised as, or one without a formula."""
     pairs: dict[str, tuple[str, str]] = {}
     for state in saved_states().values():
         pairs |= state.pairs
@@ -78,11 +208,15 @@ def group_settings(group: ParamGroup, entries: Collection[str]) -> dict[str, Any
             found |= dict(zip(pairs[name], value, strict=False))
         elif isinstance(value, str | int | float):
             found[name] = value
-    return found | {"optimizer": recognised(group.settings, entries)}
+    found |= {here: found[there] for here, there in of.names.items() if there in found}
+    if of.name is not None:
+        return found | {"optimizer": of.name}
+    name = NOT_KNOWN if of.foreign is None else of.foreign.name
+    decay = found.get("weight_decay", 0.0)
+    is_number = isinstance(decay, int | float)
+    return found | {"optimizer": WithoutFormula(name, of.why, float(decay) if is_number else 0.0)}
 
 
-def is_guessed(group: ParamGroup, entries: Collection[str]) -> bool:
+def is_guessed(group: ParamGroup, of: Recognised) -> bool:
     """Whether weight decay is in the gradient or beside it is not said, and makes a difference."""
-    told = "decoupled_weight_decay" in group.settings
-    is_decayed = bool(group.settings.get("weight_decay"))
-    return not told and is_decayed and recognised(group.settings, entries) == "adamw"
+    return of.name == "adamw" and not of.is_certain and bool(group.settings.get("weight_decay"))

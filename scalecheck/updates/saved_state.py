@@ -11,10 +11,21 @@ from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
-from scalecheck.updates.recognition import group_settings, is_guessed, state_layout
+from scalecheck.updates.recognition import (
+    NOT_KNOWN,
+    WithoutFormula,
+    group_settings,
+    is_guessed,
+    recognised,
+    state_layout,
+)
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
+
+UNCERTAIN = "optimizer not known: the groups that the tensor can be in have different ones"
+
+INNER = "optimizer not known: the state is of one inside another, which may change its updates"
 
 
 class States:
@@ -24,9 +35,16 @@ class States:
         self.path = state.path if state else None
         self.notes: Sequence[str] = state.notes if state else ()
         states = state.states if state else ()
-        keys = {key for one in states for key in one.tensors}
-        self._groups = [group_settings(group, keys) for group in state.groups] if state else []
-        if state and any(is_guessed(group, keys) for group in state.groups):
+        groups = state.groups if state else ()
+        members: list[list[ParamState]] = [[] for _ in groups]
+        for one in states:
+            members[one.group].append(one)
+        known = [*map(recognised, groups, members)]
+        self._groups = [*map(group_settings, groups, known)]
+        if state and state.is_inner:
+            inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}
+            self._groups = [{**group, **inner} for group in self._groups]
+        if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
@@ -50,7 +68,10 @@ class States:
     def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
         """The settings of the tensor's group; where that is not certain, what all the groups that
         it can be in have in common."""
-        return _common(self._possible(name, shape))
+        common = _common(self._possible(name, shape))
+        if common and "optimizer" not in common:
+            return {**common, "optimizer": WithoutFormula(NOT_KNOWN, UNCERTAIN)}
+        return common
 
     def doubts(self, tensors: Iterable[Tensor], given: Collection[str]) -> list[str]:
         """A note on each setting that is neither given nor certain, as groups that a tensor can be

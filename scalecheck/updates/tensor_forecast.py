@@ -142,6 +142,7 @@ class Forecaster:
                 other *= self.other.effective_lr(1.0, step)
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
+        has_nominal = stats.is_finite and training.is_known and own
         return TensorForecast(
             **vars(stats),
             **further,
@@ -153,7 +154,7 @@ class Forecaster:
             measured=measured is not None,
             absolute_update=absolute,
             relative_update=relative if stats.is_finite else None,
-            nominal_relative_update=lr / own if stats.is_finite and own else None,
+            nominal_relative_update=lr / own if has_nominal else None,
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
             rare_row_update=_rare_row_update(stats, training),
             reason=(reason if measured is None else "") or None,
@@ -205,7 +206,7 @@ def require_updates(
         reasons = listed([*dict.fromkeys(left_out)])
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
-    if sized and all(each.update_rms is None for each in sized):
+    if sized and all(each.training.is_known and each.update_rms is None for each in sized):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

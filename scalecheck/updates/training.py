@@ -16,6 +16,7 @@ from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
 
 DEFAULT = "adamw"
@@ -28,6 +29,11 @@ class Training:
     name: str
     optimizer: Hyperparameters
     lr: float
+
+    @property
+    def is_known(self) -> bool:
+        """Its optimizer has formulas here."""
+        return not isinstance(self.optimizer, WithoutFormula)
 
     @cached_property
     def weight_decay(self) -> float:
@@ -47,7 +53,7 @@ class Training:
         is_sgd = self.law is not None and self.law.lr_exponent == 2
         if self.weight_decay and not (self.is_decay_decoupled or is_sgd):
             return None
-        return self.lr * self.weight_decay
+        return self.lr * self.optimizer.decay_scale * self.weight_decay
 
     @cached_property
     def law(self) -> Reparameterization | None:
@@ -135,18 +141,16 @@ class Trainings:
 
     def _training(self, settings: Mapping[str, Any]) -> Training:
         chosen = self._optimizer or settings.get("optimizer", DEFAULT)
-        if chosen is None:
-            problem = "needed, as the optimizer state is of none that is known"
-            raise OptionError("optimizer", problem)
+        asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
+        if isinstance(chosen, WithoutFormula):
+            if asked.keys() - {"lr"}:
+                raise OptionError("optimizer", chosen.why)
+            return Training(chosen.name, chosen, self._lr(settings))
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
-        asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
         if lacking := [word for word in asked if word not in (*has, "lr")]:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
-        if "lr" not in settings:
-            raise OptionError("lr", "needed, as no optimizer state says it for certain")
-        if not _is_lr(settings["lr"]):
-            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+        lr = self._lr(settings)
         try:
             optimizer = family(**{word: settings[word] for word in has if word in settings})
         except ValueError as error:
@@ -154,7 +158,15 @@ class Trainings:
         except TypeError as error:
             given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
-        return Training(chosen, optimizer, float(settings["lr"]))
+        return Training(chosen, optimizer, lr)
+
+    def _lr(self, settings: Mapping[str, Any]) -> float:
+        """The lr among the settings. Raises UsageError where there is none that is positive."""
+        if "lr" not in settings:
+            raise OptionError("lr", "needed, as no optimizer state says it for certain")
+        if not _is_lr(settings["lr"]):
+            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+        return float(settings["lr"])
 
 
 def default_optimizer(name: str, option: str) -> Hyperparameters:

@@ -1,6 +1,8 @@
 """What an lr does to each tensor that is checked, and why that is not known of some or of all."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
@@ -11,6 +13,7 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
@@ -45,12 +48,18 @@ class Forecasts:
             return
         # What a state says beside its lr takes an optimizer, and any lr.
         stand_in = trainings if lr is not None else Trainings.asked(settings, 1.0)
-        unknown_optimizers = _problems(stand_in, states, trained)
-        if lr is not None and unknown_optimizers:
-            raise UsageError(next(iter(unknown_optimizers.values())))
-        if unknown_optimizers:
-            self.no_optimizer = self.no_lr = next(iter(unknown_optimizers.values()))
+        unfit = _problems(stand_in, states, trained)
+        if lr is not None and unfit:
+            raise UsageError(next(iter(unfit.values())))
+        unknown = _unknown(stand_in, states, trained) if not unfit else {}
+        if unfit or unknown.keys() >= {label for label, *_ in _asked(states, trained)}:
+            problem = next(iter({**unfit, **unknown}.values()), "")
+            self.no_optimizer = self.no_lr = problem
             return
+        self.notes += [
+            f"no update is judged of {count} tensors: {why}"
+            for why, count in Counter(unknown.values()).items()
+        ]
         self._without_lr = _problems(trainings, states, trained)
         if self._without_lr:
             problem = next(iter(self._without_lr.values()))
@@ -86,12 +95,30 @@ class Forecasts:
 
 def _problems(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> dict[str, str]:
     """Why tensors, by their names, and the states of no certain one, have no training."""
-    asked = [(t.name, t.name, states.settings(t.name, t.shape)) for t in tensors]
-    asked += [(one.label, "", states.of_group(one)) for one in states.unnamed]
     problems = {}
-    for label, name, settings in asked:
+    for label, name, settings in _asked(states, tensors):
         try:
             trainings.of(name, settings)
         except UsageError as error:
             problems[label] = str(error)
     return problems
+
+
+def _unknown(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> dict[str, str]:
+    """Why optimizers of tensors, and of the states of no certain one, have no formula here."""
+    found = ((label, trainings.of(name, saved)) for label, name, saved in _asked(states, tensors))
+    return {
+        label: training.optimizer.why
+        for label, training in found
+        if isinstance(training.optimizer, WithoutFormula)
+    }
+
+
+def _asked(
+    states: States, tensors: Sequence[Tensor]
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """The label, name and saved settings of tensors, and of the states of no certain one."""
+    for tensor in tensors:
+        yield tensor.name, tensor.name, states.settings(tensor.name, tensor.shape)
+    for one in states.unnamed:
+        yield one.label, "", states.of_group(one)

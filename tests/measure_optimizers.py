@@ -1,0 +1,140 @@
+"""Trains a small network with every optimizer of pytorch_optimizer, prodigyopt, schedulefree,
+lion_pytorch and dadaptation that runs, and compares what a saved state is read as with what the
+last step did. `python tests/measure_optimizers.py` writes data/optimizers-measured.json, which
+test_measured_optimizers.py reads; the packages are needed for that alone."""
+
+import inspect
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import scalecheck as api
+from scalecheck.errors import ScalecheckError
+
+RESULT = Path(__file__).parent / "data" / "optimizers-measured.json"
+STEPS = 12
+ELSEWHERE = {
+    "prodigyopt.Prodigy": {"lr": 1.0, "d0": 0.1},  # so large that it does not grow
+    "lion_pytorch.Lion": {"lr": 1e-4},
+    "schedulefree.AdamWScheduleFree": {"lr": 1e-3},
+    "schedulefree.SGDScheduleFree": {"lr": 0.1},
+    "schedulefree.RAdamScheduleFree": {"lr": 1e-3},
+    "dadaptation.DAdaptAdam": {"lr": 1.0},
+    "dadaptation.DAdaptSGD": {"lr": 1.0},
+    "dadaptation.DAdaptLion": {"lr": 1.0},
+    "dadaptation.DAdaptAdan": {"lr": 1.0},
+    "transformers.Adafactor": {"lr": None},
+    "torch.optim.Adam": {"lr": 1e-3, "maximize": True},
+    "torch.optim.AdamW": {"lr": 1e-3, "amsgrad": True},
+    "torch.optim.Adamax": {"lr": 1e-3},
+    "torch.optim.NAdam": {"lr": 1e-3},
+    "torch.optim.RAdam": {"lr": 1e-3},
+    "torch.optim.ASGD": {"lr": 1e-2},
+}
+"""Beside pytorch_optimizer's own, by the class and its settings."""
+
+
+def kinds() -> Iterator[tuple[str, Any, dict[str, Any]]]:
+    """Each optimizer by its name, class and settings."""
+    from pytorch_optimizer import get_supported_optimizers, load_optimizer
+
+    for name in get_supported_optimizers():
+        kind = load_optimizer(name)
+        lr = inspect.signature(kind).parameters.get("lr")
+        default = None if lr is None or lr.default is inspect.Parameter.empty else lr.default
+        given = {} if lr is None else {"lr": default or 1e-3}
+        yield f"pytorch_optimizer.{name}", kind, given
+    for path, given in ELSEWHERE.items():
+        package, _, word = path.rpartition(".")
+        yield path, getattr(import_module(package), word), given
+
+
+def trained(kind: Any, settings: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
+    """The weights before the last step; those after it are in a file with the state."""
+    torch.manual_seed(1)
+    layers = (torch.nn.Linear(24, 32), torch.nn.Tanh(), torch.nn.Linear(32, 8))
+    model = torch.nn.Sequential(*layers).double()
+    try:
+        running = kind(model.parameters(), **settings)
+    except TypeError:
+        running = kind(model, **settings)
+    if hasattr(running, "train"):
+        running.train()
+    draw = torch.Generator().manual_seed(5)
+    inputs = torch.randn(64, 24, generator=draw, dtype=torch.float64)
+    targets = torch.randn(64, 8, generator=draw, dtype=torch.float64)
+    needs_graph = any(word in kind.__name__.lower() for word in ("hessian", "sophia"))
+    before: dict[str, torch.Tensor] = {}
+    for step in range(STEPS):
+        rows = torch.randint(0, 64, (16,), generator=torch.Generator().manual_seed(step))
+        closure = _closure(model, running, inputs[rows], targets[rows], needs_graph)
+        before = {name: w.detach().clone() for name, w in model.state_dict().items()}
+        closure()
+        try:
+            running.step()
+        except (TypeError, RuntimeError, ValueError):
+            running.step(closure)
+    run = {"model": model.state_dict(), "optimizer": running.state_dict()}
+    torch.save(run, folder / "run.pt")
+    return before
+
+
+def _closure(
+    model: torch.nn.Module, running: Any, x: torch.Tensor, y: torch.Tensor, needs_graph: bool
+) -> Callable[[], torch.Tensor]:
+    def closure() -> torch.Tensor:
+        running.zero_grad()
+        loss: torch.Tensor = (model(x) - y).square().mean()
+        loss.backward(create_graph=needs_graph)
+        return loss
+
+    return closure
+
+
+def compared(before: dict[str, torch.Tensor], folder: Path) -> dict[str, Any]:
+    """What the state is read as, how many of its tensors are measured, and the largest relative
+    error of a measured update; weight decay's share is left out where it is beside the gradient."""
+    after = torch.load(folder / "run.pt", weights_only=False)["model"]
+    try:
+        rows = api.translate(folder / "run.pt").rows
+    except ScalecheckError as error:
+        return {"refused": str(error).replace(f"{folder}/", "")}
+    errors = []
+    for row in (row for row in rows if row["measured"]):
+        w = after[row["name"]]
+        decay = (row["decay_pull"] or 0.0) if row["optimizer"] not in ("adam", "lamb") else 0.0
+        moved = (w - (1 - decay) * before[row["name"]]).square().mean().sqrt()
+        true = float(moved / w.square().mean().sqrt())
+        errors.append(abs(row["relative_update"] / true - 1) if true else float("inf"))
+    return {
+        "optimizers": sorted({row["optimizer"] for row in rows}),
+        "measured": len(errors),
+        "tensors": len(rows),
+        "worst": float(f"{max(errors):.2g}") if errors else None,
+    }
+
+
+def main() -> None:
+    """Writes the results and prints them as a table."""
+    warnings.filterwarnings("ignore")
+    results: dict[str, dict[str, Any]] = {}
+    for name, kind, settings in kinds():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                before = trained(kind, settings, Path(folder))
+            except Exception as error:
+                print(f"{name}: does not run: {type(error).__name__}")
+                continue
+            results[name] = compared(before, Path(folder))
+        print(name, results[name])
+    RESULT.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
