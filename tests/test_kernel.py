@@ -315,7 +315,7 @@ scales = {
     path: [vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
     for path in sys.argv[1:]
 }
-print(json.dumps(scales))
+print(json.dumps(scales, default=vars))
 """
 
 
@@ -353,7 +353,7 @@ def test_without_the_kernel_counts_and_extremes_are_the_same(without_kernel, wit
             for path, rows in scales.items()
         }
 
-    assert others(without_kernel) == json.loads(json.dumps(others(with_kernel)))
+    assert others(without_kernel) == json.loads(json.dumps(others(with_kernel), default=vars))
 
 
 @pytest.mark.parametrize("figure", FIGURES)

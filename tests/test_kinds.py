@@ -2,7 +2,6 @@
 are parameters, and listings of public models, of quantisers' and of trainers' files the rest."""
 
 import json
-import timeit
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from process import cpu_seconds_of
 from real_checkpoints import real_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
@@ -745,12 +745,8 @@ def test_any_list_of_tensors_has_kinds_and_siblings(tensors):
 
 
 def seconds(tensors):
-    """The least time of a few to tell the kinds."""
-
-    def once():
-        family_keys(tensors, kinds(tensors))
-
-    return min(timeit.repeat(once, number=1, repeat=3))
+    """The least of a processor's time of a few that tells the kinds."""
+    return min(cpu_seconds_of(lambda: family_keys(tensors, kinds(tensors))) for _ in range(3))
 
 
 @pytest.mark.parametrize(
