@@ -1,6 +1,7 @@
 """Optimizers that torch lacks, each given as the move of one tensor. A subclass of
 torch.optim.Optimizer at a module's top would import torch."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ def moving_average(
     """state[name] = beta·state[name] + (1−beta)·newest, from zero, in place."""
     average: torch.Tensor = state.setdefault(name, newest.new_zeros(newest.shape))
     return average.mul_(beta).add_(newest, alpha=1 - beta)
+
+
+def bias_correction(beta1: float, beta2: float, step: int) -> float:
+    """√(1−beta2^step)/(1−beta1^step): what m/√v is multiplied by in place of both corrections, so
+    that eps stands beside the uncorrected √v (Kingma & Ba 2015, end of section 2)."""
+    return math.sqrt(1 - beta2**step) / (1 - beta1**step)
 
 
 def bias_corrected_averages(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, bias_correction, moving_average
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
     BETAS,
@@ -91,9 +91,7 @@ class Optimizer(PerTensor):
         return Reparameterization(1, {"eps": -1, "weight_decay": -1})
 
     def _correction(self, step: int) -> float:
-        if not self.correct_bias:
-            return 1.0
-        return math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
+        return bias_correction(self.beta1, self.beta2, step) if self.correct_bias else 1.0
 
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
