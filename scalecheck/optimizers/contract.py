@@ -258,6 +258,17 @@ class LastUpdate(NamedTuple):
     reason: str = ""
 
 
+class Totals(NamedTuple):
+    """Sums over all elements of a tensor. numel: of its elements with a finite update, update_square: of the squares of
+    LastUpdate.update, weights_square: of the weights after it, update_weights: of their products;
+    the last two None where the weights are not known."""
+
+    numel: int
+    update_square: float
+    weights_square: float | None = None
+    update_weights: float | None = None
+
+
 @dataclass(frozen=True)
 class Hyperparameters(Validated, ABC):
     """An optimizer without its lr: torch.optim's names and defaults, with beta1 and beta2 for the
@@ -270,6 +281,7 @@ class Hyperparameters(Validated, ABC):
     precision: to which the reparameterization holds in float64 arithmetic.
     equal_updates: |Δw| is the same for all elements.
     state_without_step: its saved state does not count steps, nor needs to.
+    update_needs_weights: the last update follows from its state and the weights after it.
     """
 
     state: ClassVar[SavedState]
@@ -279,6 +291,7 @@ class Hyperparameters(Validated, ABC):
     precision: ClassVar[float] = 1e-9
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
+    update_needs_weights: ClassVar[bool] = False
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
@@ -346,8 +359,19 @@ class Hyperparameters(Validated, ABC):
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """What elements of a saved state of torch.optim's class tell after this step; float64,
-        each of the parameter's elements under the state's own names. KeyError without one."""
+        each of the parameter's elements under the state's own names, of shape (n,). Averages over
+        rows and columns are those of each element's row and column, and over rows divided by their
+        own average; of a state without entries of the parameter's shape the rows are given alone,
+        as they are. KeyError without one."""
         return LastUpdate(reason="its state does not tell the last update")
+
+    def last_update_rms(
+        self, totals: Totals, numbers: Mapping[str, object], lr: float, step: int
+    ) -> float:
+        """RMS of Δw/lr of the step applied last, of Δw/(lr·rms(w)) where relative_lr, from sums
+        over the whole tensor; numbers are the state's entries that are one number. Raises NoFormula
+        where they do not tell it."""
+        return math.sqrt(totals.update_square / totals.numel)
 
     @abstractmethod
     def reparameterization(self) -> Reparameterization:

@@ -34,6 +34,7 @@ class States:
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state else None
         self.notes: Sequence[str] = state.notes if state else ()
+        self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         states = state.states if state else ()
         groups = state.groups if state else ()
         members: list[list[ParamState]] = [[] for _ in groups]

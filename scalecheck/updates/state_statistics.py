@@ -7,12 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.aligned import aligned
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.optimizers.contract import Entry, Hyperparameters
+from scalecheck.optimizers.contract import (
+    REFUSALS,
+    Hyperparameters,
+    LastUpdate,
+    Totals,
+    refusal,
+)
 from scalecheck.theory.averages import squared_weight_sum
-from scalecheck.updates.recognition import entries_of
+from scalecheck.updates.state_elements import blocks
 
 FloatArray = NDArray[np.float64]
 
@@ -44,9 +49,14 @@ class StateStatistics:
     reason: str = ""
 
 
-def figures(state: ParamState, optimizer: Hyperparameters) -> StateStatistics:
-    """The figures of one parameter's state, read in blocks. Raises CheckpointError where it cannot
-    be read."""
+def figures(
+    state: ParamState,
+    optimizer: Hyperparameters,
+    lr: float = 1.0,
+    weights: Tensor | None = None,
+) -> StateStatistics:
+    """The figures of one parameter's state, read in blocks; lr: of its last step, weights: the
+    parameter after it. Raises CheckpointError where it cannot be read."""
     if not state.tensors:
         return StateStatistics(reason="the state holds nothing of it: it never had a gradient")
     if state.step is None and not optimizer.state_without_step:
@@ -56,28 +66,21 @@ def figures(state: ParamState, optimizer: Hyperparameters) -> StateStatistics:
         return StateStatistics(step, reason="the state is of step 0")
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
-    wanted = _wanted(state)
-    for blocks in aligned(list(wanted.values())):
+    for block, own in blocks(state, weights if optimizer.update_needs_weights else None):
         with np.errstate(all="ignore"):
             try:
-                block = optimizer.last_update_from_state(
-                    dict(zip(wanted, blocks, strict=True)), max(step, 1)
-                )
+                told = optimizer.last_update_from_state(block, max(step, 1))
             except KeyError as missing:
                 return StateStatistics(step or None, reason=f"the state lacks {missing.args[0]}")
-            sums.add(block.update, block.mean, block.square)
-        reason = block.reason
-    if optimizer.equal_updates:
-        return StateStatistics(step or None, update_rms=1.0)
-    return sums.statistics(step or None, optimizer, reason)
-
-
-def _wanted(state: ParamState) -> dict[str, Tensor]:
-    """The tensors of the parameter's own shape; of a factored state its rows."""
-    own = {name: tensor for name, tensor in state.tensors.items() if tensor.shape == state.shape}
-    rows = entries_of(Entry.SECOND_MOMENT_ROWS)
-    factors = {name: state.tensors[name] for name in rows if name in state.tensors}
-    return factors or own or dict(list(state.tensors.items())[:1])
+            sums.add(told, own)
+        reason = told.reason
+    update = 1.0 if optimizer.equal_updates else None
+    if update is None and sums.updates:
+        try:
+            update = optimizer.last_update_rms(sums.totals, state.numbers, lr, max(step, 1))
+        except REFUSALS as error:
+            reason = refusal(error)
+    return sums.statistics(step or None, optimizer, update, reason)
 
 
 def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
@@ -90,16 +93,23 @@ class _Sums:
 
     def __init__(self, eps: float | None) -> None:
         self.eps = eps
-        self.update = self.mean = self.square = 0.0
+        self.update = self.mean = self.square = self.weights = self.products = 0.0
+        self.has_weights = False
         self.updates = self.means = self.squares = 0
         self.below = self.near = self.zeros = self.v_not_finite = self.m_not_finite = 0
 
-    def add(
-        self, update: FloatArray | None, mean: FloatArray | None, square: FloatArray | None
-    ) -> None:
+    def add(self, told: LastUpdate, weights: FloatArray | None) -> None:
         """Takes in a block, its finite elements."""
+        update, mean, square, _ = told
         if update is not None:
-            known = _chosen(update, np.abs(update) < LARGEST)
+            is_known = np.abs(update) < LARGEST
+            if weights is not None:
+                is_known &= np.abs(weights) < LARGEST
+                own = _chosen(weights, is_known)
+                self.weights += float(own @ own)
+                self.products += float(own @ _chosen(update, is_known))
+                self.has_weights = True
+            known = _chosen(update, is_known)
             self.update += float(known @ known)
             self.updates += known.size
         if mean is not None:
@@ -117,16 +127,22 @@ class _Sums:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
                 self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
 
+    @property
+    def totals(self) -> Totals:
+        """The sums over its updates."""
+        weights = (self.weights, self.products) if self.has_weights else (None, None)
+        return Totals(self.updates, self.update, *weights)
+
     def statistics(
-        self, step: int | None, optimizer: Hyperparameters, reason: str
+        self, step: int | None, optimizer: Hyperparameters, update: float | None, reason: str
     ) -> StateStatistics:
-        """The figures."""
+        """The figures, with this update."""
         square = self.square / self.squares if self.squares else None
         has_eps = self.eps is not None and square is not None
         snr, at_floor = self._snr(step, getattr(optimizer, "beta1", None), square)
         return StateStatistics(
             step=step,
-            update_rms=math.sqrt(self.update / self.updates) if self.updates else None,
+            update_rms=update,
             grad_rms=None if square is None else math.sqrt(square),
             snr=snr,
             at_noise_floor=at_floor,

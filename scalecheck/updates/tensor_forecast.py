@@ -113,7 +113,8 @@ class Forecaster:
         training = self.trainings.of(stats.name, self.states.settings(stats.name, stats.shape))
         optimizer, lr, rms = training.optimizer, training.lr, stats.rms or 0.0
         state = self.states.by_name.get(stats.name)
-        saved = None if state is None else figures_of(state, optimizer)
+        weights = self.states.tensors.get(stats.name)
+        saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
         further.pop("reason", None)
