@@ -259,9 +259,9 @@ class LastUpdate(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Sums over all elements of a tensor. numel: of its elements with a finite update, update_square: of the squares of
-    LastUpdate.update, weights_square: of the weights after it, update_weights: of their products;
-    the last two None where the weights are not known."""
+    """Sums over the elements of a tensor that have a finite update. numel: how many, update_square:
+    of the squares of LastUpdate.update, weights_square: of those of the weights after it,
+    update_weights: of their products; the last two None where the weights are not known."""
 
     numel: int
     update_square: float
