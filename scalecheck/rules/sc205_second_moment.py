@@ -34,7 +34,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     unjudged = [state for state in subject.states if state.others]
     if unjudged:
         types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
-        yield judged("", f"{len(unjudged):,} states hold {types}, and were not judged")
+        yield judged("", f"{len(unjudged):,} states hold {types} and were not judged")
     for state in subject.states:
         if state.scales:
             yield _judged(state, limits.at(state.name, state.role)["zeros"])
