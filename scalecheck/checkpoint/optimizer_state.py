@@ -53,7 +53,7 @@ class ParamState:
     are those and what they consist of, such as `Q[0]` and `exp_avg.codes`; a tensor without
     dimensions that is one number is among the numbers. `saved_name` is the name saved with the
     state, `name` the checkpoint's, None where it is not certain. `left_out` are the entries that
-    are neither numbers nor tensors.
+    are neither numbers nor tensors. `place` is that of its optimizer among several of a file.
     """
 
     key: ParamKey
@@ -66,20 +66,24 @@ class ParamState:
     name: str | None = None
     entries: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    place: str = ""
 
     @property
     def label(self) -> str:
-        """Its name, or where that is not certain its key and shape: `state[17] (64, 64)`."""
+        """Its name, or where that is not certain its key and shape: `state[17] (64, 64)`, of one of
+        several optimizers `optimizers[1] state[17] (64, 64)`."""
         if self.name is not None:
             return self.name
-        return f"state[{self.key}]" + (f" {self.shape}" if self.shape is not None else "")
+        shape = f" {self.shape}" if self.shape is not None else ""
+        return f"{self.place} state[{self.key}]{shape}".lstrip()
 
 
 @dataclass(frozen=True)
 class OptimizerState:
     """What a file holds of an optimizer: the states in the order of the groups' params, and notes
     on what was left out and on how names were found. is_inner: it is of an optimizer inside another
-    one, which may have changed its updates.
+    one, which may have changed its updates. unread: why there are no states though one was found,
+    in a phrase; the notes say more. The groups are then those that are certain, or none.
     """
 
     path: Path
@@ -87,3 +91,4 @@ class OptimizerState:
     states: tuple[ParamState, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
     is_inner: bool = False
+    unread: str = ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import NotUnderstood
 from scalecheck.checkpoint.optimizer_state import Scalar
 from scalecheck.checkpoint.pickle.contents import tables_of
 from scalecheck.checkpoint.pickle.inert import Foreign, Key, Placeholder
@@ -52,7 +52,7 @@ class EntryReader:
         self._entries = self._letters = 0
 
     def read(self, state: Table) -> Entries:
-        """The entries of a parameter's state. Raises Malformed where there are too many."""
+        """The entries of a parameter's state. Raises NotUnderstood where there are too many."""
         found = Entries()
         inner: list[tuple[object, object]] = []
         for key, entry in state.items():
@@ -111,7 +111,7 @@ class EntryReader:
         self._entries += 1
         self._letters += len(name)
         if self._entries > MAX_ENTRIES or self._letters > MAX_LETTERS:
-            raise Malformed(f"its states have more than {MAX_ENTRIES} entries")
+            raise NotUnderstood(f"its states have more than {MAX_ENTRIES} entries")
 
 
 def _parts(

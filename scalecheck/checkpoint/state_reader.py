@@ -1,13 +1,15 @@
 """The optimizer state that lies at a place of a torch file, read: tensors by their place in the
 file, numbers by what they are."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 import numpy as np
 
 from scalecheck.checkpoint.formats import torch
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import NotUnderstood
 from scalecheck.checkpoint.optimizer_state import (
     Factored,
     OptimizerState,
@@ -17,6 +19,7 @@ from scalecheck.checkpoint.optimizer_state import (
     Scalar,
     StateLayout,
 )
+from scalecheck.checkpoint.pickle.inert import Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.state_entries import (
     MAX_ENTRIES,
@@ -28,6 +31,7 @@ from scalecheck.checkpoint.state_entries import (
     is_scalar,
     is_text,
 )
+from scalecheck.checkpoint.state_places import Place
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt, listed
 
@@ -37,19 +41,26 @@ MAX_ITEMS = 16  # of a setting; betas are two or three
 
 
 class StateReader:
-    """Reads the `state` and `param_groups` that lie `at` a path in a file: tensors by their place
-    in the file, numbers by what they are."""
+    """Reads the optimizer state at a place of a file: tensors by their place in the file, numbers
+    by what they are. `groups` are those that were read, also where the states could not be."""
 
-    def __init__(self, file: torch.Unpickled, at: str, layout: StateLayout) -> None:
+    def __init__(self, file: torch.Unpickled, place: Place, layout: StateLayout) -> None:
         self.file = file
-        self.at = at
+        self.at = place.at
+        self.table = place.table
+        self.has_equal_groups = place.has_equal_groups
         self.layout = layout
+        self.groups: tuple[ParamGroup, ...] = ()
         self.left_out: dict[str, None] = {}
         self.entries = EntryReader()
+        self.whole: dict[int, tuple[int, TensorRecord]] = {}
 
-    def read(self, table: Table) -> OptimizerState:
-        """The state in a table of both. Raises Malformed, CheckpointError."""
-        groups, states = table["param_groups"], table["state"]
+    def read(self, model: Iterable[Tensor] = ()) -> OptimizerState:
+        """The state; model: the tensors by which the parameters of a whole optimizer are named.
+
+        Raises NotUnderstood, and Malformed or CheckpointError where the file is damaged.
+        """
+        groups, states = self.table["param_groups"], self.table["state"]
         if not isinstance(groups, (list, tuple)) or not groups:
             raise self.refused("param_groups is no list of groups")
         if not isinstance(states, dict):
@@ -57,30 +68,38 @@ class StateReader:
         # Before any is read: a file can hold one large table a million times.
         if sum(map(_entries, [*groups, *states.values()])) > MAX_ENTRIES:
             raise self.refused(f"its groups and states have more than {MAX_ENTRIES} entries")
-        read_groups = tuple(self.group(number, group) for number, group in enumerate(groups))
+        read_groups = [self.group(number, group) for number, group in enumerate(groups)]
         known: set[ParamKey] = set()
         for key in (key for group in read_groups for key in group.params):
             if key in known:
                 raise self.refused(f"param_groups have parameter {in_words(key)} more than once")
             known.add(key)
-        for key, state in states.items():
-            at = f"state.{in_words(key)}"
-            if not isinstance(key, (int, str)) or key not in known:
-                raise self.refused(f"{at} is of a parameter that is in none of its groups")
-            if not isinstance(state, dict):
-                raise self.refused(f"{at} is no dict")
+        self.groups = (*(_joined(read_groups) if self.has_equal_groups else read_groups),)
+        names = self.names_of_whole(model)
+        own: dict[ParamKey, Table] = {}
+        others = []
+        for saved_key, state in states.items():
+            own_key = self.key(saved_key)
+            if own_key is None or own_key not in known:
+                others.append(f"state.{in_words(saved_key)}")
+            elif not isinstance(state, dict):
+                raise self.refused(f"state.{in_words(saved_key)} is no dict")
+            else:
+                own[own_key] = state
         read_states = tuple(
-            self.param_state(key, states.get(key), number, group, place)
-            for number, group in enumerate(read_groups)
+            self.param_state(key, own.get(key), number, group, place, names)
+            for number, group in enumerate(self.groups)
             for place, key in enumerate(group.params)
         )
         torch.check_overlap(tensor for one in read_states for tensor in one.tensors.values())
         notes = []
         if self.left_out:
             notes.append(f"left out of the optimizer state: {listed([*self.left_out])}")
-        if bare := sum(one.tensors == {} and one.numbers == {} for one in read_states):
+        if others:
+            notes.append(f"left out of the optimizer state, as no parameter's: {listed(others)}")
+        if bare := sum(not one.entries for one in read_states):
             notes.append(f"{bare} of {len(read_states)} parameters have no optimizer state")
-        return OptimizerState(self.file.reader.source.path, read_groups, read_states, (*notes,))
+        return OptimizerState(self.file.reader.source.path, self.groups, read_states, (*notes,))
 
     def group(self, number: int, group: object) -> ParamGroup:
         where = f"param_groups.{number}"
@@ -91,10 +110,11 @@ class StateReader:
         params, names = group.get("params"), group.get("param_names")
         if not isinstance(params, (list, tuple)):
             raise self.refused(f"{where} has no list of params")
+        if params and all(isinstance(param, TensorRecord) for param in params):
+            for param in params:
+                self.whole.setdefault(id(param), (len(self.whole), param))
+            params = [self.whole[id(param)][0] for param in params]
         for key in params:
-            if isinstance(key, TensorRecord):
-                problem = "is a whole optimizer and not its state_dict(): no parameter has a key"
-                raise self.refused(problem)
             if not is_text(key) and (type(key) is not int or abs(key) >= 1 << 60):
                 problem = "neither a name nor an integer below 2^60"
                 raise self.refused(f"{where} has a parameter by {in_words(key)}, {problem}")
@@ -118,18 +138,58 @@ class StateReader:
         param_names = None if names is None else (*names,)
         return ParamGroup(settings, (*params,), param_names, (*left_out,))
 
+    def key(self, saved: object) -> ParamKey | None:
+        """The key of a parameter's state; a whole optimizer has the parameter itself for it."""
+        if isinstance(saved, Key):
+            number, _ = self.whole.get(id(saved.original), (None, None))
+            return number
+        return saved if isinstance(saved, (int, str)) else None
+
+    def names_of_whole(self, model: Iterable[Tensor]) -> Mapping[ParamKey, str]:
+        """The model's names for the parameters of a whole optimizer, which are the same stretches
+        of the file. Raises NotUnderstood where none is the model's; its groups are not known to be
+        of the model either, unless there is a tensor of the same shape for each."""
+        if not self.whole:
+            return {}
+        stored: dict[object, str] = {}
+        shapes = Counter(record.shape for _, record in self.whole.values())
+        for tensor in model:
+            shapes[tensor.shape] -= 1
+            if tensor.source.path == self.file.reader.source.path:
+                stored.setdefault(_stretch(tensor), tensor.name)
+        names: dict[ParamKey, str] = {}
+        for number, record in self.whole.values():
+            stretch = _stretch(self.file.tensor(self.place("param_groups"), record))
+            if stretch in stored:
+                names[number] = stored[stretch]
+        if not names:
+            self.groups = () if any(left > 0 for left in shapes.values()) else self.groups
+            raise self.refused(
+                "is a whole optimizer and not its state_dict(), of other parameters than the"
+                " model's; save optimizer.state_dict()"
+            )
+        return names
+
     def scalar(self, where: str, kept: Kept) -> Scalar:
         """It, or the only element of a tensor."""
         if not isinstance(kept, TensorRecord):
             return kept
         tensor = self.file.tensor(where, kept)
+        if tensor.unmeasured:
+            raise NotUnderstood(f"{where}: {tensor.unmeasured}")
         [block] = tensor.blocks(reader=self.file.reader, buffer=np.empty(8, np.uint8))
         return float(tensor.dtype.decode(block)[0])
 
     def param_state(
-        self, key: ParamKey, state: Table | None, number: int, group: ParamGroup, place: int
+        self,
+        key: ParamKey,
+        state: Table | None,
+        number: int,
+        group: ParamGroup,
+        place: int,
+        names: Mapping[ParamKey, str],
     ) -> ParamState:
-        saved_name = group.param_names[place] if group.param_names else None
+        saved_name = group.param_names[place] if group.param_names else names.get(key)
         if saved_name is None and isinstance(key, str):
             saved_name = key
         found = self.entries.read(state or {})
@@ -166,20 +226,20 @@ class StateReader:
     def step(self, where: str, kept: object) -> float | None:
         if isinstance(kept, TensorRecord):
             if kept.numel != 1:
-                raise Malformed(f"{where}: has {kept.numel} elements, a count of steps has 1")
+                raise NotUnderstood(f"{where}: has {kept.numel} elements, a count of steps has 1")
             kept = self.scalar(where, kept)
         if kept is None:
             return None
         if isinstance(kept, (int, float)) and not isinstance(kept, bool):
             if 0 <= kept <= MAX_STEP and kept == int(kept):
                 return float(kept)
-            raise Malformed(f"{where}: is {kept!r}, no count of steps up to {MAX_STEP}")
-        raise Malformed(f"{where}: is a {type(kept).__name__}, no count of steps")
+            raise NotUnderstood(f"{where}: is {kept!r}, no count of steps up to {MAX_STEP}")
+        raise NotUnderstood(f"{where}: is a {type(kept).__name__}, no count of steps")
 
     def shape(
         self, where: str, found: Entries, tensors: Mapping[str, Tensor]
     ) -> tuple[int, ...] | None:
-        """The parameter's shape. Raises Malformed where two tensors disagree on it."""
+        """The parameter's shape. Raises NotUnderstood where two tensors disagree on it."""
         shapes = {name: tensor.shape for name, tensor in tensors.items()} | found.shapes
         told = {
             name: shape
@@ -193,7 +253,7 @@ class StateReader:
         for name, shape in told.items():
             first, expected = next(iter(told.items()))
             if shape != expected:
-                raise Malformed(
+                raise NotUnderstood(
                     f"{where}: {name} is of a parameter of shape {[*shape]},"
                     f" {first} of {[*expected]}"
                 )
@@ -202,8 +262,24 @@ class StateReader:
     def place(self, where: str) -> str:
         return f"{self.at}.{where}" if self.at else where
 
-    def refused(self, problem: str) -> Malformed:
-        return Malformed(f"{self.at}: {problem}" if self.at else problem)
+    def refused(self, problem: str) -> NotUnderstood:
+        return NotUnderstood(f"{self.at}: {problem}" if self.at else problem)
+
+
+def _joined(groups: Iterable[ParamGroup]) -> list[ParamGroup]:
+    """The groups, those of equal settings as one."""
+    first: dict[str, ParamGroup] = {}
+    params: dict[str, list[ParamKey]] = {}
+    for group in groups:
+        settings = repr((sorted(group.settings.items()), group.left_out))
+        first.setdefault(settings, group)
+        params.setdefault(settings, []).extend(group.params)
+    return [replace(group, params=(*params[key],)) for key, group in first.items()]
+
+
+def _stretch(tensor: Tensor) -> object:
+    """What is equal for two tensors that are the same view of the same bytes of a file."""
+    return repr((tensor.offset, tensor.shape, tensor.strides, tensor.dtype.name))
 
 
 def _unfactored(
