@@ -11,6 +11,10 @@ class Malformed(Exception):
     """The file says what no writer of checkpoints says; whoever knows the path adds it."""
 
 
+class NotUnderstood(Malformed):
+    """What the file holds is sound, and of a layout that is not read here."""
+
+
 @contextmanager
 def content_of(path: Path) -> Iterator[None]:
     """Makes a Malformed of the body the CheckpointError of a path."""

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.open_state import find_state, open_state
+from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.state_names import named
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -29,10 +29,12 @@ INNER = "optimizer not known: the state is of one inside another, which may chan
 
 
 class States:
-    """The states that are certain to belong to a tensor, and those that are not."""
+    """The states that are certain to belong to a tensor, and those that are not. unread: why there
+    are none though a state was found; its groups stand for all tensors if they are known."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
-        self.path = state.path if state else None
+        self.path = state.path if state and state.groups else None
+        self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
         self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         states = state.states if state else ()
@@ -47,6 +49,8 @@ class States:
             self._groups = [{**group, **inner} for group in self._groups]
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
+        if self.unread:
+            states = ()
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
         shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
@@ -96,28 +100,36 @@ class States:
 def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
     """The state in a file, that saved with the checkpoint where None, or none at all for "none".
 
-    Raises CheckpointError as open_state; UsageError where a state that was asked for fits no
-    tensor.
+    Raises CheckpointError where a file is damaged, and as open_state for one that was asked for;
+    UsageError where a state that was asked for fits no tensor.
     """
     if str(where) == NONE:
         return States(None, checkpoint)
-    if where is None:
-        try:
-            state = find_state(checkpoint, state_layout())
-        except CheckpointError as error:
-            raise CheckpointError(
-                error.path, f"{error.problem}; go on with --state none"
-            ) from error
-        return States(named(state, checkpoint) if state else None, checkpoint)
-    found = States(named(open_state(where, state_layout()), checkpoint), checkpoint)
-    shapes = {tensor.shape for tensor in checkpoint.tensors}
-    if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
-        raise OptionError(
-            "state",
-            f"its {len(found.unnamed)} states fit none of {len(checkpoint.tensors)} tensors",
-            where,
-        )
-    return found
+    if where is not None:
+        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint)
+        if problem := _misfit(state, checkpoint):
+            raise OptionError("state", problem, where)
+        return States(state, checkpoint)
+    try:
+        found = find_state(checkpoint, state_layout())
+    except CheckpointError as error:
+        raise CheckpointError(error.path, f"{error.problem}; go on with --state none") from error
+    if found is None or found.unread:
+        return States(found, checkpoint)
+    try:
+        state = named(found, checkpoint)
+    except CheckpointError as error:
+        return States(unread(found, error.problem), checkpoint)
+    problem = _misfit(state, checkpoint)
+    return States(unread(found, problem) if problem else state, checkpoint)
+
+
+def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
+    """Why a state is of no tensor of the checkpoint; empty where it may be of some."""
+    shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
+    if any(one.name is not None or one.shape in shapes for one in state.states):
+        return ""
+    return f"its {len(state.states)} states fit none of {len(checkpoint.tensors)} tensors"
 
 
 def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -11,11 +11,11 @@ from scalecheck.checkpoint.pickle.contents import (
     Path,
     RepeatBudget,
     contents_of,
-    optimizer_table,
     path_of,
     walk,
 )
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
+from scalecheck.checkpoint.pickle.optimizers import flat_table, is_named_optimizer, optimizer_table
 from scalecheck.checkpoint.pickle.records import TensorRecord
 
 MAX_TENSORS = 1 << 20  # ten times the most that a model has
@@ -25,11 +25,6 @@ MAX_REPEATS = 16  # of a tensor on average; a file of 500 bytes can hold one a m
 FREE_REPEATS = 1 << 14  # tensors that are no matter however few they repeat
 MAX_DEPTH = 200  # of a tensor; real modules nest some 30 deep
 MAX_NESTING = 10_000  # of anything; Python's pickler, which recurses, gives up near 1000
-
-OPTIMIZERS = frozenset(
-    ("optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict")
-)
-"""What trainers call an optimizer's state, whose content some of them lay out in their own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +63,7 @@ class Tree:
         self._children: dict[int, list[Child]] = {}
         self._held: dict[int, Holding] = {}
         self._different: set[int] = set()
+        self._states: dict[int, bool] = {}
         self._look_into(root)
         tensors, different = self.held(root).tensors, len(self._different)
         if tensors > MAX_TENSORS:
@@ -106,7 +102,7 @@ class Tree:
                 letters = _bounded(letters + sum(map(len, path)))
                 found.append(Found(path, child.node, is_optimizer, is_alias))
                 return False
-            inherited.append((is_optimizer or _holds_optimizer(child), is_alias))
+            inherited.append((is_optimizer or self._is_optimizer(child), is_alias))
             return True
 
         walk(node, lambda node: iter(self.children(node)), visit, lambda _: inherited.pop())
@@ -146,24 +142,29 @@ class Tree:
         held = [self.held(child.node) for child in kept]
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
-        ours = [self.held(child.node) for child in kept if not _holds_optimizer(child)]
-        rows = (
-            0 if optimizer_table(node) is not None else min(sum(one.rows for one in ours), tensors)
-        )
+        ours = [self.held(child.node) for child in kept if not self._is_optimizer(child)]
+        rows = 0 if self._is_state(node) else min(sum(one.rows for one in ours), tensors)
         elements = min(sum(one.elements for one in ours), 1 << 64) if rows else 0
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
         if isinstance(node, Placeholder) and isinstance(node.maker, Foreign):
             self.holders.add(node.maker)
 
+    def _is_optimizer(self, child: Child) -> bool:
+        return is_named_optimizer(child.part, child.node) or self._is_state(child.node)
+
+    def _is_state(self, node: object) -> bool:
+        """Whether it is an optimizer's state by its content; looked at once, however large it is
+        and however often it is held."""
+        if isinstance(node, TensorRecord):
+            return False
+        if id(node) not in self._states:
+            found = optimizer_table(node) is not None or flat_table(node) is not None
+            self._states[id(node)] = found
+        return self._states[id(node)]
+
 
 def _bounded(letters: int) -> int:
     if letters > MAX_LETTERS:
         raise Malformed(f"names its tensors by more than {MAX_LETTERS} characters")
     return letters
-
-
-def _holds_optimizer(child: Child) -> bool:
-    """Told by content, or by the customary key where it holds more than a tensor."""
-    is_named = child.part in OPTIMIZERS and isinstance(child.node, CONTAINERS)
-    return is_named or optimizer_table(child.node) is not None

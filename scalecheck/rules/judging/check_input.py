@@ -99,12 +99,12 @@ def check_input(
     missing = {
         "init": NEEDS["init"] if init is None else "",
         "baseline": NEEDS["baseline"] if before is None else "",
-        "state": NEEDS["state"] if states.path is None else "",
+        "state": states.unread or (NEEDS["state"] if states.path is None else ""),
         "optimizer": forecasts.no_optimizer,
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    notes = [*states.notes] if states.path else [*checkpoint.notes]
+    notes = [*states.notes, *([] if states.path else checkpoint.notes)]
     notes += states.doubts(trained, {"lr", *settings.hyperparameters})
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
