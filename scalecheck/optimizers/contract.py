@@ -270,6 +270,7 @@ class Hyperparameters(Validated, ABC):
     precision: to which the reparameterization holds in float64 arithmetic.
     equal_updates: |Δw| is the same for all elements.
     state_without_step: its saved state does not count steps, nor needs to.
+    needs_lr: an lr has to be known; without one it is 1, relative to the optimizer's own.
     """
 
     state: ClassVar[SavedState]
@@ -279,6 +280,7 @@ class Hyperparameters(Validated, ABC):
     precision: ClassVar[float] = 1e-9
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
+    needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
