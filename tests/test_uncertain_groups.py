@@ -80,7 +80,9 @@ def test_settings_on_which_all_groups_agree_are_known(tmp_path):
 def test_groups_of_uncertain_settings_are_not_emitted(tmp_path):
     groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
     path = saved(groups, (8, 8), tmp_path)
-    with pytest.raises(UsageError, match=r"the lr of 0\.weight is not known: --lr or --param-names"):
+    with pytest.raises(
+        UsageError, match=r"the lr of 0\.weight is not known: --lr or --param-names"
+    ):
         emit("json", api.translate(path, target=1e-3))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_names
+from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.formatting import excerpt, plural
 
@@ -19,7 +19,7 @@ def given_names(
 ) -> dict[int, str]:
     """The checkpoint's name of each state by its place, as the file says: one name a line or a JSON
     list, in the order of the optimizer's params, or a JSON object of names by their keys, which may
-    leave some out. Names may lack what wrappers put into the checkpoint's.
+    leave some out. Wrappers may have changed names in either.
 
     Raises OptionError for a file that is none of them, and for the first name that the checkpoint
     lacks, that stands twice, or whose tensor has another shape than the state.
@@ -41,7 +41,7 @@ def given_names(
     found: dict[int, str] = {}
     taken: set[str] = set()
     for place, name in asked.items():
-        tensor = tensors.get(name) or short.get(name)
+        tensor = tensors.get(name) or short.get(bare_name(name))
         found[place] = _checked(path, name, tensor, states[place])
         if found[place] in taken:
             raise OptionError("param_names", f"{excerpt(name)} stands there twice", path)

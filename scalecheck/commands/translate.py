@@ -16,7 +16,7 @@ from scalecheck.updates import summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.saved_state import states_of
+from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
     UncertainStates,
@@ -36,7 +36,7 @@ def translate(
     bands = Bands(tuple(settings.bands))
     trainings, plan = Trainings.asked(settings), planned(settings)
     checkpoint = opened(checkpoint, settings.shape, settings.assume)
-    states = states_of(checkpoint, settings.state, settings.param_names)
+    states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
     selection = Selection.of(settings)
     selection.check(columns)

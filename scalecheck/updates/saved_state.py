@@ -10,6 +10,7 @@ from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, OptionError
+from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
     NOT_KNOWN,
     WithoutFormula,
@@ -90,6 +91,15 @@ class States:
     def is_still(self, state: ParamState) -> bool:
         """Whether its group has lr 0 beside others that move."""
         return state.group in self._still
+
+
+def asked_states(checkpoint: Checkpoint, settings: Settings) -> States:
+    """The states that a command's settings ask for. Raises as states_of; UsageError where names are
+    given and there is no state to name."""
+    states = states_of(checkpoint, settings.state, settings.param_names)
+    if settings.param_names is not None and states.path is None:
+        raise OptionError("param_names", "no optimizer state to name", settings.param_names)
+    return states
 
 
 def states_of(

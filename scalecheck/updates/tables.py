@@ -127,7 +127,8 @@ def row_tables(
 
 
 class UncertainStates:
-    """The states that are not certain to be a tensor's; of some tensors, those of their shapes."""
+    """The states that are not certain to be a tensor's. People see those of the shapes of the
+    tensors at hand, where these have a row each; machine formats have them all."""
 
     def __init__(
         self,
@@ -137,26 +138,30 @@ class UncertainStates:
         settings: Settings,
     ) -> None:
         shapes = {None, *(each.shape for each in forecasts)}
-        every = forecaster.states.unnamed
         self._some = "--match" if selection.match else "--exclude" if selection.exclude else ""
-        wanted = [one for one in every if not self._some or one.shape in shapes]
-        self._rows: Sequence[Row] = [*map(forecaster.unnamed, wanted)]
-        self._others = len(every) - len(wanted)
         self._hiding = "--by" if settings.by != "tensor" else "--top" if selection.top else ""
         self._selection = replace(selection, top=None)
+        self._rows: list[Row] = []
+        self._others: list[Row] = []
+        for state in forecaster.states.unnamed:
+            is_near = not self._some or state.shape in shapes
+            (self._rows if is_near else self._others).append(forecaster.unnamed(state))
 
     def tables(self) -> list[Table]:
-        """Their table, whose rows people see beside those of all tensors one by one."""
-        if not self._rows:
-            return []
+        """One of those that people see, and one of the others."""
         selection, names = self._selection, [column.name for column in STATES]
-        rows = selection.rows(self._rows) if selection.sort in (None, *names) else self._rows
+        is_sorted = selection.sort in (None, *names)
+        rows = selection.rows(self._rows) if is_sorted else self._rows
         shown: Sequence[Column] = [column for column in STATES if column.name in _STATE_SHOWN]
         if selection.columns:
             asked = ["name", *(name for name in selection.columns if name in names)]
             shown = replace(selection, columns=asked).shown(STATES, shown)
         title = "States whose tensor is not certain"
-        return [Table("states", STATES, () if self._hiding else shown, rows, title)]
+        tables = [
+            Table("states", STATES, () if self._hiding else shown, rows, title),
+            Table("states", STATES, (), self._others),
+        ]
+        return [table for table in tables if table.rows]
 
     def notes(self) -> Iterator[str]:
         """How many people do not see, and what hides them."""
@@ -164,7 +169,7 @@ class UncertainStates:
             yield f"{len(self._rows)} optimizer states have no row: see them without {self._hiding}"
         if self._others:
             words = "optimizer states are not of the shapes of these tensors"
-            yield f"{self._others} {words}: see them without {self._some}"
+            yield f"{len(self._others)} {words}: see them without {self._some}"
 
 
 def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:

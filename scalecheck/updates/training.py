@@ -22,6 +22,7 @@ from scalecheck.updates.saved_groups import is_lr
 from scalecheck.updates.saved_state import UNCERTAIN, States
 
 DEFAULT = "adamw"
+SHAPES = 12  # of tensors, for each of which a note says how many are trained
 _DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})  # no part of an update
 _FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options by themselves
 
@@ -263,10 +264,14 @@ def doubts(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> l
         f"{count} of {every} tensors are not trained ({why}); --state none forecasts all"
         for why, count in still.items()
     ]
-    notes += [
-        f"{why}, so {count} have no update: --param-names says which"
-        for why, count in either.items()
-    ]
+    if len(either) > SHAPES:
+        words = f"{either.total()} tensors of {len(either)} shapes are not all trained"
+        notes.append(f"{words}; which is not certain, so none has an update: --param-names says it")
+    else:
+        notes += [
+            f"{why}, so {count} have no update: --param-names says which"
+            for why, count in either.items()
+        ]
     return notes + [
         f"the {name} of {plural(count, 'tensor')} is not known, as their group is not: "
         f"{flag(name)} or --param-names says it"

@@ -22,7 +22,7 @@ from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, Tensor
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings
-from scalecheck.updates.saved_state import States, states_of
+from scalecheck.updates.saved_state import States, asked_states
 from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
@@ -49,7 +49,7 @@ def check_input(
     served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
-    states = states_of(checkpoint, settings.state, settings.param_names)
+    states = asked_states(checkpoint, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
