@@ -260,6 +260,14 @@ State = Annotated[
         is_path=True,
     ),
 ]
+ParamNames = Annotated[
+    str | Path | None,
+    training(
+        "File of the names of the optimizer's parameters, in its order: one a line, or JSON.",
+        "FILE",
+        is_path=True,
+    ),
+]
 ParamDtype = Annotated[
     Word,
     training(

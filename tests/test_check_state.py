@@ -125,12 +125,12 @@ def test_a_second_moment_below_zero_is_an_error():
     assert finding["message"] == "exp_avg_sq is negative, down to -1.000"
 
 
-def test_an_lr_of_one_group_that_is_missing_is_said():
+def test_a_group_of_lr_0_beside_others_is_not_trained():
     model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 40))
     groups = [{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4)
     model(noise(16, 32)).square().mean().backward()
     optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
-    said = "no update is judged of 2 tensors: lr 0.0 of the optimizer state: give --lr"
+    said = "2 of 4 tensors are not trained (its group has lr 0); --state none forecasts all"
     assert said in report("run.pt")["notes"]

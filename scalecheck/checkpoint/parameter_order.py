@@ -4,7 +4,7 @@ order decide it. Torch numbers the entries and does not name them."""
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 Shape = tuple[int, ...]
@@ -29,14 +29,7 @@ def certain(
     that order is known in part, as `_by_index` says. Assumed is that every parameter that has an
     entry is in `parameters`; others, such as frozen ones and buffers, may be there too.
     """
-    by_name = sorted(parameters)
-    if in_order:
-        by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
-        lines = [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)]
-        alike = None
-    else:
-        lines = [_Ordering(by_name, parameters)]
-        alike = _alike(parameters)
+    lines, alike = _lines(parameters, in_order)
     names: dict[int, str] = {}
     for group in groups:
         answers = [line.certain(group) for line in lines]
@@ -47,6 +40,40 @@ def certain(
             return None
         names |= dict(set.intersection(*(set(answer.items()) for answer in possible)))
     return names if len({*names.values()}) == len(names) else None
+
+
+def reachable(
+    groups: Iterable[Group],
+    parameters: Mapping[str, Shape],
+    asked: Collection[int],
+    *,
+    in_order: bool,
+) -> set[str] | None:
+    """The names that the entries of these numbers have in one of `certain`'s assignments or
+    another; None where a group has no assignment at all."""
+    lines, alike = _lines(parameters, in_order)
+    found: set[str] = set()
+    for group in groups:
+        answers = [line.reached(group, asked) for line in lines]
+        if alike is not None:
+            answers.append(_reached_by_index(group, alike, parameters, asked))
+        possible = [answer for answer in answers if answer is not None]
+        if not possible:
+            return None
+        found.update(*possible)
+    return found
+
+
+def _lines(
+    parameters: Mapping[str, Shape], in_order: bool
+) -> "tuple[list[_Ordering], Alike | None]":
+    """The orders in which the parameters may be listed, and where their module's is not known, what
+    their indices say of it."""
+    by_name = sorted(parameters)
+    if not in_order:
+        return [_Ordering(by_name, parameters)], _alike(parameters)
+    by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
+    return [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)], None
 
 
 class _Ordering:
@@ -62,6 +89,31 @@ class _Ordering:
     def certain(self, group: Group) -> dict[int, str] | None:
         """The names that entries have in every assignment along the line: those on which the
         leftmost and the rightmost one agree. None where there is none."""
+        bounds = self._bounds(group)
+        if bounds is None:
+            return None
+        return {entry: self.order[left] for entry, (left, right) in bounds.items() if left == right}
+
+    def reached(self, group: Group, asked: Collection[int]) -> set[str] | None:
+        """The names that these entries have in an assignment along the line: an entry can have any
+        place of its shape from its leftmost to its rightmost. None where there is none."""
+        bounds = self._bounds(group)
+        if bounds is None:
+            return None
+        names: set[str] = set()
+        done: dict[Shape | None, int] = {}
+        for entry, (left, right) in bounds.items():
+            if entry in asked:
+                shape = group[entry]
+                places = self.places[shape]
+                first = bisect_left(places, max(left, done.get(shape, 0)))
+                last = bisect_right(places, right)
+                names |= {self.order[place] for place in places[first:last]}
+                done[shape] = right + 1
+        return names
+
+    def _bounds(self, group: Group) -> dict[int, tuple[int, int]] | None:
+        """The leftmost and the rightmost place of each entry; None where there is none."""
         leftmost = {}
         last = -1
         for entry, shape in group.items():
@@ -70,14 +122,12 @@ class _Ordering:
             if after == len(places):
                 return None
             leftmost[entry] = last = places[after]
-        names = {}
+        rightmost = {}
         last = len(self.order)
         for entry, shape in reversed(group.items()):
             places = self.places[shape]
-            last = places[bisect_left(places, last) - 1]
-            if leftmost[entry] == last:
-                names[entry] = self.order[last]
-        return names
+            rightmost[entry] = last = places[bisect_left(places, last) - 1]
+        return {entry: (leftmost[entry], rightmost[entry]) for entry in group}
 
 
 Alike = Mapping[Shape, tuple[Sequence[str], bool]]
@@ -115,6 +165,18 @@ def _by_index(group: Group, alike: Alike, parameters: int) -> dict[int, str] | N
         if len(same) == len(candidates) and are_ordered:
             names |= zip(same, candidates, strict=True)
     return names
+
+
+def _reached_by_index(
+    group: Group, alike: Alike, parameters: Mapping[str, Shape], asked: Collection[int]
+) -> set[str] | None:
+    """The names that these entries have in an order that `_by_index` knows of."""
+    if _by_index(group, alike, len(parameters)) is None:
+        return None
+    shapes = {group[entry] for entry in group if entry in asked}
+    if None in shapes:
+        return {*parameters}
+    return {name for shape in shapes if shape is not None for name in alike.get(shape, ((),))[0]}
 
 
 IndexKey = tuple[tuple[bool, int, str], ...]

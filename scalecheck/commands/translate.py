@@ -16,17 +16,17 @@ from scalecheck.updates import summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.saved_state import states_of
+from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
+    UncertainStates,
     columns_for,
     rescaled_tables,
     row_tables,
     rows,
-    state_tables,
 )
 from scalecheck.updates.tensor_forecast import Forecaster, require_updates
-from scalecheck.updates.training import Trainings, default_optimizer, param_dtype, untrained
+from scalecheck.updates.training import Trainings, default_optimizer, doubts, param_dtype, untrained
 
 
 def translate(
@@ -36,7 +36,7 @@ def translate(
     bands = Bands(tuple(settings.bands))
     trainings, plan = Trainings.asked(settings), planned(settings)
     checkpoint = opened(checkpoint, settings.shape, settings.assume)
-    states = states_of(checkpoint, settings.state)
+    states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
     selection = Selection.of(settings)
     selection.check(columns)
@@ -63,12 +63,13 @@ def translate(
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
     require_updates(forecasts, left_out.values(), settings.to)
+    uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
         *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings),
-        *state_tables(forecaster, forecasts, selection, settings),
+        *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
-    doubts = states.doubts(trained, {"lr", *settings.hyperparameters})
+    unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     return Report(
         kind="translate",
         tables=tables,
@@ -80,7 +81,7 @@ def translate(
         skipped=[skipped(tensor, why) for tensor, why in left_out.items()],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(summary.sentences(forecasts, bands, plan, forecaster.assumption)),
-        notes=[*summary.notes(forecasts, bands, states, doubts, settings.lr)],
+        notes=[*summary.notes(forecasts, bands, states, unsure, settings.lr)],
     )
 
 

@@ -282,6 +282,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: |Δw| is the same for all elements.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
+    needs_lr: an lr has to be known; without one it is 1, relative to the optimizer's own.
     """
 
     state: ClassVar[SavedState]
@@ -292,6 +293,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
     update_needs_weights: ClassVar[bool] = False
+    needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""

@@ -89,31 +89,28 @@ COLUMNS = (
         "decay",
         "setting",
         "its weight decay",
-        get=attrgetter("training.weight_decay"),
     ),
     Column(
         "update_rms",
         "measured",
         "number",
-        "RMS of the update at lr 1: measured from an optimizer state where there is one, else "
-        "expected",
+        "RMS of the last update at lr 1, by the optimizer state; null where none was measured",
         1,
         merge=_moving("update_rms"),
-        cell=lambda row: row["update_rms"] if row["measured"] else None,
     ),
     _merged(
         _moving,
         "update_rms_expected",
         "theory",
         "number",
-        "the same by theory, null where it has none",
+        "RMS of an update at lr 1 by theory; null where it has none",
         2,
     ),
     Column(
         "measured",
         "measured",
         "sentence",
-        "update_rms is the state's, of the last step applied",
+        "the relative update is of update_rms, of the last step applied; else of theory",
         merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
     _merged(
@@ -123,7 +120,7 @@ COLUMNS = (
         "relative_update",
         "relative",
         "number",
-        "lr·update_rms/rms: the change of a step",
+        "the change of a step over rms: lr·update_rms/rms where measured, else by theory",
         merge=_over_rms("absolute_update"),
     ),
     _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
@@ -167,7 +164,7 @@ COLUMNS = (
         "of an embedding: relative change of a row by one gradient after none for long",
         6,
     ),
-    Column("reason", "reason", "sentence", "why there is no update_rms"),
+    Column("reason", "reason", "sentence", "why there is no relative update"),
 )
 """Fields of every row; others come with an optimizer state, a schedule and what is asked back."""
 

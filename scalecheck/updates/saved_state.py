@@ -1,16 +1,16 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
-from scalecheck.checkpoint.state_names import named
-from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.parameter_order import Shape
+from scalecheck.checkpoint.state_names import named, parameters_of
+from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, OptionError
-from scalecheck.report.formatting import plural
+from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
     NOT_KNOWN,
     WithoutFormula,
@@ -19,18 +19,24 @@ from scalecheck.updates.recognition import (
     recognised,
     state_layout,
 )
+from scalecheck.updates.saved_groups import empty_states, with_lrs
+from scalecheck.updates.trained import Trained, trained
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
 
-UNCERTAIN = "optimizer not known: the groups that the tensor can be in have different ones"
+DIFFERENT = "optimizer not known: the groups that the tensor can be in have different ones"
+
+UNCERTAIN: Final = object()
+"""The value of a setting in which the groups that a tensor can be in differ."""
 
 INNER = "optimizer not known: the state is of one inside another, which may change its updates"
 
 
 class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
-    are none though a state was found; its groups stand for all tensors if they are known."""
+    are none though a state was found; its groups stand for all tensors if they are known. lr_note:
+    where the lr of a group is not the one that the state has; empty where none is."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state and state.groups else None
@@ -43,62 +49,71 @@ class States:
         for one in states:
             members[one.group].append(one)
         known = [*map(recognised, groups, members)]
-        self._groups = [*map(group_settings, groups, known)]
+        saved = [*map(group_settings, groups, known)]
         if state and state.is_inner:
             inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}
-            self._groups = [{**group, **inner} for group in self._groups]
+            saved = [{**group, **inner} for group in saved]
+        self._groups, self._still, self.lr_note = with_lrs(saved)
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
         if self.unread:
             states = ()
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
-        self._fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
+        shapes = {None, *(tensor.shape for tensor in parameters_of(checkpoint))}
+        fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
+        empty = empty_states(states, known)
+        self._trained = Trained()
+        self._numbers: dict[Shape | None, set[int]] = {}
+        if state and not fits_nothing:
+            self._trained = trained(state, checkpoint, empty, self._still)
+        if self.unread:
+            self._numbers[None] = {*range(len(groups))}
+        for place, one in enumerate(states):
+            if one.name is None and place not in empty:
+                self._numbers.setdefault(None if fits_nothing else one.shape, set()).add(one.group)
 
-    def _possible(self, name: str, shape: Sequence[int]) -> list[Mapping[str, Any]]:
-        """The settings of the groups that a tensor can be in: any, where shapes do not tell, as
-        those of a state in flat parts do not."""
-        if (known := self.by_name.get(name)) is not None:
-            return [self._groups[known.group]]
-        fit = {one.group for one in self.unnamed if one.shape is None or one.shape == tuple(shape)}
-        if self._fits_nothing:
-            return [*self._groups]
-        return [self._groups[number] for number in sorted(fit)]
+    def not_trained(self, name: str) -> str | None:
+        """Why the optimizer does not train a tensor; None where it does, or may."""
+        return self._trained.not_trained.get(name)
 
-    def is_absent(self, name: str, shape: Sequence[int]) -> bool:
-        """No group of the state can have the tensor: it is not trained."""
-        return self.path is not None and not self._possible(name, shape)
+    def not_certain(self, name: str) -> str | None:
+        """Why it is not certain whether the optimizer trains a tensor; None where it is."""
+        return self._trained.not_certain.get(name)
 
     def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
-        """The settings of the tensor's group; where that is not certain, what all the groups that
-        it can be in have in common."""
-        common = _common(self._possible(name, shape))
-        if common and "optimizer" not in common:
-            return {**common, "optimizer": WithoutFormula(NOT_KNOWN, UNCERTAIN)}
-        return common
-
-    def doubts(self, tensors: Iterable[Tensor], given: Collection[str]) -> list[str]:
-        """A note on each setting that is neither given nor certain, as groups that a tensor can be
-        in differ."""
-        unsure: Counter[str] = Counter()
-        for tensor in tensors:
-            groups = self._possible(tensor.name, tensor.shape)
-            unsure.update({name for one in groups for name in one} - _common(groups).keys())
-        return [
-            f"the {name} of {plural(count, 'tensor')} is not certain, as the group is not: "
-            "the optimizer's default stands in"
-            for name, count in sorted(unsure.items())
-            if name not in given
-        ]
+        """The settings of the tensor's group. Where that is not certain, those in which all the
+        groups that it can be in agree, as all may where shapes do not tell; the others are
+        UNCERTAIN."""
+        if (known := self.by_name.get(name)) is not None:
+            return self._groups[known.group]
+        numbers = self._numbers.get(tuple(shape), set()) | self._numbers.get(None, set())
+        return _common([self._groups[number] for number in sorted(numbers)])
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
-        """The settings of a state's group."""
-        return self._groups[state.group]
+        """The settings of a state's group; its lr is UNCERTAIN where it does not move."""
+        group = self._groups[state.group]
+        return {**group, "lr": UNCERTAIN} if self.is_still(state) else group
+
+    def is_still(self, state: ParamState) -> bool:
+        """Whether its group has lr 0 beside others that move."""
+        return state.group in self._still
 
 
-def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
-    """The state in a file, that saved with the checkpoint where None, or none at all for "none".
+def asked_states(checkpoint: Checkpoint, settings: Settings) -> States:
+    """The states that a command's settings ask for. Raises as states_of; UsageError where names are
+    given and there is no state to name."""
+    states = states_of(checkpoint, settings.state, settings.param_names)
+    if settings.param_names is not None and states.path is None:
+        raise OptionError("param_names", "no optimizer state to name", settings.param_names)
+    return states
+
+
+def states_of(
+    checkpoint: Checkpoint, where: str | Path | None, names: str | Path | None = None
+) -> States:
+    """The state in a file, that saved with the checkpoint where None, or none at all for "none";
+    names: a file of the names of its parameters.
 
     Raises CheckpointError where a file is damaged, and as open_state for one that was asked for;
     UsageError where a state that was asked for fits no tensor.
@@ -106,7 +121,7 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
     if str(where) == NONE:
         return States(None, checkpoint)
     if where is not None:
-        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint)
+        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint, names)
         if problem := _misfit(state, checkpoint):
             raise OptionError("state", problem, where)
         return States(state, checkpoint)
@@ -117,7 +132,7 @@ def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
     if found is None or found.unread:
         return States(found, checkpoint)
     try:
-        state = named(found, checkpoint)
+        state = named(found, checkpoint, names)
     except CheckpointError as error:
         return States(unread(found, error.problem), checkpoint)
     problem = _misfit(state, checkpoint)
@@ -133,12 +148,12 @@ def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
 
 
 def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The settings that all the groups have."""
-    if not groups:
-        return {}
-    first, *others = groups
-    return {
-        name: value
-        for name, value in first.items()
-        if all(name in other and other[name] == value for other in others)
-    }
+    """The settings of all groups, UNCERTAIN where they differ."""
+    names = dict.fromkeys(name for group in groups for name in group)
+    common = {}
+    for name in names:
+        first, *others = (group.get(name, UNCERTAIN) for group in groups)
+        common[name] = first if all(other == first for other in others) else UNCERTAIN
+    if common.get("optimizer") is UNCERTAIN:
+        common["optimizer"] = WithoutFormula(NOT_KNOWN, DIFFERENT)
+    return common

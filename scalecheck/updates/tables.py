@@ -2,8 +2,8 @@
 that are asked back, the states whose tensor is not certain, and the settings for weights K times
 larger."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
@@ -126,25 +126,50 @@ def row_tables(
     ]
 
 
-def state_tables(
-    forecaster: Forecaster,
-    forecasts: Sequence[TensorForecast],
-    selection: Selection,
-    settings: Settings,
-) -> list[Table]:
-    """The states that are not certain to be a tensor's; of some tensors, those of their shapes."""
-    shapes = {each.shape for each in forecasts}
-    rows = [
-        forecaster.unnamed(state)
-        for state in forecaster.states.unnamed
-        if not (selection.match or selection.exclude) or state.shape in shapes
-    ]
-    if not rows:
-        return []
-    if settings.by != "tensor" or not selection.is_whole:
-        return [Table("states", STATES, (), rows)]
-    shown = [column for column in STATES if column.name in _STATE_SHOWN]
-    return [Table("states", STATES, shown, rows, "States whose tensor is not certain")]
+class UncertainStates:
+    """The states that are not certain to be a tensor's. People see those of the shapes of the
+    tensors at hand, where these have a row each; machine formats have them all."""
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        forecasts: Sequence[TensorForecast],
+        selection: Selection,
+        settings: Settings,
+    ) -> None:
+        shapes = {None, *(each.shape for each in forecasts)}
+        self._some = "--match" if selection.match else "--exclude" if selection.exclude else ""
+        self._hiding = "--by" if settings.by != "tensor" else "--top" if selection.top else ""
+        self._selection = replace(selection, top=None)
+        self._rows: list[Row] = []
+        self._others: list[Row] = []
+        for state in forecaster.states.unnamed:
+            is_near = not self._some or state.shape in shapes
+            (self._rows if is_near else self._others).append(forecaster.unnamed(state))
+
+    def tables(self) -> list[Table]:
+        """One of those that people see, and one of the others."""
+        selection, names = self._selection, [column.name for column in STATES]
+        is_sorted = selection.sort in (None, *names)
+        rows = selection.rows(self._rows) if is_sorted else self._rows
+        shown: Sequence[Column] = [column for column in STATES if column.name in _STATE_SHOWN]
+        if selection.columns:
+            asked = ["name", *(name for name in selection.columns if name in names)]
+            shown = replace(selection, columns=asked).shown(STATES, shown)
+        title = "States whose tensor is not certain"
+        tables = [
+            Table("states", STATES, () if self._hiding else shown, rows, title),
+            Table("states", STATES, (), self._others),
+        ]
+        return [table for table in tables if table.rows]
+
+    def notes(self) -> Iterator[str]:
+        """How many people do not see, and what hides them."""
+        if self._rows and self._hiding:
+            yield f"{len(self._rows)} optimizer states have no row: see them without {self._hiding}"
+        if self._others:
+            words = "optimizer states are not of the shapes of these tensors"
+            yield f"{len(self._others)} {words}: see them without {self._some}"
 
 
 def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:

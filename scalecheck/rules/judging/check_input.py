@@ -22,8 +22,8 @@ from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, Tensor
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings
-from scalecheck.updates.saved_state import States, states_of
-from scalecheck.updates.training import untrained
+from scalecheck.updates.saved_state import States, asked_states
+from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 
@@ -49,7 +49,7 @@ def check_input(
     served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
-    states = states_of(checkpoint, settings.state)
+    states = asked_states(checkpoint, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
@@ -105,7 +105,8 @@ def check_input(
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
     notes = [*states.notes, *([] if states.path else checkpoint.notes)]
-    notes += states.doubts(trained, {"lr", *settings.hyperparameters})
+    notes += [states.lr_note] if states.lr_note and settings.lr is None else []
+    notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if names:
