@@ -34,7 +34,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the kind of each tensor. The numbers of codes are not those of weights,
     so that they are not measured."""
-    found = kinds(checkpoint.tensors, non_model=checkpoint.non_model)
+    pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
+    found = kinds(checkpoint.tensors, pieces=pieces, non_model=checkpoint.non_model)
     tensors = []
     for tensor in checkpoint.tensors:
         kind = found[tensor.name]

@@ -31,7 +31,7 @@ def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
 
     Raises CheckpointError where the checkpoint has another shape under a saved name.
     """
-    model = [tensor for tensor in checkpoint.tensors if tensor.kind.kind in ("parameter", "piece")]
+    model = [tensor for tensor in checkpoint.tensors if tensor.kind.is_weight]
     if any(one.saved_name is not None for one in state.states):
         names, note = _saved(state, model, checkpoint)
     else:

@@ -38,10 +38,9 @@ class TensorFacts:
 
     @property
     def is_parameter(self) -> bool:
-        """Weights of the model or of a network beside it: no buffer, no average of weights that
-        are judged, and not tied to another, which is judged."""
-        is_weight = self.scale.role != "buffer" and self.scale.kind.kind != "average"
-        return is_weight and self.scale.tied_to is None
+        """A weight of the model, or one rank's piece of one: no buffer, no average, no network
+        beside the model, and not tied to another, which is judged."""
+        return self.scale.kind.is_weight and self.scale.tied_to is None
 
     @property
     def is_matrix(self) -> bool:

@@ -3,7 +3,7 @@ read as inert data, and the elements by their place in the file."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
@@ -40,9 +40,10 @@ class Unpickled:
     def tensor(self, name: str, record: TensorRecord, tied_to: str | None = None) -> Tensor:
         """The tensor of a record. Raises CheckpointError where its elements are not in the file."""
         try:
-            return _tensor(name, record, self, tied_to)
+            tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
+        return replace(tensor, piece=record.piece) if record.piece else tensor
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from scalecheck.checkpoint.pickle.records import (
     TensorRecord,
     TorchDType,
 )
+from scalecheck.checkpoint.pickle.sharded import local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
@@ -129,6 +130,8 @@ def _first(inner: object, *_: object) -> object:
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
     if isinstance(function, Known) and isinstance(args, tuple):
         return function.build(*args)
+    if (part := local_part(kind, args, state)) is not None:
+        return part
     return Placeholder(kind, args, state=state)
 
 
