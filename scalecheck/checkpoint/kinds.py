@@ -165,8 +165,8 @@ def _moment(entry: Entry, inventory: Inventory) -> str | None:
 
 
 def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -> dict[str, str]:
-    """The parameters and pieces of some by names, each with a text that its siblings share: the family of its bare
-    name, its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
+    """The weights by names, each with a text that its siblings share: the family of its bare name,
+    its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
     Linear's at another place of one nn.Sequential."""
     entries = {t.name: Entry.of(t) for t in tensors}
     bare = bare_names(entries)

@@ -19,6 +19,8 @@ from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
 
+_RANKS = ("torch.distributed.tensor", "torch.distributed._tensor", "torch.distributed._shard")
+_RANKS += ("torch.distributed.device_mesh", "torch.distributed._mesh_layout")
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
 
@@ -183,7 +185,8 @@ def _steps(record: TensorRecord) -> tuple[int, ...]:
 
 def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     """The classes of the file, those that hold tensors and the rest. What a TorchScript archive
-    defines itself is no news."""
+    defines itself is no news, nor what says how a tensor lies on its ranks."""
     foreign = {name for name in pickled.foreign if not name.module.startswith("__torch__")}
-    notes = (("read as inert data", foreign & holders), ("set aside, not run", foreign - holders))
+    others = {name for name in foreign - holders if not name.module.startswith(_RANKS)}
+    notes = (("read as inert data", foreign & holders), ("set aside, not run", others))
     return tuple(f"{how}: {listed(sorted(map(str, names)))}" for how, names in notes if names)

@@ -189,6 +189,7 @@ _NAMES_ONLY = {
             per_channel_symmetric per_channel_affine_float_qparams strided sparse_coo
             contiguous_format preserve_format channels_last channels_last_3d""",
         "torch.nn.parameter": "Parameter Buffer",
+        "torch._utils": "_rebuild_wrapper_subclass",
         "builtins": _PLAIN_TYPES,
         "__builtin__": _PLAIN_TYPES,
     }.items()
