@@ -164,6 +164,9 @@ Match = Annotated[
 Exclude = Annotated[
     Words, tensors("No tensors whose whole name matches (repeatable).", "GLOB", repeats=True)
 ]
+Recursive = Annotated[
+    bool, tensors("Read the checkpoints in all folders below a directory too, as FOLDER/NAME.")
+]
 GroupBy = Annotated[
     By,
     rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),

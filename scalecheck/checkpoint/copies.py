@@ -1,5 +1,6 @@
 """Averages of a model inside its own state dict: tensors that repeat others by name and shape."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,7 @@ _LISTS = frozenset(
 _FOLLOWERS = frozenset(("teacher", "target", "momentum"))
 _LEADERS = ("", "student", "online", "base", "query", "main", "q")
 _LEAST_SHARE = 0.9  # of a part's tensors that repeat another's; an average may lack a frozen few
+_SEPARATOR = re.compile(r"[./]")
 _MAX_CUTS = 6  # leading parts by which the name of an original may be longer
 _COUNTERS = frozenset(
     ("decay", "num_updates", "n_averaged", "ema_decay", "optimization_step", "initted", "step")
@@ -138,7 +140,7 @@ def _by_ends(originals: Sequence[Entry]) -> dict[str, str]:
     ends: dict[str, str] = {}
     for entry in originals:
         for name in dict.fromkeys((entry.name, bare_name(entry.name))):
-            for end in _ends(name.split(".")):
+            for end in _ends(_SEPARATOR.split(name)):
                 ends.setdefault(f"{end} {entry.shape}", entry.name)
     return ends
 

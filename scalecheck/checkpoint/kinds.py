@@ -39,7 +39,8 @@ class TensorKind:
     role: one of naming.ROLES; an average has that of what it repeats, a piece that of the whole,
     and what holds no weights is "buffer". evidence: one short sentence. is_certain: False where a
     float tensor counts as a parameter only because nothing marks it as anything else.
-    is_zero_at_first: a library starts it at zero, so that all zeros are no fault.
+    is_zero_at_first: a library starts it at zero, so that all zeros are no fault. is_flat: many
+    tensors in one vector, of which no scale can be told.
     """
 
     kind: Kind
@@ -47,10 +48,16 @@ class TensorKind:
     evidence: str
     is_certain: bool = True
     is_zero_at_first: bool = False
+    is_flat: bool = False
 
     @property
     def is_parameter(self) -> bool:
         return self.kind == "parameter"
+
+    @property
+    def is_weight(self) -> bool:
+        """It is a parameter, or one rank's piece of one, which is trained as the whole is."""
+        return self.kind in ("parameter", "piece")
 
     @property
     def reason(self) -> str:
@@ -87,8 +94,6 @@ def kinds(
     copies = averages(inventory)
 
     def kind_of(entry: Entry) -> TensorKind:
-        if pieces and entry.name in pieces:
-            return _weight("piece", entry, pieces[entry.name])
         if evidence := quantised.codes.get(entry.name):
             return TensorKind("code", "buffer", evidence)
         if evidence := _moment(entry, inventory):
@@ -102,19 +107,23 @@ def kinds(
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
             return _weight("average", entry, evidence)
-        if evidence := _piece(entry):
-            return _weight("piece", entry, evidence)
         if entry.word in _TRAINERS and entry.numel <= 1:
             return TensorKind("other", "buffer", "its name: a trainer's number")
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
+        is_zero = is_zero_at_first(entry.name, role)
+        if _is_flat(entry):
+            evidence = "a flat parameter of FSDP: many tensors in one vector"
+            return TensorKind("piece", role, evidence, is_flat=True)
+        if piece := (pieces or {}).get(entry.name) or _piece(entry):
+            return TensorKind("piece", role, piece, is_zero_at_first=is_zero)
         return TensorKind(
             "parameter",
             role,
             evidence or f"a float tensor that nothing marks as a buffer, of {entry.numel} elements",
             evidence is not None,
-            is_zero_at_first(entry.name, role),
+            is_zero,
         )
 
     return {name: kind_of(entry) for name, entry in inventory.entries.items()}
@@ -130,9 +139,11 @@ def _piece(entry: Entry) -> str | None:
         return "the local part of a DTensor"
     if _SHARD.search(entry.name):
         return "a shard of a ShardedTensor"
-    if len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word))):
-        return "a flat parameter of FSDP: many tensors in one vector"
     return None
+
+
+def _is_flat(entry: Entry) -> bool:
+    return len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word)))
 
 
 def _may_be_trained(entry: Entry) -> bool:
@@ -154,15 +165,15 @@ def _moment(entry: Entry, inventory: Inventory) -> str | None:
 
 
 def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -> dict[str, str]:
-    """The parameters by names, each with a text that its siblings share: the family of its bare
-    name, its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
+    """The weights by names, each with a text that its siblings share: the family of its bare name,
+    its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
     Linear's at another place of one nn.Sequential."""
     entries = {t.name: Entry.of(t) for t in tensors}
     bare = bare_names(entries)
     layers: dict[str, list[Entry]] = {}
     for name, entry in entries.items():
         kind = kinds[name]
-        if kind.kind == "parameter" or entry.word.startswith("running_"):
+        if kind.is_weight or entry.word.startswith("running_"):
             layers.setdefault(_module(bare[name]), []).append(entry)
     consists: dict[str, str] = {}
     keys = {}
@@ -178,7 +189,7 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
         layer = consists.setdefault(text, str(len(consists)))
         is_mixed = all(is_list) and len({str(one.shape) for one in members}) > 1
         for place, entry in enumerate(members):
-            if kinds[entry.name].kind != "parameter":
+            if not kinds[entry.name].is_weight:
                 continue
             around = _around(members, place) if is_mixed else ""
             keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"

@@ -69,7 +69,7 @@ def parameters_of(checkpoint: Checkpoint) -> list[Tensor]:
     """The tensors that an optimizer of the model may train: of tied ones the first."""
     first: dict[str, Tensor] = {}
     for tensor in checkpoint.tensors:
-        if tensor.kind.kind in ("parameter", "piece"):
+        if tensor.kind.is_weight:
             first.setdefault(tensor.tied_to or tensor.name, tensor)
     return [*first.values()]
 
@@ -77,11 +77,7 @@ def parameters_of(checkpoint: Checkpoint) -> list[Tensor]:
 def beside(checkpoint: Checkpoint) -> list[Tensor]:
     """What lies beside the model and is no copy of it, such as a discriminator: the optimizer may
     train that too."""
-    shapes = {
-        tensor.name: tensor.shape
-        for tensor in checkpoint.tensors
-        if tensor.kind.kind in ("parameter", "piece")
-    }
+    shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors if tensor.kind.is_weight}
 
     def is_copy(tensor: Tensor) -> bool:
         cuts = (match.end() for match in re.finditer(r"\.", tensor.name))

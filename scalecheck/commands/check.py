@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.pipeline import Progress
@@ -23,7 +23,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     """The report of `check`. Raises UsageError, CheckpointError."""
     policy = resolve(settings)
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint)
+        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive)
     found = check_input(checkpoint, settings, policy, progress)
     judgements = [judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
     reported = [finding for _, own in judgements for finding in own]
@@ -56,7 +56,10 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         settings=_recorded(settings, policy),
         summary=summary,
         headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
-        skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
+        skipped=[
+            *(skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured),
+            *not_read(found.subject.unread, "check"),
+        ],
         notes=[formatting.printable(note) for note in notes],
         failed=summary["failed"],
     )

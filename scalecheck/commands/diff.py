@@ -3,13 +3,13 @@ drift."""
 
 from pathlib import Path
 
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import compared, opened, pairs_of, renamed
+from scalecheck.measure.comparison import compared, opened, pairs_of, renamed, unread_of
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
@@ -39,9 +39,10 @@ def diff(
     selection = Selection.of(settings)
     selection.check(columns)
     trainings = Trainings.asked(settings)
-    sides = opened(before), opened(after)
+    sides = opened(before, settings.recursive), opened(after, settings.recursive)
+    unread = [folder for side in sides for folder in unread_of(side)]
     names = renamed(*sides)
-    wanted = selection.tensors(pairs_of(*sides, names))
+    wanted = selection.tensors(pairs_of(*sides, names), unread)
     trainings.check([pair.name for pair in wanted])
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
@@ -69,9 +70,12 @@ def diff(
         source={"before": source(sides[0]), "after": source(sides[1])},
         settings=settings.recorded(),
         skipped=[
-            skipped(each.pair.some, each.pair.unmeasured)
-            for each in comparisons
-            if each.pair.unmeasured and not each.bytes
+            *(
+                skipped(each.pair.some, each.pair.unmeasured)
+                for each in comparisons
+                if each.pair.unmeasured and not each.bytes
+            ),
+            *not_read(selection.folders(unread), ""),
         ],
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{plural(len(wanted), 'tensor')}",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
@@ -10,6 +10,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
+from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
 from scalecheck.updates import summary
@@ -35,12 +36,12 @@ def translate(
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
     trainings, plan = Trainings.asked(settings), planned(settings)
-    checkpoint = opened(checkpoint, settings.shape, settings.assume)
+    checkpoint = opened(checkpoint, settings)
     states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
     selection = Selection.of(settings)
     selection.check(columns)
-    wanted = selection.tensors(checkpoint.tensors)
+    wanted = selection.tensors(checkpoint.tensors, checkpoint.unread)
     trainings.check([tensor.name for tensor in wanted])
     others = _others(settings, progress)
     forecaster = Forecaster(
@@ -78,10 +79,16 @@ def translate(
             "state": None if states.path is None else str(states.path),
         },
         settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
-        skipped=[skipped(tensor, why) for tensor, why in left_out.items()],
+        skipped=[
+            *(skipped(tensor, why) for tensor, why in left_out.items()),
+            *not_read(selection.folders(checkpoint.unread), "translate"),
+        ],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(summary.sentences(forecasts, bands, plan, forecaster.assumption)),
-        notes=[*summary.notes(forecasts, bands, states, unsure, settings.lr)],
+        notes=[
+            *summary.notes(forecasts, bands, states, unsure, settings.lr),
+            *map(printable, checkpoint.layout),
+        ],
     )
 
 
@@ -93,6 +100,16 @@ def _others(settings: Settings, progress: Progress) -> Others | None:
         raise UsageError("--like and --target: each asks for an lr, give one")
     if settings.lr is None:
         raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
-    same = ("lr", "optimizer", "hyperparameters", "snr", "grad_rms", "step", "by", "jobs")
+    same = (
+        "recursive",
+        "lr",
+        "optimizer",
+        "hyperparameters",
+        "snr",
+        "grad_rms",
+        "step",
+        "by",
+        "jobs",
+    )
     there = translate(settings.like, settings.only(*same, state="none"), progress)
     return Others(there.rows)

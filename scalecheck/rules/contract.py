@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, Literal, Protocol
 
 from scalecheck import registry
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.tensor import Tensor
@@ -38,10 +39,9 @@ class TensorFacts:
 
     @property
     def is_parameter(self) -> bool:
-        """Weights of the model or of a network beside it: no buffer, no average of weights that
-        are judged, and not tied to another, which is judged."""
-        is_weight = self.scale.role != "buffer" and self.scale.kind.kind != "average"
-        return is_weight and self.scale.tied_to is None
+        """A weight of the model, or one rank's piece of one: no buffer, no average, no network
+        beside the model, and not tied to another, which is judged."""
+        return self.scale.kind.is_weight and self.scale.tied_to is None
 
     @property
     def is_matrix(self) -> bool:
@@ -94,7 +94,7 @@ class CheckpointFacts:
     tensor too. baseline: the figures recorded of an earlier checkpoint, compared: the names that it
     speaks of.
     serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
-    trained in was said.
+    trained in was said. unread: the folders beside it that were not read.
     """
 
     tensors: Sequence[TensorFacts]
@@ -104,6 +104,7 @@ class CheckpointFacts:
     compared: frozenset[str] = frozenset()
     serve_dtype: str | None = None
     is_dtype_given: bool = False
+    unread: Sequence[Unread] = ()
 
     @property
     def matrices(self) -> list[TensorFacts]:

@@ -237,7 +237,7 @@ def untrained(tensor: Tensor, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
-    if not tensor.kind.is_parameter:
+    if not tensor.kind.is_weight or tensor.kind.is_flat:
         return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"

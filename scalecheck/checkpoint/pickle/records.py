@@ -35,7 +35,8 @@ class StorageRecord:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorRecord:
-    """A tensor as its pickle tells it; offset and strides are in elements of `dtype`."""
+    """A tensor as its pickle tells it; offset and strides are in elements of `dtype`. `piece` says
+    of which larger tensor it is a piece, None of a whole one."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -43,6 +44,7 @@ class TensorRecord:
     offset: int = 0
     strides: tuple[int, ...] = ()
     unmeasured: str | None = None
+    piece: str | None = None
 
     @property
     def numel(self) -> int:

@@ -13,6 +13,7 @@ from scalecheck.checkpoint.pickle.records import (
     TensorRecord,
     TorchDType,
 )
+from scalecheck.checkpoint.pickle.sharded import local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
@@ -129,6 +130,8 @@ def _first(inner: object, *_: object) -> object:
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
     if isinstance(function, Known) and isinstance(args, tuple):
         return function.build(*args)
+    if (part := local_part(kind, args, state)) is not None:
+        return part
     return Placeholder(kind, args, state=state)
 
 
@@ -186,6 +189,7 @@ _NAMES_ONLY = {
             per_channel_symmetric per_channel_affine_float_qparams strided sparse_coo
             contiguous_format preserve_format channels_last channels_last_3d""",
         "torch.nn.parameter": "Parameter Buffer",
+        "torch._utils": "_rebuild_wrapper_subclass",
         "builtins": _PLAIN_TYPES,
         "__builtin__": _PLAIN_TYPES,
     }.items()

@@ -45,7 +45,7 @@ def check_input(
 ) -> CheckInput:
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
     selection = Selection(settings.match, settings.exclude)
-    wanted = retied(selection.tensors(checkpoint.tensors))
+    wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
     served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
@@ -95,6 +95,7 @@ def check_input(
         frozenset() if before is None else frozenset(_covered(before, names, wanted)),
         serve_dtype=served,
         is_dtype_given=settings.param_dtype is not None,
+        unread=selection.folders(checkpoint.unread),
     )
     missing = {
         "init": NEEDS["init"] if init is None else "",
@@ -104,7 +105,7 @@ def check_input(
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    notes = [*states.notes, *([] if states.path else checkpoint.notes)]
+    notes = [*states.notes, *([] if states.path else checkpoint.notes), *checkpoint.layout]
     notes += [states.lr_note] if states.lr_note and settings.lr is None else []
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
