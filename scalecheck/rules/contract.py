@@ -3,12 +3,13 @@ carries its own manual and examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from scalecheck import registry
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
+from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
@@ -109,6 +110,23 @@ class CheckpointFacts:
     def matrices(self) -> list[TensorFacts]:
         """The finite matrices, convolutions and embeddings that are parameters."""
         return [t for t in self.tensors if t.is_matrix and t.is_finite]
+
+    @cached_property
+    def now(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of every tensor, measured or not, by its name."""
+        return {
+            **{t.name: (t.scale.dtype, t.scale.shape) for t in self.tensors},
+            **{t.name: (t.dtype.name, t.shape) for t in self.unmeasured},
+        }
+
+    @cached_property
+    def unrelated(self) -> str:
+        """That the baseline has none of the tensors; empty where it has some, or there is none."""
+        if self.baseline is None or not self.baseline.every or not self.now:
+            return ""
+        before = {name: was.shape for name, was in self.baseline.every.items()}
+        shared = SharedNames.of(before, {name: shape for name, (_, shape) in self.now.items()})
+        return "" if shared.both else shared.none_shared("in the baseline", "in the checkpoint")
 
     @property
     def updates(self) -> Iterator[tuple[TensorFacts, TensorForecast, float]]:
