@@ -24,7 +24,8 @@ class TensorFacts:
 
     rows: None where it has none. init: None where the scheme says nothing of it. forecast: what the
     lr does to it, None where that is not known. siblings: a text that it shares with the same
-    tensor of other blocks; None where it is no parameter of the model.
+    tensor of other blocks; None where it is no parameter of the model. is_in_state: whether an
+    optimizer state trains it, None where that is not certain or there is no state.
     """
 
     scale: TensorStats
@@ -32,6 +33,7 @@ class TensorFacts:
     init: Reference | None = None
     forecast: TensorForecast | None = None
     siblings: str | None = None
+    is_in_state: bool | None = None
 
     @property
     def name(self) -> str:
@@ -95,7 +97,8 @@ class CheckpointFacts:
     tensor too. baseline: the figures recorded of an earlier checkpoint, compared: the names that it
     speaks of.
     serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
-    trained in was said.
+    trained in was said. steps: of the optimizer state, None where it has none or does not count.
+    signs_of_training: what shows without one that the model was trained, empty where nothing does.
     """
 
     tensors: Sequence[TensorFacts]
@@ -105,11 +108,18 @@ class CheckpointFacts:
     compared: frozenset[str] = frozenset()
     serve_dtype: str | None = None
     is_dtype_given: bool = False
+    steps: float | None = None
+    signs_of_training: str = ""
 
     @property
     def matrices(self) -> list[TensorFacts]:
         """The finite matrices, convolutions and embeddings that are parameters."""
         return [t for t in self.tensors if t.is_matrix and t.is_finite]
+
+    @property
+    def has_certain_states(self) -> bool:
+        """Whether an optimizer state says of some tensor that it trains it."""
+        return any(tensor.is_in_state for tensor in self.tensors)
 
     @cached_property
     def now(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:

@@ -65,6 +65,23 @@ class States:
         """No group of the state can have the tensor: it is not trained."""
         return self.path is not None and not self._possible(name, shape)
 
+    def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
+        """The tensors of which it is certain whether the state trains them: by name, or as there
+        are as many states of a shape as tensors that may be trained."""
+        if self.path is None:
+            return {}
+        may_be = [t for t in tensors if t.kind.is_parameter and t.tied_to is None]
+        unnamed = [t for t in may_be if t.name not in self.by_name]
+        counts = Counter(tensor.shape for tensor in unnamed)
+        states = Counter(one.shape for one in self.unnamed)
+        found = {}
+        for tensor in may_be:
+            if tensor.name in self.by_name or states[tensor.shape] >= counts[tensor.shape]:
+                found[tensor.name] = True
+            elif self.is_absent(tensor.name, tensor.shape):
+                found[tensor.name] = False
+        return found
+
     def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
         """The settings of the tensor's group; where that is not certain, what all the groups that
         it can be in have in common."""
