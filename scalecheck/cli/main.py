@@ -27,8 +27,8 @@ app = typer.Typer(
 _READ = "Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read."
 _BOTH_READ = "Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read."
 _JUDGED = (
-    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be "
-    "read."
+    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage or where no rule could "
+    "run, 3 when it could not be read."
 )
 _REPLAYED = "Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage."
 COMMANDS = (

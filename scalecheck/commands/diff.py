@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
+from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
@@ -44,6 +45,11 @@ def diff(
     names = renamed(*sides)
     wanted = selection.tensors(pairs_of(*sides, names), unread)
     trainings.check([pair.name for pair in wanted])
+    shared = SharedNames.of(
+        {pair.name: pair.before.shape for pair in wanted if pair.before is not None},
+        {pair.name: pair.after.shape for pair in wanted if pair.after is not None},
+    )
+    count = plural(len(wanted), "tensor")
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
     comparisons = list(compared(wanted, settings.jobs, progress))
@@ -69,6 +75,11 @@ def diff(
         ],
         source={"before": source(sides[0]), "after": source(sides[1])},
         settings=settings.recorded(),
+        summary={
+            "tensors_before": shared.before,
+            "tensors_after": shared.after,
+            "shared": shared.both,
+        },
         skipped=[
             *(
                 skipped(each.pair.some, each.pair.unmeasured)
@@ -78,7 +89,7 @@ def diff(
             *not_read(selection.folders(unread), ""),
         ],
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
-        f"{plural(len(wanted), 'tensor')}",
+        f"{count if shared.both else shared.none_shared('before', 'after')}",
         totals="\n".join(sentences(tensors, total)),
         notes=[*([difference(names)] if names else []), *notes(sides, total, run)],
     )

@@ -1,6 +1,6 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import named, parameters_of
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
@@ -20,7 +20,7 @@ from scalecheck.updates.recognition import (
     state_layout,
 )
 from scalecheck.updates.saved_groups import empty_states, with_lrs
-from scalecheck.updates.trained import Trained, trained
+from scalecheck.updates.trained import EMPTY_STATE, Trained, trained
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
@@ -80,6 +80,18 @@ class States:
     def not_certain(self, name: str) -> str | None:
         """Why it is not certain whether the optimizer trains a tensor; None where it is."""
         return self._trained.not_certain.get(name)
+
+    def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
+        """The parameters of which it is certain whether the optimizer holds them: it does though
+        they never had a gradient."""
+        if self.path is None or self.unread:
+            return {}
+        return {
+            tensor.name: self.not_trained(tensor.name) in (None, EMPTY_STATE)
+            for tensor in tensors
+            if tensor.kind.is_parameter and tensor.tied_to is None
+            if self.not_certain(tensor.name) is None
+        }
 
     def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
         """The settings of the tensor's group. Where that is not certain, those in which all the

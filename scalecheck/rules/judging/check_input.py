@@ -18,6 +18,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.measure.training_signs import signs_of_training
 from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
@@ -26,6 +27,7 @@ from scalecheck.updates.saved_state import States, asked_states
 from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
+_TRAINED = "SC109"  # that asks whether the model was trained
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def check_input(
 
     tensors: list[TensorFacts] = []
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
+    trained_by = states.trained_by(checkpoint.tensors)
     has_rows = bool(set(_WITH_ROWS) & policy.rules.keys())
     needed = {need for entry in policy.rules.values() for need in entry.rule.needs}
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
@@ -73,6 +76,7 @@ def check_input(
                 None if init is None else init.of(stats.name, stats.role, stats.shape, model),
                 forecasts.of(stats, sketch) if has_forecast else None,
                 checkpoint.siblings.get(tensor.name),
+                trained_by.get(tensor.name),
             )
         )
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
@@ -87,6 +91,9 @@ def check_input(
     is_whole = len(wanted) == len(checkpoint.tensors)
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
+    by_name = {tensor.name: tensor for tensor in wanted}
+    steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
+    is_sought = _TRAINED in policy.rules and not (steps and any(trained_by.values()))
     subject = CheckpointFacts(
         tensors,
         unmeasured,
@@ -96,6 +103,10 @@ def check_input(
         serve_dtype=served,
         is_dtype_given=settings.param_dtype is not None,
         unread=selection.folders(checkpoint.unread),
+        steps=max(steps, default=None),
+        signs_of_training=(
+            signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
+        ),
     )
     missing = {
         "init": NEEDS["init"] if init is None else "",
