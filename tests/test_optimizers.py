@@ -73,6 +73,7 @@ def test_torchs_class_is_the_replay_where_there_is_one(name: str) -> None:
 
 
 RUNS: dict[str, list[dict[str, Any]]] = {
+    "adafactor_hf": [{"beta1": 0.9}],
     "adam": [{"amsgrad": True}],
     "adamw": [{"amsgrad": True}],
     "nadam": [{"decoupled_weight_decay": True}],
@@ -240,7 +241,7 @@ def test_only_radam_and_adadelta_have_no_exponent() -> None:
         if name not in {"radam", "adadelta"}
     }
     relative = {name for name in NAMES if load(name).relative_lr}
-    assert relative == {"adafactor", "lamb", "lars"}
+    assert relative == {"adafactor", "adafactor_hf", "lamb", "lars"}
     assert {name for name, p in exponents.items() if p == 0} == relative
     assert {name for name, p in exponents.items() if p == 2} == {"sgd"}
     assert set(exponents.values()) == {0, 1, 2}
@@ -256,7 +257,7 @@ def test_all_but_adadelta_expect_an_update_of_noise() -> None:
     assert refused == ["adadelta"]
 
 
-@pytest.mark.parametrize("name", ["adafactor", "lamb", "lars"])
+@pytest.mark.parametrize("name", ["adafactor", "adafactor_hf", "lamb", "lars"])
 def test_weights_of_zero_have_no_relative_update(name: str) -> None:
     with pytest.raises(NoFormula, match="all zero"):
         load(name).update_rms(NOISE, 1, Weights((4, 4), 0.0))

@@ -18,6 +18,7 @@ LR = {
     "sgd": 0.1,
     "adadelta": 1.0,
     "adafactor": 0.05,
+    "adafactor_hf": 0.05,
     "lamb": 0.05,
     "lars": 10.0,
     "lion": 0.003,
@@ -29,6 +30,7 @@ LR = {
 # Settings at which each co-scaled hyperparameter takes part in the training.
 TAKING_PART: dict[str, dict[str, float]] = {
     "adafactor": {"eps2": 0.3},
+    "adafactor_hf": {"eps1": 1e-2, "eps2": 0.3, "weight_decay": 0.02},
     "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "muon": {"eps": 0.3, "weight_decay": 0.1},
     "lamb": {"eps": 1e-2, "weight_decay": 0.1},
@@ -44,6 +46,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "radam": [{"beta2": 0.6}, {"beta2": 0.6, "decoupled_weight_decay": True}],
     "rmsprop": [{"centered": True}, {"momentum": 0.9}],
     "adamw_hf": [{"correct_bias": False}],
+    "adafactor_hf": [
+        {"beta1": 0.9, "clip_threshold": 0.5},
+        {"scale_parameter": False, "eps2": 1e-3},
+    ],
     "prodigy": [{"bias_correction": True}],
     "signsgd": [{"momentum": 0.9}],
 }

@@ -32,6 +32,8 @@ BAD: dict[str, list[float]] = {
     "dampening": [math.inf],
     "d": [-0.5, math.nan],
     "d_hat": [math.inf],
+    "decay_rate": [math.inf],
+    "clip": [0.0, math.nan],
 }
 
 
@@ -65,6 +67,7 @@ def test_a_setting_outside_its_domain_is_refused(name: str, setting: str, number
         ("nadam", {"momentum_decay": -1.0}),
         ("adafactor", {"beta2_decay": 0.1}),
         ("adafactor", {"eps1": 0.0}),
+        ("adafactor_hf", {"decay_rate": 0.1}),
     ],
 )
 def test_settings_that_torch_refuses_are_refused(name: str, settings: dict[str, Any]) -> None:

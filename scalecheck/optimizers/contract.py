@@ -162,6 +162,7 @@ class Entry(Enum):
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"
+    WEIGHTS_RMS = "the RMS of the weights before the step"
 
     @property
     def has_own_shape(self) -> bool:
@@ -171,6 +172,7 @@ class Entry(Enum):
             Entry.MOMENTUM_PRODUCT,
             Entry.SECOND_MOMENT_ROWS,
             Entry.SECOND_MOMENT_COLUMNS,
+            Entry.WEIGHTS_RMS,
         )
 
 
@@ -214,8 +216,10 @@ class SavedState:
     settings or shapes add. pairs: a tuple's name and those of its two numbers. fixed: settings that
     always have the same value. optional_settings: what some versions of the optimizer leave out;
     those that are neither hyperparameters nor fixed say how torch computes. second_moment_factor:
-    the hyperparameter that the second moment is averaged with. is_distinct: no optimizer of another
-    formula saves the same names, so that they tell it. writers: other programs that save it.
+    the hyperparameter that the second moment is averaged with. keeps_dimensions: averages over rows
+    and columns keep the dimension that they were taken over, of size 1, as torch's do. is_distinct:
+    no optimizer of another formula saves the same names, so that they tell it. writers: other
+    programs that save it.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
@@ -224,6 +228,7 @@ class SavedState:
     fixed: Mapping[str, object] = field(default_factory=dict)
     optional_settings: Collection[str] = ()
     second_moment_factor: str | None = None
+    keeps_dimensions: bool = True
     is_distinct: bool = True
     writers: tuple[Writer, ...] = ()
 
@@ -282,6 +287,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: |Δw| is the same for all elements.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
+    needs_lr: it has no lr of its own, so that one must be known.
     """
 
     state: ClassVar[SavedState]
@@ -292,6 +298,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
     update_needs_weights: ClassVar[bool] = False
+    needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""

@@ -46,18 +46,6 @@ FOREIGN = (
         _ONE_OF,
     ),
     Foreign(
-        "Adafactor of transformers",
-        Writer(
-            (
-                *("eps", "clip_threshold", "decay_rate", "beta1", "weight_decay"),
-                *("scale_parameter", "relative_step", "warmup_init"),
-            ),
-            ("step", "RMS"),
-            optional_entries=("exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq", "exp_avg"),
-        ),
-        "without beta1 its last update is of a gradient that its state does not hold",
-    ),
-    Foreign(
         "SophiaG",
         Writer(
             ("betas", "rho", "weight_decay"),

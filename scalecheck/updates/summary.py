@@ -60,6 +60,9 @@ def notes(
     reasons = Counter(each.reason for each in forecasts if each.has_size and each.reason)
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    unread = Counter(each.state_reason for each in forecasts if each.state_reason)
+    for reason, n in unread.items():
+        yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
     yield from doubts
     if states.path is not None and lr is None:
         yield "the lr is the state's, which a scheduler may have moved on after the last update"

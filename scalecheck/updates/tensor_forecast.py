@@ -39,7 +39,8 @@ class TensorForecast(TensorStats, ScheduleForecast):
     for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
     optimizer, None where to_reason says why. From `step` to `m_not_finite`: the figures of its
-    optimizer state, None without one.
+    optimizer state, None without one. state_reason: why the state does not tell the last update,
+    where an expected one stands in.
     """
 
     training: Training
@@ -68,6 +69,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     v_zeros: int | None = None
     v_not_finite: int | None = None
     m_not_finite: int | None = None
+    state_reason: str | None = None
 
     @property
     def lr(self) -> float:
@@ -117,7 +119,7 @@ class Forecaster:
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
-        further.pop("reason", None)
+        state_reason = further.pop("reason", None)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
@@ -159,13 +161,16 @@ class Forecaster:
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
             rare_row_update=_rare_row_update(stats, training),
             reason=(reason if measured is None else "") or None,
+            state_reason=(state_reason if measured is None and update is not None else "") or None,
         )
 
     def unnamed(self, state: ParamState) -> dict[str, Any]:
         """The row of a state that is not certain to be a tensor's."""
         training = self.trainings.of("", self.states.of_group(state))
+        saved = vars(figures_of(state, training.optimizer, training.lr))
         return {
-            **vars(figures_of(state, training.optimizer)),
+            **saved,
+            "state_reason": saved["reason"] or None,
             "name": state.label,
             "shape": None if state.shape is None else [*state.shape],
             "lr": training.lr,

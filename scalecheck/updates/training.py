@@ -150,7 +150,6 @@ class Trainings:
         has = [field.name for field in fields(family)]
         if lacking := [word for word in asked if word not in (*has, "lr")]:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
-        lr = self._lr(settings)
         try:
             optimizer = family(**{word: settings[word] for word in has if word in settings})
         except ValueError as error:
@@ -158,7 +157,9 @@ class Trainings:
         except TypeError as error:
             given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
-        return Training(chosen, optimizer, lr)
+        if not optimizer.needs_lr and settings.get("lr") is None:
+            return Training(chosen, optimizer, optimizer.effective_lr(1.0))
+        return Training(chosen, optimizer, self._lr(settings))
 
     def _lr(self, settings: Mapping[str, Any]) -> float:
         """The lr among the settings. Raises UsageError where there is none that is positive."""
