@@ -43,6 +43,14 @@ ELSEWHERE = {
 
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "pytorch_optimizer.lamb": [
+        {"weight_decay": 0.3, "weight_decouple": False},
+        {"grad_averaging": False, "foreach": False},
+        {"pre_norm": True, "lr": 0.3},
+        {"rectify": True},
+        {"adam": True},
+    ],
+    "torch_optimizer.Lamb": [{"lr": 0.01}],
     "transformers.Adafactor": [
         {"lr": None, "warmup_init": True, "beta1": 0.9},
         {"lr": None, "scale_parameter": False, "beta1": 0.9},
@@ -145,7 +153,7 @@ def compared(
     errors = []
     for row in (row for row in rows if row["measured"]):
         w = after[row["name"]]
-        decay = (row["decay_pull"] or 0.0) if row["optimizer"] not in ("adam", "lamb") else 0.0
+        decay = (row["decay_pull"] or 0.0) if row["optimizer"] != "adam" else 0.0
         own = before[row["name"]]
         moved = (1 + decay) * w - own if is_proximal else w - (1 - decay) * own
         moved = moved.square().mean().sqrt()

@@ -50,6 +50,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"beta1": 0.9, "clip_threshold": 0.5},
         {"scale_parameter": False, "eps2": 1e-3},
     ],
+    "lamb": [
+        {"bias_correction": False, "decoupled_weight_decay": True},
+        {"always_adapt": False, "weight_decay": 0.0, "grad_averaging": False},
+    ],
     "prodigy": [{"bias_correction": True}],
     "signsgd": [{"momentum": 0.9}],
 }

@@ -52,6 +52,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "muon": [{"adjust_lr_fn": "match_rms_adamw", "nesterov": False}],
     "rprop": [{"eta_minus": 0.7, "eta_plus": 1.1}],
     "signsgd": [{"momentum": 0.9}],
+    "lamb": [
+        {"always_adapt": False, "grad_averaging": False},
+        {"always_adapt": False, "bias_correction": False},
+    ],
     "lars": [{"momentum": 0.0}],
     "adam_atan2": [{"beta2": 0.95}],
     "adamw_hf": [{"correct_bias": False}, {"eps": 0.5}],

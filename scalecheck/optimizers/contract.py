@@ -194,7 +194,8 @@ class Writer:
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
     a setting is where it is there, as the formula holds for this alone. step is an entry or, of
     programs that count once for all, a setting. names: its names for hyperparameters, by those that
-    the optimizer has here. without: settings that tell another program from it.
+    the optimizer has here. implies: hyperparameters that the program alone tells. without: settings
+    that tell another program from it.
     """
 
     settings: Collection[str] = ()
@@ -203,6 +204,7 @@ class Writer:
     optional_entries: Collection[str] = ()
     values: Mapping[str, object] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    implies: Mapping[str, object] = field(default_factory=dict)
     without: Collection[str] = ()
 
 

@@ -132,9 +132,9 @@ Kept = frozenset[str]
 
 
 class Recognised:
-    """What a group of a state is recognised as: `name` of an optimizer with a formula, and its
-    names for hyperparameters, or else `foreign`, a state that is known by its name, or neither, and
-    `why`."""
+    """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
+    for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
+    known by its name, or neither, and `why`."""
 
     def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
         kept = {frozenset(entries) for entries in states}
@@ -146,11 +146,13 @@ class Recognised:
         }
         self.name: str | None = None
         self.names: Mapping[str, str] = {}
+        self.implies: Mapping[str, object] = {}
         self.foreign: Foreign | None = None
         self.is_certain = len(found) == 1
         if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
             self.name = "adamw" if "adamw" in found else next(iter(found))
             self.names = found[self.name].names
+            self.implies = found[self.name].implies
             return
         self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
         if self.foreign is not None:
@@ -222,7 +224,7 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
             found.pop(name, None)
     found |= {here: found[there] for here, there in of.names.items() if there in found}
     if of.name is not None:
-        return found | {"optimizer": of.name}
+        return found | {**of.implies, "optimizer": of.name}
     name = NOT_KNOWN if of.foreign is None else of.foreign.name
     decay = found.get("weight_decay", 0.0)
     is_number = isinstance(decay, int | float)
