@@ -93,6 +93,18 @@ def test_a_group_without_an_lr_leaves_the_others_to_be_judged():
     assert ("SC201", "0.weight") in found("run.pt")
 
 
+def test_codes_of_a_state_are_not_passed_for_their_factors():
+    """As of bitsandbytes, whose maps and block maxima are floats."""
+    model = torch.nn.Linear(32, 48)
+    kept = {"state1": torch.ones(48, 32).byte(), "qmap1": noise(256), "absmax1": torch.ones(6)}
+    state = {0: {"step": 9, "__bnb_optimizer_quant_state__": kept}}
+    groups = [{"lr": 1e-3, "betas": (0.9, 0.999), "params": [0]}]
+    optimizer = {"state": state, "param_groups": groups}
+    torch.save({"model": model.state_dict(), "optimizer": optimizer}, "run.pt")
+    said = [row["message"] for row in report("run.pt")["findings"] if row["rule"] == "SC205"]
+    assert said == ["1 states hold U8 and were not judged"]
+
+
 def test_states_of_integers_are_not_passed():
     model = torch.nn.Linear(32, 48)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)

@@ -15,8 +15,8 @@ from process import bounded, problem_of
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import MAX_ENTRIES
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
+from scalecheck.checkpoint.state_entries import MAX_ENTRIES
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import OptimizerState, StateLayout, StateReader, Table
+from scalecheck.checkpoint.optimizer_state import OptimizerState, StateLayout
 from scalecheck.checkpoint.pickle.contents import (
     Child,
     RepeatBudget,
@@ -23,6 +23,8 @@ from scalecheck.checkpoint.pickle.contents import (
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import described
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, Tree
+from scalecheck.checkpoint.state_entries import Table
+from scalecheck.checkpoint.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed

@@ -198,7 +198,7 @@ def _listed(names: Iterable[str]) -> str:
 def kept_by(state: ParamState, group: ParamGroup) -> set[str]:
     """The names of a state's entries; its step is the group's own where that has one."""
     step = {"step"} if state.step is not None and "step" not in group.settings else set()
-    return {*state.tensors, *state.numbers, *state.left_out, *step}
+    return {*state.entries, *step}
 
 
 def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:

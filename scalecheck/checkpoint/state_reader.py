@@ -1,0 +1,247 @@
+"""The optimizer state that lies at a place of a torch file, read: tensors by their place in the
+file, numbers by what they are."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeGuard
+
+import numpy as np
+
+from scalecheck.checkpoint.formats import torch
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.optimizer_state import (
+    Factored,
+    OptimizerState,
+    ParamGroup,
+    ParamKey,
+    ParamState,
+    Scalar,
+    StateLayout,
+)
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.state_entries import (
+    MAX_ENTRIES,
+    Entries,
+    EntryReader,
+    Kept,
+    Table,
+    in_words,
+    is_scalar,
+    is_text,
+)
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.report.formatting import excerpt, listed
+
+MAX_STEP = 10**12  # a thousand steps a second for thirty years
+MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
+MAX_ITEMS = 16  # of a setting; betas are two or three
+
+
+class StateReader:
+    """Reads the `state` and `param_groups` that lie `at` a path in a file: tensors by their place
+    in the file, numbers by what they are."""
+
+    def __init__(self, file: torch.Unpickled, at: str, layout: StateLayout) -> None:
+        self.file = file
+        self.at = at
+        self.layout = layout
+        self.left_out: dict[str, None] = {}
+        self.entries = EntryReader()
+
+    def read(self, table: Table) -> OptimizerState:
+        """The state in a table of both. Raises Malformed, CheckpointError."""
+        groups, states = table["param_groups"], table["state"]
+        if not isinstance(groups, (list, tuple)) or not groups:
+            raise self.refused("param_groups is no list of groups")
+        if not isinstance(states, dict):
+            raise self.refused("state is no dict")
+        # Before any is read: a file can hold one large table a million times.
+        if sum(map(_entries, [*groups, *states.values()])) > MAX_ENTRIES:
+            raise self.refused(f"its groups and states have more than {MAX_ENTRIES} entries")
+        read_groups = tuple(self.group(number, group) for number, group in enumerate(groups))
+        known: set[ParamKey] = set()
+        for key in (key for group in read_groups for key in group.params):
+            if key in known:
+                raise self.refused(f"param_groups have parameter {in_words(key)} more than once")
+            known.add(key)
+        for key, state in states.items():
+            at = f"state.{in_words(key)}"
+            if not isinstance(key, (int, str)) or key not in known:
+                raise self.refused(f"{at} is of a parameter that is in none of its groups")
+            if not isinstance(state, dict):
+                raise self.refused(f"{at} is no dict")
+        read_states = tuple(
+            self.param_state(key, states.get(key), number, group, place)
+            for number, group in enumerate(read_groups)
+            for place, key in enumerate(group.params)
+        )
+        torch.check_overlap(tensor for one in read_states for tensor in one.tensors.values())
+        notes = []
+        if self.left_out:
+            notes.append(f"left out of the optimizer state: {listed([*self.left_out])}")
+        if bare := sum(one.tensors == {} and one.numbers == {} for one in read_states):
+            notes.append(f"{bare} of {len(read_states)} parameters have no optimizer state")
+        return OptimizerState(self.file.reader.source.path, read_groups, read_states, (*notes,))
+
+    def group(self, number: int, group: object) -> ParamGroup:
+        where = f"param_groups.{number}"
+        if not isinstance(group, dict):
+            raise self.refused(f"{where} is no dict of settings")
+        if len(group) > MAX_SETTINGS:
+            raise self.refused(f"{where} has {len(group)} settings, the limit is {MAX_SETTINGS}")
+        params, names = group.get("params"), group.get("param_names")
+        if not isinstance(params, (list, tuple)):
+            raise self.refused(f"{where} has no list of params")
+        for key in params:
+            if isinstance(key, TensorRecord):
+                problem = "is a whole optimizer and not its state_dict(): no parameter has a key"
+                raise self.refused(problem)
+            if not is_text(key) and (type(key) is not int or abs(key) >= 1 << 60):
+                problem = "neither a name nor an integer below 2^60"
+                raise self.refused(f"{where} has a parameter by {in_words(key)}, {problem}")
+        if names is not None and not _are_names(names, len(params)):
+            raise self.refused(
+                f"{where} has param_names that are not a name for each of its {len(params)} params"
+            )
+        settings: dict[str, Scalar | tuple[Scalar, ...]] = {}
+        left_out: list[str] = []
+        for name, setting in group.items():
+            if name in ("params", "param_names"):
+                continue
+            items = setting if isinstance(setting, (list, tuple)) else (setting,)
+            if is_text(name) and len(items) <= MAX_ITEMS and all(map(_is_kept_whole, items)):
+                at = self.place(f"{where}.{excerpt(name, 40)}")
+                read = tuple(self.scalar(at, item) for item in items)
+                settings[name] = read if items is setting else read[0]
+            else:
+                left_out.append(in_words(name))
+        self.left_out |= dict.fromkeys(f"{where}.{name}" for name in left_out)
+        param_names = None if names is None else (*names,)
+        return ParamGroup(settings, (*params,), param_names, (*left_out,))
+
+    def scalar(self, where: str, kept: Kept) -> Scalar:
+        """It, or the only element of a tensor."""
+        if not isinstance(kept, TensorRecord):
+            return kept
+        tensor = self.file.tensor(where, kept)
+        [block] = tensor.blocks(reader=self.file.reader, buffer=np.empty(8, np.uint8))
+        return float(tensor.dtype.decode(block)[0])
+
+    def param_state(
+        self, key: ParamKey, state: Table | None, number: int, group: ParamGroup, place: int
+    ) -> ParamState:
+        saved_name = group.param_names[place] if group.param_names else None
+        if saved_name is None and isinstance(key, str):
+            saved_name = key
+        found = self.entries.read(state or {})
+        self.left_out |= dict.fromkeys(f"state.{name}" for name in found.left_out)
+        where = self.place(f"state.{excerpt(str(key), 40)}")
+        step = self.step(f"{where}.step", found.kept.pop("step", group.settings.get("step")))
+        tensors: dict[str, Tensor] = {}
+        numbers: dict[str, Scalar] = {}
+        own_shape = self.layout.own_shape
+        has_dimensions = any(
+            name in own_shape and isinstance(entry, TensorRecord) and entry.shape
+            for name, entry in found.kept.items()
+        )
+        for name, entry in found.kept.items():
+            at = f"{where}.{excerpt(name, 40)}"
+            if isinstance(entry, TensorRecord) and (
+                entry.shape or (name in own_shape and not has_dimensions)
+            ):
+                tensors[name] = self.file.tensor(at, entry)
+            else:
+                numbers[name] = self.scalar(at, entry)
+        return ParamState(
+            key,
+            number,
+            step,
+            self.shape(where, found, tensors),
+            tensors,
+            numbers,
+            saved_name,
+            entries=tuple(name for name in found.names if name != "step"),
+            left_out=(*found.left_out,),
+        )
+
+    def step(self, where: str, kept: object) -> float | None:
+        if isinstance(kept, TensorRecord):
+            if kept.numel != 1:
+                raise Malformed(f"{where}: has {kept.numel} elements, a count of steps has 1")
+            kept = self.scalar(where, kept)
+        if kept is None:
+            return None
+        if isinstance(kept, (int, float)) and not isinstance(kept, bool):
+            if 0 <= kept <= MAX_STEP and kept == int(kept):
+                return float(kept)
+            raise Malformed(f"{where}: is {kept!r}, no count of steps up to {MAX_STEP}")
+        raise Malformed(f"{where}: is a {type(kept).__name__}, no count of steps")
+
+    def shape(
+        self, where: str, found: Entries, tensors: Mapping[str, Tensor]
+    ) -> tuple[int, ...] | None:
+        """The parameter's shape. Raises Malformed where two tensors disagree on it."""
+        shapes = {name: tensor.shape for name, tensor in tensors.items()} | found.shapes
+        told = {
+            name: shape
+            for name, shape in shapes.items()
+            if name.removeprefix(f"{name.partition('.')[0]}.") in self.layout.own_shape
+        }
+        # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
+        if found.left_out or any(not _tells(name, told, tensors) for name in found.nested):
+            return None
+        told |= _unfactored(shapes, self.layout.factored)
+        for name, shape in told.items():
+            first, expected = next(iter(told.items()))
+            if shape != expected:
+                raise Malformed(
+                    f"{where}: {name} is of a parameter of shape {[*shape]},"
+                    f" {first} of {[*expected]}"
+                )
+        return next(iter(told.values()), None)
+
+    def place(self, where: str) -> str:
+        return f"{self.at}.{where}" if self.at else where
+
+    def refused(self, problem: str) -> Malformed:
+        return Malformed(f"{self.at}: {problem}" if self.at else problem)
+
+
+def _unfactored(
+    shapes: Mapping[str, tuple[int, ...]], factored: Collection[Factored]
+) -> dict[str, tuple[int, ...]]:
+    """The shape of a parameter by those of averages over its columns and over its rows."""
+    for name, column_name, keeps_dimensions in factored:
+        row, column = shapes.get(name, ()), shapes.get(column_name, ())
+        if keeps_dimensions:
+            if row[-1:] == column[-2:-1] == (1,) and row[:-2] == column[:-2]:
+                return {name: (*row[:-1], *column[-1:])}
+        elif row and column and row[:-1] == column[:-1]:
+            return {name: (*row, *column[-1:])}
+    return {}
+
+
+def _tells(nested: str, told: Collection[str], tensors: Collection[str]) -> bool:
+    """Whether a dict or object in a state tells the parameter's shape, or holds no tensor that
+    could have another."""
+    inside = f"{nested}."
+    return any(name.startswith(inside) for name in told) or not any(
+        name.startswith(inside) for name in tensors
+    )
+
+
+def _entries(table: object) -> int:
+    """How many a group or the state of a parameter has, itself one of them."""
+    if not isinstance(table, dict):
+        return 1
+    params = table.get("params")
+    return 1 + len(table) + (len(params) if isinstance(params, (list, tuple)) else 0)
+
+
+def _are_names(names: object, count: int) -> TypeGuard[Sequence[str]]:
+    return isinstance(names, (list, tuple)) and len(names) == count and all(map(is_text, names))
+
+
+def _is_kept_whole(setting: object) -> TypeGuard[Kept]:
+    if isinstance(setting, TensorRecord):
+        return setting.numel == 1
+    return is_scalar(setting)
