@@ -44,6 +44,12 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "radam": [{"beta2": 0.6}, {"beta2": 0.6, "decoupled_weight_decay": True}],
     "rmsprop": [{"centered": True}, {"momentum": 0.9}],
     "adamw_hf": [{"correct_bias": False}],
+    "adan": [{"no_prox": True}],
+    "adopt": [{"decoupled_weight_decay": True}],
+    "ademamix": [
+        {"decoupled_weight_decay": False},
+        {"alpha_warmup": 40.0, "beta3_warmup": 40.0},
+    ],
     "prodigy": [{"bias_correction": True}],
     "signsgd": [{"momentum": 0.9}],
 }

@@ -50,6 +50,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lars": [{"momentum": 0.0}],
     "adam_atan2": [{"beta2": 0.95}],
     "adamw_hf": [{"correct_bias": False}, {"eps": 0.5}],
+    "ademamix": [{"beta3": 0.95, "alpha": 5.0}, {"alpha_warmup": 10.0, "eps": 0.5}],
     "prodigy": [{"bias_correction": True, "eps": 0.5, "d": 0.1}],
 }
 CASES = [

@@ -152,6 +152,8 @@ class Entry(Enum):
     STEP = "the number of steps done"
     MOMENTUM_PRODUCT = "the product of the momentum factors of all steps"
     FIRST_MOMENT = "a moving average of gradients"
+    SLOW_FIRST_MOMENT = "a moving average of gradients over many more steps"
+    GRADIENT_CHANGE = "a moving average of the gradient's change since the step before"
     MOMENTUM = "a decaying sum of gradients or of updates"
     SECOND_MOMENT = "a moving average of squared gradients"
     SECOND_MOMENT_MAXIMUM = "the largest second moment so far"
@@ -211,7 +213,7 @@ class SavedState:
     The settings of a group are the hyperparameters, by `pairs` some of them as tuples, and `fixed`.
 
     entries: what is kept for each parameter that had a gradient. optional_entries: what some
-    settings or shapes add. pairs: a tuple's name and those of its two numbers. fixed: settings that
+    settings or shapes add. pairs: a tuple's name and those of its numbers. fixed: settings that
     always have the same value. optional_settings: what some versions of the optimizer leave out;
     those that are neither hyperparameters nor fixed say how torch computes. second_moment_factor:
     the hyperparameter that the second moment is averaged with. is_distinct: no optimizer of another
@@ -220,7 +222,7 @@ class SavedState:
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     optional_entries: Mapping[str, Entry] = field(default_factory=dict)
-    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, object] = field(default_factory=dict)
     optional_settings: Collection[str] = ()
     second_moment_factor: str | None = None
@@ -237,6 +239,7 @@ TORCH_FLAGS = ("foreach", "maximize", "differentiable", "capturable")
 """How torch.optim's classes compute; versions differ in which they write."""
 
 BETAS = {"betas": ("beta1", "beta2")}
+THREE_BETAS = {"betas": ("beta1", "beta2", "beta3")}
 ADAM_ENTRIES = {
     "step": Entry.STEP,
     "exp_avg": Entry.FIRST_MOMENT,
@@ -256,6 +259,11 @@ class LastUpdate(NamedTuple):
     mean: FloatArray | None = None
     square: FloatArray | None = None
     reason: str = ""
+
+
+def entry(state: Mapping[str, FloatArray], *names: str) -> FloatArray:
+    """The entry of a state that programs save under different names. KeyError of the first."""
+    return state[next((name for name in names if name in state), names[0])]
 
 
 class Totals(NamedTuple):
@@ -279,7 +287,7 @@ class Hyperparameters(Validated, ABC):
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
     heavy_tailed_updates: a few elements make up the RMS of late updates of noise, so samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
-    equal_updates: |Δw| is the same for all elements.
+    equal_updates: |Δw| is the same for all elements that move.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
     """

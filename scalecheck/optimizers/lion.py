@@ -1,6 +1,7 @@
 """Lion: the sign of an average between momentum and gradient."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +13,9 @@ from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
+    FloatArray,
     Gradient,
+    LastUpdate,
     NoFormula,
     NotNegative,
     SavedState,
@@ -95,6 +98,10 @@ class Optimizer(PerTensor):
         gradient.require_gaussian()
         if gradient.snr:
             raise NoFormula(f"snr {gradient.snr}: solved for gradients without a mean only")
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """Its size, 1 where m is not zero: m and c are 0 for elements that never had a gradient."""
+        return LastUpdate((state["exp_avg"] != 0).astype(np.float64))
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, weight_decay' = weight_decay/k."""

@@ -1,15 +1,20 @@
 """signSGD: the sign of the gradient, or of its momentum (Signum)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
+    FloatArray,
     Gradient,
+    LastUpdate,
     NoFormula,
     SavedState,
     Weights,
@@ -53,6 +58,10 @@ class Optimizer(PerTensor):
             raise NoFormula(f"momentum {self.momentum}: solved without it only")
         mean = math.erf(gradient.snr / math.sqrt(2))
         return math.hypot(mean * lr_sum, math.sqrt((1 - mean * mean) * lr_square_sum))
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """sign(m)."""
+        return LastUpdate(np.sign(state["momentum_buffer"]))
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, and nothing else."""

@@ -74,8 +74,8 @@ def figures(
                 return StateStatistics(step or None, reason=f"the state lacks {missing.args[0]}")
             sums.add(told, own)
         reason = told.reason
-    update = 1.0 if optimizer.equal_updates else None
-    if update is None and sums.updates:
+    update = None
+    if sums.updates:
         try:
             update = optimizer.last_update_rms(sums.totals, state.numbers, lr, max(step, 1))
         except REFUSALS as error:
