@@ -87,7 +87,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "lion_pytorch.Lion": [
         {"lr": 1e-4, "weight_decay": 0.1},
-        {"lr": 1e-4, "weight_decay": 0.1, "decoupled_weight_decay": True},
     ],
     "lion_pytorch.cautious_lion.Lion": [
         {"lr": 1e-4},

@@ -51,7 +51,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"alpha_warmup": 40.0, "beta3_warmup": 40.0},
     ],
     "prodigy": [{"bias_correction": True}],
-    "signsgd": [{"momentum": 0.9}],
+    "lion": [{"decoupled_weight_decay": False}],
+    "signsgd": [{"momentum": 0.9}, {"decoupled_weight_decay": False}],
 }
 
 

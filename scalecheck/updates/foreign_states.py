@@ -19,6 +19,7 @@ _SCHEDULE_FREE = (
     *("r", "k", "train_mode", "weight_sum", "lr_max", "weight_lr_power", "warmup_steps"),
 )
 _ADAM = ("exp_avg", "exp_avg_sq")
+_MASKED = "its last update is masked by the sign of a gradient that its state does not hold"
 _ONE_OF = "they save the same names and differ in their formula"
 
 FOREIGN = (
@@ -56,6 +57,21 @@ FOREIGN = (
             optional_entries=("exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq", "exp_avg"),
         ),
         "without beta1 its last update is of a gradient that its state does not hold",
+    ),
+    Foreign(
+        "cautious Lion",
+        Writer(
+            ("betas", "weight_decay", "weight_decouple", "fixed_decay", "step", "cautious"),
+            ("exp_avg",),
+            optional_settings=("use_gc", "adanorm", "adanorm_r"),
+            optional_entries=("exp_grad_adanorm",),
+        ),
+        _MASKED,
+    ),
+    Foreign(
+        "cautious Lion",
+        Writer(("betas", "weight_decay", "cautious_factor", "cautious_wd"), ("exp_avg",)),
+        _MASKED,
     ),
     Foreign(
         "SophiaG",
