@@ -31,7 +31,7 @@ ELSEWHERE = {
     "dadaptation.DAdaptAdam": {"lr": 1.0},
     "dadaptation.DAdaptSGD": {"lr": 1.0},
     "dadaptation.DAdaptLion": {"lr": 1.0},
-    "dadaptation.DAdaptAdan": {"lr": 1.0},
+    "dadaptation.DAdaptAdan": {"lr": 1.0, "weight_decay": 0.0},
     "transformers.Adafactor": {"lr": None},
     "torch.optim.Adam": {"lr": 1e-3, "maximize": True},
     "torch.optim.AdamW": {"lr": 1e-3, "amsgrad": True},
@@ -92,9 +92,25 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"lr": 1e-4},
         {"lr": 1e-4, "weight_decay": 0.1, "cautious_factor": 1.0},
     ],
+    "dadaptation.DAdaptAdam": [
+        {"lr": 1.0, "d0": 0.01, "use_bias_correction": True},
+        {"lr": 1.0, "d0": 0.1, "weight_decay": 0.1, "decouple": True},
+        {"lr": 1.0, "weight_decay": 0.1},
+    ],
+    "dadaptation.DAdaptAdan": [{"lr": 1.0, "weight_decay": 0.0, "d0": 0.1, "no_prox": True}],
+    "dadaptation.DAdaptSGD": [{"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}],
+    "dadaptation.DAdaptAdaGrad": [{"lr": 1.0}, {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptadam": [{"bias_correction": True}, {"weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptsgd": [{"momentum": 0.0}, {"weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptadagrad": [{"momentum": 0.9}],
 }
 """Further settings by the optimizer's name."""
-PROXIMAL = {"adan.Adan": "no_prox", "pytorch_optimizer.adan": "weight_decouple"}
+PROXIMAL = {
+    "adan.Adan": "no_prox",
+    "dadaptation.DAdaptAdan": "no_prox",
+    "pytorch_optimizer.adan": "weight_decouple",
+    "pytorch_optimizer.dadaptadan": "weight_decouple",
+}
 """Whose weight decay divides the weights after the update, unless this setting is on."""
 
 

@@ -164,6 +164,9 @@ class Entry(Enum):
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"
+    START = "the weights before the first step"
+    ITERATE = "weights that move beside the ones in use"
+    FIRST_NORM = "the norm of the first gradient"
 
     @property
     def has_own_shape(self) -> bool:
@@ -171,6 +174,7 @@ class Entry(Enum):
         return self not in (
             Entry.STEP,
             Entry.MOMENTUM_PRODUCT,
+            Entry.FIRST_NORM,
             Entry.SECOND_MOMENT_ROWS,
             Entry.SECOND_MOMENT_COLUMNS,
         )
@@ -239,6 +243,9 @@ TORCH_FLAGS = ("foreach", "maximize", "differentiable", "capturable")
 """How torch.optim's classes compute; versions differ in which they write."""
 
 BETAS = {"betas": ("beta1", "beta2")}
+WEIGHTS = "weights after the step"
+"""The name of the weights beside the entries of a state, where update_needs_weights."""
+
 THREE_BETAS = {"betas": ("beta1", "beta2", "beta3")}
 ADAM_ENTRIES = {
     "step": Entry.STEP,
@@ -366,11 +373,12 @@ class Hyperparameters(Validated, ABC):
         raise NoFormula("what a single gradient moves is not solved")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
-        """What elements of a saved state of torch.optim's class tell after this step; float64,
-        each of the parameter's elements under the state's own names, of shape (n,). Averages over
-        rows and columns are those of each element's row and column, and over rows divided by their
-        own average; of a state without entries of the parameter's shape the rows are given alone,
-        as they are. KeyError without one."""
+        """What elements of a saved state of torch.optim's class tell after this step; float64, each
+        of the parameter's elements under the state's own names, of shape (n,). Averages over rows
+        and columns are those of each element's row and column, and over rows divided by their own
+        average; the weights after the step under WEIGHTS where update_needs_weights and they are
+        known; of a state without entries of the parameter's shape the rows are given alone, as they
+        are. KeyError without one."""
         return LastUpdate(reason="its state does not tell the last update")
 
     def last_update_rms(

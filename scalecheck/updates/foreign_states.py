@@ -20,6 +20,7 @@ _SCHEDULE_FREE = (
 )
 _ADAM = ("exp_avg", "exp_avg_sq")
 _MASKED = "its last update is masked by the sign of a gradient that its state does not hold"
+_EARLIER_D = "its last update is lr times the d of the step before, which its state does not hold"
 _ONE_OF = "they save the same names and differ in their formula"
 
 FOREIGN = (
@@ -72,6 +73,26 @@ FOREIGN = (
         "cautious Lion",
         Writer(("betas", "weight_decay", "cautious_factor", "cautious_wd"), ("exp_avg",)),
         _MASKED,
+    ),
+    Foreign(
+        "D-Adaptation's Lion",
+        Writer(
+            ("betas", "weight_decay", "d", "k", "log_every", "numerator_weighted"),
+            ("exp_avg", "s"),
+            optional_settings=("fsdp_in_use",),
+        ),
+        _EARLIER_D,
+    ),
+    Foreign(
+        "D-Adaptation's Lion",
+        Writer(
+            (
+                *("betas", "weight_decay", "d", "numerator_weighted"),
+                *_PYTORCH_OPTIMIZER,
+            ),
+            ("exp_avg", "s"),
+        ),
+        _EARLIER_D,
     ),
     Foreign(
         "SophiaG",
