@@ -2,7 +2,8 @@
 lion_pytorch and dadaptation that runs, and compares what a saved state is read as with what the
 last step did. `python tests/measure_optimizers.py` writes data/optimizers-measured.json, which
 test_measured_optimizers.py reads; with a word, those whose name holds it are tried and nothing is
-written. The packages are needed for that alone."""
+written. The packages are needed for that alone, as are ademamix.py, adopt.py, adan.py and sophia.py
+of their authors' repositories."""
 
 import inspect
 import json
@@ -30,7 +31,7 @@ ELSEWHERE = {
     "dadaptation.DAdaptAdam": {"lr": 1.0},
     "dadaptation.DAdaptSGD": {"lr": 1.0},
     "dadaptation.DAdaptLion": {"lr": 1.0},
-    "dadaptation.DAdaptAdan": {"lr": 1.0},
+    "dadaptation.DAdaptAdan": {"lr": 1.0, "weight_decay": 0.0},
     "transformers.Adafactor": {"lr": None},
     "torch.optim.Adam": {"lr": 1e-3, "maximize": True},
     "torch.optim.AdamW": {"lr": 1e-3, "amsgrad": True},
@@ -64,9 +65,73 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
             "clip_threshold": 0.5,
         },
     ],
+    "ademamix.AdEMAMix": [
+        {"lr": 1e-3},
+        {"lr": 1e-2, "weight_decay": 0.3, "alpha_warmup": 20, "beta3_warmup": 20},
+        {"lr": 1e-3, "alpha_warmup": 5, "beta3_warmup": 5},
+    ],
+    "pytorch_optimizer.ademamix": [
+        {"t_alpha_beta3": 20, "weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": True},
+        {"weight_decay": 0.1, "weight_decouple": True, "fixed_decay": True},
+        {"cautious": True},
+        {"stable_adamw": True},
+    ],
+    "adopt.ADOPT": [
+        {"lr": 1e-3},
+        {"lr": 1e-3, "weight_decay": 0.1},
+        {"lr": 1e-3, "weight_decay": 0.1, "decouple": True},
+    ],
+    "adan.Adan": [
+        {"lr": 1e-3},
+        {"lr": 1e-3, "weight_decay": 0.1},
+        {"lr": 1e-3, "weight_decay": 0.1, "no_prox": True, "max_grad_norm": 0.1},
+    ],
+    "pytorch_optimizer.adan": [
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": True, "max_grad_norm": 0.1},
+        {"use_gc": True},
+        {"adanorm": True},
+    ],
+    "pytorch_optimizer.lion": [
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": False},
+        {"cautious": True},
+        {"adanorm": True},
+        {"use_gc": True},
+    ],
+    "pytorch_optimizer.tiger": [{"weight_decouple": False}],
+    "pytorch_optimizer.signsgd": [
+        {"momentum": 0.0},
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": False},
+    ],
+    "lion_pytorch.Lion": [
+        {"lr": 1e-4, "weight_decay": 0.1},
+    ],
+    "lion_pytorch.cautious_lion.Lion": [
+        {"lr": 1e-4},
+        {"lr": 1e-4, "weight_decay": 0.1, "cautious_factor": 1.0},
+    ],
+    "dadaptation.DAdaptAdam": [
+        {"lr": 1.0, "d0": 0.01, "use_bias_correction": True},
+        {"lr": 1.0, "d0": 0.1, "weight_decay": 0.1, "decouple": True},
+        {"lr": 1.0, "weight_decay": 0.1},
+    ],
+    "dadaptation.DAdaptAdan": [{"lr": 1.0, "weight_decay": 0.0, "d0": 0.1, "no_prox": True}],
+    "dadaptation.DAdaptSGD": [{"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}],
+    "dadaptation.DAdaptAdaGrad": [{"lr": 1.0}, {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptadam": [{"bias_correction": True}, {"weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptsgd": [{"momentum": 0.0}, {"weight_decay": 0.1}],
+    "pytorch_optimizer.dadaptadagrad": [{"momentum": 0.9}],
 }
 """Further settings by the optimizer's name."""
-PROXIMAL = {"adan.Adan": "no_prox", "pytorch_optimizer.adan": "weight_decouple"}
+PROXIMAL = {
+    "adan.Adan": "no_prox",
+    "dadaptation.DAdaptAdan": "no_prox",
+    "pytorch_optimizer.adan": "weight_decouple",
+    "pytorch_optimizer.dadaptadan": "weight_decouple",
+}
 """Whose weight decay divides the weights after the update, unless this setting is on."""
 
 

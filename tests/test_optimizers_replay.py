@@ -59,6 +59,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "lars": [{"momentum": 0.0}],
     "adam_atan2": [{"beta2": 0.95}],
     "adamw_hf": [{"correct_bias": False}, {"eps": 0.5}],
+    "ademamix": [{"beta3": 0.95, "alpha": 5.0}, {"alpha_warmup": 10.0, "eps": 0.5}],
     "prodigy": [{"bias_correction": True, "eps": 0.5, "d": 0.1}],
 }
 CASES = [
@@ -164,7 +165,7 @@ def test_late_replay_is_as_large_as_expected(name: str) -> None:
             ("adagrad", None),
             ("nadam", None),
             ("radam", None),
-        } or (name == "prodigy" and step is None):
+        } or (name in {"prodigy", "dadapt_adam"} and step is None):
             continue  # bounds reached; limits that come later
         try:
             expected = optimizer.update_rms(NOISE, step, Weights(weights.shape))

@@ -210,9 +210,11 @@ def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
 def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     """The settings of a group under the names of scalecheck's optimizers, and "optimizer": the name
     of the one that it is recognised as, or one without a formula."""
-    pairs: dict[str, tuple[str, str]] = {}
+    pairs: dict[str, tuple[str, ...]] = {}
     for state in saved_states().values():
         pairs |= state.pairs
+    if of.name is not None:
+        pairs |= saved_states()[of.name].pairs
     found: dict[str, Any] = {}
     for name, value in group.settings.items():
         if name in pairs and isinstance(value, tuple):

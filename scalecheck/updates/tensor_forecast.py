@@ -55,6 +55,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     stalled: float | None
     rare_row_update: float | None
     reason: str | None
+    has_state: bool = False
     assumed_rms: float | None = None
     assumed_ratio: float | None = None
     assumed_relative_update: float | None = None
@@ -119,12 +120,14 @@ class Forecaster:
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
-        state_reason = further.pop("reason", None)
+        untold = further.pop("reason", None)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         step = self.step if self.step is not None or saved is None else saved.step or None
         expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
+        if expected is None and untold and training.is_known:
+            reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
@@ -150,6 +153,7 @@ class Forecaster:
             **vars(stats),
             **further,
             training=training,
+            has_state=saved is not None,
             bands=self.bands,
             trained_in=trained_in,
             update_rms=update,
@@ -161,7 +165,7 @@ class Forecaster:
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
             rare_row_update=_rare_row_update(stats, training),
             reason=(reason if measured is None else "") or None,
-            state_reason=(state_reason if measured is None and update is not None else "") or None,
+            state_reason=(untold if measured is None and update is not None else "") or None,
         )
 
     def unnamed(self, state: ParamState) -> dict[str, Any]:
@@ -212,7 +216,9 @@ def require_updates(
         reasons = listed([*dict.fromkeys(left_out)])
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
-    if sized and all(each.training.is_known and each.update_rms is None for each in sized):
+    if sized and all(
+        each.training.is_known and each.update_rms is None and not each.has_state for each in sized
+    ):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")
