@@ -194,6 +194,12 @@ STATE = (
         total, "v_not_finite", "v broken", "count", "elements whose v is NaN, inf or negative", 8
     ),
     _merged(total, "m_not_finite", "m broken", "count", "elements whose m is NaN or inf", 8),
+    Column(
+        "state_reason",
+        "state reason",
+        "sentence",
+        "why the state does not tell the last update, where the expected one stands in",
+    ),
 )
 SCHEDULE = (
     _merged(

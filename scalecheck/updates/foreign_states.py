@@ -19,6 +19,8 @@ _SCHEDULE_FREE = (
     *("r", "k", "train_mode", "weight_sum", "lr_max", "weight_lr_power", "warmup_steps"),
 )
 _ADAM = ("exp_avg", "exp_avg_sq")
+_MASKED = "its last update is masked by the sign of a gradient that its state does not hold"
+_EARLIER_D = "its last update is lr times the d of the step before, which its state does not hold"
 _ONE_OF = "they save the same names and differ in their formula"
 
 FOREIGN = (
@@ -46,16 +48,39 @@ FOREIGN = (
         _ONE_OF,
     ),
     Foreign(
-        "Adafactor of transformers",
+        "cautious Lion",
+        Writer(
+            ("betas", "weight_decay", "weight_decouple", "fixed_decay", "step", "cautious"),
+            ("exp_avg",),
+            optional_settings=("use_gc", "adanorm", "adanorm_r"),
+            optional_entries=("exp_grad_adanorm",),
+        ),
+        _MASKED,
+    ),
+    Foreign(
+        "cautious Lion",
+        Writer(("betas", "weight_decay", "cautious_factor", "cautious_wd"), ("exp_avg",)),
+        _MASKED,
+    ),
+    Foreign(
+        "D-Adaptation's Lion",
+        Writer(
+            ("betas", "weight_decay", "d", "k", "log_every", "numerator_weighted"),
+            ("exp_avg", "s"),
+            optional_settings=("fsdp_in_use",),
+        ),
+        _EARLIER_D,
+    ),
+    Foreign(
+        "D-Adaptation's Lion",
         Writer(
             (
-                *("eps", "clip_threshold", "decay_rate", "beta1", "weight_decay"),
-                *("scale_parameter", "relative_step", "warmup_init"),
+                *("betas", "weight_decay", "d", "numerator_weighted"),
+                *_PYTORCH_OPTIMIZER,
             ),
-            ("step", "RMS"),
-            optional_entries=("exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq", "exp_avg"),
+            ("exp_avg", "s"),
         ),
-        "without beta1 its last update is of a gradient that its state does not hold",
+        _EARLIER_D,
     ),
     Foreign(
         "SophiaG",

@@ -42,7 +42,6 @@ OWN_SHAPE_ELSEWHERE = (
 )
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
-TRANSFORMERS_ADAFACTOR = Factored("exp_avg_sq_row", "exp_avg_sq_col", keeps_dimensions=False)
 NAMED = 12  # of the settings or entries that a note lists
 
 NOT_KNOWN = "not known"
@@ -82,18 +81,28 @@ def saved_states() -> Mapping[str, SavedState]:
 @cache
 def entries_of(*kinds: Entry) -> tuple[str, ...]:
     """The names that the optimizers have for entries of these kinds."""
-    named = (state.every_entry.items() for state in saved_states().values())
-    return tuple(dict.fromkeys(name for items in named for name, kind in items if kind in kinds))
+    named = (_named(state, *kinds) for state in saved_states().values())
+    return tuple(dict.fromkeys(name for names in named for name in names))
+
+
+def _named(state: SavedState, *kinds: Entry) -> list[str]:
+    return [name for name, kind in state.every_entry.items() if kind in kinds]
 
 
 @cache
 def state_layout() -> StateLayout:
     """Which entries tell a parameter's shape."""
     own = entries_of(*(kind for kind in Entry if kind.has_own_shape))
-    rows, columns = entries_of(Entry.SECOND_MOMENT_ROWS), entries_of(Entry.SECOND_MOMENT_COLUMNS)
-    factored = [Factored(*pair) for pair in zip(rows, columns, strict=True)]
-    own_shape = frozenset({*own, *OWN_SHAPE_ELSEWHERE})
-    return StateLayout(own_shape, (*factored, TRANSFORMERS_ADAFACTOR))
+    factored = {
+        Factored(*pair, keeps_dimensions=state.keeps_dimensions)
+        for state in saved_states().values()
+        for pair in zip(
+            _named(state, Entry.SECOND_MOMENT_ROWS),
+            _named(state, Entry.SECOND_MOMENT_COLUMNS),
+            strict=True,
+        )
+    }
+    return StateLayout(frozenset({*own, *OWN_SHAPE_ELSEWHERE}), sorted(factored))
 
 
 @cache
@@ -123,9 +132,9 @@ Kept = frozenset[str]
 
 
 class Recognised:
-    """What a group of a state is recognised as: `name` of an optimizer with a formula, and its
-    names for hyperparameters, or else `foreign`, a state that is known by its name, or neither, and
-    `why`."""
+    """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
+    for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
+    known by its name, or neither, and `why`."""
 
     def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
         kept = {frozenset(entries) for entries in states}
@@ -137,11 +146,13 @@ class Recognised:
         }
         self.name: str | None = None
         self.names: Mapping[str, str] = {}
+        self.implies: Mapping[str, object] = {}
         self.foreign: Foreign | None = None
         self.is_certain = len(found) == 1
         if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
             self.name = "adamw" if "adamw" in found else next(iter(found))
             self.names = found[self.name].names
+            self.implies = found[self.name].implies
             return
         self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
         if self.foreign is not None:
@@ -199,18 +210,23 @@ def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
 def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     """The settings of a group under the names of scalecheck's optimizers, and "optimizer": the name
     of the one that it is recognised as, or one without a formula."""
-    pairs: dict[str, tuple[str, str]] = {}
+    pairs: dict[str, tuple[str, ...]] = {}
     for state in saved_states().values():
         pairs |= state.pairs
+    if of.name is not None:
+        pairs |= saved_states()[of.name].pairs
     found: dict[str, Any] = {}
     for name, value in group.settings.items():
         if name in pairs and isinstance(value, tuple):
             found |= dict(zip(pairs[name], value, strict=False))
-        elif isinstance(value, str | int | float):
+    for name, value in group.settings.items():
+        if isinstance(value, str | int | float):
             found[name] = value
+        elif value is None:
+            found.pop(name, None)
     found |= {here: found[there] for here, there in of.names.items() if there in found}
     if of.name is not None:
-        return found | {"optimizer": of.name}
+        return found | {**of.implies, "optimizer": of.name}
     name = NOT_KNOWN if of.foreign is None else of.foreign.name
     decay = found.get("weight_decay", 0.0)
     is_number = isinstance(decay, int | float)

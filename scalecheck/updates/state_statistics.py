@@ -11,6 +11,7 @@ from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.optimizers.contract import (
     REFUSALS,
+    WEIGHTS,
     Hyperparameters,
     LastUpdate,
     Totals,
@@ -67,15 +68,16 @@ def figures(
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
     for block, own in blocks(state, weights if optimizer.update_needs_weights else None):
+        elements = block if own is None else {**block, WEIGHTS: own}
         with np.errstate(all="ignore"):
             try:
-                told = optimizer.last_update_from_state(block, max(step, 1))
+                told = optimizer.last_update_from_state(elements, max(step, 1))
             except KeyError as missing:
                 return StateStatistics(step or None, reason=f"the state lacks {missing.args[0]}")
             sums.add(told, own)
         reason = told.reason
-    update = 1.0 if optimizer.equal_updates else None
-    if update is None and sums.updates:
+    update = None
+    if sums.updates:
         try:
             update = optimizer.last_update_rms(sums.totals, state.numbers, lr, max(step, 1))
         except REFUSALS as error:

@@ -61,6 +61,9 @@ def notes(
     reasons = Counter(each.reason for each in certain if each.reason)
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    unread = Counter(each.state_reason for each in forecasts if each.state_reason)
+    for reason, n in unread.items():
+        yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note

@@ -40,8 +40,9 @@ class TensorForecast(TensorStats, ScheduleForecast):
     for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
     optimizer, None where to_reason says why. is_certain: False where it is not known how, or
-    whether, it is trained. From `step` to `m_not_finite`: the figures of its
-    optimizer state, None without one.
+    whether, it is trained. From `step` to `m_not_finite`: the figures of its optimizer state, None
+    without one. state_reason: why the state does not tell the last update, where an expected one
+    stands in.
     """
 
     training: Training
@@ -57,6 +58,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     rare_row_update: float | None
     reason: str | None
     is_certain: bool = True
+    has_state: bool = False
     assumed_rms: float | None = None
     assumed_ratio: float | None = None
     assumed_relative_update: float | None = None
@@ -71,6 +73,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     v_zeros: int | None = None
     v_not_finite: int | None = None
     m_not_finite: int | None = None
+    state_reason: str | None = None
 
     @property
     def lr(self) -> float | None:
@@ -126,7 +129,7 @@ class Forecaster:
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
-        further.pop("reason", None)
+        untold = further.pop("reason", None)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
@@ -136,6 +139,8 @@ class Forecaster:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
         else:
             expected, reason = None, doubt
+        if expected is None and doubt is None and untold and training.is_known:
+            reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
@@ -164,6 +169,7 @@ class Forecaster:
             **vars(stats),
             **further,
             training=training,
+            has_state=saved is not None,
             bands=self.bands,
             trained_in=trained_in,
             update_rms=measured,
@@ -176,6 +182,7 @@ class Forecaster:
             rare_row_update=_rare_row_update(stats, training) if is_certain else None,
             reason=None if absolute is not None else reason or None,
             is_certain=is_certain,
+            state_reason=(untold if measured is None and update is not None else "") or None,
         )
 
     def _doubt(self, name: str, training: Training) -> str | None:
@@ -189,8 +196,10 @@ class Forecaster:
         """The row of a state that is not certain to be a tensor's."""
         training = self.trainings.of("", self.states.of_group(state))
         lr = 0.0 if self.states.is_still(state) else None
+        saved = vars(figures_of(state, training.optimizer, training.lr))
         return {
-            **vars(figures_of(state, training.optimizer)),
+            **saved,
+            "state_reason": saved["reason"] or None,
             "name": state.label,
             "shape": None if state.shape is None else [*state.shape],
             "lr": training.lr if training.is_lr_known else lr,
@@ -232,7 +241,11 @@ def require_updates(
         reasons = listed([*dict.fromkeys(left_out)])
         raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
     sized = [each for each in forecasts if each.has_size]
-    is_refused = [e.training.is_known and e.absolute_update is None for e in sized if e.is_certain]
+    is_refused = [
+        e.training.is_known and e.absolute_update is None and not e.has_state
+        for e in sized
+        if e.is_certain
+    ]
     if sized and len(is_refused) == len(sized) and all(is_refused):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):

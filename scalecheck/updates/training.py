@@ -186,7 +186,6 @@ class Trainings:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
         uncertain = [word for word in ("lr", *has) if settings.get(word) is UNCERTAIN]
         known = {word: setting for word, setting in settings.items() if word not in uncertain}
-        lr = 1.0 if "lr" in uncertain else self._lr(known, family.needs_lr)
         try:
             optimizer = family(**{word: known[word] for word in has if word in known})
         except ValueError as error:
@@ -194,14 +193,15 @@ class Trainings:
         except TypeError as error:
             given = ", ".join(f"{word} {known[word]!r}" for word in has if word in known)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
-        return Training(chosen, optimizer, lr, (*uncertain,))
+        if "lr" in uncertain:
+            return Training(chosen, optimizer, 1.0, (*uncertain,))
+        if known.get("lr") is None and not optimizer.needs_lr:
+            return Training(chosen, optimizer, optimizer.effective_lr(1.0), (*uncertain,))
+        return Training(chosen, optimizer, self._lr(known), (*uncertain,))
 
-    def _lr(self, settings: Mapping[str, Any], is_needed: bool) -> float:
-        """The lr among the settings; 1 where there is none and the optimizer sets its own. Raises
-        UsageError where it needs one and there is none that is positive."""
+    def _lr(self, settings: Mapping[str, Any]) -> float:
+        """The lr among the settings. Raises UsageError where there is none that is positive."""
         if settings.get("lr") is None:
-            if not is_needed:
-                return 1.0
             raise OptionError("lr", "needed, as no optimizer state says it for certain")
         if settings["lr"] == 0:
             raise UsageError("the lr of the optimizer state is 0: pass --lr, for example --lr 3e-4")
