@@ -20,6 +20,7 @@ MAX_STEP = 10**12  # a thousand steps a second for thirty years
 MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
 MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
 MAX_ITEMS = 16  # of a setting; betas are two or three
+MAX_TABLE = 64  # of a setting of equally long lists; AdaBelief's buffer is ten of three
 
 ParamKey = int | str
 Scalar = bool | int | float | str | None
@@ -29,7 +30,8 @@ Table = dict[object, object]
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
+    """Parameters with common settings: numbers, words, None, and tuples of them such as betas, of a
+    table those of its rows.
 
     `params` are the keys of its parameters, `param_names` their names where they were saved,
     `left_out` its settings that are nothing of that.
@@ -171,11 +173,11 @@ class StateReader:
         for name, setting in group.items():
             if name in ("params", "param_names"):
                 continue
-            items = setting if isinstance(setting, (list, tuple)) else (setting,)
-            if _is_text(name) and len(items) <= MAX_ITEMS and all(map(_is_kept_whole, items)):
+            items = _items(setting)
+            if _is_text(name) and items is not None:
                 at = self.place(f"{where}.{excerpt(name, 40)}")
                 read = tuple(self.scalar(at, item) for item in items)
-                settings[name] = read if items is setting else read[0]
+                settings[name] = read if isinstance(setting, (list, tuple)) else read[0]
             else:
                 left_out.append(_in_words(name))
         self.left_out |= dict.fromkeys(f"{where}.{name}" for name in left_out)
@@ -285,6 +287,23 @@ def _entries(table: object) -> int:
 
 def _are_names(names: object, count: int) -> TypeGuard[Sequence[str]]:
     return isinstance(names, (list, tuple)) and len(names) == count and all(map(_is_text, names))
+
+
+def _items(setting: object) -> Sequence[Kept] | None:
+    """The items of a setting, of a table those of its rows; None for what is neither."""
+    if not isinstance(setting, (list, tuple)):
+        return [setting] if _is_kept_whole(setting) else None
+    rows = [row for row in setting if isinstance(row, (list, tuple))]
+    if rows and len(rows) == len(setting) and len({len(row) for row in rows}) == 1:
+        if len(rows) * len(rows[0]) > MAX_TABLE:
+            return None
+        items = [item for row in rows for item in row]
+    elif len(setting) <= MAX_ITEMS:
+        items = [*setting]
+    else:
+        return None
+    kept = [item for item in items if _is_kept_whole(item)]
+    return kept if len(kept) == len(items) else None
 
 
 def _is_kept_whole(setting: object) -> TypeGuard[Kept]:

@@ -161,6 +161,8 @@ class Entry(Enum):
     SECOND_MOMENT_COLUMNS = "the second moment averaged over each column"
     SQUARE_SUM = "the sum of all squared gradients"
     GRADIENT_MAXIMUM = "a decaying maximum of |gradient|"
+    VARIANCE = "a moving average of squared distances of gradients from their average"
+    CURVATURE = "a moving average of estimates of the Hessian's diagonal"
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"

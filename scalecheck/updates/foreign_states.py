@@ -95,6 +95,15 @@ FOREIGN = (
         _EARLIER_D,
     ),
     Foreign(
+        "SophiaG or SophiaH",
+        Writer(
+            ("betas", "gamma", "weight_decay"),
+            ("step", "exp_avg", "hessian"),
+            optional_settings=("maximize", "capturable"),
+        ),
+        "their Hessian is updated between steps: whether it was after the last one is not known",
+    ),
+    Foreign(
         "SophiaG",
         Writer(
             ("betas", "rho", "weight_decay"),

@@ -208,7 +208,7 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     for name, value in group.settings.items():
         if name in pairs and isinstance(value, tuple):
             found |= dict(zip(pairs[name], value, strict=False))
-        elif isinstance(value, str | int | float):
+        elif isinstance(value, str | int | float | tuple):
             found[name] = value
     found |= {here: found[there] for here, there in of.names.items() if there in found}
     if of.name is not None:
