@@ -124,6 +124,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "pytorch_optimizer.sophiah": [{"weight_decay": 0.1}, {"weight_decouple": False, "p": 1.0}],
     "sophia.SophiaG": [{"lr": 1e-3}],
+    "pytorch_optimizer.schedulefreeadamw": [{"ams_bound": True}, {"decoupling_c": 50}],
 }
 """Further settings by the optimizer's name."""
 PROXIMAL = {

@@ -199,8 +199,9 @@ class Writer:
     settings, entries: what each group has beside lr and params, and each parameter that had a
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
     a setting is where it is there, as the formula holds for this alone. step is an entry or, of
-    programs that count once for all, a setting. names: its names for hyperparameters, by those that
-    the optimizer has here. without: settings that tell another program from it.
+    programs that count once for all, a setting, which `count` gives another name. names: its names
+    for hyperparameters, by those that the optimizer has here. without: settings that tell another
+    program from it.
     """
 
     settings: Collection[str] = ()
@@ -210,6 +211,7 @@ class Writer:
     values: Mapping[str, object] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     without: Collection[str] = ()
+    count: str = "step"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ DADAPTATION = Writer(
     settings=(*_ESTIMATE, "k", "log_every"),
     entries=("z", "s", "x0"),
     optional_settings=("fsdp_in_use",),
+    count="k",
 )
 PYTORCH_OPTIMIZER = Writer(
     settings=(*_ESTIMATE, "weight_decouple", "fixed_decay", "step"),

@@ -14,6 +14,7 @@ from scalecheck.report.formatting import plural
 from scalecheck.updates.recognition import (
     NOT_KNOWN,
     WithoutFormula,
+    counted,
     group_settings,
     is_guessed,
     recognised,
@@ -47,6 +48,7 @@ class States:
             self._groups = [{**group, **inner} for group in self._groups]
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
+        states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
         shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
