@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     BETAS,
     UNIT,
@@ -126,10 +126,8 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - lr * self.weight_decay)
-        else:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         step = state["step"]
         m = moving_average(state, "exp_avg", self.beta1, gradient)
         v = moving_average(state, "exp_avg_var", self.beta2, (gradient - m).square())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     BETAS,
     UNIT,
@@ -91,10 +91,8 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - lr * self.weight_decay)
-        else:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         m = moving_average(state, "momentum", self.beta1, gradient)
         h = moving_average(state, "hessian_moment", self.beta2, gradient * gradient)
         ratio = (m / h.clamp(min=self.eps)).masked_fill(m == 0, 0.0)  # 0/0 where eps is 0
