@@ -124,6 +124,28 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "pytorch_optimizer.dadaptadam": [{"bias_correction": True}, {"weight_decay": 0.1}],
     "pytorch_optimizer.dadaptsgd": [{"momentum": 0.0}, {"weight_decay": 0.1}],
     "pytorch_optimizer.dadaptadagrad": [{"momentum": 0.9}],
+    "adabelief_pytorch.AdaBelief": [
+        {"lr": 1e-3, "print_change_log": False},
+        {"lr": 1e-3, "print_change_log": False, "betas": (0.9, 0.9)},
+        {"lr": 1e-3, "print_change_log": False, "betas": (0.9, 0.9), "amsgrad": True},
+        {"lr": 1e-3, "print_change_log": False, "degenerated_to_sgd": False},
+        {"lr": 1e-3, "print_change_log": False, "rectify": False, "weight_decay": 0.1},
+        {"lr": 1e-3, "print_change_log": False, "rectify": False, "amsgrad": True, "eps": 1e-8},
+    ],
+    "pytorch_optimizer.adabelief": [
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": False},
+        {"ams_bound": True},
+        {"rectify": True},
+        {"rectify": True, "betas": (0.9, 0.9)},
+        {"rectify": True, "betas": (0.9, 0.9), "ams_bound": True},
+        {"adanorm": True},
+        {"adam_debias": True},
+        {"eps": 1e-8},
+    ],
+    "pytorch_optimizer.sophiah": [{"weight_decay": 0.1}, {"weight_decouple": False, "p": 1.0}],
+    "sophia.SophiaG": [{"lr": 1e-3}],
+    "pytorch_optimizer.schedulefreeadamw": [{"ams_bound": True}, {"decoupling_c": 50}],
 }
 """Further settings by the optimizer's name."""
 PROXIMAL = {

@@ -1,6 +1,8 @@
 """The last update of every optimizer's own state is the one that the step before applied, or is
 said not to be told."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from states import open_state
 from scalecheck import registry
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.optimizers.contract import Hyperparameters
-from scalecheck.updates.state_statistics import figures
+from scalecheck.updates.state_statistics import StateStatistics, figures
 
 NAMES = registry.names("optimizer")
 SHAPE = (24, 40)
@@ -19,6 +21,7 @@ LR = 1e-3
 TOLERANCE = {"dadapt_adagrad": 1e-7, "dadapt_sgd": 1e-7}
 """Where the update is a small difference of weights."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "adabelief": [{"amsgrad": True}],
     "adamw_hf": [{"correct_bias": False}],
     "dadapt_adam": [{"bias_correction": True}],
     "ademamix": [{"alpha_warmup": 20.0, "beta3_warmup": 20.0}],
@@ -54,6 +57,18 @@ CASES = [
 @pytest.mark.parametrize("steps", [1, 2, 30])
 @pytest.mark.parametrize(("name", "optimizer"), CASES, ids=str)
 def test_it_is_the_one_applied_or_is_refused(name, optimizer, steps, tmp_path):
+    told, applied = after(steps, optimizer, tmp_path)
+    if name in SILENT:
+        assert told.update_rms is None
+        assert told.reason
+    else:
+        rel = TOLERANCE.get(name, 1e-9)
+        assert told.update_rms == pytest.approx(applied, rel=rel, abs=1e-12)
+        assert told.reason == ""
+
+
+def after(steps: int, optimizer: Hyperparameters, folder: Path) -> tuple[StateStatistics, float]:
+    """What the state after these steps tells, and RMS of the last −Δw/lr."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(3)
     weights = torch.from_numpy(rng.standard_normal(SHAPE)).requires_grad_()
@@ -65,15 +80,31 @@ def test_it_is_the_one_applied_or_is_refused(name, optimizer, steps, tmp_path):
         weights.grad = torch.from_numpy(gradient)
         running.step()
     moved = (before - weights.detach()) / LR
-    torch.save({"model": {"w": weights}, "optimizer": running.state_dict()}, tmp_path / "run.pt")
-    [after] = open_checkpoint(tmp_path / "run.pt").tensors
-    [one] = open_state(tmp_path / "run.pt").states
-    told = figures(one, optimizer, LR, after)
-    if name in SILENT:
-        assert told.update_rms is None
-        assert told.reason
-    else:
-        applied = float(moved.square().mean().sqrt())
-        rel = TOLERANCE.get(name, 1e-9)
-        assert told.update_rms == pytest.approx(applied, rel=rel, abs=1e-12)
-        assert told.reason == ""
+    torch.save({"model": {"w": weights}, "optimizer": running.state_dict()}, folder / "run.pt")
+    [last] = open_checkpoint(folder / "run.pt").tensors
+    [one] = open_state(folder / "run.pt").states
+    return figures(one, optimizer, LR, last), float(moved.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_adabeliefs_rectified_update_is_told_once_it_is_rectified(amsgrad, tmp_path):
+    optimizer = built("adabelief", {"rectify": True, "amsgrad": amsgrad})
+    told, _ = after(5, optimizer, tmp_path)
+    assert told.update_rms is None
+    assert told.reason == "how it moves before v can be rectified is not in its state"
+    told, applied = after(6, optimizer, tmp_path)
+    assert told.update_rms == pytest.approx(applied, rel=1e-9)
+
+
+def test_adabeliefs_buffer_tells_how_it_moves_before_it_is_rectified(tmp_path):
+    """Rows of the step, of how many steps v averages over, and of the step size."""
+    rows = [[None, None, None] for _ in range(10)]
+    rows[3] = [3, 2.9, 1 / (1 - 0.9**3)]
+    optimizer = built("adabelief", {"rectify": True})
+    buffer = tuple(number for row in rows for number in row)
+    told, applied = after(3, replace(optimizer, buffer=buffer), tmp_path)
+    assert told.update_rms == pytest.approx(applied, rel=1e-9)
+    rows[3][2] = -1
+    buffer = tuple(number for row in rows for number in row)
+    told, _ = after(3, replace(optimizer, buffer=buffer), tmp_path)
+    assert told.update_rms == 0

@@ -171,6 +171,13 @@ def test_a_setting_that_is_no_number_word_or_tuple_is_left_out(save, setting):
     assert state.notes[0] == "left out of the optimizer state: param_groups.0.more"
 
 
+def test_a_table_is_kept_row_after_row_up_to_a_limit(save):
+    group = {"params": [0], "buffer": [[None, 1, 0.5]] * 10, "large": [[0.0] * 13] * 5}
+    state = open_state(save({"state": {}, "param_groups": [group]}))
+    assert state.groups[0].settings == {"buffer": (None, 1, 0.5) * 10}
+    assert state.notes[0] == "left out of the optimizer state: param_groups.0.large"
+
+
 # Where a state lies.
 
 

@@ -37,6 +37,7 @@ TAKING_PART: dict[str, dict[str, float]] = {
     "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_adam": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_adan": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
+    "sophia": {"p": 0.02, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_sgd": {"d": 0.5, "weight_decay": 0.02},
     "muon": {"eps": 0.3, "weight_decay": 0.1},
     "lamb": {"eps": 1e-2, "weight_decay": 0.1},
@@ -64,6 +65,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adopt": [{"decoupled_weight_decay": True}],
     "dadapt_adam": [{"bias_correction": True}, {"decoupled_weight_decay": True}],
     "dadapt_adan": [{"no_prox": True}],
+    "sophia": [{"decoupled_weight_decay": False}],
     "dadapt_sgd": [{"decoupled_weight_decay": True}],
     "ademamix": [
         {"decoupled_weight_decay": False},

@@ -33,6 +33,7 @@ BAD: dict[str, list[float]] = {
     "trust": [0.0],
     "dampening": [math.inf],
     "d": [-0.5, math.nan],
+    "p": [0.0, math.nan],
     "g0_norm": [0.0, math.nan],
     "d_hat": [math.inf],
     "decay_rate": [math.inf],

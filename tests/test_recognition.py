@@ -76,12 +76,25 @@ def test_no_two_optimizers_are_recognised_by_the_same_names():
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda one: one.name)
 def test_a_state_without_a_formula_is_named_and_has_no_update(foreign, tmp_path):
     writer = foreign.writer
-    group = {"lr": 1e-3, **dict.fromkeys(writer.settings, 1), "params": [0]}
+    group = {"lr": 1e-3, **dict.fromkeys(writer.settings, 1), **writer.values, "params": [0]}
     path = saved(tmp_path, [group], [{*writer.entries}])
     [row] = api.translate(path).rows
     assert row["optimizer"] == foreign.name
     assert row["reason"] == f"{foreign.name}: {foreign.why}"
     assert row["update_rms"] is row["relative_update"] is row["nominal_relative_update"] is None
+
+
+@pytest.mark.parametrize(("mode", "held"), [(True, "y, where"), (False, "x, the averages")])
+def test_a_schedule_free_state_says_which_weights_are_saved(mode, held, tmp_path):
+    settings = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "warmup_steps": 0}
+    settings |= {"r": 0.0, "weight_sum": 1.0, "lr_max": 1e-3, "weight_lr_power": 2.0}
+    group = settings | {"lr": 1e-3, "k": 5, "train_mode": mode, "scheduled_lr": 0.0, "params": [0]}
+    [row] = api.translate(saved(tmp_path, [group], [{"z", "exp_avg_sq"}])).rows
+    assert row["optimizer"] == "schedule-free AdamW"
+    assert f"saved weights are {held}" in row["reason"]
+    assert row["step"] == 5
+    assert row["grad_rms"] == pytest.approx((1e-3 / (1 - 0.99**5)) ** 0.5, rel=1e-6)
+    assert row["update_rms"] is None
 
 
 def test_groups_are_recognised_one_by_one(tmp_path):

@@ -14,7 +14,8 @@ Scalar = bool | int | float | str | None
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters with common settings: numbers, words, None, and tuples of them such as betas.
+    """Parameters with common settings: numbers, words, None, and tuples of them such as betas, of a
+    table those of its rows.
 
     `params` are the keys of its parameters, `param_names` their names where they were saved,
     `left_out` its settings that are nothing of that.

@@ -38,6 +38,7 @@ from scalecheck.report.formatting import excerpt, listed
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
 MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
 MAX_ITEMS = 16  # of a setting; betas are two or three
+MAX_TABLE = 64  # of a setting of equally long lists; AdaBelief's buffer is ten of three
 
 
 class StateReader:
@@ -127,11 +128,11 @@ class StateReader:
         for name, setting in group.items():
             if name in ("params", "param_names"):
                 continue
-            items = setting if isinstance(setting, (list, tuple)) else (setting,)
-            if is_text(name) and len(items) <= MAX_ITEMS and all(map(_is_kept_whole, items)):
+            items = _items(setting)
+            if is_text(name) and items is not None:
                 at = self.place(f"{where}.{excerpt(name, 40)}")
                 read = tuple(self.scalar(at, item) for item in items)
-                settings[name] = read if items is setting else read[0]
+                settings[name] = read if isinstance(setting, (list, tuple)) else read[0]
             else:
                 left_out.append(in_words(name))
         self.left_out |= dict.fromkeys(f"{where}.{name}" for name in left_out)
@@ -315,6 +316,23 @@ def _entries(table: object) -> int:
 
 def _are_names(names: object, count: int) -> TypeGuard[Sequence[str]]:
     return isinstance(names, (list, tuple)) and len(names) == count and all(map(is_text, names))
+
+
+def _items(setting: object) -> Sequence[Kept] | None:
+    """The items of a setting, of a table those of its rows; None for what is neither."""
+    if not isinstance(setting, (list, tuple)):
+        return [setting] if _is_kept_whole(setting) else None
+    rows = [row for row in setting if isinstance(row, (list, tuple))]
+    if rows and len(rows) == len(setting) and len({len(row) for row in rows}) == 1:
+        if len(rows) * len(rows[0]) > MAX_TABLE:
+            return None
+        items = [item for row in rows for item in row]
+    elif len(setting) <= MAX_ITEMS:
+        items = [*setting]
+    else:
+        return None
+    kept = [item for item in items if _is_kept_whole(item)]
+    return kept if len(kept) == len(items) else None
 
 
 def _is_kept_whole(setting: object) -> TypeGuard[Kept]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     THREE_BETAS,
     UNIT,
@@ -137,14 +137,12 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if not self.decoupled_weight_decay:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         step = state["step"]
         m = moving_average(state, "exp_avg_fast", self.beta1, gradient) / (1 - self.beta1**step)
         s = moving_average(state, "exp_avg_slow", self._beta3(step), gradient)
         v = moving_average(state, "exp_avg_sq", self.beta2, gradient * gradient)
         mixed = m + self._alpha(step) * s
         update = mixed / ((v / (1 - self.beta2**step)).sqrt() + self.eps)
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - lr * self.weight_decay)
         weights.sub_(update.masked_fill(mixed == 0, 0.0), alpha=lr)  # 0/0 where eps is 0

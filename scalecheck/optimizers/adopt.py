@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
     BETAS,
@@ -84,10 +84,8 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - lr * self.weight_decay)
-        else:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         if state["step"] == 1:
             state["exp_avg"] = gradient.new_zeros(gradient.shape)
             state["exp_avg_sq"] = gradient * gradient

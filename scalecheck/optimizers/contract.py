@@ -161,6 +161,8 @@ class Entry(Enum):
     SECOND_MOMENT_COLUMNS = "the second moment averaged over each column"
     SQUARE_SUM = "the sum of all squared gradients"
     GRADIENT_MAXIMUM = "a decaying maximum of |gradient|"
+    VARIANCE = "a moving average of squared distances of gradients from their average"
+    CURVATURE = "a moving average of estimates of the Hessian's diagonal"
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"
@@ -199,9 +201,9 @@ class Writer:
     settings, entries: what each group has beside lr and params, and each parameter that had a
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
     a setting is where it is there, as the formula holds for this alone. step is an entry or, of
-    programs that count once for all, a setting. names: its names for hyperparameters, by those that
-    the optimizer has here. implies: hyperparameters that the program alone tells. without: settings
-    that tell another program from it.
+    programs that count once for all, a setting, which `count` gives another name. names: its names
+    for hyperparameters, by those that the optimizer has here. implies: hyperparameters that the
+    program alone tells. without: settings that tell another program from it.
     """
 
     settings: Collection[str] = ()
@@ -212,6 +214,7 @@ class Writer:
     names: Mapping[str, str] = field(default_factory=dict)
     implies: Mapping[str, object] = field(default_factory=dict)
     without: Collection[str] = ()
+    count: str = "step"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ _ESTIMATE = ("momentum", "eps", "weight_decay", "d", "k", "gsq_weighted", "growt
 DADAPTATION = Writer(
     settings=(*_ESTIMATE, "log_every", "sksq_weighted", "skl1"),
     entries=("alphak", "sk", "x0"),
+    count="k",
 )
 PYTORCH_OPTIMIZER = Writer(
     settings=(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from scalecheck.optimizers._d_adaptation import DAdapted
-from scalecheck.optimizers._per_tensor import bias_correction, moving_average
+from scalecheck.optimizers._per_tensor import bias_correction, decayed, moving_average
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
     BETAS,
@@ -111,10 +111,8 @@ class Optimizer(DAdapted):
         step_size = lr * self.d
         if self.bias_correction:
             step_size *= bias_correction(self.beta1, self.beta2, state["step"])
-        if not self.decoupled_weight_decay:
-            gradient = gradient + self.weight_decay * weights
+        beside = step_size if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         m = moving_average(state, "exp_avg", self.beta1, step_size * gradient)
         v = moving_average(state, "exp_avg_sq", self.beta2, gradient * gradient)
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - step_size * self.weight_decay)
         weights.sub_((m / (v.sqrt() + self.eps)).masked_fill(m == 0, 0.0))  # 0/0 where eps is 0

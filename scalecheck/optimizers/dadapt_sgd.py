@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from scalecheck.optimizers._d_adaptation import DAdapted, averaged
+from scalecheck.optimizers._per_tensor import decayed
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
@@ -33,6 +34,7 @@ DADAPTATION = Writer(
     settings=(*_ESTIMATE, "k", "log_every"),
     entries=("z", "s", "x0"),
     optional_settings=("fsdp_in_use",),
+    count="k",
 )
 PYTORCH_OPTIMIZER = Writer(
     settings=(*_ESTIMATE, "weight_decouple", "fixed_decay", "step"),
@@ -100,10 +102,8 @@ class Optimizer(DAdapted):
         x0 = state.setdefault("x0", weights.clone())
         norm = state.setdefault("g0_norm", self.g0_norm or float(gradient.norm()))
         step_size = lr * self.d / norm if norm else 0.0
-        if self.decoupled_weight_decay:
-            weights.mul_(1 - step_size * self.weight_decay)
-        else:
-            gradient = gradient + self.weight_decay * weights
+        beside = step_size if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         s = state.get("s", gradient.new_zeros(gradient.shape)) + step_size * gradient
         state |= {"s": s, "z": x0 - s}
         weights.lerp_(state["z"], 1 - self.momentum)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     BETAS,
     UNIT,
@@ -132,11 +132,9 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if not self.decoupled_weight_decay:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         m = state.get("exp_avg", gradient.new_zeros(gradient.shape))
         update = (self.beta1 * m + (1 - self.beta1) * gradient).sign()
-        if self.decoupled_weight_decay:
-            update = update + self.weight_decay * weights
         weights.sub_(update, alpha=lr)
         moving_average(state, "exp_avg", self.beta2, gradient)

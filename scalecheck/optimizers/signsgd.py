@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
@@ -94,9 +94,7 @@ class Optimizer(PerTensor):
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        if not self.decoupled_weight_decay:
-            gradient = gradient + self.weight_decay * weights
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
         update = moving_average(state, "momentum_buffer", self.momentum, gradient).sign()
-        if self.decoupled_weight_decay:
-            update = update + self.weight_decay * weights
         weights.sub_(update, alpha=lr)

@@ -1,27 +1,58 @@
 """States that are known by their names and have no formula here, and why their update is not read:
 the one table of them."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from scalecheck.optimizers.contract import Writer
 
 
 class Foreign(NamedTuple):
-    """A program's state. name: of the optimizer, or of several that save the same names."""
+    """A program's state. name: of the optimizer, or of several that save the same names;
+    second_moment: its average of squared gradients with beta2, from zero."""
 
     name: str
     writer: Writer
     why: str
+    second_moment: str = ""
 
 
 _PYTORCH_OPTIMIZER = ("weight_decouple", "fixed_decay", "step")
-_SCHEDULE_FREE = (
-    *("r", "k", "train_mode", "weight_sum", "lr_max", "weight_lr_power", "warmup_steps"),
-)
 _ADAM = ("exp_avg", "exp_avg_sq")
 _MASKED = "its last update is masked by the sign of a gradient that its state does not hold"
 _EARLIER_D = "its last update is lr times the d of the step before, which its state does not hold"
 _ONE_OF = "they save the same names and differ in their formula"
+
+_SCHEDULE_FREE = ("weight_decay", "r", "weight_sum", "lr_max", "weight_lr_power", "train_mode")
+_UNKNOWN_GRADIENT = "its last update is of a gradient that its state does not hold"
+
+
+def _schedule_free(
+    kind: str,
+    settings: tuple[str, ...],
+    entries: tuple[str, ...],
+    optional_entries: tuple[str, ...] = (),
+) -> Iterator[Foreign]:
+    """schedulefree's and pytorch_optimizer's, which count under k and step, in both modes."""
+    for is_training, held in (
+        (True, "y, where gradients are taken (train_mode is on)"),
+        (False, "x, the averages to evaluate (train_mode is off)"),
+    ):
+        for count, further in (("k", ("scheduled_lr",)), ("step", ("eps", "decoupling_c"))):
+            yield Foreign(
+                f"schedule-free {kind}",
+                Writer(
+                    (*settings, *_SCHEDULE_FREE, count),
+                    entries,
+                    optional_settings=(*further, "ams_bound", "use_palm"),
+                    optional_entries=optional_entries,
+                    values={"train_mode": is_training},
+                    count=count,
+                ),
+                f"{_UNKNOWN_GRADIENT}; saved weights are {held}",
+                "exp_avg_sq" if "exp_avg_sq" in entries else "",
+            )
+
 
 FOREIGN = (
     Foreign(
@@ -68,6 +99,7 @@ FOREIGN = (
             ("betas", "weight_decay", "d", "k", "log_every", "numerator_weighted"),
             ("exp_avg", "s"),
             optional_settings=("fsdp_in_use",),
+            count="k",
         ),
         _EARLIER_D,
     ),
@@ -83,6 +115,15 @@ FOREIGN = (
         _EARLIER_D,
     ),
     Foreign(
+        "SophiaG or SophiaH",
+        Writer(
+            ("betas", "gamma", "weight_decay"),
+            ("step", "exp_avg", "hessian"),
+            optional_settings=("maximize", "capturable"),
+        ),
+        "their Hessian is updated between steps: whether it was after the last one is not known",
+    ),
+    Foreign(
         "SophiaG",
         Writer(
             ("betas", "rho", "weight_decay"),
@@ -91,22 +132,9 @@ FOREIGN = (
         ),
         "its last update is clipped by the batch size, which its state does not hold",
     ),
-    Foreign(
-        "schedule-free AdamW",
-        Writer(
-            ("betas", "eps", "weight_decay", *_SCHEDULE_FREE),
-            ("z", "exp_avg_sq"),
-            optional_settings=("scheduled_lr", "foreach"),
-        ),
-        "its last update is of a gradient that its state does not hold",
+    *_schedule_free(
+        "AdamW", ("betas", "eps", "warmup_steps"), ("z", "exp_avg_sq"), ("max_exp_avg_sq",)
     ),
-    Foreign(
-        "schedule-free SGD",
-        Writer(
-            ("momentum", "weight_decay", *_SCHEDULE_FREE),
-            ("z",),
-            optional_settings=("scheduled_lr", "foreach", "eps"),
-        ),
-        "its last update is of a gradient that its state does not hold",
-    ),
+    *_schedule_free("RAdam", ("betas", "eps", "silent_sgd_phase"), ("z", "exp_avg_sq")),
+    *_schedule_free("SGD", ("momentum", "warmup_steps"), ("z",)),
 )

@@ -2,7 +2,7 @@
 settings and the entries of its states. A set that no program is known to save is not known."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, NoReturn
 
@@ -12,8 +12,10 @@ from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
     Entry,
+    FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NoFormula,
     SavedState,
     Weights,
@@ -49,7 +51,10 @@ NOT_KNOWN = "not known"
 
 @dataclass(frozen=True)
 class WithoutFormula(Hyperparameters):
-    """The optimizer of a saved state that has no formula here: not known, or known by its name."""
+    """The optimizer of a saved state that has no formula here: not known, or known by its name.
+
+    second_moment: its average of squared gradients, with beta2, in `state`; empty for none.
+    """
 
     state: ClassVar[SavedState] = SavedState()
     state_without_step: ClassVar[bool] = True
@@ -57,6 +62,15 @@ class WithoutFormula(Hyperparameters):
     name: str = NOT_KNOWN
     why: str = ""
     weight_decay: float = 0.0
+    second_moment: str = ""
+    beta2: float = 0.0
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """The second moment, corrected for its zero start, and why."""
+        if self.second_moment not in state:
+            return LastUpdate(reason=self.why)
+        square = state[self.second_moment] / (1 - self.beta2**step)
+        return LastUpdate(square=square, reason=self.why)
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
@@ -134,7 +148,7 @@ Kept = frozenset[str]
 class Recognised:
     """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
     for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
-    known by its name, or neither, and `why`."""
+    known by its name, or neither, and `why`; `count` is its setting that counts the steps."""
 
     def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
         kept = {frozenset(entries) for entries in states}
@@ -148,14 +162,17 @@ class Recognised:
         self.names: Mapping[str, str] = {}
         self.implies: Mapping[str, object] = {}
         self.foreign: Foreign | None = None
+        self.count = "step"
         self.is_certain = len(found) == 1
         if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
             self.name = "adamw" if "adamw" in found else next(iter(found))
             self.names = found[self.name].names
             self.implies = found[self.name].implies
+            self.count = found[self.name].count
             return
         self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
         if self.foreign is not None:
+            self.count = self.foreign.writer.count
             self.why = f"{self.foreign.name}: {self.foreign.why}"
             return
         entries = sorted({name for one in kept for name in one})
@@ -220,17 +237,31 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
         if name in pairs and isinstance(value, tuple):
             found |= dict(zip(pairs[name], value, strict=False))
     for name, value in group.settings.items():
-        if isinstance(value, str | int | float):
+        is_pair = name in pairs and isinstance(value, tuple)
+        if isinstance(value, str | int | float | tuple) and not is_pair:
             found[name] = value
         elif value is None:
             found.pop(name, None)
     found |= {here: found[there] for here, there in of.names.items() if there in found}
     if of.name is not None:
         return found | {**of.implies, "optimizer": of.name}
-    name = NOT_KNOWN if of.foreign is None else of.foreign.name
     decay = found.get("weight_decay", 0.0)
     is_number = isinstance(decay, int | float)
-    return found | {"optimizer": WithoutFormula(name, of.why, float(decay) if is_number else 0.0)}
+    unknown = WithoutFormula(NOT_KNOWN, of.why, float(decay) if is_number else 0.0)
+    if of.foreign is not None:
+        unknown = replace(unknown, name=of.foreign.name)
+        beta2 = found.get("beta2")
+        if isinstance(beta2, float) and 0 <= beta2 < 1:
+            unknown = replace(unknown, second_moment=of.foreign.second_moment, beta2=beta2)
+    return found | {"optimizer": unknown}
+
+
+def counted(state: ParamState, group: ParamGroup, of: Recognised) -> ParamState:
+    """The state with the steps that its program counts under another name."""
+    count = group.settings.get(of.count)
+    if of.count == "step" or state.step is not None or not isinstance(count, int) or count < 0:
+        return state
+    return replace(state, step=float(count))
 
 
 def is_guessed(group: ParamGroup, of: Recognised) -> bool:

@@ -14,6 +14,7 @@ from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
     NOT_KNOWN,
     WithoutFormula,
+    counted,
     group_settings,
     is_guessed,
     recognised,
@@ -58,6 +59,7 @@ class States:
             self.notes = (*self.notes, GUESSED)
         if self.unread:
             states = ()
+        states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
         shapes = {None, *(tensor.shape for tensor in parameters_of(checkpoint))}
