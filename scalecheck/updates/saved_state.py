@@ -128,7 +128,8 @@ def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
     shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
     if any(one.name is not None or one.shape in shapes for one in state.states):
         return ""
-    return f"its {len(state.states)} states fit none of {len(checkpoint.tensors)} tensors"
+    states = plural(len(state.states), "state")
+    return f"its {states} fit none of {len(checkpoint.tensors)} tensors"
 
 
 def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
