@@ -132,14 +132,21 @@ def test_a_gan_has_a_state_for_each_network():
     assert names == [*MODEL, None, None]
 
 
-def test_networks_with_the_same_names_are_told_apart_by_their_number():
-    network = {"net.0.weight": (4, 4), "net.0.bias": (4,)}
-    names, shapes = [*network], [*network.values()]
-    parts = {"G": weights(network), "D": weights(network)}
-    torch.save({**parts, "opt_g": adam(shapes, names), "opt_d": adam(shapes, names)}, "gan.pt")
-    assert len(read("gan.pt")[0].states) == 4
-    torch.save({"G": parts["G"], "g": adam(shapes, names), "d": adam(shapes, names)}, "gan.pt")
-    assert read("gan.pt")[0].unread
+@pytest.mark.parametrize(("width", "is_read"), [(3, True), (4, False)])
+def test_networks_with_the_same_names_are_two_where_their_shapes_differ(width, is_read):
+    """Of one shape they are taken for a model and its average."""
+    one = {"net.0.weight": (4, 4), "net.0.bias": (4,)}
+    other = {"net.0.weight": (4, width), "net.0.bias": (width,)}
+    parts = {"G": weights(one), "D": weights(other)}
+    states = {"opt_g": adam(one.values(), [*one]), "opt_d": adam(other.values(), [*other])}
+    torch.save({**parts, **states}, "gan.pt")
+    assert (read("gan.pt")[0].unread == "") == is_read
+
+
+def test_a_network_that_is_not_in_the_file_has_no_state_that_is_read():
+    names, shapes = [FIRST, NORM], [(32, 32), (32,)]
+    state, _ = read(saved(g=adam(shapes, names), d=adam(shapes, names)))
+    assert state.unread
 
 
 SHARED = {
@@ -163,6 +170,11 @@ def test_optimizers_that_may_share_a_tensor_are_not_read_and_named(shared):
         api.check(path, state=path)
     chosen = api.check(path, state=f"{path}::optimizers[1]")
     assert chosen.summary["rules_run"] > api.check(path).summary["rules_run"]
+
+
+def test_an_average_of_the_model_is_trained_by_no_optimizer():
+    one, other = adam(MODEL.values()), adam(MODEL.values())
+    assert read(saved(ema=weights(MODEL), optimizers=[one, other]))[0].unread
 
 
 def test_what_all_optimizers_say_is_certain_though_none_is_read():
@@ -288,6 +300,20 @@ def test_a_whole_optimizer_of_the_models_own_tensors_is_read_with_their_names(ki
         for name, tensor in one.tensors.items():
             assert tensor.array().tolist() == kept[name].double().tolist()
     assert len(api.translate("run.pt", state="run.pt::opt").rows) == len(names)
+
+
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_the_optimizer_that_a_scheduler_holds_is_the_same(is_beside):
+    model = Network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
+    steps(model, optimizer)
+    parts = {"optimizer": optimizer.state_dict()} if is_beside else {}
+    torch.save({"model": model.state_dict(), "scheduler": scheduler, **parts}, "run.pt")
+    state, checkpoint = read("run.pt")
+    assert state.unread == ""
+    names = [name for name, _ in model.named_parameters()]
+    assert [one.name for one in named(state, checkpoint).states] == names
 
 
 def test_a_whole_optimizer_of_copies_tells_its_lr():
