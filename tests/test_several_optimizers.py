@@ -177,6 +177,24 @@ def test_an_average_of_the_model_is_trained_by_no_optimizer():
     assert read(saved(ema=weights(MODEL), optimizers=[one, other]))[0].unread
 
 
+def test_one_of_several_that_is_not_understood_leaves_the_others_to_choose():
+    path = saved(optimizers=[muon(), adam([(32,)]), contradicting()])
+    notes = read(path)[0].notes
+    assert notes == (
+        "optimizer state not read: optimizers[2].state.1: exp_avg_sq is of a parameter of shape"
+        " [32, 32], exp_avg of [3, 3]",
+        "optimizer state not read: optimizers[0] (2 states), optimizers[1] (1 state), as another"
+        f" may train the same tensors; choose one with --state {path}::optimizers[1]",
+    )
+    assert len(api.translate(path, state=f"{path}::optimizers[0]").rows) == 2
+
+
+def test_an_lr_that_is_needed_is_asked_for_with_the_reason():
+    path = saved(optimizer=NOT_READ["a whole optimizer"])
+    with pytest.raises(OptionError, match=r"--lr: needed, .*; optimizer state not read: optimizer"):
+        api.translate(path)
+
+
 def test_what_all_optimizers_say_is_certain_though_none_is_read():
     one = adam([(32, 32), (32, 32), (32,)], lr=0.01)
     report = api.translate(saved(optimizers=[one, json_copy(one)]))

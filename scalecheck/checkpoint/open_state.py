@@ -103,11 +103,13 @@ def _found(
     if not problems and are_disjoint(states, checkpoint.tensors):
         return together(states)
     path = file.reader.source.path
-    if len(found) > 1:
-        problems.append(
-            f"{len(found)} optimizer states may train the same tensors: {counted(states)}; choose"
-            f" one with --state {path}::{excerpt(found[-1].at)}"
+    if states and len(found) > 1:
+        why = (
+            f"{counted(states)}, as another may train the same tensors"
+            if problems
+            else f"{len(found)} optimizer states may train the same tensors: {counted(states)}"
         )
+        problems.append(f"{why}; choose one with --state {path}::{excerpt(states[-1][0])}")
     known = [group for own in groups for group in own] if all(groups) else []
     return unread(OptimizerState(path, (*known,), ()), *problems)
 
