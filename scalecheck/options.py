@@ -258,7 +258,8 @@ Step = Annotated[
 State = Annotated[
     str | Path | None,
     training(
-        "Optimizer state file. Default: found beside the checkpoint; `none` ignores it.",
+        "Optimizer state file, FILE::PLACE for one of several in it. Default: found beside the "
+        "checkpoint; `none` ignores it.",
         "PATH",
         is_path=True,
     ),

@@ -20,7 +20,7 @@ from scalecheck.checkpoint.state_places import Place, places
 from scalecheck.checkpoint.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
-from scalecheck.report.formatting import excerpt, listed
+from scalecheck.report.formatting import excerpt, listed, plural
 
 UNREAD = "its optimizer state is not read"
 
@@ -47,7 +47,8 @@ def open_state(
             (place.at, _read(StateReader(file, place, layout), place, model)) for place in found
         ]
         if len(states) == 1:
-            return states[0][1]
+            [(_, state)] = states
+            return state if at is None else replace(state, path=Path(path))
         if not are_disjoint(states, model):
             raise Malformed(
                 f"holds {len(states)} optimizer states that may train the same tensors:"
@@ -73,9 +74,13 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     with torch.unpickled(_file_at(path)) as file:
         found = places(file.pickled.root)
         if not found:
-            nothing = OptimizerState(path, (), ())
-            is_told = beside or checkpoint.optimizer
-            return unread(nothing, _without_state(file.pickled.root)) if is_told else None
+            if beside:
+                problem = f"{path.name}: {_without_state(file.pickled.root)}"
+            elif checkpoint.optimizer:
+                problem = _other_layout(checkpoint.optimizer)
+            else:
+                return None
+            return unread(OptimizerState(path, (), ()), problem)
         return _found(file, found, layout, checkpoint)
 
 
@@ -98,11 +103,13 @@ def _found(
     if not problems and are_disjoint(states, checkpoint.tensors):
         return together(states)
     path = file.reader.source.path
-    if len(found) > 1:
-        problems.append(
-            f"{len(found)} optimizer states may train the same tensors: {counted(states)}; choose"
-            f" one with --state {path}::{excerpt(found[-1].at)}"
+    if states and len(found) > 1:
+        why = (
+            f"{counted(states)}, as another may train the same tensors"
+            if problems
+            else f"{len(found)} optimizer states may train the same tensors: {counted(states)}"
         )
+        problems.append(f"{why}; choose one with --state {path}::{excerpt(states[-1][0])}")
     known = [group for own in groups for group in own] if all(groups) else []
     return unread(OptimizerState(path, (*known,), ()), *problems)
 
@@ -161,6 +168,13 @@ def _head(path: Path) -> bytes:
             return file.read(HEAD_NBYTES)
     except OSError:
         return b""
+
+
+def _other_layout(tensors: Sequence[Tensor]) -> str:
+    """What lies under an optimizer's name and is no state that is read."""
+    parts = dict.fromkeys(excerpt(tensor.name.partition(".")[0], 40) for tensor in tensors)
+    held = plural(len(tensors), "tensor")
+    return f"{listed([*parts])}: {held} without param_groups"
 
 
 def _without_state(root: object) -> str:

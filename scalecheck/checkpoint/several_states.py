@@ -37,10 +37,10 @@ def counted(found: Found) -> str:
     return listed([f"{at} ({plural(len(one.states), 'state')})" for at, one in found])
 
 
-def are_disjoint(found: Found, tensors: Iterable[Tensor]) -> bool:
+def are_disjoint(found: Found, tensors: Sequence[Tensor]) -> bool:
     """Whether no tensor needs to be trained by two of them: none is claimed by name more often than
     the file has it, and no more states have a shape than tensors that can be trained."""
-    trained = [tensor for tensor in tensors if _may_be_trained(tensor)]
+    trained = _trainable(tensors)
     states = [state for _, one in found for state in one.states]
     if len(states) > len(trained):
         return False
@@ -56,11 +56,18 @@ def are_disjoint(found: Found, tensors: Iterable[Tensor]) -> bool:
     return all(count <= shapes[shape] for shape, count in wanted.items())
 
 
-def _may_be_trained(tensor: Tensor) -> bool:
-    """A parameter of the model, or of a network beside it such as a discriminator."""
-    kind = tensor.kind.kind
-    is_weight = kind in ("parameter", "piece") or (kind == "other" and tensor.role != "buffer")
-    return is_weight and tensor.tied_to is None
+def _trainable(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The model's parameters, and those of a network beside it that is no copy of it, such as a
+    discriminator."""
+    alone = [tensor for tensor in tensors if tensor.tied_to is None]
+    model = {t.name: t for t in alone if t.kind.kind in ("parameter", "piece")}
+
+    def is_copy(tensor: Tensor) -> bool:
+        ends = (model.get(end) for end in _ends(tensor.name))
+        return any(one is not None and one.shape == tensor.shape for one in ends)
+
+    beside = (t for t in alone if t.kind.kind == "other" and t.role != "buffer")
+    return [*model.values(), *(tensor for tensor in beside if not is_copy(tensor))]
 
 
 def _ends(name: str) -> Iterable[str]:

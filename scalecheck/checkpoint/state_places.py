@@ -1,7 +1,7 @@
 """Where the optimizer states of a torch file lie, and each in one form, however it was laid out."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from scalecheck.checkpoint.pickle.contents import (
@@ -11,6 +11,7 @@ from scalecheck.checkpoint.pickle.contents import (
     is_named,
     walk,
 )
+from scalecheck.checkpoint.pickle.inert import Key
 from scalecheck.checkpoint.pickle.optimizers import (
     FLAT_GROUPS,
     FLAT_STATE,
@@ -18,7 +19,8 @@ from scalecheck.checkpoint.pickle.optimizers import (
     optimizer_table,
 )
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
+from scalecheck.checkpoint.pickle.state_dict import same_view
+from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, MAX_TENSORS
 from scalecheck.checkpoint.state_entries import Table, is_text
 from scalecheck.report.formatting import excerpt
 
@@ -39,7 +41,8 @@ class Place(NamedTuple):
 
 
 def places(root: object) -> list[Place]:
-    """Every optimizer state, in the order of the file; what is held twice counts once."""
+    """Every optimizer state, in the order of the file; what is held twice counts once, also as a
+    whole optimizer in a scheduler beside its state dict."""
     found: list[Place] = []
     seen: set[int] = set()
     again = RepeatBudget()
@@ -59,7 +62,33 @@ def places(root: object) -> list[Place]:
         return len(trail) <= MAX_DEPTH
 
     walk(root, lambda node: contents_of(node, again), visit)
-    return found
+    return _different(found) if len(found) > 1 else found
+
+
+def _different(found: Sequence[Place]) -> list[Place]:
+    """The states that keep different tensors; of those that keep the same the first state dict."""
+    kept: dict[object, Place] = {}
+    for place in found:
+        tensors = _tensors(place.table["state"]) or place.at
+        before = kept.get(tensors)
+        if before is None or (_is_whole(before) and not _is_whole(place)):
+            kept[tensors] = place
+    chosen = {id(place) for place in kept.values()}
+    return [place for place in found if id(place) in chosen]
+
+
+def _tensors(state: object) -> frozenset[object]:
+    """The tensors that parameters' states keep, as stretches of the file."""
+    states = state.values() if isinstance(state, dict) else ()
+    entries = (entry for one in states if isinstance(one, dict) for entry in one.values())
+    few = islice(entries, MAX_TENSORS)
+    return frozenset(same_view(entry) for entry in few if isinstance(entry, TensorRecord))
+
+
+def _is_whole(place: Place) -> bool:
+    """A whole optimizer, whose states are of the parameters themselves."""
+    state = place.table["state"]
+    return isinstance(state, dict) and any(isinstance(key, Key) for key in state)
 
 
 def _path(trail: Sequence[Child]) -> str:

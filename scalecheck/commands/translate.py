@@ -5,7 +5,7 @@ from pathlib import Path
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import UsageError
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
@@ -62,7 +62,12 @@ def translate(
     else:
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
-    forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+    try:
+        forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+    except OptionError as error:
+        if not states.unread:
+            raise
+        raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
     require_updates(forecasts, left_out.values(), settings.to)
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [

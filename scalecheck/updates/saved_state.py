@@ -10,6 +10,7 @@ from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
+from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
     NOT_KNOWN,
@@ -158,7 +159,8 @@ def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
     shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
     if any(one.name is not None or one.shape in shapes for one in state.states):
         return ""
-    return f"its {len(state.states)} states fit none of {len(checkpoint.tensors)} tensors"
+    states = plural(len(state.states), "state")
+    return f"its {states} fit none of {len(checkpoint.tensors)} tensors"
 
 
 def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -27,7 +27,7 @@ def optimizer_table(node: object) -> Table | None:
 def flat_table(node: object) -> Table | None:
     """A state dict flattened by torch.distributed.checkpoint, whose keys are `state.NAME.exp_avg`
     and `param_groups.NAME.lr`; None of anything else."""
-    if not isinstance(node, dict) or not _is_flat(next(iter(node), None)):
+    if not isinstance(node, dict):
         return None
     tensors = all(_is_flat(key) for key, item in node.items() if isinstance(item, _HOLDERS))
     has_groups = any(type(key) is str and key.startswith(FLAT_GROUPS) for key in node)
