@@ -244,7 +244,7 @@ def test_an_lr_of_zero_leaves_the_state_to_be_judged():
     _training(0.0, torch.ones(64, 64) * float("inf"))
     judged = report("run")
     assert [(row["rule"], row["where"]) for row in judged["findings"]] == [("SC205", "w.weight")]
-    assert "lr 0.0 of the optimizer state: give --lr" in rule(judged, "SC201")["reason"]
+    assert "the lr of the optimizer state is 0.0: pass --lr" in rule(judged, "SC201")["reason"]
 
 
 def test_of_a_state_of_no_known_optimizer_only_the_numbers_are_judged():
