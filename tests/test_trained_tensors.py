@@ -117,7 +117,7 @@ OPTIONS = (
     ("--exclude", "*.0.*"),
 )
 STATE = re.compile(r"state\[\d+\]")
-NOT_SHOWN = re.compile(r"(\d+) optimizer states (?:have no row|are not of the shapes)")
+NOT_SHOWN = re.compile(r"not shown: (\d+) optimizer states? (?:whose|of other)")
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "markdown", "json"])
