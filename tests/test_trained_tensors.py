@@ -117,7 +117,7 @@ OPTIONS = (
     ("--exclude", "*.0.*"),
 )
 STATE = re.compile(r"state\[\d+\]")
-NOT_SHOWN = re.compile(r"(\d+) optimizer states (?:have no row|are not of the shapes)")
+NOT_SHOWN = re.compile(r"not shown: (\d+) optimizer states? (?:whose|of other)")
 
 
 @pytest.mark.parametrize("format", ["table", "csv", "markdown", "json"])
@@ -157,3 +157,97 @@ def test_emitted_groups_count_the_entries_of_no_certain_tensor(form, tmp_path):
         else:
             counted = re.findall(r"(\d+) optimizer states? whose tensor is not certain", done.out)
             assert counted == ([str(len(states))] if states else [])
+
+
+def frozen(folder, tensors, trained, make=torch.optim.AdamW, idle=(), **more):
+    """A file of these tensors after steps of the trained ones, those of `idle` without gradients;
+    `more` lies beside them."""
+    torch.manual_seed(0)
+    model = {name: torch.nn.Parameter(torch.randn(shape)) for name, shape in tensors.items()}
+    optimizer = make([model[name] for name in trained], lr=1e-3)
+    for name in {*trained} - {*idle}:
+        model[name].grad = torch.randn(model[name].shape)
+    optimizer.step()
+    content = {name: one.detach() for name, one in model.items()}
+    torch.save({"model": content, "optimizer": optimizer.state_dict(), **more}, folder / "run.pt")
+    return folder / "run.pt"
+
+
+LAYERS = {f"layers.{i}.w": (8, 8) for i in range(6)}
+
+
+def moving(path):
+    return [r["name"] for r in api.translate(path).rows if r["relative_update"] is not None]
+
+
+def test_how_many_are_trained_is_said_and_no_rule_judges_their_updates(tmp_path):
+    path = frozen(tmp_path, LAYERS | {"head.w": (3, 8)}, ["layers.4.w", "layers.5.w", "head.w"])
+    said = "2 of 6 tensors of shape 8×8 are trained; which is not certain"
+    report = api.translate(path)
+    assert {row["reason"] for row in report.rows} == {said, None}
+    assert f"{said}, so 6 have no update: --param-names says which" in report.notes
+    assert moving(path) == ["head.w"]
+    judged = api.check(path, lr=10.0)
+    of_updates = [one.where for one in judged.findings if one.rule.startswith("SC2")]
+    assert of_updates
+    assert {*of_updates} <= {"head.w"}
+    assert f"{said}, so 6 have no update: --param-names says which" in judged.notes
+
+
+def test_names_that_are_given_say_which_are_trained(tmp_path):
+    path = frozen(tmp_path, LAYERS, ["layers.4.w", "layers.5.w"])
+    (tmp_path / "names").write_text("layers.4.w\nlayers.5.w")
+    report = api.translate(path, param_names=tmp_path / "names")
+    assert [row["name"] for row in report.rows if row["measured"]] == ["layers.4.w", "layers.5.w"]
+    assert len(report.rows) == 2
+    assert "4 of 6 tensors are not trained (no state); --state none forecasts all" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("tensors", "trained"),
+    [
+        ({"a.emb": (9, 4), "m.w": (4, 4), "b.head": (9, 4)}, ["m.w", "b.head"]),
+        ({"l.base": (8, 8), "l.lora_A": (2, 8), "l.lora_B": (8, 2)}, ["l.lora_A", "l.lora_B"]),
+    ],
+)
+def test_order_and_shapes_that_leave_no_choice_say_which_are_trained(tensors, trained, tmp_path):
+    path = frozen(tmp_path, tensors, trained)
+    assert moving(path) == trained
+    assert {entry["name"] for entry in api.translate(path).skipped} == {*tensors} - {*trained}
+
+
+def test_a_tensor_to_which_no_order_leads_is_not_trained(tmp_path):
+    """Of four alike one is trained, after the only other one: it is the third or the fourth."""
+    tensors = {"e.w": (4, 4), "d.w": (4, 4), "m.w": (4, 3), "y.w": (4, 4), "z.w": (4, 4)}
+    path = frozen(tmp_path, tensors, ["m.w", "y.w"])
+    assert {entry["name"] for entry in api.translate(path).skipped} == {"e.w", "d.w"}
+    assert moving(path) == ["m.w"]
+
+
+def test_a_parameter_that_had_no_gradient_is_not_trained(tmp_path):
+    tensors = {f"{i}.{word}": (4,) * n for i in range(3) for word, n in (("w", 2), ("b", 1))}
+    path = frozen(tmp_path, tensors, [*tensors], idle=["1.w"])
+    (entry,) = api.translate(path).skipped
+    assert entry["name"] == "1.w"
+    assert entry["reason"] == "empty state, as it had no gradient: not trained"
+
+
+@pytest.mark.parametrize("count", [6, 4])
+def test_an_optimizer_that_keeps_nothing_trains_as_many_as_its_groups_have(count, tmp_path):
+    path = frozen(tmp_path, LAYERS, [*LAYERS][:count], torch.optim.SGD)
+    reasons = {row["reason"] for row in api.translate(path, grad_rms=1.0).rows}
+    doubt = f"{count} of 6 tensors are trained; which is not certain"
+    assert reasons == ({None} if count == 6 else {doubt})
+
+
+def test_buffers_and_tied_tensors_are_no_candidates(tmp_path):
+    """Neither a running mean nor a second name of a weight could have the state."""
+    path = frozen(
+        tmp_path, {"emb.weight": (9, 4), "norm.weight": (4,)}, ["emb.weight", "norm.weight"]
+    )
+    run = torch.load(path)
+    run["model"] |= {"norm.running_mean": torch.ones(4), "norm.running_var": torch.ones(4)}
+    run["model"]["head.weight"] = run["model"]["emb.weight"]
+    torch.save(run, path)
+    assert moving(path) == ["emb.weight", "norm.weight"]
+    assert all(row["measured"] for row in api.translate(path).rows)

@@ -3,9 +3,9 @@ order decide it. Torch numbers the entries and does not name them."""
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 Shape = tuple[int, ...]
 Group = dict[int, Shape | None]
@@ -52,16 +52,17 @@ def reachable(
     """The names that the entries of these numbers have in one of `certain`'s assignments or
     another; None where a group has no assignment at all."""
     lines, alike = _lines(parameters, in_order)
-    found: set[str] = set()
+    reached = [_Reached(line) for line in lines]
+    by_index: set[Shape | None] = set()
     for group in groups:
-        answers = [line.reached(group, asked) for line in lines]
-        if alike is not None:
-            answers.append(_reached_by_index(group, alike, parameters, asked))
-        possible = [answer for answer in answers if answer is not None]
-        if not possible:
+        found = [one.add(group, asked) for one in reached]
+        if alike is not None and _by_index(group, alike, len(parameters)) is not None:
+            found.append(True)
+            by_index.update(group[entry] for entry in group if entry in asked)
+        if not any(found):
             return None
-        found.update(*possible)
-    return found
+    names = {name for one in reached for name in one.names()}
+    return names | {n for n, shape in parameters.items() if by_index & {None, shape}}
 
 
 def _lines(
@@ -89,30 +90,12 @@ class _Ordering:
     def certain(self, group: Group) -> dict[int, str] | None:
         """The names that entries have in every assignment along the line: those on which the
         leftmost and the rightmost one agree. None where there is none."""
-        bounds = self._bounds(group)
+        bounds = self.bounds(group)
         if bounds is None:
             return None
         return {entry: self.order[left] for entry, (left, right) in bounds.items() if left == right}
 
-    def reached(self, group: Group, asked: Collection[int]) -> set[str] | None:
-        """The names that these entries have in an assignment along the line: an entry can have any
-        place of its shape from its leftmost to its rightmost. None where there is none."""
-        bounds = self._bounds(group)
-        if bounds is None:
-            return None
-        names: set[str] = set()
-        done: dict[Shape | None, int] = {}
-        for entry, (left, right) in bounds.items():
-            if entry in asked:
-                shape = group[entry]
-                places = self.places[shape]
-                first = bisect_left(places, max(left, done.get(shape, 0)))
-                last = bisect_right(places, right)
-                names |= {self.order[place] for place in places[first:last]}
-                done[shape] = right + 1
-        return names
-
-    def _bounds(self, group: Group) -> dict[int, tuple[int, int]] | None:
+    def bounds(self, group: Group) -> dict[int, tuple[int, int]] | None:
         """The leftmost and the rightmost place of each entry; None where there is none."""
         leftmost = {}
         last = -1
@@ -128,6 +111,34 @@ class _Ordering:
             places = self.places[shape]
             rightmost[entry] = last = places[bisect_left(places, last) - 1]
         return {entry: (leftmost[entry], rightmost[entry]) for entry in group}
+
+
+class _Reached:
+    """The places of a line that entries have in one assignment or another: of each shape, where the
+    ranges of its places begin and end."""
+
+    def __init__(self, line: _Ordering) -> None:
+        self._line = line
+        self._edges: dict[Shape | None, Counter[int]] = defaultdict(Counter)
+
+    def add(self, group: Group, asked: Collection[int]) -> bool:
+        """Takes in the entries of a group that are asked about: each can have any place of its
+        shape from its leftmost to its rightmost. False where the group has no assignment."""
+        bounds = self._line.bounds(group)
+        for entry, (left, right) in (bounds or {}).items():
+            if entry in asked:
+                places = self._line.places[group[entry]]
+                self._edges[group[entry]][bisect_left(places, left)] += 1
+                self._edges[group[entry]][bisect_right(places, right)] -= 1
+        return bounds is not None
+
+    def names(self) -> Iterator[str]:
+        """The names at those places."""
+        for shape, edges in self._edges.items():
+            covered = accumulate(edges[place] for place in range(len(self._line.places[shape])))
+            for place, ranges in zip(self._line.places[shape], covered, strict=True):
+                if ranges:
+                    yield self._line.order[place]
 
 
 Alike = Mapping[Shape, tuple[Sequence[str], bool]]
@@ -165,18 +176,6 @@ def _by_index(group: Group, alike: Alike, parameters: int) -> dict[int, str] | N
         if len(same) == len(candidates) and are_ordered:
             names |= zip(same, candidates, strict=True)
     return names
-
-
-def _reached_by_index(
-    group: Group, alike: Alike, parameters: Mapping[str, Shape], asked: Collection[int]
-) -> set[str] | None:
-    """The names that these entries have in an order that `_by_index` knows of."""
-    if _by_index(group, alike, len(parameters)) is None:
-        return None
-    shapes = {group[entry] for entry in group if entry in asked}
-    if None in shapes:
-        return {*parameters}
-    return {name for shape in shapes if shape is not None for name in alike.get(shape, ((),))[0]}
 
 
 IndexKey = tuple[tuple[bool, int, str], ...]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.given_names import given_names
+from scalecheck.checkpoint.inventory import words
 from scalecheck.checkpoint.module_order import certain_by_class, reachable_by_class
 from scalecheck.checkpoint.optimizer_state import OptimizerState
 from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
@@ -18,6 +19,14 @@ from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
+_COPY = frozenset(
+    re.findall(
+        r"\w+",
+        "ema average averaged avg shadow swa polyak teacher target best current last latest old "
+        "previous prev reference ref initial init copy backup master fp32",
+    )
+)
+"""Words in the name of a part that holds a copy of the model beside it."""
 MAX_CONFIG_NBYTES = 1 << 20  # a config.json has a few kilobytes
 
 
@@ -75,13 +84,16 @@ def parameters_of(checkpoint: Checkpoint) -> list[Tensor]:
 
 
 def beside(checkpoint: Checkpoint) -> list[Tensor]:
-    """What lies beside the model and is no copy of it, such as a discriminator: the optimizer may
-    train that too."""
+    """What lies beside the model and is not said to be a copy of it, such as a discriminator: the
+    optimizer may train that too."""
     shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors if tensor.kind.is_weight}
 
     def is_copy(tensor: Tensor) -> bool:
-        cuts = (match.end() for match in re.finditer(r"\.", tensor.name))
-        return any(shapes.get(tensor.name[cut:]) == tensor.shape for cut in cuts)
+        for match in re.finditer(r"\.", tensor.name):
+            part, name = tensor.name[: match.start()], tensor.name[match.end() :]
+            if shapes.get(name) == tensor.shape and _COPY & words(part):
+                return True
+        return False
 
     return [
         tensor

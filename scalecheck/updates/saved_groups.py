@@ -23,7 +23,7 @@ def with_lrs(groups: Sequence[Mapping[str, Any]]) -> GroupLrs:
     """Where the lr is 0, that before the schedule: initial_lr, which torch's schedulers note. A
     group of lr 0 without one is still if others move."""
     stopped = [number for number, group in enumerate(groups) if group.get("lr") == 0]
-    started = [number for number in stopped if is_lr(groups[number].get("initial_lr"))]
+    started = dict.fromkeys(n for n in stopped if is_lr(groups[n].get("initial_lr")))
     settings = [
         {**group, "lr": group["initial_lr"]} if number in started else group
         for number, group in enumerate(groups)

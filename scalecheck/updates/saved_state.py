@@ -68,6 +68,7 @@ class States:
         empty = empty_states(states, known)
         self._trained = Trained()
         self._numbers: dict[Shape | None, set[int]] = {}
+        self._shared: dict[Shape, Mapping[str, Any]] = {}
         if state and not fits_nothing:
             self._trained = trained(state, checkpoint, empty, self._still)
         if self.unread:
@@ -96,14 +97,16 @@ class States:
             if self.not_certain(tensor.name) is None
         }
 
-    def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
+    def settings(self, name: str, shape: Shape) -> Mapping[str, Any]:
         """The settings of the tensor's group. Where that is not certain, those in which all the
         groups that it can be in agree, as all may where shapes do not tell; the others are
         UNCERTAIN."""
         if (known := self.by_name.get(name)) is not None:
             return self._groups[known.group]
-        numbers = self._numbers.get(tuple(shape), set()) | self._numbers.get(None, set())
-        return _common([self._groups[number] for number in sorted(numbers)])
+        if shape not in self._shared:
+            numbers = self._numbers.get(shape, set()) | self._numbers.get(None, set())
+            self._shared[shape] = _common([self._groups[number] for number in sorted(numbers)])
+        return self._shared[shape]
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
         """The settings of a state's group; its lr is UNCERTAIN where it does not move."""

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.selection import Selection
 from scalecheck.errors import UsageError
 from scalecheck.measure.groups import grouped, row
 from scalecheck.optimizers.contract import NoFormula
-from scalecheck.report.formatting import setting
+from scalecheck.report.formatting import plural, setting
 from scalecheck.report.report import Column, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
@@ -166,11 +166,14 @@ class UncertainStates:
 
     def notes(self) -> Iterator[str]:
         """How many people do not see, and what hides them."""
-        if self._rows and self._hiding:
-            yield f"{len(self._rows)} optimizer states have no row: see them without {self._hiding}"
-        if self._others:
-            words = "optimizer states are not of the shapes of these tensors"
-            yield f"{len(self._others)} {words}: see them without {self._some}"
+        hidden = (
+            (len(self._rows) if self._hiding else 0, "whose tensor is not certain", self._hiding),
+            (len(self._others), "of other shapes", self._some),
+        )
+        for count, which, option in hidden:
+            if count:
+                states = plural(count, "optimizer state")
+                yield f"not shown: {states} {which}; leave out {option} to list all"
 
 
 def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:

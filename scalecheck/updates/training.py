@@ -203,10 +203,9 @@ class Trainings:
         """The lr among the settings. Raises UsageError where there is none that is positive."""
         if settings.get("lr") is None:
             raise OptionError("lr", "needed, as no optimizer state says it for certain")
-        if settings["lr"] == 0:
-            raise UsageError("the lr of the optimizer state is 0: pass --lr, for example --lr 3e-4")
         if not is_lr(settings["lr"]):
-            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+            problem = f"the lr of the optimizer state is {settings['lr'] or 0}"
+            raise UsageError(f"{problem}: pass --lr, for example --lr 3e-4")
         return float(settings["lr"])
 
 
