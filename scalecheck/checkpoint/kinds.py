@@ -82,12 +82,14 @@ def kinds(
     tensors: Iterable[Described],
     *,
     pieces: Mapping[str, str] | None = None,
+    trained: Set[str] = frozenset(),
     non_model: Set[str] = frozenset(),
 ) -> dict[str, TensorKind]:
     """The kind of each tensor by its name, in the order given; linear in their number.
 
-    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. non_model:
-    the tensors that a reader found beside the model.
+    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. trained:
+    those that their file says are trained. non_model: the tensors that a reader found beside the
+    model.
     """
     inventory = Inventory(tensors)
     quantised, buffers = Quantised(inventory), Buffers(inventory)
@@ -101,8 +103,10 @@ def kinds(
         if not _may_be_trained(entry):
             evidence = quantised.factor(entry)
             return TensorKind("buffer", "buffer", evidence or f"its type {entry.dtype.name}")
-        if evidence := (
-            quantised.factor(entry) or counter(entry, inventory) or buffers.evidence(entry)
+        if entry.name not in trained and (
+            evidence := quantised.factor(entry)
+            or counter(entry, inventory)
+            or buffers.evidence(entry)
         ):
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
@@ -112,6 +116,8 @@ def kinds(
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
+        if entry.name in trained:
+            evidence = evidence or "an nn.Parameter that requires a gradient"
         is_zero = is_zero_at_first(entry.name, role)
         if _is_flat(entry):
             evidence = "a flat parameter of FSDP: many tensors in one vector"

@@ -19,8 +19,10 @@ from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
 
-_RANKS = ("torch.distributed.tensor", "torch.distributed._tensor", "torch.distributed._shard")
-_RANKS += ("torch.distributed.device_mesh", "torch.distributed._mesh_layout")
+_RANKS = (
+    *("torch.distributed.tensor", "torch.distributed._tensor", "torch.distributed._shard"),
+    *("torch.distributed.device_mesh", "torch.distributed._mesh_layout"),
+)
 MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
 
 
@@ -45,7 +47,9 @@ class Unpickled:
             tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
-        return replace(tensor, piece=record.piece) if record.piece else tensor
+        if not (record.piece or record.is_trained):
+            return tensor
+        return replace(tensor, piece=record.piece, is_trained=record.is_trained)
 
 
 @contextmanager

@@ -123,7 +123,14 @@ def _from_numpy(array: object, dtype: object, *_: object) -> TensorRecord:
 
 
 def _first(inner: object, *_: object) -> object:
-    """The argument that another one wraps: a parameter's tensor, a list's items."""
+    """The argument that another one wraps, as a list's items."""
+    return inner
+
+
+def _parameter(inner: object, requires_grad: object = None, *_: object) -> object:
+    """An nn.Parameter, which says of itself whether it is trained."""
+    if isinstance(inner, TensorRecord) and requires_grad is True:
+        return replace(inner, is_trained=True)
     return inner
 
 
@@ -145,14 +152,15 @@ def _list(items: object = None, *_: object) -> object:
     return [] if items is None else items
 
 
-_FIRST = """torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state
-    torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
+_FIRST = """torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
     torch.serialization._get_layout torch.jit._pickle.build_intlist
     torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist
     torch.jit._pickle.build_tensorlist torch.jit._pickle.restore_type_tag _codecs.encode"""
 
 _BUILDERS: dict[str, Callable[..., object]] = {
     **dict.fromkeys(_FIRST.split(), _first),
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
