@@ -123,7 +123,6 @@ def test_a_report_with_a_folder_that_was_not_read_is_a_baseline():
             ["mp_rank_00/model_optim_rng.pt", "mp_rank_01/model_optim_rng.pt"],
             "such as m/mp_rank_00",
         ),
-        (["a/b/model.safetensors"], "such as m/a/b"),
     ],
 )
 @pytest.mark.parametrize("command", ["inspect", "check"])
@@ -138,6 +137,35 @@ def test_a_directory_whose_folders_alone_hold_models_says_which_to_name(files, h
     report = api.inspect("m", recursive=True)
     assert len(report.rows) == 3 * len(files)
     assert f"{len(files)} folders" in report.headline or len(files) == 1
+
+
+def test_the_only_folder_with_a_model_is_named():
+    save("m/a b/c/model.safetensors")
+    done = scalecheck("check", "m")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.splitlines() == [
+        "scalecheck: m: holds no checkpoint itself, its folder a b/c does",
+        "  help: name 'm/a b/c', or give --recursive",
+    ]
+
+
+def test_a_directory_of_other_formats_says_which():
+    Path("m/step-30").mkdir(parents=True)
+    Path("m/step-30/__0_0.distcp").write_bytes(b"x")
+    for options in ([], ["--recursive"]):
+        done = scalecheck("inspect", "m", *options)
+        assert done.code == 3
+        words = "holds no checkpoint of a format that is read: step-30/__0_0.distcp"
+        assert done.err == f"scalecheck: m: {words}\n"
+
+
+def test_many_folders_in_one_are_named_together():
+    """As the universal checkpoint of DeepSpeed has one for each tensor."""
+    save("m/model.safetensors")
+    for i in range(20):
+        save(f"m/zero/layers.{i}.weight/fp32.pt")
+    assert [entry["name"] for entry in api.inspect("m").skipped] == ["zero"]
+    assert len(api.inspect("m", recursive=True).rows) == 63
 
 
 def test_a_folder_that_cannot_be_read_is_a_finding_and_the_others_are_read():

@@ -175,7 +175,13 @@ def kinds(path, **options):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["consolidated.{:02}.pth", "mp_rank_{:02}_model_states.pt", "model.tp_rank_{:02}.pt"]
+    "pattern",
+    [
+        "consolidated.{:02}.pth",
+        "mp_rank_{:02}_model_states.pt",
+        "model.tp_rank_{:02}.pt",
+        "shard-{:05}-model-00001-of-00001.bin",
+    ],
 )
 @pytest.mark.parametrize("count", [2, 4])
 def test_slices_are_read_rank_by_rank_as_pieces(pattern, count):
@@ -202,6 +208,13 @@ def test_folders_of_tensor_parallel_ranks_are_slices(folder):
     ranks(f"iter_10/{folder}/model_optim_rng.pt")
     assert set(kinds("m", recursive=True).values()) == {"piece"}
     assert set(kinds(f"m/iter_10/{folder.format(1)}").values()) == {"piece"}
+
+
+def test_a_slice_is_one_whatever_folder_it_is_named_from(monkeypatch):
+    ranks("mp_rank_{:02}/model_optim_rng.pt")
+    monkeypatch.chdir("m/mp_rank_01")
+    assert set(kinds("model_optim_rng.pt").values()) == {"piece"}
+    assert set(kinds(".").values()) == {"piece"}
 
 
 def test_folders_of_pipeline_parallel_ranks_hold_whole_tensors():
