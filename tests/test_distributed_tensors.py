@@ -172,6 +172,14 @@ def test_a_flat_parameter_is_many_tensors_in_one():
     assert (done.code, "a flat parameter of FSDP" in done.err) == (2, True)
 
 
+def test_a_flat_parameter_is_told_by_its_attribute_too():
+    flat = torch.nn.Parameter(torch.randn(40))
+    flat._is_flat_param = True
+    torch.save({"blocks.0.handle": flat, "up.weight": torch.randn(4, 4)}, "m.pt")
+    assert kinds()["blocks.0.handle"].is_flat
+    assert kinds()["up.weight"].kind == "parameter"
+
+
 @pytest.mark.parametrize("samples", ["fsdp_rank_files", "fsdp1_local"])
 def test_files_of_ranks_are_read_under_their_rank(samples):
     names = {

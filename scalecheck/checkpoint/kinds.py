@@ -16,6 +16,7 @@ from scalecheck.checkpoint.wrappers import bare_names
 
 Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
 
+FLAT = "a flat parameter of FSDP: many tensors in one vector"
 _FLAT = re.compile(r"_?flat_param(?:_\d+)?")
 _SHARD = re.compile(r".\.0\.\d+\.tensor$")  # of the list that comes first in its pickle
 _OPTIMIZERS = re.compile(
@@ -119,10 +120,10 @@ def kinds(
         if entry.name in trained:
             evidence = evidence or "an nn.Parameter that requires a gradient"
         is_zero = is_zero_at_first(entry.name, role)
-        if _is_flat(entry):
-            evidence = "a flat parameter of FSDP: many tensors in one vector"
-            return TensorKind("piece", role, evidence, is_flat=True)
-        if piece := (pieces or {}).get(entry.name) or _piece(entry):
+        piece = (pieces or {}).get(entry.name)
+        if piece == FLAT or _is_flat(entry):
+            return TensorKind("piece", role, FLAT, is_flat=True)
+        if piece := piece or _piece(entry):
             return TensorKind("piece", role, piece, is_zero_at_first=is_zero)
         return TensorKind(
             "parameter",

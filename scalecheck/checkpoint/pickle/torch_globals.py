@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from scalecheck.checkpoint.kinds import FLAT
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
 from scalecheck.checkpoint.pickle.records import (
@@ -13,7 +14,7 @@ from scalecheck.checkpoint.pickle.records import (
     TensorRecord,
     TorchDType,
 )
-from scalecheck.checkpoint.pickle.sharded import local_part
+from scalecheck.checkpoint.pickle.sharded import is_flat_parameter, local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
@@ -127,11 +128,14 @@ def _first(inner: object, *_: object) -> object:
     return inner
 
 
-def _parameter(inner: object, requires_grad: object = None, *_: object) -> object:
-    """An nn.Parameter, which says of itself whether it is trained."""
-    if isinstance(inner, TensorRecord) and requires_grad is True:
-        return replace(inner, is_trained=True)
-    return inner
+def _parameter(
+    inner: object, requires_grad: object = None, hooks: object = None, state: object = None
+) -> object:
+    """An nn.Parameter, which says of itself whether it is trained, and whether it is FSDP's."""
+    if not isinstance(inner, TensorRecord):
+        return inner
+    piece = FLAT if is_flat_parameter(state) else inner.piece
+    return replace(inner, piece=piece, is_trained=requires_grad is True)
 
 
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
