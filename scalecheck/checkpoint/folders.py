@@ -86,11 +86,13 @@ def folders_in(root: Path) -> Folders:
             for entry in inside
             if is_other_format(entry.name)
         ]
-        if below and (depth == MAX_DEPTH or len(seen) > MAX_FOLDERS or entries > MAX_ENTRIES):
-            found.unread.append(
-                Unread(root, folder.name or ".", "its folders, past the limit of folders")
-            )
+        if below and depth == MAX_DEPTH:
+            found.unread.append(Unread(root, folder.name, f"folders more than {depth} deep"))
             continue
+        if below and (len(seen) > MAX_FOLDERS or entries > MAX_ENTRIES):
+            limit = f"it holds more than {MAX_FOLDERS:,} folders or {MAX_ENTRIES:,} files"
+            found.unread.append(Unread(root, ".", f"all folders, as {limit}"))
+            break
         names = (f"{folder.name}/{name}" if folder.name else name for name in below)
         stack += [(Folder(root / name, name), depth + 1) for name in reversed([*names])]
     return found

@@ -16,6 +16,7 @@ from scalecheck.checkpoint.wrappers import bare_names
 
 Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
 
+FLAT = "a flat parameter of FSDP: many tensors in one vector"
 _FLAT = re.compile(r"_?flat_param(?:_\d+)?")
 _SHARD = re.compile(r".\.0\.\d+\.tensor$")  # of the list that comes first in its pickle
 _OPTIMIZERS = re.compile(
@@ -82,12 +83,14 @@ def kinds(
     tensors: Iterable[Described],
     *,
     pieces: Mapping[str, str] | None = None,
+    trained: Set[str] = frozenset(),
     non_model: Set[str] = frozenset(),
 ) -> dict[str, TensorKind]:
     """The kind of each tensor by its name, in the order given; linear in their number.
 
-    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. non_model:
-    the tensors that a reader found beside the model.
+    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. trained:
+    those that their file says are trained. non_model: the tensors that a reader found beside the
+    model.
     """
     inventory = Inventory(tensors)
     quantised, buffers = Quantised(inventory), Buffers(inventory)
@@ -101,8 +104,10 @@ def kinds(
         if not _may_be_trained(entry):
             evidence = quantised.factor(entry)
             return TensorKind("buffer", "buffer", evidence or f"its type {entry.dtype.name}")
-        if evidence := (
-            quantised.factor(entry) or counter(entry, inventory) or buffers.evidence(entry)
+        if entry.name not in trained and (
+            evidence := quantised.factor(entry)
+            or counter(entry, inventory)
+            or buffers.evidence(entry)
         ):
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
@@ -112,11 +117,13 @@ def kinds(
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
+        if entry.name in trained:
+            evidence = evidence or "an nn.Parameter that requires a gradient"
         is_zero = is_zero_at_first(entry.name, role)
-        if _is_flat(entry):
-            evidence = "a flat parameter of FSDP: many tensors in one vector"
-            return TensorKind("piece", role, evidence, is_flat=True)
-        if piece := (pieces or {}).get(entry.name) or _piece(entry):
+        piece = (pieces or {}).get(entry.name)
+        if piece == FLAT or _is_flat(entry):
+            return TensorKind("piece", role, FLAT, is_flat=True)
+        if piece := piece or _piece(entry):
             return TensorKind("piece", role, piece, is_zero_at_first=is_zero)
         return TensorKind(
             "parameter",

@@ -49,7 +49,10 @@ def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the kind of each tensor. The numbers of codes are not those of weights,
     so that they are not measured."""
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
-    found = kinds(checkpoint.tensors, pieces=pieces, non_model=checkpoint.non_model)
+    trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
+    found = kinds(
+        checkpoint.tensors, pieces=pieces, trained=trained, non_model=checkpoint.non_model
+    )
     tensors = []
     for tensor in checkpoint.tensors:
         kind = found[tensor.name]

@@ -17,6 +17,7 @@ _EVIDENCE = "each tensor is a part of a larger one"
 def sliced(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     """The checkpoint of a file, its tensors marked as pieces where the file is one rank's of
     several."""
+    path = path.absolute()
     words = _slice(path.name, path.parent) or _slice(path.parent.name, path.parent.parent)
     if not words and slice_of(path.name):
         words = _share(checkpoint, path)

@@ -93,7 +93,8 @@ class Tensor:
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
-    says of which larger tensor it is a piece, where its file does. `kind` says what it is, which
+    says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
+    trained, where its file does. `kind` says what it is, which
     takes the tensors beside it: `open_checkpoint` decides it.
     """
 
@@ -106,6 +107,7 @@ class Tensor:
     tied_to: str | None = None
     unmeasured: str | None = None
     piece: str | None = None
+    is_trained: bool = False
     kind: TensorKind = LONE
 
     @cached_property

@@ -23,7 +23,9 @@ _SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt)")
 _INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
 _SHARD = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})((?:\.[^.]+)?)")  # as libraries number shards
 _MOST_SHARDS = 10_000  # of which the missing ones are sought
-_SLICE = re.compile(r"((?:.*[_.-])?(?:[mt]p_rank_|consolidated\.))(\d{1,4})((?:_.*)?)")
+_SLICE = re.compile(
+    r"((?:.*[_.-])?(?:[mt]p_rank_|consolidated\.)|shard-(?=.+-of-))(\d{1,6})((?:[_-].*)?)"
+)
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
 _OTHER_FORMATS = re.compile(
     r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|distcp|tflite|mlmodel|pdparams)"

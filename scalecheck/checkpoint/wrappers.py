@@ -84,7 +84,11 @@ def difference(renamed: Mapping[str, str]) -> str:
     """A note on names that were matched: the parts by which they differ."""
     parts: dict[str, None] = {}
     for one, other in renamed.items():
-        here, there = Counter(one.split(".")), Counter(other.split("."))
+        here, there = Counter(_parts(one)), Counter(_parts(other))
         parts |= dict.fromkeys([*(here - there), *(there - here)])
     shown = listed([excerpt(f"{part}.", 40) for part in parts])
     return f"names differ by {shown}: {len(renamed)} tensors are matched without"
+
+
+def _parts(name: str) -> list[str]:
+    return name.rpartition("/")[2].split(".")

@@ -1,6 +1,7 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
@@ -25,6 +26,8 @@ from scalecheck.checkpoint.weight_files import (
 from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed
 
+_FEW = 8  # folders in one folder that are named each
+
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 _MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
@@ -44,8 +47,8 @@ def load(path: Path) -> Checkpoint:
     below = [folder for folder in found.holding if folder.name]
     checkpoint = _own(path)
     if checkpoint is None:
-        raise _without_model(path, below)
-    unread = [*(Unread(path, folder.name) for folder in below), *found.unread]
+        raise _without_model(path, below, found.others)
+    unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
     layout = (*checkpoint.layout, *_other_formats(found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
 
@@ -70,7 +73,7 @@ def load_recursively(path: Path) -> Checkpoint:
     if errors and not parts:
         raise errors[0]
     if not parts:
-        raise _without_model(path, [])
+        raise _without_model(path, [], found.others)
     joined = join(path, [renamed(part, f"{f.name}/" if f.name else "") for f, part in parts])
     if len(parts) > 1:
         formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
@@ -125,17 +128,32 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     return replace(joined, layout=(*joined.layout, note))
 
 
-def _without_model(path: Path, below: list[Folder]) -> CheckpointError:
+def _names(below: list[Folder]) -> list[str]:
+    """The folders by name; of many in one folder that one, as of a step that has a folder for each
+    of its tensors."""
+    parts = Counter(folder.name.partition("/")[0] for folder in below)
+    first = ((folder.name, folder.name.partition("/")[0]) for folder in below)
+    return list(dict.fromkeys(name if parts[part] <= _FEW else part for name, part in first))
+
+
+def _without_model(path: Path, below: list[Folder], others: list[str]) -> CheckpointError:
     """The error for a directory without a model of its own, which says where there are some."""
-    entries = sorted(path.iterdir())
+    if not below and others:
+        return CheckpointError(
+            path, f"holds no checkpoint of a format that is read: {listed(others)}"
+        )
     if not below:
+        entries = sorted(path.iterdir())
         held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"
         return CheckpointError(path, f"holds no checkpoint ({held})")
     names = listed([folder.name for folder in below])
-    some = "its folder does" if len(below) == 1 else f"{len(below)} of its folders do"
+    if len(below) == 1:
+        one = quote(str(below[0].path))
+        problem = f"holds no checkpoint itself, its folder {names} does"
+        return CheckpointError(path, problem, f"name {one}, or give --recursive")
     last = last_step(path, below)
     one = f"the last is {quote(str(last))}" if last else f"such as {quote(str(below[0].path))}"
-    problem = f"holds no checkpoint itself, {some}: {names}"
+    problem = f"holds no checkpoint itself, {len(below)} of its folders do: {names}"
     return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
 
 

@@ -47,7 +47,9 @@ class Unpickled:
             tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
-        return replace(tensor, piece=record.piece) if record.piece else tensor
+        if not (record.piece or record.is_trained):
+            return tensor
+        return replace(tensor, piece=record.piece, is_trained=record.is_trained)
 
 
 @contextmanager

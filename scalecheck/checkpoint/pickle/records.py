@@ -36,7 +36,8 @@ class StorageRecord:
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorRecord:
     """A tensor as its pickle tells it; offset and strides are in elements of `dtype`. `piece` says
-    of which larger tensor it is a piece, None of a whole one."""
+    of which larger tensor it is a piece, None of a whole one. `is_trained`: it is an nn.Parameter
+    that requires a gradient."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -45,6 +46,7 @@ class TensorRecord:
     strides: tuple[int, ...] = ()
     unmeasured: str | None = None
     piece: str | None = None
+    is_trained: bool = False
 
     @property
     def numel(self) -> int:

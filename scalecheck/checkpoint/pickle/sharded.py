@@ -33,6 +33,11 @@ def local_part(kind: object, args: object, state: object) -> object:
     return None
 
 
+def is_flat_parameter(state: object) -> bool:
+    """Whether a parameter's attributes are those of FSDP's vector of many."""
+    return _attributes(state).get("_is_flat_param") is True
+
+
 def _shard(shard: object, whole: tuple[int, ...] | None) -> TensorRecord | None:
     attributes = _attributes(shard.state) if isinstance(shard, Placeholder) else {}
     tensor, metadata = attributes.get("tensor"), attributes.get("metadata")

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from scalecheck.checkpoint.kinds import FLAT
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
 from scalecheck.checkpoint.pickle.records import (
@@ -13,7 +14,7 @@ from scalecheck.checkpoint.pickle.records import (
     TensorRecord,
     TorchDType,
 )
-from scalecheck.checkpoint.pickle.sharded import local_part
+from scalecheck.checkpoint.pickle.sharded import is_flat_parameter, local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
@@ -123,8 +124,18 @@ def _from_numpy(array: object, dtype: object, *_: object) -> TensorRecord:
 
 
 def _first(inner: object, *_: object) -> object:
-    """The argument that another one wraps: a parameter's tensor, a list's items."""
+    """The argument that another one wraps, as a list's items."""
     return inner
+
+
+def _parameter(
+    inner: object, requires_grad: object = None, hooks: object = None, state: object = None
+) -> object:
+    """An nn.Parameter, which says of itself whether it is trained, and whether it is FSDP's."""
+    if not isinstance(inner, TensorRecord):
+        return inner
+    piece = FLAT if is_flat_parameter(state) else inner.piece
+    return replace(inner, piece=piece, is_trained=requires_grad is True)
 
 
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
@@ -145,14 +156,15 @@ def _list(items: object = None, *_: object) -> object:
     return [] if items is None else items
 
 
-_FIRST = """torch._utils._rebuild_parameter torch._utils._rebuild_parameter_with_state
-    torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
+_FIRST = """torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
     torch.serialization._get_layout torch.jit._pickle.build_intlist
     torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist
     torch.jit._pickle.build_tensorlist torch.jit._pickle.restore_type_tag _codecs.encode"""
 
 _BUILDERS: dict[str, Callable[..., object]] = {
     **dict.fromkeys(_FIRST.split(), _first),
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,

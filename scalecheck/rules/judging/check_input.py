@@ -65,8 +65,8 @@ def check_input(
         stats = TensorStats.of(tensor, sketch)
         # Of a tied tensor the first says all, and of one of zeros its rule.
         is_alone = stats.tied_to is None and stats.zeros < stats.numel
-        is_average = stats.kind.kind == "average"
-        is_looked_into = has_rows and is_alone and stats.role in WEIGHTS and not is_average
+        is_weight = stats.kind.is_weight and stats.role in WEIGHTS
+        is_looked_into = has_rows and is_alone and is_weight
         is_trained = untrained(tensor, states) is None
         has_forecast = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
