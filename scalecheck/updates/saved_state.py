@@ -65,6 +65,13 @@ class States:
         """No group of the state can have the tensor: it is not trained."""
         return self.path is not None and not self._possible(name, shape)
 
+    @property
+    def idle(self) -> frozenset[str]:
+        """The tensors for which the optimizer keeps nothing while it does for others: they never
+        had a gradient, and no step moved them."""
+        kept = {name for name, one in self.by_name.items() if one.tensors or one.numbers}
+        return frozenset(self.by_name.keys() - kept) if kept else frozenset()
+
     def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
         """The tensors of which it is certain whether the state trains them: by name, or as there
         are as many states of a shape as tensors that may be trained."""
