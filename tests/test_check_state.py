@@ -134,3 +134,20 @@ def test_a_group_of_lr_0_beside_others_is_not_trained():
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
     said = "2 of 4 tensors are not trained (its group has lr 0); --state none forecasts all"
     assert said in report("run.pt")["notes"]
+
+
+def test_a_parameter_that_never_had_a_gradient_has_no_update_to_judge():
+    """A frozen layer is given to the optimizer as all others are, which keeps nothing for it."""
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8))
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for seed in range(5):
+        optimizer.zero_grad()
+        model(noise(8, 8, seed=seed)).square().mean().backward()
+        optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
+    judged = report("run.pt", "--select", "SC201", code=1)
+    assert {row["where"] for row in judged["findings"]} == {"2.weight"}
+    assert any(
+        note.startswith("2 tensors are in the optimizer without") for note in judged["notes"]
+    )

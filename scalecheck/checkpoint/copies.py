@@ -101,14 +101,16 @@ def _split(inventory: Inventory) -> tuple[dict[str, _Part], list[Entry]]:
 def _mark(
     entry: Entry, inventory: Inventory, has_queue: bool
 ) -> tuple[int | None, tuple[str, ...]]:
-    """The place of the first part of its path that says copy, and for a follower the prefixes of
-    its originals."""
+    """The place of the part of its path that says copy, the last of several in a row, and for a
+    follower the prefixes of its originals."""
     listed = next((place for place, part in enumerate(entry.path) if part in _LISTS), None)
     if listed is not None:
         return listed, ()
     start = 0  # of the part in the name
     for place, part in enumerate(entry.path):
         if words(part) & _AVERAGES:
+            while place + 1 < len(entry.path) and words(entry.path[place + 1]) & _AVERAGES:
+                place += 1  # as in `ema.shadow`
             return place, ()
         if part == "module":
             above = entry.name[: max(0, start - 1)]

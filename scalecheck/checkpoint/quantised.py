@@ -6,23 +6,25 @@ from scalecheck.checkpoint.inventory import Entry, Inventory
 from scalecheck.report.formatting import excerpt
 
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,
-# HQQ, QuIP#, ExLlama, AQLM, MXFP4.
+# HQQ, QuIP#, ExLlama, AQLM, MXFP4, Marlin, AQT.
+_CODED = r"q_?weight|_data|int_data|\w*qdata|qvalue|\w*blocks|\w+_quantized"
 _PAYLOAD = re.compile(
-    r"(?:\w+_)?weight|kernel|q_?weight|\w+_packed|_?data|\w*qdata|W_q|Qidxs|trellis"
-    r"|(?:\w+_)?codes|\w+_blocks|\w+_quantized"
+    rf"(?:\w+_)?weight|kernel|{_CODED}|\w+_(?:packed|q|int[48]?)|data|B|Qidxs|trellis"
+    r"|(?:\w+_)?codes|indices"
 )
 _PAYLOAD_BY_NAME = re.compile(
-    r"(?:\w+_)?weight|kernel|q_?weight|weight_packed|_data|\w*qdata|W_q|Qidxs|\w+_blocks"
+    rf"(?:\w+_)?weight|kernel|{_CODED}|weight_packed|\w+_(?:q|int[48]?)|Qidxs"
 )
+_CODED_BY_NAME = re.compile(_CODED)  # which no weight is called
 _PAYLOAD_END = re.compile(r"_?(?:qdata|data|packed|blocks|quantized|codes)$|_q$")
 _FACTOR_ENDS = (
     *("_scale", "_scales", "_scale_inv", "_scale_2", "_global_scale", "_absmax", "_SCB"),
-    "_scaling_factor",
+    *("_scaling_factor", "_zero_point", "_s"),
 )
 # The factors of whatever weight lies in the same module.
 _LONE_FACTORS = (
     *("scale", "scales", "scale_inv", "SCB", "wscales", "absmax", "weight_scale", "scale_weight"),
-    *("_scale", "codebooks", "zero_point", "qzeros", "Wscale", "suh"),
+    *("_scale", "codebooks", "zero_point", "qzeros", "Wscale", "suh", "s", "lut", "centroids"),
 )
 _INSIDE = frozenset(("absmax", "quant_map", "scale", "scales", "_scale", "SCB", "code"))
 
@@ -47,6 +49,16 @@ _FACTORS = re.compile(
 _SCALAR_FACTORS = re.compile(r"(?:[kqv]|prob|output|kv)_scale")
 # Names that say it unless the float weight lies beside them: then they may be learned by QAT.
 _WEIGHT_FACTORS = re.compile(r"_?(\w*weight)_(?:scales?|zero_point|shape)")
+# Words of integers that are no codes: masks, places, tokens, pictures.
+_OTHER_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "mask masks masked bias triu tril causal id ids index indexes indices position positions "
+        "token tokens label labels class classes rng state image images pixel pixels table adj "
+        "adjacency edge edges faces parents count counts step steps mapping map",
+    )
+)
+_LEAST_CODES = 64  # elements of what integers alone tell
 _OBSERVED = frozenset(("min_val", "max_val"))
 
 
@@ -58,6 +70,8 @@ class Quantised:
         self.codes: dict[str, str] = {}
         self._codes_in: dict[str, str] = {}  # a word of codes by the module they lie in
         self._codes_of: dict[tuple[str, str], str] = {}  # the same by a factor's module and word
+        integers = sum(entry.numel for entry in inventory.entries.values() if _may_be_code(entry))
+        self._is_mostly_integers = 2 * integers > sum(e.numel for e in inventory.entries.values())
         for entry in inventory.entries.values():
             if evidence := self._code(entry):
                 self.codes[entry.name] = evidence
@@ -74,8 +88,15 @@ class Quantised:
         if factor := self._factor_of(entry):
             self._codes_of[entry.module, factor] = word
             return f"{dtype.name} codes: `{excerpt(factor, 60)}` beside it holds their factors"
-        if is_integer and len(entry.shape) > 1 and _PAYLOAD_BY_NAME.fullmatch(word):
+        is_long = len(entry.shape) > 1 or (dtype.bits == 8 and entry.numel >= _LEAST_CODES)
+        if is_integer and is_long and _PAYLOAD_BY_NAME.fullmatch(word):
             return f"{dtype.name} under a weight's name: codes without their factors"
+        if is_small_float and _CODED_BY_NAME.fullmatch(word):
+            return f"{dtype.name} under a name of codes, without their factors"
+        if _may_be_code(entry) and dtype.name == "I8":
+            return "I8 in two dimensions or more: codes without their factors"
+        if _may_be_code(entry) and self._is_mostly_integers:
+            return f"{dtype.name}, as are most elements of the file: codes without their factors"
         return None
 
     def _factor_of(self, entry: Entry) -> str | None:
@@ -83,6 +104,8 @@ class Quantised:
         inside = self._inventory.inside(entry.name).members
         if found := next((word for word in _INSIDE if word in inside), None):
             return f"{entry.word}.{found}"
+        if entry.word == "indices" and self._inventory.inside(f"{entry.module}.centroids").members:
+            return "centroids"
         stem = _PAYLOAD_END.sub("", entry.word)
         names = [base + end for base in (entry.word, stem) for end in _FACTOR_ENDS if base]
         names += [f"scale_{entry.word}"]
@@ -121,3 +144,11 @@ class Quantised:
         if word in {"amax", "_amax"} and entry.owner.endswith("quantizer"):
             return "the range of a quantizer"
         return None
+
+
+def _may_be_code(entry: Entry) -> bool:
+    """Whether it is a table of integers up to 32 bits that its name does not say to be another."""
+    is_small = entry.dtype.kind == "integer" and entry.dtype.bits <= 32
+    words = set(entry.word.lower().split("_"))
+    is_table = len(entry.shape) > 1 and not entry.is_vector and entry.numel >= _LEAST_CODES
+    return is_small and is_table and not words & (_FACTOR_WORDS | _OTHER_WORDS)
