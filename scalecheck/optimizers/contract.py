@@ -191,6 +191,13 @@ SECOND_MOMENTS = (
 )
 
 
+class Condition(NamedTuple):
+    """What a setting fulfils, and one that does."""
+
+    holds: Callable[[object], bool]
+    example: object
+
+
 @dataclass(frozen=True)
 class Writer:
     """The whole set of names that a program saves for an optimizer. A state is that program's where
@@ -198,10 +205,10 @@ class Writer:
 
     settings, entries: what each group has beside lr and params, and each parameter that had a
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
-    a setting is where it is there, as the formula holds for this alone. step is an entry or, of
-    programs that count once for all, a setting. names: its names for hyperparameters, by those that
-    the optimizer has here. implies: hyperparameters that the program alone tells. without: settings
-    that tell another program from it.
+    a setting is where it is there, as the formula holds for this alone, or a Condition of it. step
+    is an entry or, of programs that count once for all, a setting. names: its names for
+    hyperparameters, by those that the optimizer has here. implies: hyperparameters that the program
+    alone tells. without: settings that tell another program from it.
     """
 
     settings: Collection[str] = ()

@@ -3,6 +3,7 @@ the one table of them."""
 
 from typing import NamedTuple
 
+from scalecheck.optimizers._bitsandbytes import LAMB
 from scalecheck.optimizers.contract import Writer
 
 
@@ -24,6 +25,11 @@ _EARLIER_D = "its last update is lr times the d of the step before, which its st
 _ONE_OF = "they save the same names and differ in their formula"
 
 FOREIGN = (
+    Foreign(
+        "LAMB of bitsandbytes",
+        LAMB,
+        "its last update is limited by max_unorm, which its state does not hold",
+    ),
     Foreign(
         "AdamC or AdamS",
         Writer(("betas", "eps", "weight_decay", "ams_bound", *_PYTORCH_OPTIMIZER), _ADAM),

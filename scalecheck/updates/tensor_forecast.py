@@ -40,7 +40,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
     optimizer, None where to_reason says why. From `step` to `m_not_finite`: the figures of its
     optimizer state, None without one. state_reason: why the state does not tell the last update,
-    where an expected one stands in.
+    where an expected one stands in; is_coded: it keeps codes of a few bits.
     """
 
     training: Training
@@ -70,6 +70,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     v_zeros: int | None = None
     v_not_finite: int | None = None
     m_not_finite: int | None = None
+    is_coded: bool = False
     state_reason: str | None = None
 
     @property
