@@ -311,6 +311,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: |Δw| is the same for all elements that move.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
+    update_needs_tensor: the last update follows from its state as a whole, no element by itself.
     needs_lr: it has no lr of its own, so that one must be known.
     """
 
@@ -322,6 +323,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
     update_needs_weights: ClassVar[bool] = False
+    update_needs_tensor: ClassVar[bool] = False
     needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
@@ -396,6 +398,12 @@ class Hyperparameters(Validated, ABC):
         known; of a state without entries of the parameter's shape the rows are given alone, as they
         are. KeyError without one."""
         return LastUpdate(reason="its state does not tell the last update")
+
+    def last_update_from_tensors(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """As last_update_from_state, of the tensors of a saved state in their shapes: asked where
+        update_needs_tensor, of parameters that are not too large. Raises NoFormula where they do
+        not tell the update, and KeyError without one."""
+        return self.last_update_from_state({name: x.ravel() for name, x in state.items()}, step)
 
     def last_update_rms(
         self, totals: Totals, numbers: Mapping[str, object], lr: float, step: int

@@ -89,6 +89,20 @@ FOREIGN = (
         _EARLIER_D,
     ),
     Foreign(
+        "Moonlight's Muon",
+        Writer(
+            ("wd", "momentum", "nesterov", "ns_steps", "adamw_betas", "adamw_eps"),
+            (),
+            optional_entries=("use_muon", "momentum_buffer", "step", "moment1", "moment2"),
+        ),
+        "nesterov's last update holds a gradient that its state does not",
+    ),
+    Foreign(
+        "Muon or SGD with momentum",
+        Writer(("momentum", "weight_decay"), ("momentum_buffer",)),
+        _ONE_OF,
+    ),
+    Foreign(
         "SophiaG",
         Writer(
             ("betas", "rho", "weight_decay"),

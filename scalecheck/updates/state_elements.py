@@ -17,6 +17,7 @@ from scalecheck.updates.recognition import entries_of
 FloatArray = NDArray[np.float64]
 Elements = Mapping[str, FloatArray]
 
+LARGEST_WHOLE = 2**20  # elements; a square matrix of so many takes Muon's iteration a second
 ROWS = (Entry.SECOND_MOMENT_ROWS,)
 COLUMNS = (Entry.SECOND_MOMENT_COLUMNS,)
 
@@ -25,19 +26,32 @@ class Block(NamedTuple):
     """Some elements of a state by the names of its entries, as last_update_from_state takes them,
     and of the weights where they are given and of the parameter's shape; of shape (n,). smallest,
     largest: of a state of codes, those that are rounded to them and of the smallest and the largest
-    update; None of a state of numbers."""
+    update; None of a state of numbers. is_whole: the entries are whole tensors in their shapes."""
 
     entries: Elements
     weights: FloatArray | None = None
     smallest: Elements | None = None
     largest: Elements | None = None
+    is_whole: bool = False
+
+
+def is_small(state: ParamState) -> bool:
+    """Whether its tensors can be taken as a whole."""
+    return all(tensor.numel <= LARGEST_WHOLE for tensor in state.tensors.values())
 
 
 def blocks(
-    state: ParamState, kinds: Mapping[str, Entry], weights: Tensor | None = None
+    state: ParamState,
+    kinds: Mapping[str, Entry],
+    weights: Tensor | None = None,
+    is_whole: bool = False,
 ) -> Iterator[Block]:
-    """The elements of a state; kinds: the optimizer's entries. Raises CheckpointError as
-    `Tensor.blocks` does."""
+    """The elements of a state, or all its tensors as they are; kinds: the optimizer's entries.
+    Raises CheckpointError as `Tensor.blocks` does."""
+    if is_whole:
+        floats = {name: one for name, one in state.tensors.items() if one.dtype.is_float}
+        yield Block({name: tensor.array() for name, tensor in floats.items()}, is_whole=True)
+        return
     if weights is not None and weights.shape != state.shape:
         weights = None
     names = [name for name, kind in kinds.items() if kind is not Entry.STEP]

@@ -19,7 +19,7 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.theory.averages import squared_weight_sum
 from scalecheck.updates.rounding import Rounding
-from scalecheck.updates.state_elements import Block, Elements, blocks
+from scalecheck.updates.state_elements import Block, Elements, blocks, is_small
 
 FloatArray = NDArray[np.float64]
 
@@ -71,7 +71,8 @@ def figures(
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
     own = weights if optimizer.update_needs_weights else None
-    for block in blocks(state, optimizer.state.every_entry, own):
+    is_whole = optimizer.update_needs_tensor and is_small(state)
+    for block in blocks(state, optimizer.state.every_entry, own, is_whole):
         with np.errstate(all="ignore"):
             try:
                 reason = sums.add(block, optimizer, max(step, 1))
@@ -108,6 +109,8 @@ class _Sums:
         told. KeyError of an entry that lacks."""
 
         def told(entries: Elements) -> LastUpdate:
+            if block.is_whole:
+                return optimizer.last_update_from_tensors(entries, step)
             own = {} if block.weights is None else {WEIGHTS: block.weights}
             return optimizer.last_update_from_state({**entries, **own}, step)
 
