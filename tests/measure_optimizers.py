@@ -52,6 +52,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"adam": True},
     ],
     "torch_optimizer.Lamb": [{"lr": 0.01}],
+    "torch.optim.Muon": [
+        {"lr": 0.02},
+        {"lr": 0.02, "nesterov": False},
+        {"lr": 0.02, "nesterov": False, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3},
+    ],
     "transformers.Adafactor": [
         {"lr": None, "warmup_init": True, "beta1": 0.9},
         {"lr": None, "scale_parameter": False, "beta1": 0.9},
@@ -190,8 +195,11 @@ def trained(kind: Any, settings: dict[str, Any], folder: Path) -> dict[str, torc
     torch.manual_seed(1)
     layers = (torch.nn.Linear(24, 32), torch.nn.Tanh(), torch.nn.Linear(32, 8))
     model = torch.nn.Sequential(*layers).double()
+    params = list(model.parameters())
+    if kind is torch.optim.Muon:
+        params = [param for param in params if param.ndim == 2]
     try:
-        running = kind(model.parameters(), **settings)
+        running = kind(params, **settings)
     except TypeError:
         running = kind(model, **settings)
     if hasattr(running, "train"):

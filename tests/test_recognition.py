@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import scalecheck as api
-from scalecheck.optimizers.contract import TORCH_FLAGS
+from scalecheck.optimizers.contract import TORCH_FLAGS, Condition
 from scalecheck.updates.foreign_states import FOREIGN
 from scalecheck.updates.recognition import NEUTRAL, Recognised, writers
 
@@ -67,7 +67,11 @@ def test_no_two_optimizers_are_recognised_by_the_same_names():
             settings = {*writer.settings, *(writer.optional_settings if whole else ())}
             entries = {*writer.entries, *(writer.optional_entries if whole else ())}
             group = dict.fromkeys(settings, 1.0)
-            group |= {one: value for one, value in writer.values.items() if one in settings}
+            group |= {
+                one: value.example if isinstance(value, Condition) else value
+                for one, value in writer.values.items()
+                if one in settings
+            }
             found = Recognised(group, [entries])
             alike = {"adam", "adamw"} if name in ("adam", "adamw") else {name}
             assert found.name in alike, (name, writer, found.name)

@@ -247,6 +247,8 @@ class StateReader:
             for name, shape in shapes.items()
             if name.removeprefix(f"{name.partition('.')[0]}.") in self.layout.own_shape
         }
+        if told.get("state1", ())[1:] == told.get("state2"):
+            del told["state1"]  # bitsandbytes' AdEMAMix keeps two averages in it
         # Low-rank optimizers keep an object beside averages that have not the parameter's shape.
         if found.left_out or any(not _tells(name, told, tensors) for name in found.nested):
             return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     THREE_BETAS,
@@ -72,7 +73,7 @@ class Optimizer(PerTensor):
         pairs=THREE_BETAS,
         optional_settings=("decoupled_weight_decay",),
         second_moment_factor="beta2",
-        writers=(PYTORCH_OPTIMIZER,),
+        writers=(PYTORCH_OPTIMIZER, _bitsandbytes.ADEMAMIX),
     )
 
     beta1: Beta = 0.9

@@ -193,6 +193,13 @@ SECOND_MOMENTS = (
 )
 
 
+class Condition(NamedTuple):
+    """What a setting fulfils, and one that does."""
+
+    holds: Callable[[object], bool]
+    example: object
+
+
 @dataclass(frozen=True)
 class Writer:
     """The whole set of names that a program saves for an optimizer. A state is that program's where
@@ -200,10 +207,11 @@ class Writer:
 
     settings, entries: what each group has beside lr and params, and each parameter that had a
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
-    a setting is where it is there, as the formula holds for this alone. step is an entry or, of
-    programs that count once for all, a setting, which `count` gives another name. names: its names
-    for hyperparameters, by those that the optimizer has here. implies: hyperparameters that the
-    program alone tells. without: settings that tell another program from it.
+    a setting is where it is there, as the formula holds for this alone, or a Condition of it. step
+    is an entry or, of programs that count once for all, a setting, which `count` gives another
+    name. names: its names for hyperparameters, by those that the optimizer has here. implies:
+    hyperparameters that the program alone tells. without: settings that tell another program from
+    it.
     """
 
     settings: Collection[str] = ()
@@ -307,6 +315,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: |Δw| is the same for all elements that move.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
+    update_needs_tensor: the last update follows from its state as a whole, no element by itself.
     needs_lr: it has no lr of its own, so that one must be known.
     """
 
@@ -318,6 +327,7 @@ class Hyperparameters(Validated, ABC):
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
     update_needs_weights: ClassVar[bool] = False
+    update_needs_tensor: ClassVar[bool] = False
     needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
@@ -392,6 +402,12 @@ class Hyperparameters(Validated, ABC):
         known; of a state without entries of the parameter's shape the rows are given alone, as they
         are. KeyError without one."""
         return LastUpdate(reason="its state does not tell the last update")
+
+    def last_update_from_tensors(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """As last_update_from_state, of the tensors of a saved state in their shapes: asked where
+        update_needs_tensor, of parameters that are not too large. Raises NoFormula where they do
+        not tell the update, and KeyError without one."""
+        return self.last_update_from_state({name: x.ravel() for name, x in state.items()}, step)
 
     def last_update_rms(
         self, totals: Totals, numbers: Mapping[str, object], lr: float, step: int

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     BETAS,
@@ -61,7 +62,7 @@ class Optimizer(PerTensor):
         optional_entries={"step": Entry.STEP},
         pairs=BETAS,
         optional_settings=("decoupled_weight_decay",),
-        writers=(PYTORCH_OPTIMIZER, LION_PYTORCH),
+        writers=(PYTORCH_OPTIMIZER, LION_PYTORCH, _bitsandbytes.LION),
     )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
@@ -35,6 +36,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         optional_entries={"momentum_buffer": Entry.MOMENTUM},
         optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        writers=(_bitsandbytes.SGD,),
     )
     state_without_step: ClassVar[bool] = True
 

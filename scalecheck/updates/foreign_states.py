@@ -4,6 +4,7 @@ the one table of them."""
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from scalecheck.optimizers._bitsandbytes import LAMB
 from scalecheck.optimizers.contract import Writer
 
 
@@ -55,6 +56,11 @@ def _schedule_free(
 
 
 FOREIGN = (
+    Foreign(
+        "LAMB of bitsandbytes",
+        LAMB,
+        "its last update is limited by max_unorm, which its state does not hold",
+    ),
     Foreign(
         "AdamC or AdamS",
         Writer(("betas", "eps", "weight_decay", "ams_bound", *_PYTORCH_OPTIMIZER), _ADAM),
@@ -122,6 +128,20 @@ FOREIGN = (
             optional_settings=("maximize", "capturable"),
         ),
         "their Hessian is updated between steps: whether it was after the last one is not known",
+    ),
+    Foreign(
+        "Moonlight's Muon",
+        Writer(
+            ("wd", "momentum", "nesterov", "ns_steps", "adamw_betas", "adamw_eps"),
+            (),
+            optional_entries=("use_muon", "momentum_buffer", "step", "moment1", "moment2"),
+        ),
+        "nesterov's last update holds a gradient that its state does not",
+    ),
+    Foreign(
+        "Muon or SGD with momentum",
+        Writer(("momentum", "weight_decay"), ("momentum_buffer",)),
+        _ONE_OF,
     ),
     Foreign(
         "SophiaG",

@@ -11,6 +11,7 @@ from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamSta
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
+    Condition,
     Entry,
     FloatArray,
     Gradient,
@@ -203,6 +204,8 @@ def _is_neutral(name: str, settings: Mapping[str, Any]) -> bool:
 
 def _is(setting: object, value: object) -> bool:
     """Programs write 0, False and None for what is off."""
+    if isinstance(value, Condition):
+        return value.holds(setting)
     return bool(setting) == value if isinstance(value, bool) else setting == value
 
 

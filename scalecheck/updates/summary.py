@@ -61,6 +61,10 @@ def notes(
     reasons = Counter(each.reason for each in certain if each.reason)
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    coded = [e for e in forecasts if e.measured and e.is_coded]
+    if count_coded := sum(not each.training.optimizer.equal_updates for each in coded):
+        words = "the state keeps its averages as codes"
+        yield f"measured within 1 % for {plural(count_coded, 'tensor')}: {words}"
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
     for reason, n in unread.items():
         yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")

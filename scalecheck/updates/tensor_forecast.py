@@ -42,7 +42,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     optimizer, None where to_reason says why. is_certain: False where it is not known how, or
     whether, it is trained. From `step` to `m_not_finite`: the figures of its optimizer state, None
     without one. state_reason: why the state does not tell the last update, where an expected one
-    stands in.
+    stands in; is_coded: it keeps codes of a few bits.
     """
 
     training: Training
@@ -73,6 +73,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     v_zeros: int | None = None
     v_not_finite: int | None = None
     m_not_finite: int | None = None
+    is_coded: bool = False
     state_reason: str | None = None
 
     @property
