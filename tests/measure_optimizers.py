@@ -131,7 +131,10 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "pytorch_optimizer.adapnm": [{"ams_bound": True, "weight_decay": 0.1}, {"adam_debias": True}],
     "pytorch_optimizer.laprop": [{"cautious": True}, {"centered": True, "ams_bound": True}],
-    "pytorch_optimizer.novograd": [{"grad_averaging": True, "weight_decay": 0.1}],
+    "pytorch_optimizer.novograd": [
+        {"grad_averaging": True, "weight_decay": 0.1, "weight_decouple": True},
+        {"weight_decay": 0.1},
+    ],
     "pytorch_optimizer.padam": [{"partial": 0.4, "weight_decay": 0.1, "weight_decouple": True}],
     "pytorch_optimizer.sgdw": [
         {"momentum": 0.9, "weight_decay": 0.1},
