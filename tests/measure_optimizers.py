@@ -150,6 +150,27 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "pytorch_optimizer.sophiah": [{"weight_decay": 0.1}, {"weight_decouple": False, "p": 1.0}],
     "sophia.SophiaG": [{"lr": 1e-3}],
+    "pytorch_optimizer.adamax": [
+        {"weight_decay": 0.1},
+        {"weight_decouple": True},
+        {"adanorm": True},
+    ],
+    "pytorch_optimizer.adapnm": [{"ams_bound": True, "weight_decay": 0.1}, {"adam_debias": True}],
+    "pytorch_optimizer.laprop": [{"cautious": True}, {"centered": True, "ams_bound": True}],
+    "pytorch_optimizer.novograd": [
+        {"grad_averaging": True, "weight_decay": 0.1, "weight_decouple": True},
+        {"weight_decay": 0.1},
+    ],
+    "pytorch_optimizer.padam": [{"partial": 0.4, "weight_decay": 0.1, "weight_decouple": True}],
+    "pytorch_optimizer.sgdw": [
+        {"momentum": 0.9, "weight_decay": 0.1},
+        {"momentum": 0.9, "nesterov": True},
+        {"momentum": 0.9, "weight_decouple": False},
+    ],
+    "pytorch_optimizer.yogi": [
+        {"weight_decay": 0.1},
+        {"weight_decay": 0.1, "weight_decouple": False},
+    ],
     "pytorch_optimizer.schedulefreeadamw": [{"ams_bound": True}, {"decoupling_c": 50}],
 }
 """Further settings by the optimizer's name."""

@@ -22,6 +22,9 @@ TOLERANCE = {"dadapt_adagrad": 1e-7, "dadapt_sgd": 1e-7}
 """Where the update is a small difference of weights."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adabelief": [{"amsgrad": True}],
+    "adapnm": [{"amsgrad": True}],
+    "padam": [{"partial": 0.5}],
+    "novograd": [{"grad_averaging": True}],
     "adamw_hf": [{"correct_bias": False}],
     "dadapt_adam": [{"bias_correction": True}],
     "ademamix": [{"alpha_warmup": 20.0, "beta3_warmup": 20.0}],
@@ -32,7 +35,7 @@ SILENT = {
     *("rprop", "stable_adamw"),
 }
 """Those whose state does not tell it at the defaults."""
-MOMENTUM = {"sgd", "signsgd"}
+MOMENTUM = {"sgd", "sgdw", "signsgd"}
 """Those that keep nothing at their default momentum 0."""
 
 

@@ -16,6 +16,7 @@ STEPS = 60
 # Large enough to train by, small enough not to diverge in 60 steps.
 LR = {
     "sgd": 0.1,
+    "sgdw": 0.1,
     "adadelta": 1.0,
     "adafactor": 0.05,
     "adafactor_hf": 0.05,
@@ -65,6 +66,8 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adopt": [{"decoupled_weight_decay": True}],
     "dadapt_adam": [{"bias_correction": True}, {"decoupled_weight_decay": True}],
     "dadapt_adan": [{"no_prox": True}],
+    "novograd": [{"decoupled_weight_decay": True, "grad_averaging": True}],
+    "sgdw": [{"momentum": 0.9, "nesterov": True}],
     "sophia": [{"decoupled_weight_decay": False}],
     "dadapt_sgd": [{"decoupled_weight_decay": True}],
     "ademamix": [

@@ -33,6 +33,7 @@ BAD: dict[str, list[float]] = {
     "trust": [0.0],
     "dampening": [math.inf],
     "d": [-0.5, math.nan],
+    "partial": [0.0, math.nan],
     "p": [0.0, math.nan],
     "g0_norm": [0.0, math.nan],
     "d_hat": [math.inf],
@@ -50,6 +51,7 @@ BAD: dict[str, list[float]] = {
         if "float" in str(field.type) and not str(field.type).startswith("tuple")
         for number in BAD[max((word for word in BAD if field.name.startswith(word)), key=len)]
         if field.name not in {"momentum_decay", "beta2_decay"}
+        and (name, field.name) != ("adapnm", "beta3")  # 1 by default
     ],
 )
 def test_a_setting_outside_its_domain_is_refused(name: str, setting: str, number: float) -> None:

@@ -77,6 +77,37 @@ def test_no_two_optimizers_are_recognised_by_the_same_names():
             assert found.name in alike, (name, writer, found.name)
 
 
+WRITERS = [(name, writer) for name, several in writers().items() for writer in several]
+
+
+def written(writer):
+    """The settings and entries that a program always writes."""
+    return dict.fromkeys(writer.settings, 1.0) | {
+        one: value for one, value in writer.values.items() if one in writer.settings
+    }, {*writer.entries}
+
+
+@pytest.mark.parametrize(("name", "writer"), WRITERS)
+def test_a_name_that_no_program_writes_hides_its_optimizer(name, writer):
+    group, entries = written(writer)
+    for found in (
+        Recognised(group | {"unheard_of": 1.0}, [entries]),
+        Recognised(group, [entries, entries | {"unheard_of"}]),
+    ):
+        assert found.name is None
+        assert found.foreign is None
+
+
+@pytest.mark.parametrize(
+    ("name", "writer", "flag"), [(*one, flag) for one in WRITERS for flag in one[1].values]
+)
+def test_a_flag_that_changes_the_formula_hides_its_optimizer(name, writer, flag):
+    group, entries = written(writer)
+    value = writer.values[flag]
+    other = not value if isinstance(value, bool) else 0.5
+    assert Recognised(group | {flag: other}, [entries]).name != name
+
+
 @pytest.mark.parametrize("foreign", FOREIGN, ids=lambda one: one.name)
 def test_a_state_without_a_formula_is_named_and_has_no_update(foreign, tmp_path):
     writer = foreign.writer

@@ -170,6 +170,8 @@ class Entry(Enum):
     START = "the weights before the first step"
     ITERATE = "weights that move beside the ones in use"
     FIRST_NORM = "the norm of the first gradient"
+    NORM_AVERAGE = "a moving average of the squared norm of gradients"
+    LR_AVERAGE = "a moving average of the lr"
 
     @property
     def has_own_shape(self) -> bool:
@@ -178,6 +180,8 @@ class Entry(Enum):
             Entry.STEP,
             Entry.MOMENTUM_PRODUCT,
             Entry.FIRST_NORM,
+            Entry.NORM_AVERAGE,
+            Entry.LR_AVERAGE,
             Entry.SECOND_MOMENT_ROWS,
             Entry.SECOND_MOMENT_COLUMNS,
             Entry.WEIGHTS_RMS,

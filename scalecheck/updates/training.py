@@ -62,9 +62,10 @@ class Training:
     @cached_property
     def is_decay_decoupled(self) -> bool:
         """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
+        stated = getattr(self.optimizer, "decoupled_weight_decay", None)
         law = self.law
-        if law is None:
-            return bool(getattr(self.optimizer, "decoupled_weight_decay", False))
+        if stated is not None or law is None:
+            return bool(stated)
         return law.exponents.get("weight_decay", 0) == -law.lr_exponent
 
     @cached_property
