@@ -191,7 +191,7 @@ def test_slices_are_read_rank_by_rank_as_pieces(pattern, count):
     assert set(found.values()) == {"piece"}
     notes = "\n".join(api.check("m").notes)
     assert f"is slice 0 of {count}: each tensor is a part of a larger one; " in notes
-    assert "read rank by rank, each tensor under its rank: " in notes
+    assert "read rank by rank, as rank0/NAME, rank1/NAME" in notes
     assert {row["role"] for row in api.inspect("m").rows} == {"embedding", "matrix", "norm"}
 
 

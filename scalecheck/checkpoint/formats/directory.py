@@ -124,7 +124,8 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
     ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
     joined = join(path, [renamed(part, f"rank{n}/") for n, part in zip(ranks, parts, strict=True)])
-    note = f"read rank by rank, each tensor under its rank: {_listed(found)}"
+    names = listed([f"rank{n}/NAME" for n in ranks])
+    note = f"read rank by rank, as {names}: {_listed(found)}"
     return replace(joined, layout=(*joined.layout, note))
 
 
