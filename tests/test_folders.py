@@ -34,7 +34,6 @@ def names(report):
 LAYOUTS = {
     "sentence-transformers": ["2_Dense/model.safetensors"],
     "two modules": ["1_Dense/pytorch_model.bin", "2_Dense/model.safetensors"],
-    "steps of a run": ["checkpoint-500/model.safetensors", "checkpoint-1000/model.safetensors"],
     "original files": ["original/consolidated.00.pth"],
     "an adapter beside its base": ["adapter/adapter_model.safetensors"],
     "deeper": ["a/b/c/weights.pt"],
@@ -91,13 +90,26 @@ def test_translate_and_diff_read_them_too(layout):
 
 def test_a_folder_that_is_excluded_is_no_finding():
     save("m/model.safetensors")
-    save("m/checkpoint-5/model.safetensors", BROKEN)
-    assert scalecheck("check", "m", "--exclude", "checkpoint-*").code == 0
-    assert scalecheck("check", "m", "--exclude", "checkpoint-5/*").code == 0
+    save("m/part-5/model.safetensors", BROKEN)
+    assert scalecheck("check", "m", "--exclude", "part-*").code == 0
+    assert scalecheck("check", "m", "--exclude", "part-5/*").code == 0
     assert scalecheck("check", "m", "--exclude", "*.0.*").code == 1
     assert scalecheck("check", "m", "--match", "layers.*").code == 0
     assert scalecheck("check", "m", "--match", "*weight").code == 1
     assert "matches none of 3 tensors" in scalecheck("check", "m", "--exclude", "step-*").err
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["checkpoint-500", "step_10", "global_step12", "iter_0000100", "epoch=3-step=900", "ckpt7"],
+)
+def test_other_steps_of_the_run_are_named_and_fail_no_check(step):
+    save("m/model.safetensors")
+    save(f"m/{step}/model.safetensors", BROKEN)
+    done = scalecheck("check", "m")
+    assert done.code == 0
+    assert f"{step}: another step of the run, not read; scalecheck check m --recursive" in done.out
+    assert scalecheck("check", "m", "--recursive").code == 1
 
 
 def test_a_report_with_a_folder_that_was_not_read_is_a_baseline():

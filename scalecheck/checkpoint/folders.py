@@ -15,6 +15,9 @@ MAX_FOLDERS = 1000  # that are looked into
 MAX_ENTRIES = 200_000  # of all folders together; a folder of data can hold millions
 
 _STEP = re.compile(r"(?:.*[^0-9])?(\d{1,18})")  # checkpoint-500, global_step12, epoch=3
+_OF_RUN = re.compile(
+    r"(?:checkpoint|ckpt|(?:global[-_]?)?step|iter(?:ation)?|epoch)[-_=]?\d+\b.*", re.IGNORECASE
+)
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -27,16 +30,22 @@ class Unread:
     name: str
     problem: str = ""
 
+    @property
+    def is_other_step(self) -> bool:
+        """Its name is that of a step: another checkpoint of the run, and no part of this one."""
+        return not self.problem and bool(_OF_RUN.fullmatch(self.name.partition("/")[0]))
+
     def reason(self, command: str) -> str:
         """Why it was not read, and what to type to have it read: by a command, or for
         an empty word by this one."""
         if self.problem:
             return f"not read: {self.problem}"
+        what = "another step of the run, not read" if self.is_other_step else "not read"
         if not command:
-            return "not read; --recursive reads it"
+            return f"{what}; --recursive reads it"
         whole, part = (quote(str(path)) for path in (self.root, self.root / self.name))
         each = f"scalecheck {command}"
-        return f"not read; {each} {whole} --recursive, or {each} {part}"
+        return f"{what}; {each} {whole} --recursive, or {each} {part}"
 
 
 @dataclass(frozen=True)
