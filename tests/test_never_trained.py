@@ -216,6 +216,17 @@ def test_what_has_another_reason_to_be_constant_passes(what):
     assert found(saved(tensors), *ONLY) == []
 
 
+def test_batch_norms_that_start_at_random_do_not_show_training():
+    """As transformers' MobileViT has them."""
+    tensors = {f"layers.{i}.norm.weight": torch.ones(32) for i in range(3)}
+    for i in range(6):
+        tensors[f"stem.{i}.normalization.weight"] = noise(32, seed=i)
+        tensors[f"stem.{i}.normalization.running_mean"] = torch.zeros(32)
+        tensors[f"stem.{i}.convolution.weight"] = noise(32, 32, seed=10 + i)
+    report(saved(tensors), "--select", "SC101,SC109", code=0)
+    assert found(saved(tensors), *ONLY) == []
+
+
 def test_codes_say_nothing_of_training():
     codes = {f"layers.{i}.up.qweight": torch.ones(64, 64, dtype=torch.int32) for i in range(4)}
     scales = {f"layers.{i}.up.scales": torch.ones(1, 64) for i in range(4)}

@@ -34,8 +34,7 @@ def norm_gains(stats: Sequence[TensorStats]) -> list[TensorStats]:
     def is_gain(one: TensorStats) -> bool:
         if one.role != "norm":
             return False
-        at = max(one.name.rfind("."), one.name.rfind("/")) + 1
-        bias = vectors.get(f"{one.name[:at]}bias")
+        bias = vectors.get(f"{_module(one)}bias")
         parts = [part for part in re.split(r"[./]", bare_name(one.name)) if not part.isdigit()]
         if parts and parts[-1] in _GAINS:
             is_named = len(parts) > 1 and bool(_NORM.search(parts[-2]))
@@ -48,7 +47,9 @@ def norm_gains(stats: Sequence[TensorStats]) -> list[TensorStats]:
 def signs_of_training(stats: Sequence[TensorStats], tensors: Mapping[str, Tensor]) -> str:
     """What shows that the model was trained; empty where nothing does. tensors: by their names.
     Raises CheckpointError as `Tensor.blocks`."""
-    gains = norm_gains(stats)
+    # Some libraries start the gains of BatchNorms at random.
+    batch = {one.name.removesuffix("running_mean") for one in stats if _is_mean(one)}
+    gains = [one for one in norm_gains(stats) if _module(one) not in batch]
     names = {one.name for one in gains}
     for word, vectors in (
         ("gains of norms", gains),
@@ -77,12 +78,20 @@ def signs_of_training(stats: Sequence[TensorStats], tensors: Mapping[str, Tensor
     return ""
 
 
+def _is_mean(one: TensorStats) -> bool:
+    return one.name.endswith("running_mean")
+
+
+def _module(one: TensorStats) -> str:
+    """Its name up to the last separator, that included."""
+    return one.name[: max(one.name.rfind("."), one.name.rfind("/")) + 1]
+
+
 def _bias_of(one: TensorStats, gains: set[str]) -> bool:
     """Whether it is the bias of a norm."""
-    at = max(one.name.rfind("."), one.name.rfind("/")) + 1
-    return one.name[at:] in {"bias", "beta"} and not gains.isdisjoint(
-        one.name[:at] + word for word in _GAINS
-    )
+    module = _module(one)
+    is_bias = one.name.removeprefix(module) in {"bias", "beta"}
+    return is_bias and not gains.isdisjoint(module + word for word in _GAINS)
 
 
 def _sides(tensor: Tensor) -> tuple[int, int] | None:
