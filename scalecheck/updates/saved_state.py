@@ -85,13 +85,6 @@ class States:
         """Why it is not certain whether the optimizer trains a tensor; None where it is."""
         return self._trained.not_certain.get(name)
 
-    @property
-    def idle(self) -> frozenset[str]:
-        """The tensors for which the optimizer keeps nothing while it does for others: they never
-        had a gradient, and no step moved them."""
-        kept = {name for name, one in self.by_name.items() if one.tensors or one.numbers}
-        return frozenset(self.by_name.keys() - kept) if kept else frozenset()
-
     def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
         """The parameters of which it is certain whether the optimizer holds them: it does though
         they never had a gradient."""

@@ -53,7 +53,6 @@ def check_input(
     before = None if settings.baseline is None else recorded(settings.baseline)
     states = asked_states(checkpoint, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
-    idle = states.idle & {tensor.name for tensor in trained}
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[TensorFacts] = []
@@ -69,7 +68,7 @@ def check_input(
         is_weight = stats.kind.is_weight and stats.role in WEIGHTS
         is_looked_into = has_rows and is_alone and is_weight
         is_trained = untrained(tensor, states) is None
-        has_forecast = is_trained and tensor.name not in idle and bool({"lr", "peak_lr"} & needed)
+        has_forecast = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
             TensorFacts(
                 stats,
@@ -122,12 +121,6 @@ def check_input(
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
-    if idle:
-        tensors_are = "1 tensor is" if len(idle) == 1 else f"{len(idle)} tensors are"
-        notes.append(
-            f"{tensors_are} in the optimizer without a state, as without a gradient: no update is "
-            "judged of them"
-        )
     if names:
         notes.append(f"baseline: {difference(names)}")
     return CheckInput(subject, missing, states, roles, [*notes, *forecasts.notes])
