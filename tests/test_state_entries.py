@@ -95,6 +95,20 @@ def test_codes_of_a_tensor_subclass_are_read_and_its_own_shape_is_the_parameters
     )
 
 
+class Sharded(Quantised):
+    """A tensor of which this rank has a part, as DTensor keeps it."""
+
+
+@pytest.mark.parametrize("is_quantised", [False, True])
+def test_the_local_part_of_a_distributed_tensor_goes_by_the_entrys_name(read, is_quantised):
+    """Its shape is the local one, as that of the model's tensor in the same file is."""
+    codes = torch.arange(6, dtype=torch.uint8)
+    local = Quantised(codes, (2, 3), signed=True) if is_quantised else torch.ones(2, 3)
+    one = read(exp_avg=Sharded(torch.ones(1), (4, 3), _local_tensor=local, _spec={"mesh": 2}))
+    assert (one.entries, one.shape) == (("exp_avg",), (2, 3))
+    assert [*one.tensors] == ["exp_avg.codes" if is_quantised else "exp_avg"]
+
+
 @pytest.mark.parametrize("kind", [Projector, Slotted])
 def test_the_attributes_of_an_object_are_read(read, kind):
     one = read(exp_avg=torch.ones(2, 3), projector=kind(basis=torch.ones(4, 2), rank=2))

@@ -53,6 +53,7 @@ class StateReader:
         self.layout = layout
         self.groups: tuple[ParamGroup, ...] = ()
         self.left_out: dict[str, None] = {}
+        self.others: list[str] = []
         self.entries = EntryReader()
         self.whole: dict[int, tuple[int, TensorRecord]] = {}
 
@@ -77,16 +78,7 @@ class StateReader:
             known.add(key)
         self.groups = (*(_joined(read_groups) if self.has_equal_groups else read_groups),)
         names = self.names_of_whole(model)
-        own: dict[ParamKey, Table] = {}
-        others = []
-        for saved_key, state in states.items():
-            own_key = self.key(saved_key)
-            if own_key is None or own_key not in known:
-                others.append(f"state.{in_words(saved_key)}")
-            elif not isinstance(state, dict):
-                raise self.refused(f"state.{in_words(saved_key)} is no dict")
-            else:
-                own[own_key] = state
+        own = self.own_states(states, known)
         read_states = tuple(
             self.param_state(key, own.get(key), number, group, place, names)
             for number, group in enumerate(self.groups)
@@ -96,11 +88,25 @@ class StateReader:
         notes = []
         if self.left_out:
             notes.append(f"left out of the optimizer state: {listed([*self.left_out])}")
-        if others:
-            notes.append(f"left out of the optimizer state, as no parameter's: {listed(others)}")
+        if self.others:
+            others = listed(self.others)
+            notes.append(f"left out of the optimizer state, as no parameter's: {others}")
         if bare := sum(not one.entries for one in read_states):
             notes.append(f"{bare} of {len(read_states)} parameters have no optimizer state")
         return OptimizerState(self.file.reader.source.path, self.groups, read_states, (*notes,))
+
+    def own_states(self, states: Table, known: Collection[ParamKey]) -> dict[ParamKey, Table]:
+        """The states of the parameters; what lies beside them is left out."""
+        own: dict[ParamKey, Table] = {}
+        for saved_key, state in states.items():
+            key = self.key(saved_key)
+            if key is None or key not in known:
+                self.others.append(f"state.{in_words(saved_key)}")
+            elif not isinstance(state, dict):
+                raise self.refused(f"state.{in_words(saved_key)} is no dict")
+            else:
+                own[key] = state
+        return own
 
     def group(self, number: int, group: object) -> ParamGroup:
         where = f"param_groups.{number}"
