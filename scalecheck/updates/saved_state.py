@@ -7,7 +7,7 @@ from typing import Any, Final
 from scalecheck.checkpoint.open_state import find_state, open_state
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
-from scalecheck.checkpoint.state_names import named, parameters_of
+from scalecheck.checkpoint.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.settings import Settings
@@ -55,7 +55,8 @@ class States:
             self.notes = (*self.notes, GUESSED)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        shapes = {None, *(tensor.shape for tensor in parameters_of(checkpoint))}
+        tensors = [*parameters_of(checkpoint), *beside(checkpoint)]
+        shapes = {None, *(tensor.shape for tensor in tensors)}
         fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
         empty = empty_states(states, known)
         self._trained = Trained()

@@ -22,7 +22,7 @@ from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
-from scalecheck.updates.training import Training, Trainings
+from scalecheck.updates.training import NOT_TRAINED, Training, Trainings
 
 ROUNDING = 2.0**-53  # of the sum that a share is
 
@@ -228,8 +228,10 @@ def require_updates(
     """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
     tensors are not trained, to: the optimizer to give an lr for."""
     if not forecasts:
-        reasons = listed([*dict.fromkeys(left_out)])
-        raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
+        reasons = [*dict.fromkeys(left_out)]
+        words = f"no optimizer trains any of the {len(left_out)} tensors: {listed(reasons)}"
+        is_frozen = any(why.endswith(NOT_TRAINED) for why in reasons)
+        raise UsageError(words + ("; --state none forecasts all" if is_frozen else ""))
     sized = [each for each in forecasts if each.has_size]
     is_refused = [e.training.is_known and e.absolute_update is None for e in sized if e.is_certain]
     if sized and len(is_refused) == len(sized) and all(is_refused):
