@@ -187,7 +187,6 @@ class Trainings:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
         uncertain = [word for word in ("lr", *has) if settings.get(word) is UNCERTAIN]
         known = {word: setting for word, setting in settings.items() if word not in uncertain}
-        lr = 1.0 if "lr" in uncertain else self._lr(known, family.needs_lr)
         try:
             optimizer = family(**{word: known[word] for word in has if word in known})
         except ValueError as error:
@@ -195,6 +194,7 @@ class Trainings:
         except TypeError as error:
             given = ", ".join(f"{word} {known[word]!r}" for word in has if word in known)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
+        lr = 1.0 if "lr" in uncertain else self._lr(known, optimizer.needs_lr)
         return Training(chosen, optimizer, lr, (*uncertain,))
 
     def _lr(self, settings: Mapping[str, Any], is_needed: bool) -> float:
