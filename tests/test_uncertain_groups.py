@@ -77,6 +77,15 @@ def test_settings_on_which_all_groups_agree_are_known(tmp_path):
     assert not any("not known, as" in note for note in api.translate(path).notes)
 
 
+def test_settings_for_larger_weights_leave_out_what_is_not_known(tmp_path):
+    groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
+    path = saved(groups, (8, 8), tmp_path)
+    scaled = {
+        row["setting"]: row["scaled"] for row in api.translate(path, scale_by=10).rows_of("scaled")
+    }
+    assert scaled == {"lr": None, "eps": 1e-9, "weight_decay": 1e-3, "clipping norm": None}
+
+
 def test_groups_of_uncertain_settings_are_not_emitted(tmp_path):
     groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
     path = saved(groups, (8, 8), tmp_path)
