@@ -251,3 +251,17 @@ def test_buffers_and_tied_tensors_are_no_candidates(tmp_path):
     torch.save(run, path)
     assert moving(path) == ["emb.weight", "norm.weight"]
     assert all(row["measured"] for row in api.translate(path).rows)
+
+
+def test_a_state_of_another_module_trains_none_of_the_model(tmp_path):
+    """It is of the critic beside it; the weights are judged all the same."""
+    path = frozen(tmp_path, {"critic.w": (3, 3)}, ["critic.w"])
+    run = torch.load(path)
+    content = {"model": {"l.w": torch.full((8, 8), torch.nan)}, "critic": run["model"]}
+    torch.save(content | {"optimizer": run["optimizer"]}, path)
+    done = scalecheck("translate", path)
+    assert done.code == 2
+    assert "tensors: no state: not trained" in done.err
+    assert "; --state none forecasts all" in done.err
+    judged = api.check(path)
+    assert [(one.rule, one.where) for one in judged.findings] == [("SC101", "l.w")]

@@ -65,8 +65,8 @@ def test_a_setting_of_the_update_that_is_not_certain_leaves_none(
         assert row["relative_update"] is row["absolute_update"] is row["stalled"] is None
         assert row["reason"].endswith("is not known, as its group is not")
         assert (row[still_known] is None) == (setting == "betas")
-    judged = api.check(path, select=["SC201"])
-    assert judged.summary["rules_run"] == 0
+    with pytest.raises(UsageError, match="nothing was checked, as no rule could run: SC201"):
+        api.check(path, select=["SC201"])
     option = {"lr": 1e-3} if setting == "lr" else {"beta2": 0.999}
     assert all(row["relative_update"] > 0 for row in api.translate(path, **option).rows)
 
@@ -75,6 +75,15 @@ def test_settings_on_which_all_groups_agree_are_known(tmp_path):
     groups = [([(1, "weight")], {"eps": 1e-8}), ([(0, "weight")], {"eps": 1e-8})]
     path = saved(groups, (8, 8), tmp_path)
     assert not any("not known, as" in note for note in api.translate(path).notes)
+
+
+def test_settings_for_larger_weights_leave_out_what_is_not_known(tmp_path):
+    groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
+    path = saved(groups, (8, 8), tmp_path)
+    scaled = {
+        row["setting"]: row["scaled"] for row in api.translate(path, scale_by=10).rows_of("scaled")
+    }
+    assert scaled == {"lr": None, "eps": 1e-9, "weight_decay": 1e-3, "clipping norm": None}
 
 
 def test_groups_of_uncertain_settings_are_not_emitted(tmp_path):
@@ -99,8 +108,8 @@ def test_a_tensor_of_no_group_is_not_trained(tmp_path):
     assert "2 of 4 tensors are not trained (no state); --state none forecasts all" in report.notes
     judged = api.check(path, select=["SC201"], match=["1.*"])
     assert judged.summary["rules_run"] == 1
-    frozen = api.check(path, select=["SC201"], match=["0.*"])
-    assert frozen.summary["rules_run"] == 0
+    with pytest.raises(UsageError, match="nothing was checked, as no rule could run: SC201"):
+        api.check(path, select=["SC201"], match=["0.*"])
 
 
 def test_the_first_step_of_adam_is_of_one_size(tmp_path):

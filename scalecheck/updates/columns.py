@@ -146,7 +146,6 @@ COLUMNS = (
         "number",
         "share of the weights that weight decay takes a step: lr·weight_decay",
         7,
-        attrgetter("training.decay_pull"),
     ),
     _merged(
         mean,
@@ -270,6 +269,6 @@ TO = (
 RESCALED = (
     Column("setting", "setting", "text", "its name"),
     Column("exponent", "power of K", "power", "the setting is multiplied by K to this power"),
-    Column("now", "now", "setting", "what it is; null of gradient clipping, which is not known"),
+    Column("now", "now", "setting", "what it is; null where it is not known, as gradient clipping"),
     Column("scaled", "at K", "setting", "what it has to be"),
 )

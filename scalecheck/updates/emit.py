@@ -40,9 +40,9 @@ def emit(form: str, report: Report) -> str:
 def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:
     """What no group holds, and which tensors keep their lr as they may not be trained."""
     for reason, count in Counter(entry["reason"] for entry in report.skipped).items():
-        yield printable(f"{plural(count, 'tensor')} in no group: {reason}")
+        yield printable(f"{plural(count, 'tensor')} in no group ({reason})")
     for reason, count in Counter(each.reason for each in members if not each.is_certain).items():
-        yield printable(f"{plural(count, 'tensor')} with the lr of now: {reason}")
+        yield printable(f"{plural(count, 'tensor')} with an lr left as it is ({reason})")
     if unnamed := len(report.rows_of("states")):
         yield f"{plural(unnamed, 'optimizer state')} whose tensor is not certain: see translate"
 

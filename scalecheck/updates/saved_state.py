@@ -1,5 +1,6 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
-from scalecheck.checkpoint.state_names import named, parameters_of
+from scalecheck.checkpoint.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
@@ -63,19 +64,20 @@ class States:
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        shapes = {None, *(tensor.shape for tensor in parameters_of(checkpoint))}
+        tensors = [*parameters_of(checkpoint), *beside(checkpoint)]
+        shapes = {None, *(tensor.shape for tensor in tensors)}
         fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
-        empty = empty_states(states, known)
-        self._trained = Trained()
-        self._numbers: dict[Shape | None, set[int]] = {}
         self._shared: dict[Shape, Mapping[str, Any]] = {}
-        if state and not fits_nothing:
-            self._trained = trained(state, checkpoint, empty, self._still)
-        if self.unread:
+        self._numbers: dict[Shape | None, set[int]] = defaultdict(set)
+        if state is None or fits_nothing:
+            self._trained = Trained()
             self._numbers[None] = {*range(len(groups))}
+            return
+        empty = empty_states(states, known)
+        self._trained = trained(state, checkpoint, empty, self._still)
         for place, one in enumerate(states):
             if one.name is None and place not in empty:
-                self._numbers.setdefault(None if fits_nothing else one.shape, set()).add(one.group)
+                self._numbers[one.shape].add(one.group)
 
     def not_trained(self, name: str) -> str | None:
         """Why the optimizer does not train a tensor; None where it does, or may."""
@@ -104,7 +106,7 @@ class States:
         if (known := self.by_name.get(name)) is not None:
             return self._groups[known.group]
         if shape not in self._shared:
-            numbers = self._numbers.get(shape, set()) | self._numbers.get(None, set())
+            numbers = self._numbers[shape] | self._numbers[None]
             self._shared[shape] = _common([self._groups[number] for number in sorted(numbers)])
         return self._shared[shape]
 

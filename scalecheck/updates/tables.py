@@ -191,10 +191,12 @@ def _rescaled(training: Training, k: float) -> Table:
         new = asdict(optimizer.rescaled(k))
     except (NoFormula, ValueError, OverflowError) as error:
         raise UsageError(f"--scale-by {setting(k)}: {training.name}: {error}") from error
-    p, own = law.lr_exponent, asdict(optimizer)
+    p, unknown = law.lr_exponent, dict.fromkeys(training.uncertain)
+    now = {"lr": training.lr, **asdict(optimizer), **unknown}
+    scaled = {"lr": training.lr * k**p, **new, **unknown}
+    powers = [("lr", p), *law.exponents.items()]
     rows = [
-        ("lr", p, training.lr, training.lr * k**p),
-        *((name, power, own[name], new[name]) for name, power in law.exponents.items()),
+        *((name, power, now[name], scaled[name]) for name, power in powers),
         ("clipping norm", -1, None, None),
     ]
     fields = [column.name for column in RESCALED]

@@ -22,7 +22,7 @@ from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
-from scalecheck.updates.training import Training, Trainings
+from scalecheck.updates.training import NOT_TRAINED, Training, Trainings
 
 ROUNDING = 2.0**-53  # of the sum that a share is
 
@@ -33,11 +33,11 @@ class TensorForecast(TensorStats, ScheduleForecast):
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
     none measured it; update_rms_expected: by theory. `measured` says which of them the next are of.
-    absolute_update: RMS of Δw, None where `reason` says why.
-    relative_update: that over the rms of the weights; None of a tensor that is not finite or all
-    zero. nominal_relative_update: lr/rms. stalled: share of the elements that the update does not
-    move. rare_row_update: relative displacement of an embedding's row by one gradient after none
-    for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
+    absolute_update: RMS of Δw, None where `reason` says why. relative_update: that over the rms of
+    the weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
+    stalled: share of the elements that the update does not move. rare_row_update: relative
+    displacement of an embedding's row by one gradient after none for long. decay_pull:
+    lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
     optimizer, None where to_reason says why. is_certain: False where it is not known how, or
     whether, it is trained. From `step` to `m_not_finite`: the figures of its optimizer state, None
@@ -56,6 +56,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     nominal_relative_update: float | None
     stalled: float | None
     rare_row_update: float | None
+    decay_pull: float | None
     reason: str | None
     is_certain: bool = True
     has_state: bool = False
@@ -154,6 +155,7 @@ class Forecaster:
         trained_in = self.param_dtype or stats.dtype
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
         is_certain = doubt is None and training.is_lr_known
+        is_trained = self.states.not_certain(stats.name) is None
         if self.plan is not None and is_certain:
             is_known = gradient.rms is not None
             further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
@@ -181,6 +183,7 @@ class Forecaster:
             nominal_relative_update=lr / own if has_nominal else None,
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
             rare_row_update=_rare_row_update(stats, training) if is_certain else None,
+            decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
             is_certain=is_certain,
             state_reason=(untold if measured is None and update is not None else "") or None,
@@ -239,8 +242,10 @@ def require_updates(
     """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
     tensors are not trained, to: the optimizer to give an lr for."""
     if not forecasts:
-        reasons = listed([*dict.fromkeys(left_out)])
-        raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
+        reasons = [*dict.fromkeys(left_out)]
+        words = f"no optimizer trains any of the {len(left_out)} tensors: {listed(reasons)}"
+        is_frozen = any(why.endswith(NOT_TRAINED) for why in reasons)
+        raise UsageError(words + ("; --state none forecasts all" if is_frozen else ""))
     sized = [each for each in forecasts if each.has_size]
     is_refused = [
         e.training.is_known and e.absolute_update is None and not e.has_state

@@ -22,6 +22,7 @@ from scalecheck.updates.saved_groups import is_lr
 from scalecheck.updates.saved_state import UNCERTAIN, States
 
 DEFAULT = "adamw"
+NOT_TRAINED = "not trained"
 SHAPES = 12  # of tensors, for each of which a note says how many are trained
 _DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})  # no part of an update
 _FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options by themselves
@@ -242,7 +243,7 @@ def untrained(tensor: Tensor, states: States) -> str | None:
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
     why = states.not_trained(tensor.name)
-    return None if why is None else f"{why}: not trained"
+    return None if why is None else f"{why}: {NOT_TRAINED}"
 
 
 def doubts(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> list[str]:
