@@ -38,7 +38,6 @@ TAKING_PART: dict[str, dict[str, float]] = {
     "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_adam": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_adan": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
-    "sophia": {"p": 0.02, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_sgd": {"d": 0.5, "weight_decay": 0.02},
     "muon": {"eps": 0.3, "weight_decay": 0.1},
     "lamb": {"eps": 1e-2, "weight_decay": 0.1},
@@ -68,7 +67,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "dadapt_adan": [{"no_prox": True}],
     "novograd": [{"decoupled_weight_decay": True, "grad_averaging": True}],
     "sgdw": [{"momentum": 0.9, "nesterov": True}],
-    "sophia": [{"decoupled_weight_decay": False}],
     "dadapt_sgd": [{"decoupled_weight_decay": True}],
     "ademamix": [
         {"decoupled_weight_decay": False},

@@ -23,7 +23,6 @@ from scalecheck.optimizers.contract import (
     Writer,
 )
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.reparameterization import Reparameterization
 
 if TYPE_CHECKING:
     import torch
@@ -80,13 +79,11 @@ class Optimizer(PerTensor):
             np.clip(m / np.maximum(state["hessian_moment"], self.eps), -self.p, self.p)
         )
 
-    def reparameterization(self) -> Reparameterization:
-        """lr' = lr, p' = k·p, eps' = eps/k², weight_decay' = weight_decay if decoupled, else /k²:
-        the step of a Newton method grows with the weights by itself."""
-        exponents = {"p": 1, "eps": -2} | (
-            {} if self.decoupled_weight_decay else {"weight_decay": -2}
+    def reparameterization(self) -> NoReturn:
+        """NoFormula: an unclipped step follows the weights' scale by itself, a clipped one lr·p."""
+        raise NoFormula(
+            "no exponent of lr fits both clipped elements and the others: p' = k·p does"
         )
-        return Reparameterization(0, exponents)
 
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
