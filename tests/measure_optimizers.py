@@ -44,6 +44,15 @@ ELSEWHERE = {
 
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "came_pytorch.CAME": [
+        {"lr": 1e-3, "weight_decay": 0.1},
+        {"lr": 1e-3, "betas": (0.5, 0.9, 0.99), "clip_threshold": 0.5},
+    ],
+    "pytorch_optimizer.came": [
+        {"weight_decay": 0.1, "foreach": False},
+        {"weight_decay": 0.1, "weight_decouple": False},
+        {"ams_bound": True},
+    ],
     "pytorch_optimizer.lamb": [
         {"weight_decay": 0.3, "weight_decouple": False},
         {"grad_averaging": False, "foreach": False},

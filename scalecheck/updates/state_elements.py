@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 Elements = Mapping[str, FloatArray]
 
 LARGEST_WHOLE = 2**20  # elements; a square matrix of so many takes Muon's iteration a second
-ROWS = (Entry.SECOND_MOMENT_ROWS,)
-COLUMNS = (Entry.SECOND_MOMENT_COLUMNS,)
+ROWS = (Entry.SECOND_MOMENT_ROWS, Entry.INSTABILITY_ROWS)
+COLUMNS = (Entry.SECOND_MOMENT_COLUMNS, Entry.INSTABILITY_COLUMNS)
 
 
 class Block(NamedTuple):
