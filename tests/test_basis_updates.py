@@ -3,6 +3,7 @@ CAME and SOAP against replays in float64 numpy, written here from each program's
 
 import numpy as np
 import pytest
+import torch
 from test_whole_tensor_updates import SHAPE, gradients, read, rms, start
 
 CAME = {
@@ -82,3 +83,115 @@ def test_another_came_is_not_known(group, name, tmp_path):
     if "step" in group:
         state.pop("step")
     assert read(tmp_path, after, group, state)["optimizer"] == name
+
+
+SOAP = {
+    "lr": 1e-2,
+    "betas": (0.9, 0.95),
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "shampoo_beta": None,
+    "precondition_frequency": 5,
+    "max_precondition_dim": 30,
+    "merge_dims": False,
+    "precondition_1d": False,
+    "correct_bias": True,
+    "normalize_gradient": False,
+}
+AUTHORS_SOAP = {
+    **{name: SOAP[name] for name in SOAP if not name.startswith(("max", "normalize"))},
+    "max_precond_dim": 30,
+    "normalize_grads": False,
+}
+
+
+def turned(x, basis, back=False):
+    for axis, q in enumerate(basis):
+        if q is not None:
+            x = np.moveaxis(np.tensordot(x, q, ([axis], [1 if back else 0])), -1, axis)
+    return x
+
+
+def soap(w, group, steps=9):
+    """pytorch_optimizer's SOAP.step with a basis that turns anew; the weights, what the last step
+    took from them, the state. Dimensions above max_precondition_dim are not rotated."""
+    (b1, b2), m, v = group["betas"], np.zeros(w.shape), np.zeros(w.shape)
+    rng = np.random.default_rng(5)
+    limit = max(group.get("max_precondition_dim", 0), group.get("max_precond_dim", 0))
+
+    def basis():
+        sizes = w.shape if w.ndim > 1 else ()
+        return [np.linalg.qr(rng.standard_normal((n, n)))[0] if n <= limit else None for n in sizes]
+
+    q = basis()
+    for t, g in enumerate(gradients(steps, w.shape)[1:], 1):
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * turned(g, q) ** 2
+        update = turned(turned(m, q) / (np.sqrt(v) + group["eps"]), q, back=True)
+        if group.get("normalize_gradient") or group.get("normalize_grads"):
+            update = update / rms(update)
+        moved = group["lr"] * np.sqrt(1 - b2**t) / (1 - b1**t) * update
+        w = w - moved
+        q = basis() if t % group["precondition_frequency"] == 0 else q
+    kept = {"Q": [[] if each is None else torch.tensor(each) for each in q], "GG": []}
+    kept |= {"exp_avg": m, "exp_avg_sq": v, "precondition_frequency": 5, "shampoo_beta": 0.95}
+    return w, moved, kept
+
+
+@pytest.mark.parametrize("shape", [(24, 20), (24, 40), (40,), (6, 8, 5)], ids=str)
+def test_soaps_last_update_is_the_one_applied(shape, tmp_path):
+    after, moved, state = soap(start(shape), SOAP)
+    row = read(tmp_path, after, SOAP | {"step": 9}, state)
+    assert (row["optimizer"], row["measured"]) == ("SOAP", True)
+    assert row["relative_update"] == pytest.approx(rms(moved) / rms(after), rel=1e-9)
+
+
+def test_soaps_normalized_update_is_known_in_any_basis(tmp_path):
+    for group, count in ((SOAP | {"step": 11}, 0), (AUTHORS_SOAP, 10)):
+        group = group | {"normalize_gradient" if "step" in group else "normalize_grads": True}
+        after, moved, state = soap(start(), group, 11)
+        row = read(tmp_path, after, group, state | ({"step": count} if count else {}))
+        assert row["measured"]
+        assert row["relative_update"] == pytest.approx(rms(moved) / rms(after), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("group", "steps", "why"),
+    [
+        (SOAP, 11, "SOAP turned its basis after the last update, and does not keep the one before"),
+        (SOAP, 1, "SOAP's first step sets up its basis and updates nothing"),
+        (SOAP | {"merge_dims": True}, 9, "SOAP's basis is of merged dimensions"),
+        (AUTHORS_SOAP, 9, "SOAP's versions keep exp_avg in different bases"),
+    ],
+)
+def test_where_soaps_basis_is_not_certain_the_gradients_are_read(group, steps, why, tmp_path):
+    after, _, state = soap(start(), group, max(steps, 2))
+    counted = {"step": steps - 1} if group is AUTHORS_SOAP else {}
+    row = read(tmp_path, after, group | ({} if counted else {"step": steps}), state | counted)
+    assert (row["optimizer"], row["measured"]) == ("SOAP", False)
+    assert row["reason"].startswith(why)
+    assert row["relative_update"] is None
+    assert (row["grad_rms"] is not None) == (steps > 1)
+
+
+def test_the_authors_soap_of_a_vector_has_no_basis(tmp_path):
+    after, moved, state = soap(start((40,)), AUTHORS_SOAP)
+    row = read(tmp_path, after, AUTHORS_SOAP, state | {"step": 8})
+    assert row["measured"]
+    assert row["relative_update"] == pytest.approx(rms(moved) / rms(after), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"warmup_steps": 1},
+        {"precondition_frequency": 0},
+        {"betas": (0.9, 1.0)},
+        {"eps": "tiny"},
+    ],
+    ids=str,
+)
+def test_another_soap_is_not_known(further, tmp_path):
+    after, _, state = soap(start(), SOAP)
+    row = read(tmp_path, after, SOAP | {"step": 9} | further, state)
+    assert row["optimizer"] == "not known"

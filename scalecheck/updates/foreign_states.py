@@ -4,15 +4,19 @@ the one table of them."""
 from typing import NamedTuple
 
 from scalecheck.optimizers._bitsandbytes import LAMB
-from scalecheck.optimizers.contract import Writer
+from scalecheck.optimizers.contract import Condition, Writer
+from scalecheck.updates.soap_state import PlainSoap, Soap
+from scalecheck.updates.without_formula import WithoutFormula
 
 
 class Foreign(NamedTuple):
-    """A program's state. name: of the optimizer, or of several that save the same names."""
+    """A program's state. name: of the optimizer, or of several that save the same names. kind:
+    what reads it."""
 
     name: str
     writer: Writer
     why: str
+    kind: type[WithoutFormula] = WithoutFormula
 
 
 _PYTORCH_OPTIMIZER = ("weight_decouple", "fixed_decay", "step")
@@ -24,7 +28,48 @@ _MASKED = "its last update is masked by the sign of a gradient that its state do
 _EARLIER_D = "its last update is lr times the d of the step before, which its state does not hold"
 _ONE_OF = "they save the same names and differ in their formula"
 
+
+def _are_betas(setting: object) -> bool:
+    """Two numbers of 0 to below 1."""
+    if not isinstance(setting, tuple) or len(setting) != 2:
+        return False
+    return all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in setting)
+
+
+_NOT_SOLVED = "what update to expect of it is not solved"
+_IN_A_BASIS = (*_ADAM, "GG", "Q", "precondition_frequency", "shampoo_beta")
+_SOAP = (
+    *("betas", "eps", "weight_decay", "shampoo_beta", "precondition_frequency", "merge_dims"),
+    *("precondition_1d", "correct_bias"),
+)
+_SOAPS_NUMBERS = {
+    "betas": Condition(_are_betas, (0.95, 0.95)),
+    "eps": Condition(lambda x: isinstance(x, float) and x >= 0, 1e-8),
+    "precondition_frequency": Condition(lambda x: type(x) is int and x > 0, 10),
+}
+
+
 FOREIGN = (
+    Foreign(
+        "SOAP",
+        Writer(
+            (*_SOAP, "max_precond_dim", "normalize_grads"),
+            ("step", *_IN_A_BASIS),
+            values=_SOAPS_NUMBERS,
+        ),
+        _NOT_SOLVED,
+        Soap,
+    ),
+    Foreign(
+        "SOAP",
+        Writer(
+            (*_SOAP, "max_precondition_dim", "normalize_gradient", "step"),
+            _IN_A_BASIS,
+            values=_SOAPS_NUMBERS,
+        ),
+        _NOT_SOLVED,
+        PlainSoap,
+    ),
     Foreign(
         "LAMB of bitsandbytes",
         LAMB,

@@ -2,25 +2,21 @@
 settings and the entries of its states. A set that no program is known to save is not known."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 from scalecheck import registry
 from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamState, StateLayout
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
-    UNIT,
     Condition,
     Entry,
-    Gradient,
     Hyperparameters,
-    NoFormula,
     SavedState,
-    Weights,
     Writer,
 )
 from scalecheck.updates.foreign_states import FOREIGN, Foreign
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NEUTRAL = frozenset(
     {
@@ -44,30 +40,6 @@ OWN_SHAPE_ELSEWHERE = (
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
 NAMED = 12  # of the settings or entries that a note lists
-
-NOT_KNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class WithoutFormula(Hyperparameters):
-    """The optimizer of a saved state that has no formula here: not known, or known by its name."""
-
-    state: ClassVar[SavedState] = SavedState()
-    state_without_step: ClassVar[bool] = True
-
-    name: str = NOT_KNOWN
-    why: str = ""
-    weight_decay: float = 0.0
-
-    def update_rms(
-        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
-    ) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
-
-    def reparameterization(self) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
 
 
 @cache
@@ -232,8 +204,9 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
         return found | {**of.implies, "optimizer": of.name}
     name = NOT_KNOWN if of.foreign is None else of.foreign.name
     decay = found.get("weight_decay", 0.0)
-    is_number = isinstance(decay, int | float)
-    return found | {"optimizer": WithoutFormula(name, of.why, float(decay) if is_number else 0.0)}
+    decay = float(decay) if isinstance(decay, int | float) else 0.0
+    kind = WithoutFormula if of.foreign is None else of.foreign.kind
+    return found | {"optimizer": kind.of(name, of.why, decay, found)}
 
 
 def is_guessed(group: ParamGroup, of: Recognised) -> bool:

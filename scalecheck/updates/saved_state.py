@@ -12,13 +12,12 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
 from scalecheck.updates.recognition import (
-    NOT_KNOWN,
-    WithoutFormula,
     group_settings,
     is_guessed,
     recognised,
     state_layout,
 )
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"

@@ -127,7 +127,7 @@ class Forecaster:
             gradient = replace(gradient, rms=saved.grad_rms)
         step = self.step if self.step is not None or saved is None else saved.step or None
         expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
-        if expected is None and untold and training.is_known:
+        if expected is None and untold:
             reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.

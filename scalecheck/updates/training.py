@@ -16,8 +16,8 @@ from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
+from scalecheck.updates.without_formula import WithoutFormula
 
 DEFAULT = "adamw"
 
