@@ -53,6 +53,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"normalize_gradient": True, "weight_decay": 0.0},
         {"precondition_1d": True, "correct_bias": False},
     ],
+    "pytorch_optimizer.stableadamw": [{"weight_decouple": False}],
     "pytorch_optimizer.came": [
         {"weight_decay": 0.1, "foreach": False},
         {"weight_decay": 0.1, "weight_decouple": False},

@@ -195,3 +195,49 @@ def test_another_soap_is_not_known(further, tmp_path):
     after, _, state = soap(start(), SOAP)
     row = read(tmp_path, after, SOAP | {"step": 9} | further, state)
     assert row["optimizer"] == "not known"
+
+
+MINI = {"lr": 1e-2, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1}
+
+
+def adam_mini(w, rows):
+    """adam_mini's step with a v for each row, for the tensor, or for each element of a vector."""
+    m, v, (b1, b2) = 0.0, 0.0, (MINI["beta1"], MINI["beta2"])
+    for t, g in enumerate(gradients(shape=w.shape), 1):
+        square = g**2 if w.ndim < 2 else (g**2).mean(1, keepdims=True) if rows else (g**2).mean()
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * square
+        update = m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + MINI["eps"])
+        w = (1 - MINI["lr"] * MINI["weight_decay"]) * w - MINI["lr"] * update
+    return w, MINI["lr"] * update, {"m": m, "v" if w.ndim < 2 else "vmean": v, "step": t}
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("shape", [SHAPE, (40,)], ids=str)
+def test_adam_minis_v_is_spread_over_its_blocks(shape, rows, tmp_path):
+    """Each of its groups has the name of its parameter."""
+    after, moved, state = adam_mini(start(shape), rows)
+    state = {n: torch.tensor(x, dtype=torch.float64) for n, x in state.items()} | {"step": 9}
+    row = read(tmp_path, after, MINI | {"name": "layers.0.w"}, state)
+    assert (row["optimizer"], row["measured"]) == ("Adam-mini", True)
+    assert row["relative_update"] == pytest.approx(rms(moved) / rms(after), rel=1e-9)
+    assert row["decay_pull"] == pytest.approx(1e-3)
+
+
+def test_adam_minis_v_of_other_blocks_tells_nothing(tmp_path):
+    after, _, state = adam_mini(start(), True)
+    state["vmean"] = np.ones((7, 1))
+    row = read(tmp_path, after, MINI | {"name": "layers.0.w"}, state)
+    assert (row["measured"], row["reason"]) == (
+        False,
+        "its v is of blocks that its m does not have",
+    )
+
+
+def test_stable_adamw_of_pytorch_optimizer_tells_its_gradients(tmp_path):
+    group = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "step": 9}
+    group |= {"weight_decouple": True, "kahan_sum": True}
+    v = np.mean(np.square(gradients()), axis=0)
+    row = read(tmp_path, start(), group, {"exp_avg": v, "exp_avg_sq": v, "kahan_comp": None})
+    assert (row["optimizer"], row["measured"]) == ("StableAdamW", False)
+    assert row["reason"].startswith("StableAdamW: its last update")
+    assert row["grad_rms"] == pytest.approx(np.sqrt(v.mean()))

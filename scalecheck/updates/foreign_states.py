@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from scalecheck.optimizers._bitsandbytes import LAMB
 from scalecheck.optimizers.contract import Condition, Writer
+from scalecheck.updates.adam_states import AdamMini, StableAdamW
 from scalecheck.updates.soap_state import PlainSoap, Soap
 from scalecheck.updates.without_formula import WithoutFormula
 
@@ -33,7 +34,11 @@ def _are_betas(setting: object) -> bool:
     """Two numbers of 0 to below 1."""
     if not isinstance(setting, tuple) or len(setting) != 2:
         return False
-    return all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in setting)
+    return all(map(_is_share, setting))
+
+
+def _is_share(setting: object) -> bool:
+    return isinstance(setting, int | float) and 0 <= setting < 1
 
 
 _NOT_SOLVED = "what update to expect of it is not solved"
@@ -50,6 +55,30 @@ _SOAPS_NUMBERS = {
 
 
 FOREIGN = (
+    Foreign(
+        "Adam-mini",
+        Writer(
+            ("weight_decay", "beta1", "beta2", "eps"),
+            ("step", "m"),
+            optional_entries=(
+                *("v", "vmean", "head_per_gpu", "neuron_per_gpu", "reduced", "block_numel"),
+            ),
+            values=dict.fromkeys(("beta1", "beta2"), Condition(_is_share, 0.9))
+            | {"eps": _SOAPS_NUMBERS["eps"]},
+        ),
+        _NOT_SOLVED,
+        AdamMini,
+    ),
+    Foreign(
+        "StableAdamW",
+        Writer(
+            ("betas", "eps", "weight_decay", "weight_decouple", "kahan_sum", "step"),
+            _ADAM,
+            optional_entries=("kahan_comp",),
+        ),
+        "its last update is divided by how large its gradient was, which its state does not hold",
+        StableAdamW,
+    ),
     Foreign(
         "SOAP",
         Writer(
