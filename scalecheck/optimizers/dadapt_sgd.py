@@ -56,7 +56,7 @@ class Optimizer(DAdapted):
         entries={
             "step": Entry.STEP,
             "z": Entry.ITERATE,
-            "s": Entry.MOMENTUM,
+            "sk": Entry.MOMENTUM,
             "x0": Entry.START,
             "g0_norm": Entry.FIRST_NORM,
         },
@@ -104,6 +104,6 @@ class Optimizer(DAdapted):
             weights.mul_(1 - step_size * self.weight_decay)
         else:
             gradient = gradient + self.weight_decay * weights
-        s = state.get("s", gradient.new_zeros(gradient.shape)) + step_size * gradient
-        state |= {"s": s, "z": x0 - s}
+        sk = state.setdefault("sk", gradient.new_zeros(gradient.shape))
+        state["z"] = x0 - sk.add_(gradient, alpha=step_size)
         weights.lerp_(state["z"], 1 - self.momentum)
