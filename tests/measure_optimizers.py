@@ -44,6 +44,21 @@ ELSEWHERE = {
 
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "came_pytorch.CAME": [
+        {"lr": 1e-3, "weight_decay": 0.1},
+        {"lr": 1e-3, "betas": (0.5, 0.9, 0.99), "clip_threshold": 0.5},
+    ],
+    "pytorch_optimizer.soap": [
+        {"precondition_frequency": 11, "weight_decay": 0.0},
+        {"normalize_gradient": True, "weight_decay": 0.0},
+        {"precondition_1d": True, "correct_bias": False},
+    ],
+    "pytorch_optimizer.stableadamw": [{"weight_decouple": False}],
+    "pytorch_optimizer.came": [
+        {"weight_decay": 0.1, "foreach": False},
+        {"weight_decay": 0.1, "weight_decouple": False},
+        {"ams_bound": True},
+    ],
     "pytorch_optimizer.lamb": [
         {"weight_decay": 0.3, "weight_decouple": False},
         {"grad_averaging": False, "foreach": False},

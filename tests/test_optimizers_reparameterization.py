@@ -34,6 +34,7 @@ LR = {
 # Settings at which each co-scaled hyperparameter takes part in the training.
 TAKING_PART: dict[str, dict[str, float]] = {
     "adafactor": {"eps2": 0.3},
+    "came": {"eps1": 1e-2, "weight_decay": 0.02},
     "adafactor_hf": {"eps1": 1e-2, "eps2": 0.3, "weight_decay": 0.02},
     "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
     "dadapt_adam": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},

@@ -52,6 +52,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "muon": [{"adjust_lr_fn": "match_rms_adamw", "nesterov": False}],
     "rprop": [{"eta_minus": 0.7, "eta_plus": 1.1}],
     "signsgd": [{"momentum": 0.9}],
+    "came": [{"beta3": 0.99, "clip_threshold": 0.5}],
     "lamb": [
         {"always_adapt": False, "grad_averaging": False},
         {"always_adapt": False, "bias_correction": False},
@@ -82,6 +83,8 @@ def allowed(name: str, settings: dict[str, Any], gradient: Gradient, step: int) 
         return 0.09 if step < 5 else 0.04 if step < 10 else 0.015
     if name == "muon":
         return 0.02  # finite matrices stray from the Marchenko-Pastur law
+    if name == "came":
+        return 0.02
     if name in ("adafactor", "adafactor_hf"):
         return 0.01  # row and column means of a finite matrix
     if name == "lars":
@@ -165,7 +168,7 @@ def test_late_replay_is_as_large_as_expected(name: str) -> None:
             ("adagrad", None),
             ("nadam", None),
             ("radam", None),
-        } or (name in {"prodigy", "dadapt_adam"} and step is None):
+        } or (name in {"prodigy", "dadapt_adam", "came"} and step is None):
             continue  # bounds reached; limits that come later
         try:
             expected = optimizer.update_rms(NOISE, step, Weights(weights.shape))

@@ -289,7 +289,7 @@ def test_another_lamb_is_not_known(group, tmp_path):
 
 
 def muon(folder, shape, settings, low_rank=False):
-    """The row of torch's Muon after some steps, what the last one took, and the weights after it."""
+    """The row of torch's Muon after some steps, what the last one took, and the weights then."""
     weights = torch.tensor(start(shape), dtype=torch.float32, requires_grad=True)
     running = torch.optim.Muon([weights], lr=0.02, **settings)
     column = np.random.default_rng(2).standard_normal((shape[0], 1))

@@ -199,6 +199,9 @@ class StateReader:
         saved_name = group.param_names[place] if group.param_names else names.get(key)
         if saved_name is None and isinstance(key, str):
             saved_name = key
+        name = group.settings.get("name")
+        if saved_name is None and isinstance(name, str) and "m" in (state or {}):
+            saved_name = name if len(group.params) == 1 else None  # as Adam-mini names its groups
         found = self.entries.read(state or {})
         self.left_out |= dict.fromkeys(f"state.{name}" for name in found.left_out)
         where = self.place(f"state.{excerpt(str(key), 40)}")

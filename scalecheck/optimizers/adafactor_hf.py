@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from scalecheck.optimizers._factored import vector_update_rms
+from scalecheck.optimizers._factored import factored_root, rms, vector_update_rms
 from scalecheck.optimizers._per_tensor import PerTensor, moving_average
 from scalecheck.optimizers.contract import (
     UNIT,
@@ -176,12 +176,12 @@ class Optimizer(PerTensor):
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
         step = state["step"]
-        state["RMS"] = _rms(weights)
+        state["RMS"] = rms(weights)
         eta = self.effective_lr(lr, step)
         eta *= max(self.eps2, state["RMS"]) if self.scale_parameter else 1.0
         update = gradient / self._root(gradient * gradient + self.eps1, state)
         update = update.masked_fill(gradient == 0, 0.0)  # 0/0 where eps1 is 0
-        update *= eta / max(1.0, _rms(update) / self.clip_threshold)
+        update *= eta / max(1.0, rms(update) / self.clip_threshold)
         if self.beta1 is not None:
             average = state.setdefault("exp_avg", weights.new_zeros(weights.shape))
             update = average.mul_(self.beta1).add_(update, alpha=1 - self.beta1)
@@ -193,11 +193,4 @@ class Optimizer(PerTensor):
         beta2 = 1 - state["step"] ** self.decay_rate
         if square.ndim < 2:
             return moving_average(state, "exp_avg_sq", beta2, square).sqrt()
-        row = moving_average(state, "exp_avg_sq_row", beta2, square.mean(-1))
-        column = moving_average(state, "exp_avg_sq_col", beta2, square.mean(-2))
-        share = row / row.mean(-1, keepdim=True)
-        return (share.unsqueeze(-1) * column.unsqueeze(-2)).sqrt()
-
-
-def _rms(tensor: "torch.Tensor") -> float:
-    return float(tensor.square().mean().sqrt())
+        return factored_root(state, ("exp_avg_sq_row", "exp_avg_sq_col"), beta2, square)

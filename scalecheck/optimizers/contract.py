@@ -166,6 +166,8 @@ class Entry(Enum):
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"
+    INSTABILITY_ROWS = "how far updates stray from their average, squared, over each row"
+    INSTABILITY_COLUMNS = "how far updates stray from their average, squared, over each column"
     WEIGHTS_RMS = "the RMS of the weights before the step"
     START = "the weights before the first step"
     ITERATE = "weights that move beside the ones in use"
@@ -184,6 +186,8 @@ class Entry(Enum):
             Entry.LR_AVERAGE,
             Entry.SECOND_MOMENT_ROWS,
             Entry.SECOND_MOMENT_COLUMNS,
+            Entry.INSTABILITY_ROWS,
+            Entry.INSTABILITY_COLUMNS,
             Entry.WEIGHTS_RMS,
         )
 

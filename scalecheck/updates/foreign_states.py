@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from scalecheck.optimizers._bitsandbytes import LAMB
-from scalecheck.optimizers.contract import Writer
+from scalecheck.optimizers.contract import Condition, Writer
+from scalecheck.updates.adam_states import AdamMini, StableAdamW
+from scalecheck.updates.soap_state import PlainSoap, Soap
+from scalecheck.updates.without_formula import WithoutFormula
 
 
 class Foreign(NamedTuple):
     """A program's state. name: of the optimizer, or of several that save the same names;
-    second_moment: its average of squared gradients with beta2, from zero."""
+    second_moment: its average of squared gradients with beta2, from zero; kind: what reads it."""
 
     name: str
     writer: Writer
     why: str
     second_moment: str = ""
+    kind: type[WithoutFormula] = WithoutFormula
 
 
 _PYTORCH_OPTIMIZER = ("weight_decouple", "fixed_decay", "step")
@@ -55,7 +59,75 @@ def _schedule_free(
             )
 
 
+def _are_betas(setting: object) -> bool:
+    """Two numbers of 0 to below 1."""
+    if not isinstance(setting, tuple) or len(setting) != 2:
+        return False
+    return all(map(_is_share, setting))
+
+
+def _is_share(setting: object) -> bool:
+    return isinstance(setting, int | float) and 0 <= setting < 1
+
+
+_NOT_SOLVED = "what update to expect of it is not solved"
+_IN_A_BASIS = (*_ADAM, "GG", "Q", "precondition_frequency", "shampoo_beta")
+_SOAP = (
+    *("betas", "eps", "weight_decay", "shampoo_beta", "precondition_frequency", "merge_dims"),
+    *("precondition_1d", "correct_bias"),
+)
+_SOAPS_NUMBERS = {
+    "betas": Condition(_are_betas, (0.95, 0.95)),
+    "eps": Condition(lambda x: isinstance(x, float) and x >= 0, 1e-8),
+    "precondition_frequency": Condition(lambda x: type(x) is int and x > 0, 10),
+}
+
+
 FOREIGN = (
+    Foreign(
+        "Adam-mini",
+        Writer(
+            ("weight_decay", "beta1", "beta2", "eps"),
+            ("step", "m"),
+            optional_entries=(
+                *("v", "vmean", "head_per_gpu", "neuron_per_gpu", "reduced", "block_numel"),
+            ),
+            values=dict.fromkeys(("beta1", "beta2"), Condition(_is_share, 0.9))
+            | {"eps": _SOAPS_NUMBERS["eps"]},
+        ),
+        _NOT_SOLVED,
+        kind=AdamMini,
+    ),
+    Foreign(
+        "StableAdamW",
+        Writer(
+            ("betas", "eps", "weight_decay", "weight_decouple", "kahan_sum", "step"),
+            _ADAM,
+            optional_entries=("kahan_comp",),
+        ),
+        "its last update is divided by how large its gradient was, which its state does not hold",
+        kind=StableAdamW,
+    ),
+    Foreign(
+        "SOAP",
+        Writer(
+            (*_SOAP, "max_precond_dim", "normalize_grads"),
+            ("step", *_IN_A_BASIS),
+            values=_SOAPS_NUMBERS,
+        ),
+        _NOT_SOLVED,
+        kind=Soap,
+    ),
+    Foreign(
+        "SOAP",
+        Writer(
+            (*_SOAP, "max_precondition_dim", "normalize_gradient", "step"),
+            _IN_A_BASIS,
+            values=_SOAPS_NUMBERS,
+        ),
+        _NOT_SOLVED,
+        kind=PlainSoap,
+    ),
     Foreign(
         "LAMB of bitsandbytes",
         LAMB,

@@ -2,27 +2,22 @@
 settings and the entries of its states. A set that no program is known to save is not known."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 from scalecheck import registry
 from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamState, StateLayout
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
-    UNIT,
     Condition,
     Entry,
-    FloatArray,
-    Gradient,
     Hyperparameters,
-    LastUpdate,
-    NoFormula,
     SavedState,
-    Weights,
     Writer,
 )
 from scalecheck.updates.foreign_states import FOREIGN, Foreign
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NEUTRAL = frozenset(
     {
@@ -46,42 +41,6 @@ OWN_SHAPE_ELSEWHERE = (
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
 NAMED = 12  # of the settings or entries that a note lists
-
-NOT_KNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class WithoutFormula(Hyperparameters):
-    """The optimizer of a saved state that has no formula here: not known, or known by its name.
-
-    second_moment: its average of squared gradients, with beta2, in `state`; empty for none.
-    """
-
-    state: ClassVar[SavedState] = SavedState()
-    state_without_step: ClassVar[bool] = True
-
-    name: str = NOT_KNOWN
-    why: str = ""
-    weight_decay: float = 0.0
-    second_moment: str = ""
-    beta2: float = 0.0
-
-    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
-        """The second moment, corrected for its zero start, and why."""
-        if self.second_moment not in state:
-            return LastUpdate(reason=self.why)
-        square = state[self.second_moment] / (1 - self.beta2**step)
-        return LastUpdate(square=square, reason=self.why)
-
-    def update_rms(
-        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
-    ) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
-
-    def reparameterization(self) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
 
 
 @cache
@@ -249,14 +208,15 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     if of.name is not None:
         return found | {**of.implies, "optimizer": of.name}
     decay = found.get("weight_decay", 0.0)
-    is_number = isinstance(decay, int | float)
-    unknown = WithoutFormula(NOT_KNOWN, of.why, float(decay) if is_number else 0.0)
-    if of.foreign is not None:
-        unknown = replace(unknown, name=of.foreign.name)
-        beta2 = found.get("beta2")
-        if isinstance(beta2, float) and 0 <= beta2 < 1:
-            unknown = replace(unknown, second_moment=of.foreign.second_moment, beta2=beta2)
-    return found | {"optimizer": unknown}
+    decay = float(decay) if isinstance(decay, int | float) else 0.0
+    foreign = of.foreign
+    if foreign is None:
+        return found | {"optimizer": WithoutFormula(NOT_KNOWN, of.why, decay)}
+    optimizer = foreign.kind.of(foreign.name, of.why, decay, found)
+    beta2 = found.get("beta2")
+    if foreign.second_moment and isinstance(beta2, float) and 0 <= beta2 < 1:
+        optimizer = replace(optimizer, second_moment=foreign.second_moment, beta2=beta2)
+    return found | {"optimizer": optimizer}
 
 
 def counted(state: ParamState, group: ParamGroup, of: Recognised) -> ParamState:

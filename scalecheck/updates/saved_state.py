@@ -14,8 +14,6 @@ from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
-    NOT_KNOWN,
-    WithoutFormula,
     counted,
     group_settings,
     is_guessed,
@@ -24,6 +22,7 @@ from scalecheck.updates.recognition import (
 )
 from scalecheck.updates.saved_groups import empty_states, with_lrs
 from scalecheck.updates.trained import EMPTY_STATE, Trained, trained
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"

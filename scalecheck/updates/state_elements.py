@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 Elements = Mapping[str, FloatArray]
 
 LARGEST_WHOLE = 2**20  # elements; a square matrix of so many takes Muon's iteration a second
-ROWS = (Entry.SECOND_MOMENT_ROWS,)
-COLUMNS = (Entry.SECOND_MOMENT_COLUMNS,)
+ROWS = (Entry.SECOND_MOMENT_ROWS, Entry.INSTABILITY_ROWS)
+COLUMNS = (Entry.SECOND_MOMENT_COLUMNS, Entry.INSTABILITY_COLUMNS)
 
 
 class Block(NamedTuple):
@@ -50,7 +50,9 @@ def blocks(
     Raises CheckpointError as `Tensor.blocks` does."""
     if is_whole:
         floats = {name: one for name, one in state.tensors.items() if one.dtype.is_float}
-        yield Block({name: tensor.array() for name, tensor in floats.items()}, is_whole=True)
+        whole = {name: tensor.array() for name, tensor in floats.items()}
+        numbers = {name: x for name, x in state.numbers.items() if isinstance(x, float)}
+        yield Block(whole | {name: np.array(x) for name, x in numbers.items()}, is_whole=True)
         return
     if weights is not None and weights.shape != state.shape:
         weights = None

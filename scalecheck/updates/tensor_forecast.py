@@ -141,7 +141,7 @@ class Forecaster:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
         else:
             expected, reason = None, doubt
-        if expected is None and doubt is None and untold and training.is_known:
+        if expected is None and doubt is None and untold:
             reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.

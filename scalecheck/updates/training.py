@@ -17,9 +17,9 @@ from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_groups import is_lr
 from scalecheck.updates.saved_state import UNCERTAIN, States
+from scalecheck.updates.without_formula import WithoutFormula
 
 DEFAULT = "adamw"
 NOT_TRAINED = "not trained"
