@@ -136,7 +136,8 @@ def test_the_library_takes_a_word_alone_for_one_of_several():
 def has_an_expected_update(name):
     """Whether theory tells an update size of it at step 10."""
     try:
-        registry.load("optimizer", name).Optimizer().update_rms(Gradient(1e-2), 10, Weights((32, 32)))
+        optimizer = registry.load("optimizer", name).Optimizer()
+        optimizer.update_rms(Gradient(1e-2), 10, Weights((32, 32)))
     except NoFormula:
         return False
     return True
