@@ -13,7 +13,7 @@ from scalecheck.cli.command import Command
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
-from scalecheck.report.formatting import printable, shortened
+from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 
@@ -107,10 +107,9 @@ def _exit_code() -> int:
 def _failed(message: str, code: int) -> int:
     try:
         if "--debug" in sys.argv[1:]:
-            traceback.print_exc()
+            print(inert(traceback.format_exc()), file=sys.stderr)
         if message:  # without arguments typer has printed the help instead
-            line = printable(shortened(message, MAX_MESSAGE))
-            print(f"scalecheck: {line}", file=sys.stderr)
+            print(printable(f"scalecheck: {shortened(message, MAX_MESSAGE)}"), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
     return code

@@ -11,7 +11,8 @@ from typing import Annotated, Self
 
 from scalecheck import options, registry
 from scalecheck.errors import OptionError, reason
-from scalecheck.report.report import Layout, Report, renderers_for
+from scalecheck.report.formatting import inert
+from scalecheck.report.report import Layout, Report, renderers_for, rendering
 
 _HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
 
@@ -62,10 +63,14 @@ class Output:
     def write(self, report: Report) -> None:
         """Renders the report and puts it in its place. Raises UsageError where that fails."""
         layout = _layout(self._quiet) if self._target is None else Layout(quiet=self._quiet)
-        self.write_text(self._renderer.render(report, layout))
+        self._put(rendering(self._renderer, report, layout))
 
     def write_text(self, text: str) -> None:
-        """Puts the text in its place. Raises UsageError where that fails."""
+        """Puts the text in its place, but for commands to the runner of a CI. Raises UsageError
+        where that fails."""
+        self._put(inert(text))
+
+    def _put(self, text: str) -> None:
         text += "\n" if text else ""
         if self._target is None:
             sys.stdout.write(text)

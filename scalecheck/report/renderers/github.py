@@ -1,5 +1,6 @@
 """GitHub's workflow commands: an annotation a finding, for the log of an action."""
 
+from scalecheck.report import formatting
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
@@ -28,6 +29,14 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         commands.append(_command("notice", path, "scalecheck", conclusion(report.summary)))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
+
+
+def inert(text: str) -> str:
+    """The text with no command but the one that each line is."""
+    return "\n".join(
+        "::".join(["", *map(formatting.inert, line[2:].split("::", 1))]) if line else ""
+        for line in text.split("\n")
+    )
 
 
 def _command(command: str, file: str, title: str, message: str) -> str:
