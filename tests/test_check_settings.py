@@ -165,11 +165,3 @@ def test_any_name_is_emitted_as_toml_that_is_read(name):
     written(done.out)
     done = scalecheck("check", path)
     assert (done.code in (0, 1), done.err) == (True, "")
-
-
-@pytest.mark.parametrize("name", ["::error title=x::y", "##[error]y"])
-def test_no_line_of_a_table_is_a_command_of_a_ci_log(name):
-    path = saved({name: noise(4, 4)})
-    for form in ("table", "csv"):
-        done = scalecheck("inspect", path, "--format", form)
-        assert not any(line.startswith(("::", "##[")) for line in done.out.splitlines())

@@ -253,7 +253,16 @@ def test_hostile_words_are_read_back_and_stay_on_their_line(format, words):
     )
 
 
-LINKS = ["https://a.example", "www.a.example", "@octocat", "o/r#1", "GH-1", "a@b.example", ":x:", "$x$"]
+LINKS = [
+    "https://a.example",
+    "www.a.example",
+    "@octocat",
+    "o/r#1",
+    "GH-1",
+    "a@b.example",
+    ":x:",
+    "$x$",
+]
 
 
 @pytest.mark.parametrize("words", LINKS)

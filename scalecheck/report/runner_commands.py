@@ -4,8 +4,8 @@ import re
 
 _COMMAND = re.compile(
     r"""
-    # GitHub and Gitea trim a line and look for ::error and its like; Chromium's and LLVM's buildbots
-    # look for @@@STEP_FAILURE@@@, Nix for @nix {}.
+    # GitHub and Gitea trim a line and look for ::error and its like, Chromium's and LLVM's
+    # buildbots for @@@STEP_FAILURE@@@, Nix for @nix {}.
     ^[^\S\n]* (?: :(?=:) | @(?=@@|nix\b) )
     # Buildkite opens a group at ---, +++ and ~~~, and the one before at ^^^ +++. A rule under the
     # head of a table is none.
