@@ -1,5 +1,6 @@
 """`scalecheck check`: the judge in CI."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,7 @@ Configuration = Annotated[
         "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.", "FILE"
     ),
 ]
+NoConfiguration = Annotated[bool, options.judged("Read no configuration file.")]
 UpdateBaseline = Annotated[bool, options.judged("Write the baseline anew in place of a check.")]
 Format = Annotated[
     str,
@@ -33,6 +35,7 @@ def check(
     checkpoint: options.OptionalCheckpoint = None,
     *,
     config: Configuration = None,
+    no_config: NoConfiguration = False,
     update_baseline: UpdateBaseline = False,
     format: Format = "text",
     output: Target = None,
@@ -57,7 +60,7 @@ def check(
         with Output("table", output, quiet) as out:
             out.write_text(manual.page(explain))
         return ExitCode.CLEAN
-    filed = _configuration(config)
+    filed = _configuration(config, no_config)
     if update_baseline:
         return _update_baseline(_needed(checkpoint), api.settings(api.check, run.given, filed))
     is_table = statistics or show_settings
@@ -71,11 +74,17 @@ def check(
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
-def _configuration(path: Path | None) -> config.Config:
-    """The configuration in a file, or in that of the working directory or above."""
+def _configuration(path: Path | None, is_unwanted: bool) -> config.Config:
+    """The configuration in a file, or in that of the working directory or above, of which the path
+    is relative to the working directory."""
+    if is_unwanted:
+        if path is not None:
+            raise UsageError("--no-config: takes no --config")
+        return config.Config()
     if path is None:
         try:
-            path = config.find(Path.cwd())
+            found = config.find(Path.cwd())
+            path = None if found is None else Path(os.path.relpath(found))
         except OSError as error:
             raise UsageError(f"the working directory: {reason(error)}") from error
     return config.Config() if path is None else api.read_config(path)

@@ -1,7 +1,7 @@
 """The judge: every selected rule over a checkpoint, and what was not judged."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import Finding, conclusion, tables
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
 from scalecheck.report.report import Report
 from scalecheck.rules.judging.check_input import check_input
 from scalecheck.rules.judging.judge import judged
@@ -42,9 +42,12 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         "rules_run": len(rules) - not_run,
         "rules_not_run": not_run,
         "fail_on": fail_on,
+        "cannot_fail": _cannot_fail(settings, policy, rules),
         "failed": any(finding.fails(fail_on) for finding in findings),
     }
-    notes = (*found.notes, *policy.unmatched(checkpoint.path, found.roles))
+    path = policy.config.path
+    configured = () if path is None else (f"configuration: {path}",)
+    notes = (*configured, *found.notes, *policy.unmatched(checkpoint.path, found.roles))
     return Report(
         kind="check",
         tables=tables(findings, ignored, rules),
@@ -60,6 +63,18 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         notes=[formatting.printable(note) for note in notes],
         failed=summary["failed"],
     )
+
+
+def _cannot_fail(
+    settings: Settings, policy: RulePolicy, rules: Sequence[RuleOutcome]
+) -> str | None:
+    """What keeps the check from failing whatever it finds; None where nothing does."""
+    if settings.fail_on == "never":
+        return f"fail_on is never ({settings.sources['fail_on']})"
+    severities = {policy.severities.get(rule.rule) for rule in rules if rule.status != "not run"}
+    if settings.fail_on == "error" and severities == {"warning"}:
+        return f"every severity is warning ({policy.config.path})"
+    return None
 
 
 def _ordered(findings: Iterable[Finding]) -> list[Finding]:

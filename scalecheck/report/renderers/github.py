@@ -15,8 +15,8 @@ def renders(kind: str) -> bool:
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """A command a finding, and a notice with the conclusion. A checkpoint has no lines, so they
-    name the file only."""
+    """A command a finding, and a notice with the conclusion and the notes. A checkpoint has no
+    lines, so they name the file only."""
     path = path_of(report)
     rules: list[RuleOutcome] = report.rows_of("rules")
     findings: list[Finding] = report.findings
@@ -26,7 +26,8 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         for finding in findings
     ]
     if not layout.quiet:
-        commands.append(_command("notice", path, "scalecheck", conclusion(report.summary)))
+        lines = "\n".join([conclusion(report.summary), *map(formatting.printable, report.notes)])
+        commands.append(_command("notice", path, "scalecheck", lines))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
 
