@@ -200,7 +200,8 @@ def test_a_null_byte_in_a_path_of_the_file_is_one_line():
     path = saved({"w.weight": noise(2, 2)})
     written('baseline = "a\\u0000b"')
     for more in ((), ("--update-baseline",)):
-        assert refused(path, *more).endswith("scalecheck.toml: baseline: holds a null byte\n")
+        said = "scalecheck: scalecheck.toml: baseline: holds a null byte (at line 1)\n"
+        assert refused(path, *more) == said
 
 
 @pytest.mark.parametrize("name", ["\U0001f600.weight", "a\x7fb.weight", "ü\\n.weight"])

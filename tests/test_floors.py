@@ -11,6 +11,8 @@ FLOORS = {
     "dtypes": 0,
     "registry": 0,
     "config": 0,
+    "globs": 0,
+    "toml": 0,
     "settings": 0,
     "report": 1,
     "theory": 1,
