@@ -1,6 +1,7 @@
 """`scalecheck check`: the judge in CI."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,21 +54,22 @@ def check(
         raise UsageError(f"--show-settings: takes --format {', '.join(known)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
-    for option, read in (("--baseline", run.given.get("baseline")), ("--config", config)):
-        if output is not None and read is not None and output.resolve() == read.resolve():
-            raise UsageError(f"--output {output}: is what {option} reads")
     if explain is not None:
         with Output("table", output, quiet) as out:
             out.write_text(manual.page(explain))
         return ExitCode.CLEAN
     filed = _configuration(config, no_config)
+    settings = api.settings(api.check, run.given, filed)
+    given = (checkpoint, filed.path, settings.state)
+    reads = [Path(str(path)) for path in given if path is not None]
     if update_baseline:
-        return _update_baseline(_needed(checkpoint), api.settings(api.check, run.given, filed))
+        return _update_baseline(_needed(checkpoint), settings, reads)
+    reads += [] if settings.baseline is None else [Path(settings.baseline)]
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
-    with Output(form, output, quiet) as out:
+    with Output(form, output, quiet, reads=reads) as out:
         if show_settings:
-            out.write(manual.settings_report(api.settings(api.check, run.given, filed)))
+            out.write(manual.settings_report(settings))
             return ExitCode.CLEAN
         report = run.report(quiet, checkpoint=_needed(checkpoint), config=filed)
         out.write(manual.statistics(report) if statistics else report)
@@ -96,17 +98,19 @@ def _needed(path: Any) -> Any:
     return path
 
 
-def _update_baseline(path: Path, settings: Settings) -> int:
-    from scalecheck.checkpoint.recorded import is_recorded
+def _update_baseline(path: Path, settings: Settings, reads: Sequence[Path]) -> int:
+    from scalecheck.checkpoint.recorded import SCHEMA, recorded_schema
 
     if settings.baseline is None:
         raise UsageError("--update-baseline: needs --baseline, the file to write")
     place = Path(settings.baseline)
     same = {name: getattr(settings, name) for name in ("match", "exclude", "jobs")}
     try:
-        if place.is_file() and place.stat().st_size and not is_recorded(place):
-            raise OptionError("baseline", "is no report, and is not replaced", place)
-        with Output("json", place, True, option="baseline") as out:
+        if place.is_file() and place.stat().st_size and recorded_schema(place) != SCHEMA:
+            raise OptionError(
+                "baseline", "is no baseline, and not replaced: remove it first", place
+            )
+        with Output("json", place, True, option="baseline", reads=reads) as out:
             out.write(api.inspect(path, **same))
     except OptionError as error:
         raise settings.located(error) from None

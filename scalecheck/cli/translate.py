@@ -34,7 +34,7 @@ def translate(
         raise OptionError("emit", "needs --target or --like", emit)
     from scalecheck.updates import emit as emitted
 
-    with Output(format, output, quiet) as out:
+    with Output(format, output, quiet, reads=run.reads) as out:
         groups = emitted.emit(emit, run.report(quiet).rows)
         out.write_text(without_commands_in_strings(groups))
     return ExitCode.CLEAN
