@@ -153,19 +153,3 @@ def test_ctrl_c_during_the_imports_is_one_line(tmp_path):
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "scalecheck: interrupted\n")
-
-
-def test_a_command_that_the_system_ends_leaves_no_draft(tmp_path):
-    """Asked to end while it waits for the rest of a pipe."""
-    path = sound(tmp_path / "model.safetensors", "w.weight")
-    os.mkfifo(tmp_path / "pipe")
-    code = "import sys; from scalecheck.__main__ import main; sys.argv[0] = 'scalecheck'; main()"
-    command = [sys.executable, "-c", code, "check", path, "--baseline", tmp_path / "pipe"]
-    process = subprocess.Popen([*command, "--output", tmp_path / "report"])
-    with (tmp_path / "pipe").open("wb") as writer:  # open when the command reads it
-        writer.write(b"{")
-        writer.flush()
-        assert [path.suffix for path in tmp_path.glob(".scalecheck-*")] == [".part"]
-        process.terminate()
-        assert process.wait() == 143
-    assert not list(tmp_path.glob(".scalecheck-*"))

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "scalecheck"
 FLOORS = {
     "errors": 0,
     "dtypes": 0,
+    "docstring": 0,
     "registry": 0,
     "config": 0,
     "globs": 0,

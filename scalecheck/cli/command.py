@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
 from scalecheck.cli.progress import progress
+from scalecheck.docstring import docstring
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
@@ -67,7 +68,7 @@ class Command:
 
     @property
     def help(self) -> str:
-        summary = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
+        summary = docstring(self.function).partition("\n\n")[0]
         return f"{summary}\n\n{self.exits}"
 
     @cached_property
