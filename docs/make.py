@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.cli.main import COMMANDS
+from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
 from scalecheck.measure import columns as inspection
@@ -120,7 +121,7 @@ def _optimizers() -> Iterator[str]:
     for name in registry.names("optimizer"):
         module = registry.load("optimizer", name)
         yield f"\n## {name}\n"
-        yield f"{(module.__doc__ or '').strip()}\n"
+        yield f"{docstring(module)}\n"
         if module.Optimizer.__doc__:
             yield f"```text\n{cleandoc(module.Optimizer.__doc__)}\n```\n"
         yield "| Hyperparameter | Default |"

@@ -2,20 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import cached_property
 from glob import escape
 from os.path import isfile
 from pathlib import Path
 from typing import Any
 
-from scalecheck.errors import UsageError, nearest, reason
+from scalecheck import toml
+from scalecheck.errors import UsageError, nearest
+from scalecheck.globs import Globs, literal
 from scalecheck.settings import Option
 
 FILE = "scalecheck.toml"
 PYPROJECT = "pyproject.toml"
 
 LARGEST = 1e308  # of a number: about float64's
-MAX_NBYTES = 1 << 20  # a configuration is written by hand
+# Each of these is tried on every tensor.
+MAX_ENTRIES = 1000  # of [[override]] and of [[exception]]
+MAX_GLOBS = 1000  # with a wildcard
+MAX_GLOB = 1024  # characters, as many as a name may have
+MAX_GLOBS_LENGTH = 1 << 16  # characters of all that have a wildcard
 
 Number = int | float
 
@@ -31,7 +37,11 @@ class Where:
 
     def holds(self, name: str, role: str) -> bool:
         """Whether it is for a tensor."""
-        return (self.match is None or fnmatchcase(name, self.match)) and self.role in (None, role)
+        return (self.match is None or self._glob.hold(name)) and self.role in (None, role)
+
+    @cached_property
+    def _glob(self) -> Globs:
+        return Globs(() if self.match is None else (self.match,))
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,11 @@ class Waiver:
     path: str | None
     rules: Sequence[str]
     reason: str
+
+    @cached_property
+    def paths(self) -> Globs:
+        """What its path matches."""
+        return Globs(() if self.path is None else (self.path,))
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ def find(folder: Path) -> Path | None:
     for place in (folder, *folder.parents):
         if isfile(place / FILE):
             return place / FILE
-        if isfile(place / PYPROJECT) and "scalecheck" in _tools(place / PYPROJECT):
+        if isfile(place / PYPROJECT) and "scalecheck" in _tools(toml.parsed(place / PYPROJECT)):
             return place / PYPROJECT
     return None
 
@@ -93,37 +108,22 @@ def read(path: str | Path, options: Mapping[str, Option]) -> Config:
     """The configuration in a file, which has these options at its top beside its tables. Raises
     UsageError for what it does not know or that does not fit, with the nearest known key."""
     path = Path(path)
-    table = _tools(path).get("scalecheck") if path.name == PYPROJECT else _parsed(path)
+    document = toml.parsed(path)
+    table = _tools(document).get("scalecheck") if path.name == PYPROJECT else document.table
     if not isinstance(table, dict):
         raise UsageError(f"{path}: has no table [tool.scalecheck]")
     try:
-        return _config(path, table, options)
+        config = _config(path, table, options)
+        _check_globs(config)
+        return config
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from None
+        place = str(error).partition(": ")[0].partition(" ")[0]
+        line = document.line(place)
+        raise UsageError(f"{path}: {error}" + (f" (at line {line})" if line else "")) from None
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    import tomllib  # imported here, as most commands read no configuration
-
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_NBYTES + 1)
-    except (OSError, ValueError) as error:
-        problem = reason(error) if isinstance(error, OSError) else str(error)
-        raise UsageError(f"{path}: {problem}") from error
-    if len(text) > MAX_NBYTES:
-        raise UsageError(f"{path}: is larger than {MAX_NBYTES} bytes")
-    try:
-        return tomllib.loads(text.decode())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        problem = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise UsageError(f"{path}: is not TOML: {problem}") from error
-
-
-def _tools(path: Path) -> dict[str, Any]:
-    tools = _parsed(path).get("tool", {})
+def _tools(document: toml.Document) -> dict[str, Any]:
+    tools = document.table.get("tool", {})
     return tools if isinstance(tools, dict) else {}
 
 
@@ -155,6 +155,28 @@ def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option])
         [_override(entry, at) for entry, at in _entries(table, "override")],
         [_waiver(entry, at) for entry, at in _entries(table, "exception")],
     )
+
+
+def _check_globs(config: Config) -> None:
+    """Raises ValueError where trying the globs would take long."""
+    globs: list[tuple[str, str]] = [
+        *((key, glob) for key in ("match", "exclude") for glob in config.settings.get(key, ())),
+        *((f"group[{n}]", g) for n, group in enumerate(config.groups, 1) for g in group.globs),
+        *((f"override[{n}]", o.where.match or "") for n, o in enumerate(config.overrides, 1)),
+        *((f"exception[{n}]", w.where.match or "") for n, w in enumerate(config.waivers, 1)),
+        *((f"exception[{n}]", w.path or "") for n, w in enumerate(config.waivers, 1)),
+    ]
+    length = 0
+    wild = [(at, glob) for at, glob in globs if literal(glob) is None]
+    for place, (at, glob) in enumerate(wild, 1):
+        length += len(glob)
+        if len(glob) > MAX_GLOB:
+            raise ValueError(f"{at}: a glob of {len(glob)} characters, of at most {MAX_GLOB}")
+        if place > MAX_GLOBS or length > MAX_GLOBS_LENGTH:
+            raise ValueError(
+                f"{at}: more than {MAX_GLOBS} globs with a wildcard, or {MAX_GLOBS_LENGTH} "
+                "characters in them"
+            )
 
 
 def _optimizer(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,6 +239,10 @@ def _limits(table: Mapping[str, Any], at: str) -> dict[str, Mapping[str, Number]
 def _entries(table: Mapping[str, Any], key: str) -> list[tuple[Mapping[str, Any], str]]:
     """The entries of a list of tables, and where each stands."""
     entries = _items(table.get(key, []), key, dict)
+    if key != "group" and len(entries) > MAX_ENTRIES:
+        raise ValueError(
+            f"{key}[{MAX_ENTRIES + 1}]: one of {len(entries)}, of at most {MAX_ENTRIES}"
+        )
     return [(entry, f"{key}[{place}]") for place, entry in enumerate(entries, 1)]
 
 
@@ -236,8 +262,12 @@ def _items(values: Any, at: str, *kinds: type) -> list[Any]:
     items: list[Any] = _typed(values, at, list)
     for item in items:
         if not _fits(item, kinds):
-            raise ValueError(f"{at}: holds {repr(item)[:40]}, not {_KINDS[kinds]}")
+            raise ValueError(f"{at}: holds {_shown(item)}, not {_KINDS[kinds]}")
     return items
+
+
+def _shown(item: Any) -> str:
+    return hex(item)[:40] if isinstance(item, int) and abs(item) > LARGEST else repr(item)[:40]
 
 
 def _typed(value: Any, at: str, *kinds: type) -> Any:

@@ -126,16 +126,16 @@ def read_markdown(text, path):
         cells = [cell.strip(" ").replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)]
         assert len(cells) == 6
         rule, severity, where, message = cells[1:5]
-        where, message = unspan(where), unescape(message)
+        where, message = unspan(where).replace(r"\x7c", "|"), unescape(message)
         read.append(Read(rule, severity, f"{where}: {message}" if where else message))
     return read
 
 
 def unescape(markdown):
-    """What Markdown without any other markup shows."""
+    """What Markdown without any markup but code spans shows."""
     return re.sub(
-        r"\\([!-/:-@\[-`{-~])|(&#?\w+;)",
-        lambda found: found[1] or html.unescape(found[2]),
+        r"\\([!-/:-@\[-`{-~])|(&#?\w+;)|((`+).*?(?<!`)\4(?!`))",
+        lambda found: found[1] or (unspan(found[3]) if found[3] else html.unescape(found[2])),
         markdown,
     )
 

@@ -165,6 +165,7 @@ def report(
             "rules_run": len(rules) - len(not_run),
             "rules_not_run": len(not_run),
             "fail_on": fail_on,
+            "cannot_fail": "fail_on is never (command line)" if fail_on == "never" else None,
             "failed": any(finding.fails(fail_on) for finding in findings),
         },
         headline=f"{printable(path)}: safetensors, {tensors} tensors",

@@ -494,16 +494,3 @@ def test_numbers_that_came_to_be_nan_are_a_drift_from_the_baseline():
     saved({"w": weight})
     (finding,) = report(*options, "--select", "SC301", code=1)["findings"]
     assert finding["message"] == "8 NaN and inf, 0 in the baseline"
-
-
-def test_what_is_read_is_not_written_over(tmp_path):
-    baseline = tmp_path / "base.json"
-    baseline.write_text(scalecheck("inspect", TINY, "--format", "json").out)
-    done = scalecheck("check", TINY, "--baseline", baseline, "--output", baseline)
-    assert done.code == 2
-    assert done.err == f"scalecheck: --output {baseline}: is what --baseline reads\n"
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text("{}")
-    done = scalecheck("inspect", TINY, "--output", index)
-    assert done.err == f"scalecheck: --output {index}: is no report but the index of a checkpoint\n"
-    assert index.read_text() == "{}"

@@ -1,6 +1,7 @@
 """What `scalecheck check` is asked to do: what is wrong is said by its name and place."""
 
 import json
+from pathlib import Path
 
 import pytest
 from checked import found, noise, refused, report, saved, written
@@ -121,10 +122,54 @@ def test_entries_that_hold_for_no_tensor_are_said():
     override = "[[override]]\nmatch = '%s'\nSC106 = {headroom = 9}\n"
     entries = [waiver % ("w*", "*"), waiver % ("zz*", "*"), waiver % ("zz*", "other*")]
     written("".join([*entries, override % "w*", override % "yy*"]))
-    assert [note.partition("scalecheck.toml: ")[2] for note in report(path)["notes"]] == [
-        "override[2] holds for none of 1 tensors",
-        "exception[2] holds for none of 1 tensors",
+    assert report(path)["notes"] == [
+        "configuration: scalecheck.toml",
+        "scalecheck.toml: override[2] holds for none of 1 tensors",
+        "scalecheck.toml: exception[2] holds for none of 1 tensors",
     ]
+
+
+@pytest.mark.parametrize("form", [name for name in renderers_for("check") if name != "csv"])
+def test_a_configuration_of_a_folder_above_is_said_in_every_report(form, tmp_path, monkeypatch):
+    path = Path(saved({"w.weight": noise(64, 64)})).resolve()
+    written("fail_on = 'warning'")
+    (tmp_path / "below" / "it").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "below" / "it")
+    told = "configuration: ../../scalecheck.toml"
+    assert told in scalecheck("check", path, "--format", form).out
+    assert "scalecheck.toml" not in scalecheck("check", path, "--format", form, "--no-config").out
+    assert told.removeprefix("configuration: ") == report(path)["settings"]["config"]
+
+
+def test_no_config_reads_none_and_takes_none():
+    path = saved({"w.weight": noise(64, 64)})
+    written("nonsense = 1")
+    assert scalecheck("check", path).code == 2
+    assert scalecheck("check", path, "--no-config").code == 0
+    said = scalecheck("check", path, "--no-config", "--config", "scalecheck.toml")
+    assert (said.code, said.err) == (2, "scalecheck: --no-config: takes no --config\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "why"),
+    [
+        ("fail_on = 'never'", (), "fail_on is never (scalecheck.toml)"),
+        ("", ("--fail-on", "never"), "fail_on is never (command line)"),
+        ("[severity]\nSC = 'warning'", (), "every severity is warning (scalecheck.toml)"),
+        ("[severity]\nSC = 'warning'", ("--fail-on", "warning"), None),
+        ("[severity]\nSC1 = 'warning'", (), "every severity is warning (scalecheck.toml)"),
+        ("[severity]\nSC102 = 'warning'", (), None),
+        ("fail_on = 'never'", ("--fail-on", "error"), None),
+    ],
+)
+def test_what_keeps_a_check_from_failing_is_said_in_its_last_line(text, options, why):
+    path = saved({"w.weight": noise(64, 64) * float("nan")})
+    written(text)
+    done = scalecheck("check", path, *options)
+    assert done.code == (0 if why else 1)
+    last = done.out.splitlines()[-1]
+    assert last.partition("; this check cannot fail: ")[2] == (why or "")
+    assert report(path, *options)["summary"]["cannot_fail"] == why
 
 
 def test_the_library_takes_a_word_alone_for_one_of_several():
@@ -163,7 +208,8 @@ def test_a_null_byte_in_a_path_of_the_file_is_one_line():
     path = saved({"w.weight": noise(2, 2)})
     written('baseline = "a\\u0000b"')
     for more in ((), ("--update-baseline",)):
-        assert refused(path, *more).endswith("scalecheck.toml: baseline: holds a null byte\n")
+        said = "scalecheck: scalecheck.toml: baseline: holds a null byte (at line 1)\n"
+        assert refused(path, *more) == said
 
 
 @pytest.mark.parametrize("name", ["\U0001f600.weight", "a\x7fb.weight", "ü\\n.weight"])
@@ -173,11 +219,3 @@ def test_any_name_is_emitted_as_toml_that_is_read(name):
     written(done.out)
     done = scalecheck("check", path)
     assert (done.code in (0, 1), done.err) == (True, "")
-
-
-@pytest.mark.parametrize("name", ["::error title=x::y", "##[error]y"])
-def test_no_line_of_a_table_is_a_command_of_a_ci_log(name):
-    path = saved({name: noise(4, 4)})
-    for form in ("table", "csv"):
-        done = scalecheck("inspect", path, "--format", form)
-        assert not any(line.startswith(("::", "##[")) for line in done.out.splitlines())

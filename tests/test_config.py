@@ -1,10 +1,19 @@
 """scalecheck.toml: what it may say, and what is said where it is wrong."""
 
-import pytest
+import re
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from glob import escape
 
-from scalecheck import config
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from process import at_most
+
+from scalecheck import config, toml
 from scalecheck.api import read_config
 from scalecheck.errors import UsageError
+from scalecheck.globs import Globs, literal
 
 WHOLE = """
 select = ["SC1", "SC201"]
@@ -54,14 +63,14 @@ def written(folder, text, name="scalecheck.toml"):
 
 
 def refused(folder, text, name="scalecheck.toml"):
-    """What is said of a file, without its path."""
+    """What is said of a file, without its path and line."""
     path = written(folder, text, name)
     with pytest.raises(UsageError) as refusal:
         read_config(path)
     start = f"{path}: "
     assert str(refusal.value).startswith(start)
     assert "\n" not in str(refusal.value)
-    return str(refusal.value).removeprefix(start)
+    return re.sub(r" \(at line \d+\)$", "", str(refusal.value).removeprefix(start))
 
 
 def test_every_part_is_read(tmp_path):
@@ -134,7 +143,18 @@ REFUSED = {
     "[[exception]]\nmatch = '*'\nreason = 'x'": "exception[1]: needs rules",
     "[[exception]]\nmatc = '*'": "exception[1]: matc is not known; did you mean match?",
     "a = ": "is not TOML: …",
-    "a = " + "[" * 5000: "is not TOML: …",
+    "a" + ".a" * 5000 + " = 1": "a key has 5001 parts, at most 10",
+    "[a" + "  . 'b'" * 20 + "]": "a key has 21 parts, at most 10",
+    "a = [" + "{a.b = 1}, " * 60_000 + "]": "there are 50001 dots outside of quotes, at most 50000",
+    "a = " + "[" * 5000: "brackets are 101 deep, at most 100",
+    "a = " + "{a = " * 5000: "brackets are 101 deep, at most 100",
+    "snr = 1" + "0" * 900_000: "a word has 900001 characters, at most 1000",
+    "steps = 0x" + "f" * 900_000: "a word has 900002 characters, at most 1000",
+    "match = ['" + "*a" * 520 + "']": "match: a glob of 1040 characters, of at most 1024",
+    "exclude = [" + "'a*b'," * 1001 + "]": "exclude: more than 1000 globs with a wildcard, …",
+    "exclude = ['" + "a" * 1000 + "*'" + (",'" + "a" * 1000 + "*'") * 70 + "]": "exclude: more …",
+    "[[override]]\nrole = 'norm'\nSC201 = {high = 1}\n" * 1001: "override[1001]: one of 1001, …",
+    "[[exception]]\nmatch = 'a'\nrules = ['SC']\nreason = 'b'\n" * 1001: "exception[1001]: one …",
     "\ud800": "byte 0 is not UTF-8",
 }
 
@@ -156,5 +176,73 @@ def test_a_pyproject_without_the_table_is_refused_where_it_was_asked_for(tmp_pat
 
 
 def test_a_file_too_large_to_be_written_by_hand_is_refused(tmp_path):
-    said = refused(tmp_path, "#" * (config.MAX_NBYTES + 1))
-    assert said == f"is larger than {config.MAX_NBYTES} bytes"
+    said = refused(tmp_path, "#" * (toml.MAX_NBYTES + 1))
+    assert said == f"is larger than {toml.MAX_NBYTES} bytes"
+
+
+LINES = {
+    "\n# c\nsnr = 'x'": 3,
+    "steps = 1\nzzz = 1": 2,
+    "[optimizer]\nname = 'adam'\nlr = 'x'": 3,
+    "[[group]]\nmatch = '*'\nlr = 1\n\n[[group]]\nmatch = '*'\nlr = 'x'": 7,
+    "[[override]]\nmatch = 'a'\nSC201 = {high = 1}\n[[override]]\nmatch = 'a'": 4,
+    "[limits.SC201]\nhigh = 1\nvery_high = 'x'": 3,
+    "limits = {SC201 = {high = 'x'}}": 1,
+    "[severity]\n\nSC1 = 'x'": 3,
+    "snr = 1\nsnr = 1\n": 2,
+    'a = """\n\n"""\nb.b.b.b.b.b.b.b.b.b.b = 1': 4,
+}
+
+
+@pytest.mark.parametrize("text", LINES)
+@pytest.mark.parametrize("name", ["scalecheck.toml", "pyproject.toml"])
+def test_what_is_wrong_is_said_with_its_line(text, name, tmp_path):
+    if name == "pyproject.toml":
+        if not text.startswith("["):
+            text, moved = f"[tool.scalecheck]\n{text}", 1
+        else:
+            text, moved = re.sub(r"^(\[+)", r"\1tool.scalecheck.", text, flags=re.M), 0
+    else:
+        moved = 0
+    with pytest.raises(UsageError) as refusal:
+        read_config(written(tmp_path, text, name))
+    plain = text.replace("tool.scalecheck.", "").removeprefix("[tool.scalecheck]\n")
+    assert f"(at line {LINES[plain] + moved}" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]" * 500_000,
+        "a\n" * 500_000,
+        '"""' * 333_333,
+        '\\"""' * 250_000,
+        "'''\"\"\"" * 150_000,
+        "#\n" * 500_000,
+        "[[a]]\n" * 170_000,
+        "a = [" + "{a = 1}," * 120_000 + "]",
+        'a = "' + "\\u0041" * 170_000 + '"',
+        "[[group]]\nmatch = '*'\nlr = 1\n" * 30_000,
+        "select = [" + "'SC'," * 200_000 + "]",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_a_megabyte_of_anything_is_read_or_refused_soon(text, tmp_path):
+    with at_most(10), suppress(UsageError):
+        read_config(written(tmp_path, text))
+
+
+def test_quoted_dots_and_a_group_a_tensor_are_no_cost(tmp_path):
+    """As `translate --emit toml` writes them for a large model."""
+    name = ".".join(["model", *"abcdefghijkl"])
+    group = f"[[group]]\nnames = ['{name}']\nlr = 0.001\n" * 10_000
+    assert len(read_config(written(tmp_path, f"# {name}\n{group}")).groups) == 10_000
+
+
+@given(st.text("ab*?[]!-", max_size=8), st.text("ab*?[]!-", max_size=4))
+def test_a_glob_matches_what_it_does_in_the_standard_library(glob, name):
+    assert Globs([glob]).hold(name) == fnmatchcase(name, glob)
+    if (only := literal(glob)) is not None:
+        assert Globs([glob]).names == {only}
+        assert (name == only) == fnmatchcase(name, glob)
+    assert literal(escape(name)) == name

@@ -9,8 +9,11 @@ PACKAGE = Path(__file__).parent.parent / "scalecheck"
 FLOORS = {
     "errors": 0,
     "dtypes": 0,
+    "docstring": 0,
     "registry": 0,
     "config": 0,
+    "globs": 0,
+    "toml": 0,
     "settings": 0,
     "report": 1,
     "theory": 1,

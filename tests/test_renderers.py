@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import os
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -35,6 +36,7 @@ HOSTILE = {
     "newlines": "w\r\n::error file=a::b\nx",
     "workflow command": "::stop-commands::pause",
     "bars": r"a|b\|c||",
+    "address": "https://example.org/a_b @octocat #12 :tada: www.example.org me@example.org",
     "percent": "%0A%25%3A%2C 100%",
     "cdata": "]]><failure/><![CDATA[",
     "markup": "<&\"'> <b>&lt;",
@@ -249,6 +251,27 @@ def test_hostile_words_are_read_back_and_stay_on_their_line(format, words):
         skipped=[{"name": words, "dtype": "I64", "reason": words}],
         notes=[words],
     )
+
+
+LINKS = [
+    "https://a.example",
+    "www.a.example",
+    "@octocat",
+    "o/r#1",
+    "GH-1",
+    "a@b.example",
+    ":x:",
+    "$x$",
+]
+
+
+@pytest.mark.parametrize("words", LINKS)
+def test_markdown_links_and_mentions_nothing_that_a_file_names(words):
+    """GitHub looks for links, mentions and emojis outside of code spans, whatever is escaped."""
+    for kind in ("inspect", "check"):
+        text = sample(kind, f"a {words}|{words} `{words}`").rendered("markdown")
+        assert words in text
+        assert words not in re.sub(r"(?<!\\)(`+)(?!`).*?(?<!`)\1(?!`)", "", text)
 
 
 @pytest.mark.parametrize("format", READERS)

@@ -494,6 +494,18 @@ def test_subnormals_are_no_zeros(name):
     assert one.min == one.max == one.mean == dtype.decode(smallest)[0] > 0
 
 
+@pytest.mark.parametrize(("name", "mantissa", "step"), [("F32", 23, -133), ("F64", 52, -1030)])
+def test_quantiles_of_subnormals_are_within_the_stated_bound(name, mantissa, step):
+    """Their bins have one width, which is no small part of the smallest of them."""
+    dtype, random = DTYPES[name], np.random.default_rng(5)
+    for bits in range(1, mantissa + 2):
+        words = random.integers(0, 1 << bits, 999).astype(f"<u{dtype.itemsize}").view(dtype.words)
+        values, one = np.sort(dtype.decode(words)), sketch(words, dtype)
+        for q in (0.01, 0.25, 0.5, 0.75, 0.99, 1):
+            exact = values[max(1, math.ceil(q * 999)) - 1]
+            assert abs(one.quantile(q) - exact) <= max(2**-8 * exact, math.ldexp(1, step))
+
+
 @every_type
 def test_words_may_have_any_shape(name):
     dtype = DTYPES[name]

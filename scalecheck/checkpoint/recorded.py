@@ -68,6 +68,16 @@ class Recorded:
         return {**self.rows, **self.unmeasured}
 
 
+def recorded_schema(path: Path) -> str | None:
+    """What a file that begins as a report does says that it is; None for any other."""
+    try:
+        with path.open("rb") as file:
+            found = re.match(rb'\s*\{\s*"schema"\s*:\s*"([\w./]*)"', file.read(_HEAD_NBYTES))
+    except OSError:
+        return None
+    return found[1].decode() if found else None
+
+
 def is_recorded(path: Path) -> bool:
     """Whether the file begins as a report does, which no checkpoint does. A pipe is read once, and
     can bring nothing but a report."""

@@ -4,12 +4,13 @@ every command."""
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import OptionError, UsageError, nearest
+from scalecheck.globs import Globs
 from scalecheck.report.report import Column, Row
 from scalecheck.settings import Settings
 
@@ -48,8 +49,12 @@ class Selection:
 
     def holds(self, name: str) -> bool:
         """Whether a tensor of this name is wanted."""
-        is_in = not self.match or any(fnmatchcase(name, glob) for glob in self.match)
-        return is_in and not any(fnmatchcase(name, glob) for glob in self.exclude)
+        matched, excluded = self._globs
+        return (not self.match or matched.hold(name)) and not excluded.hold(name)
+
+    @cached_property
+    def _globs(self) -> tuple[Globs, Globs]:
+        return Globs(self.match), Globs(self.exclude)
 
     def tensors(self, tensors: Sequence[N], unread: Sequence[Unread] = ()) -> tuple[N, ...]:
         """The tensors wanted. Raises UsageError where a glob matches no tensor, and none of the
@@ -57,8 +62,8 @@ class Selection:
         names = [tensor.name for tensor in tensors]
         known = [*names, *(f"{folder.name}/" for folder in unread)]
         for option, globs in (("match", self.match), ("exclude", self.exclude)):
-            for glob in globs:
-                if not any(fnmatchcase(name, glob) for name in known):
+            for glob in dict.fromkeys(globs):
+                if not any(map(Globs([glob]).hold, known)):
                     raise OptionError(option, f"matches none of {len(names)} tensors", glob)
         wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
         if not wanted:
@@ -73,7 +78,7 @@ class Selection:
             name = f"{folder.name}/"
             starts = [re.split(r"[*?[]", glob, maxsplit=1)[0] for glob in self.match]
             is_in = not starts or any(s.startswith(name) or name.startswith(s) for s in starts)
-            if is_in and not any(fnmatchcase(name, glob) for glob in self.exclude):
+            if is_in and not self._globs[1].hold(name):
                 wanted.append(folder)
         return wanted
 

@@ -1,5 +1,7 @@
 """`scalecheck check`: the judge in CI."""
 
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +20,7 @@ Configuration = Annotated[
         "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.", "FILE"
     ),
 ]
+NoConfiguration = Annotated[bool, options.judged("Read no configuration file.")]
 UpdateBaseline = Annotated[bool, options.judged("Write the baseline anew in place of a check.")]
 Format = Annotated[
     str,
@@ -33,6 +36,7 @@ def check(
     checkpoint: options.OptionalCheckpoint = None,
     *,
     config: Configuration = None,
+    no_config: NoConfiguration = False,
     update_baseline: UpdateBaseline = False,
     format: Format = "text",
     output: Target = None,
@@ -50,32 +54,39 @@ def check(
         raise UsageError(f"--show-settings: takes --format {', '.join(known)}, not {format}")
     if update_baseline and (output or format != "text" or statistics or show_settings or explain):
         raise UsageError("--update-baseline: writes --baseline, and takes no other output")
-    for option, read in (("--baseline", run.given.get("baseline")), ("--config", config)):
-        if output is not None and read is not None and output.resolve() == read.resolve():
-            raise UsageError(f"--output {output}: is what {option} reads")
     if explain is not None:
         with Output("table", output, quiet) as out:
             out.write_text(manual.page(explain))
         return ExitCode.CLEAN
-    filed = _configuration(config)
+    filed = _configuration(config, no_config)
+    settings = api.settings(api.check, run.given, filed)
+    given = (checkpoint, filed.path, settings.state)
+    reads = [Path(str(path)) for path in given if path is not None]
     if update_baseline:
-        return _update_baseline(_needed(checkpoint), api.settings(api.check, run.given, filed))
+        return _update_baseline(_needed(checkpoint), settings, reads)
+    reads += [] if settings.baseline is None else [Path(settings.baseline)]
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
-    with Output(form, output, quiet) as out:
+    with Output(form, output, quiet, reads=reads) as out:
         if show_settings:
-            out.write(manual.settings_report(api.settings(api.check, run.given, filed)))
+            out.write(manual.settings_report(settings))
             return ExitCode.CLEAN
         report = run.report(quiet, checkpoint=_needed(checkpoint), config=filed)
         out.write(manual.statistics(report) if statistics else report)
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
-def _configuration(path: Path | None) -> config.Config:
-    """The configuration in a file, or in that of the working directory or above."""
+def _configuration(path: Path | None, is_unwanted: bool) -> config.Config:
+    """The configuration in a file, or in that of the working directory or above, of which the path
+    is relative to the working directory."""
+    if is_unwanted:
+        if path is not None:
+            raise UsageError("--no-config: takes no --config")
+        return config.Config()
     if path is None:
         try:
-            path = config.find(Path.cwd())
+            found = config.find(Path.cwd())
+            path = None if found is None else Path(os.path.relpath(found))
         except OSError as error:
             raise UsageError(f"the working directory: {reason(error)}") from error
     return config.Config() if path is None else api.read_config(path)
@@ -87,17 +98,19 @@ def _needed(path: Any) -> Any:
     return path
 
 
-def _update_baseline(path: Path, settings: Settings) -> int:
-    from scalecheck.checkpoint.recorded import is_recorded
+def _update_baseline(path: Path, settings: Settings, reads: Sequence[Path]) -> int:
+    from scalecheck.checkpoint.recorded import SCHEMA, recorded_schema
 
     if settings.baseline is None:
         raise UsageError("--update-baseline: needs --baseline, the file to write")
     place = Path(settings.baseline)
     same = {name: getattr(settings, name) for name in ("match", "exclude", "jobs")}
     try:
-        if place.is_file() and place.stat().st_size and not is_recorded(place):
-            raise OptionError("baseline", "is no report, and is not replaced", place)
-        with Output("json", place, True, option="baseline") as out:
+        if place.is_file() and place.stat().st_size and recorded_schema(place) != SCHEMA:
+            raise OptionError(
+                "baseline", "is no baseline, and not replaced: remove it first", place
+            )
+        with Output("json", place, True, option="baseline", reads=reads) as out:
             out.write(api.inspect(path, **same))
     except OptionError as error:
         raise settings.located(error) from None

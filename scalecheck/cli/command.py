@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from typer.core import TyperCommand
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
 from scalecheck.cli.progress import progress
+from scalecheck.docstring import docstring
 from scalecheck.errors import OptionError
 from scalecheck.options import PANELS
 from scalecheck.report.report import Report
@@ -27,6 +29,12 @@ class Run:
     given: Mapping[str, Any]
     unit: str
 
+    @property
+    def reads(self) -> list[Path]:
+        """The files and folders that were given to be read."""
+        options = options_of(self.function)
+        return [Path(value) for name, value in self.given.items() if Path in options[name].types]
+
     def report(self, quiet: bool, **more: Any) -> Report:
         """The report, under a progress bar. Raises ScalecheckError."""
         with progress(quiet, self.unit) as show:
@@ -37,7 +45,7 @@ def printed(
     run: Run, *, format: Format = "table", output: Target = None, quiet: Quiet = False
 ) -> int:
     """Puts the report of a run in its place; the exit code."""
-    with Output(format, output, quiet) as out:
+    with Output(format, output, quiet, reads=run.reads) as out:
         report = run.report(quiet)
         out.write(report)
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
@@ -60,7 +68,7 @@ class Command:
 
     @property
     def help(self) -> str:
-        summary = (inspect.getdoc(self.function) or "").partition("\n\n")[0]
+        summary = docstring(self.function).partition("\n\n")[0]
         return f"{summary}\n\n{self.exits}"
 
     @cached_property

@@ -1,6 +1,8 @@
 """argv to exit code: the only place where an error becomes a line on stderr."""
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from typing import Annotated, NoReturn, TextIO
@@ -13,10 +15,12 @@ from scalecheck.cli.command import Command
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
-from scalecheck.report.formatting import printable, shortened
+from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
-
+MAX_WIDTH = 10_000  # characters of a line; a help page fills it with blanks
+_USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_NO_THREAD = "can't start new thread"  # of a RuntimeError
 
 app = typer.Typer(
     name="scalecheck",
@@ -48,7 +52,7 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help="The scale of a model's weights, and what an lr is to them.")
 def main(
     version: Annotated[
         bool,
@@ -58,7 +62,7 @@ def main(
         bool, typer.Option("--debug", help="On an error, print the traceback too.")
     ] = False,
 ) -> None:
-    """The scale of a model's weights, and what an lr is to them."""
+    """Takes the options that stand before a command."""
 
 
 def run() -> NoReturn:
@@ -67,9 +71,22 @@ def run() -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # open to the end
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 # open to the end
+    _bound_width()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper
     sys.exit(_exit_code())
+
+
+def _bound_width() -> None:
+    """Takes from the environment a width that is none, and limits one that is too large."""
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        word = os.environ.get(name)
+        if word is None:
+            continue
+        if not (word.isascii() and word.isdecimal() and word.strip("0")):
+            del os.environ[name]
+        elif len(word.lstrip("0")) >= len(str(MAX_WIDTH)):
+            os.environ[name] = str(MAX_WIDTH)
 
 
 def _exit_code() -> int:
@@ -80,6 +97,8 @@ def _exit_code() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _failed("interrupted", ExitCode.INTERRUPTED)
     except SystemExit as error:
+        if error.code == 128 + getattr(signal, "SIGXCPU", 24):
+            return _failed("no more processor time; raise the limit (ulimit -t)", error.code)
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         _discard(sys.stdout)  # the reader has what it wanted
@@ -91,28 +110,39 @@ def _exit_code() -> int:
     except ScalecheckError as error:
         return _failed(str(error), ExitCode.USAGE)
     except OSError as error:
+        if error.errno is None or error.errno in _USED_UP:
+            return _unexpected(error)
         # Files name themselves in their errors; what is left is a full disk behind stdout.
         _discard(sys.stdout)
         return _failed(f"standard output: {reason(error)}", ExitCode.USAGE)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             return _failed("this replays torch's optimizers: pip install torch", ExitCode.USAGE)
-        words = f"{type(error).__name__}: {error}".strip(": ")
-        return _failed(
-            f"internal error, please report it with the output of --debug: {words}",
-            ExitCode.INTERNAL,
-        )
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Tells what the system is to blame for from what is to be reported."""
+    words = f"{type(error).__name__}: {error}".strip(": ")
+    is_used_up = getattr(error, "errno", None) in _USED_UP or str(error) == _NO_THREAD
+    # An extension that finds no memory may fail without saying so, which is a SystemError.
+    if is_used_up or isinstance(error, MemoryError | SystemError):
+        problem = "no more memory, threads or files; raise the limit (ulimit -a) or pass --jobs 1"
+    elif isinstance(error, ImportError | OSError):  # an OSError for a library that a module loads
+        problem = "cannot import what it needs; free memory, or install it anew"
+    else:
+        problem = "internal error, please report it with the output of --debug"
+    return _failed(f"{problem}: {words}", ExitCode.INTERNAL)
 
 
 def _failed(message: str, code: int, help: str = "") -> int:
     try:
         if "--debug" in sys.argv[1:]:
-            traceback.print_exc()
+            print(inert(traceback.format_exc()), file=sys.stderr)
         if message:  # without arguments typer has printed the help instead
-            line = printable(shortened(message, MAX_MESSAGE))
-            print(f"scalecheck: {line}", file=sys.stderr)
+            print(printable(f"scalecheck: {shortened(message, MAX_MESSAGE)}"), file=sys.stderr)
         if help:
-            print(f"  help: {printable(help)}", file=sys.stderr)
+            print(printable(f"  help: {help}"), file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
     return code

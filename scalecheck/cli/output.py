@@ -4,16 +4,17 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Self
 
 from scalecheck import options, registry
+from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import OptionError, reason
-from scalecheck.report.report import Layout, Report, renderers_for
-
-_HEAD_NBYTES = 512  # of what stands in the place; a checkpoint has a zero byte in them, text none
+from scalecheck.report.formatting import inert
+from scalecheck.report.report import Layout, Report, renderers_for, rendering
 
 Format = Annotated[
     str,
@@ -31,7 +32,7 @@ class Output:
     """A place for one report, tried before the long work: a bad path fails in the first second.
 
     A file is written beside its place and renamed into it, so that a failure leaves what was there.
-    What is no text is never replaced: the paths of report and checkpoint are easily swapped.
+    Nothing but a report is replaced, and no file that the command reads: paths are easily swapped.
     """
 
     def __init__(
@@ -40,17 +41,19 @@ class Output:
         target: Path | None,
         quiet: bool,
         option: str = "output",
+        reads: Sequence[Path] = (),
     ) -> None:
         self._renderer: ModuleType = registry.load("renderer", format)
         self._target = target
         self._option = option
         self._quiet = quiet
+        self._reads = reads
         self._draft: Path | None = None
 
     def __enter__(self) -> Self:
         if self._target is not None:
             try:
-                self._draft = self._drafted(self._target)
+                self._make_draft(self._target)
             except OSError as error:
                 raise OptionError(self._option, reason(error), self._target) from error
         return self
@@ -62,10 +65,14 @@ class Output:
     def write(self, report: Report) -> None:
         """Renders the report and puts it in its place. Raises UsageError where that fails."""
         layout = _layout(self._quiet) if self._target is None else Layout(quiet=self._quiet)
-        self.write_text(self._renderer.render(report, layout))
+        self._put(rendering(self._renderer, report, layout))
 
     def write_text(self, text: str) -> None:
-        """Puts the text in its place. Raises UsageError where that fails."""
+        """Puts the text in its place, but for commands to the runner of a CI. Raises UsageError
+        where that fails."""
+        self._put(inert(text))
+
+    def _put(self, text: str) -> None:
         text += "\n" if text else ""
         if self._target is None:
             sys.stdout.write(text)
@@ -80,31 +87,30 @@ class Output:
         except OSError as error:
             raise OptionError(self._option, reason(error), self._target) from error
 
-    @staticmethod
-    def _drafted(target: Path) -> Path | None:
-        """An empty file beside the target; None where the target is a device or a pipe."""
+    def _make_draft(self, target: Path) -> None:
+        """Makes an empty file beside the target, and none where that is a device or a pipe."""
         if target.is_dir():
             raise IsADirectoryError(None, "is a directory")
         if target.exists() and not target.is_file():
             # Not opened to try it: a pipe's reader takes the first close for the end.
             if not os.access(target, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            return None
+            return
         target = Path(os.path.realpath(target))
         if target.is_symlink():
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if target.exists():
-            if target.name.endswith(".index.json"):
-                raise FileExistsError(None, "is no report but the index of a checkpoint")
-            with target.open("r+b") as file:
-                if 0 in file.read(_HEAD_NBYTES):
-                    nbytes = target.stat().st_size
-                    raise FileExistsError(None, f"is no report but a binary file ({nbytes} bytes)")
-        draft = target.with_name(f".scalecheck-{os.urandom(8).hex()}.part")
-        with draft.open("xb"):
+            if is_among(target, self._reads):
+                raise FileExistsError(None, "is read by this command, and not replaced")
+            with target.open("r+b"):  # whether it may be written
+                pass
+            if not is_own(target):
+                problem = "is no report of scalecheck, and not replaced: remove it first"
+                raise FileExistsError(None, problem)
+        self._draft = target.with_name(f".scalecheck-{os.urandom(8).hex()}.part")
+        with self._draft.open("xb"):
             if target.exists():
-                shutil.copymode(target, draft)
-        return draft
+                shutil.copymode(target, self._draft)
 
 
 def _layout(quiet: bool) -> Layout:

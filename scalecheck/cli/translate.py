@@ -7,6 +7,7 @@ from scalecheck.cli.command import Run, printed
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
 from scalecheck.errors import OptionError
+from scalecheck.report.runner_commands import without_commands_in_strings
 
 Emit = Annotated[
     str | None,
@@ -33,6 +34,7 @@ def translate(
         raise OptionError("emit", "needs --target or --like", emit)
     from scalecheck.updates import emit as emitted
 
-    with Output(format, output, quiet) as out:
-        out.write_text(emitted.emit(emit, run.report(quiet)))
+    with Output(format, output, quiet, reads=run.reads) as out:
+        groups = emitted.emit(emit, run.report(quiet))
+        out.write_text(without_commands_in_strings(groups))
     return ExitCode.CLEAN

@@ -48,9 +48,12 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         "rules_run": len(rules) - not_run,
         "rules_not_run": not_run,
         "fail_on": fail_on,
+        "cannot_fail": _cannot_fail(settings, policy, rules),
         "failed": any(finding.fails(fail_on) for finding in findings),
     }
-    notes = (*found.notes, *policy.unmatched(checkpoint.path, found.roles))
+    path = policy.config.path
+    configured = () if path is None else (f"configuration: {path}",)
+    notes = (*configured, *found.notes, *policy.unmatched(checkpoint.path, found.roles))
     return Report(
         kind="check",
         tables=tables(findings, ignored, rules),
@@ -78,6 +81,18 @@ def _nothing_judged(rules: Sequence[RuleOutcome]) -> str:
         codes.setdefault(rule.reason, []).append(rule.rule)
     reasons = [f"{', '.join(those)} ({why})" for why, those in codes.items()]
     return f"nothing was checked, as no rule could run: {'; '.join(reasons)}"
+
+
+def _cannot_fail(
+    settings: Settings, policy: RulePolicy, rules: Sequence[RuleOutcome]
+) -> str | None:
+    """What keeps the check from failing whatever it finds; None where nothing does."""
+    if settings.fail_on == "never":
+        return f"fail_on is never ({settings.sources['fail_on']})"
+    severities = {policy.severities.get(rule.rule) for rule in rules if rule.status != "not run"}
+    if settings.fail_on == "error" and severities == {"warning"}:
+        return f"every severity is warning ({policy.config.path})"
+    return None
 
 
 def _ordered(findings: Iterable[Finding]) -> list[Finding]:

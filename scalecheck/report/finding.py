@@ -140,7 +140,8 @@ def path_of(report: Report) -> str:
 
 
 def conclusion(summary: Mapping[str, Any]) -> str:
-    """What a check comes to: 1 error, 2 warnings in 52 tensors; 9 rules run, 9 not run."""
+    """What a check comes to, and what keeps it from failing: 1 error, 2 warnings in 52 tensors; 9
+    rules run, 9 not run."""
     found = [
         formatting.plural(summary[name], noun)
         for name, noun in (("errors", "error"), ("warnings", "warning"))
@@ -151,4 +152,5 @@ def conclusion(summary: Mapping[str, Any]) -> str:
     rules = f"{formatting.plural(summary['rules_run'], 'rule')} run"
     if summary["rules_not_run"]:
         rules += f", {summary['rules_not_run']:,} not run"
-    return f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}; {rules}"
+    words = f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}; {rules}"
+    return f"{words}; this check cannot fail: {why}" if (why := summary["cannot_fail"]) else words

@@ -1,13 +1,20 @@
 """How a number, a name or a row of scales is written for people; rounding happens nowhere else."""
 
 import math
+import re
 from collections.abc import Sequence
 from statistics import median
+
+from scalecheck.report.runner_commands import without_commands
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 _LEVELS = "▁▂▃▄▅▆▇█"
 _NAMES = 5  # as many as fit on a line
+# Letters and marks without a picture, which text is compared without: U+034F joins, others fill.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 
 
 def number(x: float | None) -> str:
@@ -61,16 +68,21 @@ def nbytes(n: int) -> str:
 
 
 def printable(words: str) -> str:
-    """The words with everything escaped that a terminal or a line would not take as text, nor the
-    log of a CI, where `::` and `##[` at the start of a line are commands."""
-    if words.startswith(("::", "##[")):
-        return f"\\x{ord(words[0]):x}{printable(words[1:])}"
-    if words.isprintable():
-        return words
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
-        for c in words
-    )
+    """The words as a line that is text to whatever shows it: everything else is escaped, be it for
+    a terminal, invisible, or a command to the runner of a CI, which reads them in its log."""
+    if not words.isprintable() or _UNSEEN.search(words):
+        words = "".join(
+            c
+            if c.isprintable() and not _UNSEEN.match(c)
+            else c.encode("unicode_escape", "surrogatepass").decode()
+            for c in words
+        )
+    return without_commands(words)
+
+
+def inert(text: str) -> str:
+    """The text with each line printable."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def excerpt(words: str, limit: int = 120) -> str:

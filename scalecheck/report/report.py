@@ -8,6 +8,7 @@ from typing import Any
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
+from scalecheck.report.formatting import inert
 
 Row = Mapping[str, Any]
 
@@ -121,8 +122,7 @@ class Report:
         known = renderers_for(self.kind)
         if format not in known:
             raise KeyError(f"no renderer of {self.kind} is called {format}: {', '.join(known)}")
-        text: str = registry.load("renderer", format).render(self)
-        return text
+        return rendering(registry.load("renderer", format), self)
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,14 @@ class Layout:
 
 
 UNBOUNDED = Layout()
+
+
+def rendering(renderer: Any, report: Report, layout: Layout = UNBOUNDED) -> str:
+    """The report as text of a renderer in which no line is a command to the runner of a CI, but for
+    those that the renderer means."""
+    text: str = renderer.render(report, layout)
+    without: Callable[[str], str] = getattr(renderer, "inert", inert)
+    return without(text)
 
 
 def renderers_for(kind: str) -> list[str]:

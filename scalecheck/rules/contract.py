@@ -12,6 +12,7 @@ from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.docstring import docstring
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
@@ -262,7 +263,7 @@ def registered() -> Mapping[str, Registered]:
 
 def _registered(file: str) -> Registered:
     module = registry.load("rule", file)
-    summary, _, rest = (module.__doc__ or "").partition("\n\n")
+    summary, _, rest = docstring(module).partition("\n\n")
     meaning, _, remedy = rest.partition("Try: ")
     code, _, name = file.partition("_")
     return Registered(

@@ -148,10 +148,13 @@ def _toml(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
 
 def _toml_lines(table: Settings) -> Iterable[str]:
     """TOML has no null: what is None is its default. Values are as in JSON, but for the characters
-    that TOML takes no pair of escapes for, and for DEL."""
+    that TOML takes no pair of escapes for."""
     for name, value in table.items():
         if value is not None:
-            yield f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")
+            written = json.dumps(value, ensure_ascii=False)
+            yield f"{name} = " + "".join(
+                c if c.isprintable() else f"\\U{ord(c):08x}" for c in written
+            )
 
 
 def _plain(training: Training) -> Settings:

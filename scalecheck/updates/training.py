@@ -4,7 +4,6 @@ optimizer's defaults."""
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self, get_type_hints
@@ -13,6 +12,7 @@ from scalecheck import registry
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
+from scalecheck.globs import Globs
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
@@ -97,9 +97,10 @@ class Group:
     settings: Mapping[str, float]
     where: str
 
-    def holds(self, name: str) -> bool:
-        """Whether it has a tensor of this name."""
-        return any(fnmatchcase(name, glob) for glob in self.globs)
+    @cached_property
+    def matched(self) -> Globs:
+        """What its globs match."""
+        return Globs(self.globs)
 
     @classmethod
     def parsed(cls, word: str) -> "Group":
@@ -133,6 +134,15 @@ class Trainings:
         self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
         self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
+        # A group a tensor, as translate writes them, is found by the name alone.
+        self._wild = [n for n, group in enumerate(self.groups) if group.matched.is_wild]
+        self._named: dict[str, list[int]] = {}
+        for n, group in enumerate(self.groups):
+            for name in group.matched.names:
+                self._named.setdefault(name, []).append(n)
+        self._asked = [
+            *dict.fromkeys([*self._given, *(k for g in self.groups for k in g.settings)])
+        ]
         for where, settings in (
             ("--lr", self._given),
             *((f"{group.where}: lr", group.settings) for group in self.groups),
@@ -148,17 +158,18 @@ class Trainings:
 
     def check(self, names: Sequence[str]) -> None:
         """Raises UsageError where a group's glob matches none of the tensors."""
+        there = set(names)
         for group in self.groups:
-            if not any(map(group.holds, names)):
+            if there.isdisjoint(group.matched.names) and not any(map(group.matched.hold, names)):
                 raise UsageError(f"{group.where}: matches none of {len(names)} tensors")
 
     def of(self, name: str, saved: Mapping[str, Any] | None = None) -> Training:
         """A tensor's training; `saved` are the settings of its group in an optimizer state, and
         "optimizer" its name there."""
         settings = {**(saved or {}), **self._given}
-        for group in self.groups:
-            if group.holds(name):
-                settings |= group.settings
+        found = {n for n in self._wild if self.groups[n].matched.hold(name)}
+        for n in sorted(found.union(self._named.get(name, ()))):
+            settings |= self.groups[n].settings
         key = tuple(settings.items())
         if key not in self._made:
             self._made[key] = self._training(settings)
@@ -174,9 +185,8 @@ class Trainings:
 
     def _training(self, settings: Mapping[str, Any]) -> Training:
         chosen = self._optimizer or settings.get("optimizer", DEFAULT)
-        asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
         if isinstance(chosen, WithoutFormula):
-            if asked.keys() - {"lr"}:
+            if {*self._asked} - {"lr"}:
                 raise OptionError("optimizer", chosen.why)
             unsure = [w for w in ("lr", "weight_decay") if settings.get(w) is UNCERTAIN]
             if is_lr(settings.get("lr")):
@@ -184,7 +194,7 @@ class Trainings:
             return Training(chosen.name, chosen, 1.0, (*dict.fromkeys(["lr", *unsure]),))
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
-        if lacking := [word for word in asked if word not in (*has, "lr")]:
+        if lacking := [word for word in self._asked if word not in (*has, "lr")]:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
         uncertain = [word for word in ("lr", *has) if settings.get(word) is UNCERTAIN]
         known = {word: setting for word, setting in settings.items() if word not in uncertain}

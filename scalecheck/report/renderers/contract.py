@@ -8,7 +8,12 @@ from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 @runtime_checkable
 class Renderer(Protocol):
-    """The functions of a renderer's module."""
+    """The functions of a renderer's module.
+
+    In the text of a renderer every line that the runner of a CI would take for a command is
+    escaped. A module whose text is for a program, or holds commands of its own, has a function
+    `inert` of the text that escapes the others in its place.
+    """
 
     def renders(self, kind: str) -> bool:
         """Whether it writes reports of this kind: "inspect", "check" and the other commands,

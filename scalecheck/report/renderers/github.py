@@ -1,5 +1,6 @@
 """GitHub's workflow commands: an annotation a finding, for the log of an action."""
 
+from scalecheck.report import formatting
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
@@ -14,8 +15,8 @@ def renders(kind: str) -> bool:
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """A command a finding, and a notice with the conclusion. A checkpoint has no lines, so they
-    name the file only."""
+    """A command a finding, and a notice with the conclusion and the notes. A checkpoint has no
+    lines, so they name the file only."""
     path = path_of(report)
     rules: list[RuleOutcome] = report.rows_of("rules")
     findings: list[Finding] = report.findings
@@ -25,9 +26,18 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         for finding in findings
     ]
     if not layout.quiet:
-        commands.append(_command("notice", path, "scalecheck", conclusion(report.summary)))
+        lines = "\n".join([conclusion(report.summary), *map(formatting.printable, report.notes)])
+        commands.append(_command("notice", path, "scalecheck", lines))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
+
+
+def inert(text: str) -> str:
+    """The text with no command but the one that each line is."""
+    return "\n".join(
+        "::".join(["", *map(formatting.inert, line[2:].split("::", 1))]) if line else ""
+        for line in text.split("\n")
+    )
 
 
 def _command(command: str, file: str, title: str, message: str) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 from scalecheck import __version__
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.runner_commands import without_commands_in_strings
+
+inert = without_commands_in_strings
 
 
 def renders(kind: str) -> bool:

@@ -20,11 +20,14 @@ from scalecheck.report.formatting import printable
 from scalecheck.report.github_markdown import escaped
 from scalecheck.report.lines import skip
 from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.runner_commands import without_commands_in_strings
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 _NO_LINES = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}  # a region of length 0
+
+inert = without_commands_in_strings
 
 
 def renders(kind: str) -> bool:

@@ -3,7 +3,6 @@ pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,7 @@ class RulePolicy:
         return [
             waiver
             for waiver in self.config.waivers
-            if (waiver.path is None or any(fnmatchcase(name, waiver.path) for name in names))
+            if (waiver.path is None or any(map(waiver.paths.hold, names)))
             and code in chosen(waiver.rules)
         ]
 
@@ -123,7 +122,7 @@ def chosen(words: Sequence[str], place: str = "") -> list[str]:
     UsageError, which names the place, for a word that stands for none."""
     rules = registered()
     found: set[str] = set()
-    for word in words:
+    for word in dict.fromkeys(words):
         codes = {c for c, rule in rules.items() if c.startswith(word.upper()) or rule.name == word}
         if not codes or not word:
             error = unknown("select", word, [*rules, *(rule.name for rule in rules.values())])

@@ -1,0 +1,102 @@
+"""Which files a report may take the place of: a report, and none that the command reads."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from scalecheck.report.report import Column
+
+_HEAD_NBYTES = 1 << 16  # in which a report has shown what it is
+
+# How reports begin, and the sentence that a check comes to.
+_BEGINNING = re.compile(
+    r"""
+    \{\s*"schema":\ "scalecheck\.
+    | \{\s*"\$schema":\ "[^"]*sarif[^"]*",\s*"version":\ "2\.1\.0",\s*
+      "runs":\ \[\s*\{\s*"tool":\ \{\s*"driver":\ \{\s*"name":\ "scalecheck"
+    | <\?xml\ [^>]*\?>\s*<testsuites>\s*<testsuite\ [^>]*>\s*<testcase\ classname="scalecheck\.
+    | ::(?:error|warning|notice)\ file=[^:\n]*,title=[^:\n]*::
+    | \"""Parameter\ groups\ for\ torch\.optim\.
+    | SC\d+\ [\w-]+\ \((?:error|warning)\)\n
+    | [^\n]*:\ SC\d+\ \S
+    """,
+    re.VERBOSE,
+)
+_CONCLUSION = re.compile(r" in [\d,]+ tensors?; [\d,]+ rules? run")
+_TABLE = re.compile(r"^(.*)\n *-+(?:  +-+)*$", re.MULTILINE)
+_GRID = re.compile(r"^\|(.*)\|\n\|[-|:]+\|$", re.MULTILINE)
+_QUANTILE = re.compile(r"[\d.]+ %|quantiles_[\d.]+")
+_COLUMNS = (  # the modules that have the columns of every report
+    "laws.layers",
+    "laws.replay.claim",
+    "laws.replay.overview",
+    "laws.sweep",
+    "laws.update_size",
+    "laws.weight_scale",
+    "measure.columns",
+    "measure.initial_scale",
+    "report.finding",
+    "rules.judging.manual",
+    "updates.assumed",
+    "updates.columns",
+    "updates.displacement",
+)
+
+
+def is_among(path: Path, others: Iterable[Path]) -> bool:
+    """Whether it is one of the others, by whatever links."""
+    for other in others:
+        try:
+            if os.path.samefile(path, other):
+                return True
+        except OSError:  # one that is not there
+            continue
+    return False
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a report of some command in some format, or is empty. Raises OSError."""
+    with path.open("rb") as file:
+        content = file.read(_HEAD_NBYTES)
+    head = content.decode("utf-8", "replace")
+    return not head or any(says(head) for says in (_begins, _is_table, _is_grid, _is_csv))
+
+
+def _begins(head: str) -> bool:
+    return _BEGINNING.match(head) is not None or _CONCLUSION.search(head) is not None
+
+
+def _is_table(head: str) -> bool:
+    found = _TABLE.search(head)
+    return found is not None and _are_known(re.split(" {2,}", found[1].strip()))
+
+
+def _is_grid(head: str) -> bool:
+    found = _GRID.search(head)
+    return found is not None and _are_known(
+        [cell.strip().replace("\\", "") for cell in re.split(r"(?<!\\)\|", found[1])]
+    )
+
+
+def _is_csv(head: str) -> bool:
+    return _are_known(head.split("\n", 1)[0].split(","))
+
+
+def _are_known(words: Sequence[str]) -> bool:
+    """Whether all are names or titles of columns; one of quantiles has as many as there are."""
+    return any(words) and all(word in _known() or _QUANTILE.fullmatch(word) for word in words)
+
+
+@cache
+def _known() -> frozenset[str]:
+    """The names and titles of all columns."""
+    found: set[str] = set()
+    for module in _COLUMNS:
+        for value in vars(import_module(f"scalecheck.{module}")).values():
+            for column in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(column, Column):
+                    found |= {column.name, column.title}
+    return frozenset(found)
