@@ -79,3 +79,40 @@ def test_a_flag_that_is_not_read_changes_no_update(elsewhere):
     model, state, updates = trained()
     state["param_groups"][0]["foreach"] = np.array([True])
     assert_measured(report(model, state).rows, updates)
+
+
+def test_entries_that_are_not_read_are_not_said_to_be_empty(elsewhere):
+    model, state, _ = trained()
+    for entry in state["state"].values():
+        entry |= {name: entry[name].numpy() for name in ("exp_avg", "exp_avg_sq")}
+    made = report(model, state)
+    said = "its state keeps exp_avg, exp_avg_sq in a form that is not read"
+    rows = [*made.rows, *made.rows_of("states")]
+    unnamed = "which state is its own is not certain"
+    assert {row["state_reason"] for row in rows} == {said, unnamed}
+    assert any(note.endswith(f"tensors: {unnamed}") for note in made.notes)
+
+
+def test_a_tensor_without_a_state_of_its_name_says_so(elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0]["param_names"] = ["other.weight", "a.bias", "b.weight"]
+    rows = {row["name"]: row for row in report(model, state).rows}
+    assert rows["a.bias"]["update_rms"] == pytest.approx(updates["a.bias"])
+    assert rows["a.bias"]["state_reason"] is None
+    assert rows["a.weight"]["state_reason"] == "no state was saved under its name"
+    assert not rows["a.weight"]["measured"]
+
+
+def test_sgd_that_keeps_nothing_is_no_wrong_usage(elsewhere):
+    """It was refused as --optimizer sgd, which nobody gave."""
+    model = {name: torch.randn(shape) for name, shape in SHAPES.items()}
+    parameters = [torch.nn.Parameter(tensor) for tensor in model.values()]
+    state = torch.optim.SGD(parameters, lr=0.1).state_dict()
+    made = report(model, state)
+    asked = "its updates are as large as its gradients: give --grad-rms"
+    assert {row["reason"] for row in made.rows} == {asked}
+    assert f"no update for 3 of 3 tensors: {asked}" in made.notes
+    said = "its optimizer keeps nothing where momentum is 0"
+    assert {row["state_reason"] for row in made.rows_of("states")} == {said}
+    given = report(model, state, grad_rms=0.5).rows
+    assert [row["absolute_update"] for row in given] == pytest.approx([0.05] * 3)
