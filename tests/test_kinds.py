@@ -683,6 +683,30 @@ def test_entries_of_a_list_are_siblings_by_what_lies_around_them():
     assert key["8"] != key["1"] != key["9"] != key["8"]
 
 
+def test_parts_of_different_modules_are_no_siblings_in_a_list():
+    """Each block has six vectors of one shape in a row, and a transformer's up to five."""
+    block = [
+        lambda: nn.Linear(16, 16),
+        lambda: nn.PReLU(16),
+        lambda: nn.LayerNorm(16),
+        lambda: nn.BatchNorm1d(16),
+    ]
+    nets = (
+        nn.Sequential(*(part() for _ in range(4) for part in block)),
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32), 3, enable_nested_tensor=False),
+        nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16), nn.Linear(16, 16), nn.RMSNorm(16)),
+    )
+    for net in nets:
+        names = [name for name, _ in net.named_parameters()]
+        key = keys(described({str(i): p.detach() for i, p in enumerate(net.parameters())}))
+        parts = {}
+        for place, name in enumerate(names):
+            owner = type(net.get_submodule(name.rpartition(".")[0])).__name__
+            parts.setdefault(key[str(place)], set()).add((owner, name.rpartition(".")[2]))
+        assert all(len(of_one) == 1 for of_one in parts.values())
+        assert len(set(key.values())) < len(names) or len(names) < 10
+
+
 def test_blocks_are_siblings_whatever_wraps_some_of_them():
     tensors, _ = listed("""
         layers.0.w.weight 8x8 F32 matrix
