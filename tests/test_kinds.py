@@ -290,6 +290,18 @@ LISTINGS = {
         ema.num_updates - I64 buffer
         ema.shadow_params.0 32x32 F32 average
         ema.shadow_params.1 32 F32 average""",
+    "averages called by their decay": """
+        model.a.0.weight 32x32 F32 matrix
+        model.a.0.bias 32 F32 bias
+        ema_0.999.a.0.weight 32x32 F32 average
+        ema_0.999.a.0.bias 32 F32 average
+        model_ema_0.9999.a.0.weight 32x32 F32 average
+        model_ema_0.9999.a.0.bias 32 F32 average""",
+    "pools": """
+        avg_pool_proj.weight 32x32 F32 matrix
+        avg_pool_proj.bias 32 F32 bias
+        max_pool_proj.weight 32x32 F32 matrix
+        max_pool_proj.bias 32 F32 bias""",
     "dino": """
         student.backbone.blocks.0.attn.qkv.weight 96x32 F32 matrix
         student.backbone.blocks.0.attn.qkv.bias 96 F32 bias
