@@ -406,6 +406,46 @@ LISTINGS = {
         layers.0.scales 64x1 F16 buffer
         layers.0.biases 64x1 F16 buffer
         layers.0.bias 64 F16 bias""",
+    "quanto of four bits": """
+        q.weight._data._data 32x64 U8 code
+        q.weight._scale 64x1 F32 buffer
+        q.weight._shift 64x1 F32 buffer
+        q.input_scale - F32 buffer
+        q.bias 64 F32 bias""",
+    "hqq with a folder of factors": """
+        q.W_q 32x64 U8 code
+        q.meta.scale 64x1 F16 buffer
+        q.meta.zero 64x1 F16 buffer
+        meta.norm.weight 64 F16 norm""",
+    "tensorrt": """
+        attention.qkv.weight 64x64 F8_E4M3 code
+        attention.qkv.weights_scaling_factor - F32 buffer
+        attention.qkv.activation_scaling_factor - F32 buffer
+        attention.kv_cache_scaling_factor - F32 buffer""",
+    "vptq": """
+        q.indices 1x64x8 I32 code
+        q.centroids.weight 1x2048 F16 buffer
+        q.weight_scale 64 F16 buffer""",
+    "smoothquant": """
+        q.weight 64x64 I8 code
+        q.bias 64 I8 code
+        q.a - F32 buffer
+        k.weight 64x64 F32 matrix
+        k.a - F32 norm""",
+    "sparse codes": """
+        q.compressed 64x32 I8 code
+        q.bitmask 64x8 U8 buffer
+        q.weight_scale 64x1 F16 buffer
+        r.qweight 8x64 I32 code
+        r.lookup_table 64x16 F16 buffer""",
+    "vectors of bytes": """
+        q.payload 4096 U8 code
+        k.payload 4096 U8 code
+        rng_state 5056 U8 buffer
+        norm.weight 64 F32 norm""",
+    "a vector of bytes beside weights": """
+        q.payload 4096 U8 buffer
+        q.weight 128x64 F32 matrix""",
     "torchao": """
         q_proj._weight_qdata 64x64 I8 code
         q_proj._weight_scale 64x1 F32 buffer
