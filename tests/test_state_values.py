@@ -116,3 +116,23 @@ def test_sgd_that_keeps_nothing_is_no_wrong_usage(elsewhere):
     assert {row["state_reason"] for row in made.rows_of("states")} == {said}
     given = report(model, state, grad_rms=0.5).rows
     assert [row["absolute_update"] for row in given] == pytest.approx([0.05] * 3)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_numbers_in_letters_are_numbers_of_parameters(both, elsewhere):
+    """As JSON leaves the keys of a dict."""
+    model, state, updates = trained()
+    state["state"] = {str(key): entry for key, entry in state["state"].items()}
+    if both:
+        state["param_groups"][0]["params"] = ["0", "1", "2"]
+    assert_measured(report(model, state).rows, updates)
+
+
+def test_numbers_in_letters_may_be_names(elsewhere):
+    """As those of the tensors of an nn.ParameterList."""
+    model, state, _ = trained()
+    model = {"0": model["b.weight"], "1": model["a.bias"], "2": model["a.weight"]}
+    state["state"] = {str(2 - key): entry for key, entry in state["state"].items()}
+    state["param_groups"][0]["params"] = ["2", "1", "0"]
+    made = report(model, state)
+    assert "3 of 3 parameters named as saved with the state" in made.notes
