@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import scalecheck as api
-from scalecheck.optimizers.contract import Condition, TORCH_FLAGS, Condition
+from scalecheck.optimizers.contract import TORCH_FLAGS, Condition
 from scalecheck.updates.foreign_states import FOREIGN
 from scalecheck.updates.recognition import NEUTRAL, Recognised, writers
 from scalecheck.updates.without_formula import WithoutFormula
