@@ -25,10 +25,8 @@ def test_the_adamw_inside_is_read_and_muon_says_why_not(tmp_path):
         0: {"use_muon": True, "momentum_buffer": torch.randn(12, 8)},
         1: {"use_muon": False, "step": STEPS, "moment1": m, "moment2": v},
     }
-    group = {
-        **{"lr": LR, "wd": DECAY, "momentum": 0.95, "nesterov": True, "ns_steps": 5},
-        **{"adamw_betas": BETAS, "adamw_eps": EPS, "params": [0, 1]},
-    }
+    group = {"lr": LR, "wd": DECAY, "momentum": 0.95, "nesterov": True, "ns_steps": 5}
+    group |= {"adamw_betas": BETAS, "adamw_eps": EPS, "params": [0, 1]}
     path = tmp_path / "run.pt"
     torch.save({"model": model, "optimizer": {"state": state, "param_groups": [group]}}, path)
     rows = {row["name"]: row for row in api.translate(path).rows}
