@@ -136,3 +136,33 @@ def test_numbers_in_letters_may_be_names(elsewhere):
     state["param_groups"][0]["params"] = ["2", "1", "0"]
     made = report(model, state)
     assert "3 of 3 parameters named as saved with the state" in made.notes
+
+
+def test_a_whole_run_in_one_flat_table_has_a_state(elsewhere):
+    """As torch.distributed.checkpoint flattens it: `optimizer.state.NAME.exp_avg`."""
+    model, state, updates = trained()
+    flat = {f"model.{name}": tensor for name, tensor in model.items()}
+    for key, name in enumerate(model):
+        settings = {k: v for k, v in state["param_groups"][0].items() if k != "params"}
+        flat |= {f"optimizer.state.{name}.{k}": v for k, v in state["state"][key].items()}
+        flat |= {f"optimizer.param_groups.{name}.{k}": v for k, v in settings.items()}
+    torch.save(flat, "run.pt")
+    rows = api.translate("run.pt").rows
+    assert_measured(rows, {f"model.{name}": update for name, update in updates.items()})
+
+
+@pytest.mark.parametrize("part", ["model.", "net.inner."])
+def test_saved_names_may_be_of_a_model_inside_another_module(part, elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0]["param_names"] = [*model]
+    rows = report({part + name: tensor for name, tensor in model.items()}, state).rows
+    assert_measured(rows, {part + name: update for name, update in updates.items()})
+
+
+def test_saved_names_of_two_models_alike_name_none(elsewhere):
+    model, state, _ = trained()
+    state["param_groups"][0]["param_names"] = [*model]
+    both = {f"{part}.{name}": tensor for part in ("a", "b") for name, tensor in model.items()}
+    made = report(both, state)
+    assert not any(row["measured"] for row in made.rows)
+    assert "0 of 3 parameters named as saved with the state" in made.notes
