@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import scalecheck as api
+from scalecheck.errors import UsageError
 
 SHAPES = {"a.weight": (12, 8), "a.bias": (12,), "b.weight": (9, 16)}
 LR, DECAY, BETAS = 2e-3, 0.1, (0.8, 0.95)
@@ -166,3 +167,14 @@ def test_saved_names_of_two_models_alike_name_none(elsewhere):
     made = report(both, state)
     assert not any(row["measured"] for row in made.rows)
     assert "0 of 3 parameters named as saved with the state" in made.notes
+
+
+def test_settings_that_an_optimizer_cannot_have_are_no_wrong_usage(elsewhere):
+    """They were refused as those of an --optimizer that nobody gave."""
+    model, state, _ = trained()
+    state["param_groups"][0]["betas"] = (0.8, 1.5)
+    said = "optimizer not known: its state is like that of adamw, but beta2 1.5 is outside [0, 1)"
+    for row in report(model, state).rows:
+        assert (row["reason"], row["lr"], row["weight_decay"]) == (said, LR, DECAY)
+    with pytest.raises(UsageError, match=r"--optimizer adamw: beta2 1\.5 is outside"):
+        report(model, state, optimizer="adamw")
