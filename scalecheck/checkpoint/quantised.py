@@ -162,7 +162,7 @@ class Quantised:
             return "its name beside an integer `zero_point`: quantisation factors"
         if word == "scales" and len(entry.shape) > 1 and len(members) == 1:
             return "its name, a table alone in its module: factors of codes that lie elsewhere"
-        if word in _OBSERVED and members.keys() >= _OBSERVED:
+        if word in _OBSERVED | {"eps"} and members.keys() >= _OBSERVED:
             return "the range that an observer has seen"
         if word in {"amax", "_amax"} and entry.owner.endswith("quantizer"):
             return "the range of a quantizer"
