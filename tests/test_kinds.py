@@ -566,7 +566,7 @@ LISTINGS = {
         model.layers.0.mlp.experts.gate_up_proj_bias 4x64 BF16 bias
         model.layers.0.mlp.router.weight 4x32 BF16 matrix""",
     "mamba": """
-        backbone.layers.0.mixer.A_log 1536x16 F32 matrix
+        backbone.layers.0.mixer.A_log 1536x16 F32 norm
         backbone.layers.0.mixer.D 1536 F32 norm
         backbone.layers.0.mixer.dt_bias 24 F32 bias
         backbone.layers.0.mixer.conv1d.weight 1536x1x4 F32 conv""",
@@ -585,6 +585,10 @@ LISTINGS = {
     "convnext": """
         stages.0.blocks.0.gamma 96 F32 norm
         stages.0.blocks.0.conv_dw.weight 96x1x7x7 F32 conv
+        stages.0.blocks.0.grn.weight 1x1x1x384 F32 norm
+        stages.0.blocks.0.grn.bias 1x1x1x384 F32 bias
+        stages.0.blocks.0.norm.weight 1x96x1x1 F32 norm
+        lin0.model.1.weight 1x64x1x1 F32 conv
         stages.0.downsample.0.bias 96 F32 bias""",
     "swin v2": """
         layers.0.blocks.0.attn.logit_scale 3x1x1 F32 norm
@@ -713,6 +717,9 @@ ZERO_AT_FIRST = {
     "q.lora_B.weight": True,
     "lora_unet_q.lora_up.weight": True,
     "q.oft_r": True,
+    "emb.lora_embedding_A.default": True,
+    "q.bone_block.default": True,
+    "back_bone.weight": False,
     "lycoris_q.hada_w1_b": False,
     "q.lora_A.weight": False,
     "q.weight": False,
