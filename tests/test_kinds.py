@@ -166,6 +166,51 @@ class Diffusion(nn.Module):
         self.policy.register_buffer("action_bias", torch.ones(6))
 
 
+def holding(parameters=None, buffers=None, **modules):
+    """A module of these tensors, by the shapes of each."""
+    module = nn.Module()
+    for name, shape in (parameters or {}).items():
+        module.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    for name, shape in (buffers or {}).items():
+        module.register_buffer(name, torch.ones(shape))
+    for name, inner in modules.items():
+        module.add_module(name, inner)
+    return module
+
+
+def constants():
+    """Constants of diffusion, sound, detection and chemistry, and a count of observations."""
+    steps = dict.fromkeys(("alphas_cumprod", "gammas", "noise_levels", "t_steps"), (1000,))
+    sound = {"forward_basis": (402, 1, 400), "window_sum": (400,), "mel_filters": (8, 20)}
+    return holding(
+        {"logit_scale": ()},
+        {**steps, "scale_factor": (), "sigma_data": ()},
+        net=nn.Linear(4, 4),
+        stft=holding(buffers=sound),
+        nerf=holding(buffers={"freq_bands": (10,), "sinusoid_table": (50, 8)}),
+        position_enc=holding(buffers={"pos_table": (1, 50, 8)}),
+        cell_anchors=holding(buffers={"0": (3, 4)}),
+        obs_rms=holding(buffers={"mean": (4,), "var": (4,), "count": ()}),
+        cutoff_fn=holding(buffers={"r_max": (), "p": ()}),
+        scale_shift=holding(buffers={"scale": (), "shift": ()}),
+        rbf=holding(buffers={"offset": (50,)}),
+        focal_loss=holding(buffers={"alpha": (5,)}),
+        vq=holding(buffers={"ema_cluster_size": (8,)}),
+    )
+
+
+def constants_by_name():
+    """What is trained under names that such constants have."""
+    return holding(
+        {"scale_factor": (), "pos_table": (50, 8), "weight_u": (8, 2), "weight_v": (2, 8)},
+        rope=holding({"freqs": (2, 4, 16)}),
+        rbf=holding({"means": (50,), "betas": (50,)}),
+        scale_shift=holding({"scale": (4, 4), "shift": (4,)}),
+        focal_block=holding({"alpha": ()}),
+        offset=nn.Linear(4, 4),
+    )
+
+
 def pruned():
     net = nn.Sequential(nn.Linear(6, 6), nn.Conv2d(3, 4, 3))
     prune.l1_unstructured(net[0], "weight", 0.3)
@@ -219,6 +264,8 @@ MODULES = {
     "average alone": lambda: AveragedModel(
         nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), multi_avg_fn=get_ema_multi_avg_fn()
     ),
+    "constants": constants,
+    "trained under names of constants": constants_by_name,
     "lightning": Lightning,
     "learned losses": LearnedLosses,
     "scalars": Scalars,
@@ -290,6 +337,18 @@ LISTINGS = {
         ema.num_updates - I64 buffer
         ema.shadow_params.0 32x32 F32 average
         ema.shadow_params.1 32 F32 average""",
+    "averages called by their decay": """
+        model.a.0.weight 32x32 F32 matrix
+        model.a.0.bias 32 F32 bias
+        ema_0.999.a.0.weight 32x32 F32 average
+        ema_0.999.a.0.bias 32 F32 average
+        model_ema_0.9999.a.0.weight 32x32 F32 average
+        model_ema_0.9999.a.0.bias 32 F32 average""",
+    "pools": """
+        avg_pool_proj.weight 32x32 F32 matrix
+        avg_pool_proj.bias 32 F32 bias
+        max_pool_proj.weight 32x32 F32 matrix
+        max_pool_proj.bias 32 F32 bias""",
     "dino": """
         student.backbone.blocks.0.attn.qkv.weight 96x32 F32 matrix
         student.backbone.blocks.0.attn.qkv.bias 96 F32 bias
@@ -394,6 +453,46 @@ LISTINGS = {
         layers.0.scales 64x1 F16 buffer
         layers.0.biases 64x1 F16 buffer
         layers.0.bias 64 F16 bias""",
+    "quanto of four bits": """
+        q.weight._data._data 32x64 U8 code
+        q.weight._scale 64x1 F32 buffer
+        q.weight._shift 64x1 F32 buffer
+        q.input_scale - F32 buffer
+        q.bias 64 F32 bias""",
+    "hqq with a folder of factors": """
+        q.W_q 32x64 U8 code
+        q.meta.scale 64x1 F16 buffer
+        q.meta.zero 64x1 F16 buffer
+        meta.norm.weight 64 F16 norm""",
+    "tensorrt": """
+        attention.qkv.weight 64x64 F8_E4M3 code
+        attention.qkv.weights_scaling_factor - F32 buffer
+        attention.qkv.activation_scaling_factor - F32 buffer
+        attention.kv_cache_scaling_factor - F32 buffer""",
+    "vptq": """
+        q.indices 1x64x8 I32 code
+        q.centroids.weight 1x2048 F16 buffer
+        q.weight_scale 64 F16 buffer""",
+    "smoothquant": """
+        q.weight 64x64 I8 code
+        q.bias 64 I8 code
+        q.a - F32 buffer
+        k.weight 64x64 F32 matrix
+        k.a - F32 norm""",
+    "sparse codes": """
+        q.compressed 64x32 I8 code
+        q.bitmask 64x8 U8 buffer
+        q.weight_scale 64x1 F16 buffer
+        r.qweight 8x64 I32 code
+        r.lookup_table 64x16 F16 buffer""",
+    "vectors of bytes": """
+        q.payload 4096 U8 code
+        k.payload 4096 U8 code
+        rng_state 5056 U8 buffer
+        norm.weight 64 F32 norm""",
+    "a vector of bytes beside weights": """
+        q.payload 4096 U8 buffer
+        q.weight 128x64 F32 matrix""",
     "torchao": """
         q_proj._weight_qdata 64x64 I8 code
         q_proj._weight_scale 64x1 F32 buffer
@@ -467,7 +566,7 @@ LISTINGS = {
         model.layers.0.mlp.experts.gate_up_proj_bias 4x64 BF16 bias
         model.layers.0.mlp.router.weight 4x32 BF16 matrix""",
     "mamba": """
-        backbone.layers.0.mixer.A_log 1536x16 F32 matrix
+        backbone.layers.0.mixer.A_log 1536x16 F32 norm
         backbone.layers.0.mixer.D 1536 F32 norm
         backbone.layers.0.mixer.dt_bias 24 F32 bias
         backbone.layers.0.mixer.conv1d.weight 1536x1x4 F32 conv""",
@@ -486,6 +585,10 @@ LISTINGS = {
     "convnext": """
         stages.0.blocks.0.gamma 96 F32 norm
         stages.0.blocks.0.conv_dw.weight 96x1x7x7 F32 conv
+        stages.0.blocks.0.grn.weight 1x1x1x384 F32 norm
+        stages.0.blocks.0.grn.bias 1x1x1x384 F32 bias
+        stages.0.blocks.0.norm.weight 1x96x1x1 F32 norm
+        lin0.model.1.weight 1x64x1x1 F32 conv
         stages.0.downsample.0.bias 96 F32 bias""",
     "swin v2": """
         layers.0.blocks.0.attn.logit_scale 3x1x1 F32 norm
@@ -614,6 +717,9 @@ ZERO_AT_FIRST = {
     "q.lora_B.weight": True,
     "lora_unet_q.lora_up.weight": True,
     "q.oft_r": True,
+    "emb.lora_embedding_A.default": True,
+    "q.bone_block.default": True,
+    "back_bone.weight": False,
     "lycoris_q.hada_w1_b": False,
     "q.lora_A.weight": False,
     "q.weight": False,
@@ -681,6 +787,30 @@ def test_entries_of_a_list_are_siblings_by_what_lies_around_them():
     assert len({key[str(place)] for place in (1, 3, 5)}) == 1
     assert len({key[str(place)] for place in (0, 2, 4)}) == 1
     assert key["8"] != key["1"] != key["9"] != key["8"]
+
+
+def test_parts_of_different_modules_are_no_siblings_in_a_list():
+    """Each block has six vectors of one shape in a row, and a transformer's up to five."""
+    block = [
+        lambda: nn.Linear(16, 16),
+        lambda: nn.PReLU(16),
+        lambda: nn.LayerNorm(16),
+        lambda: nn.BatchNorm1d(16),
+    ]
+    nets = (
+        nn.Sequential(*(part() for _ in range(4) for part in block)),
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32), 3, enable_nested_tensor=False),
+        nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16), nn.Linear(16, 16), nn.RMSNorm(16)),
+    )
+    for net in nets:
+        names = [name for name, _ in net.named_parameters()]
+        key = keys(described({str(i): p.detach() for i, p in enumerate(net.parameters())}))
+        parts = {}
+        for place, name in enumerate(names):
+            owner = type(net.get_submodule(name.rpartition(".")[0])).__name__
+            parts.setdefault(key[str(place)], set()).add((owner, name.rpartition(".")[2]))
+        assert all(len(of_one) == 1 for of_one in parts.values())
+        assert len(set(key.values())) < len(names) or len(names) < 10
 
 
 def test_blocks_are_siblings_whatever_wraps_some_of_them():

@@ -61,6 +61,11 @@ class TensorKind:
         return self.kind in ("parameter", "piece")
 
     @property
+    def may_be_infinite(self) -> bool:
+        """It is a mask, a noise schedule or a range that was seen, which start at or hold inf."""
+        return self.kind == "buffer" and self.evidence.endswith(("mask", "noise schedule", "seen"))
+
+    @property
     def reason(self) -> str:
         """What it is, and why: for where it is set aside."""
         what = WORDS[self.kind]
@@ -195,20 +200,31 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
         )
         layer = consists.setdefault(text, str(len(consists)))
         is_mixed = all(is_list) and len({str(one.shape) for one in members}) > 1
-        for place, entry in enumerate(members):
+        places = _places(members) if is_mixed else [""] * len(members)
+        for entry, around in zip(members, places, strict=True):
             if not kinds[entry.name].is_weight:
                 continue
-            around = _around(members, place) if is_mixed else ""
             keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
     return {name: keys[name] for name in entries if name in keys}
 
 
-def _around(members: list[Entry], place: int) -> str:
-    """The dimensions of what lies before and after in a list of mixed tensors, which say what kind
-    of module an entry comes from: a Linear's bias follows a matrix, a LayerNorm's a vector."""
-    before = len(members[place - 1].shape) if place else 1
-    after = len(members[place + 1].shape) if place + 1 < len(members) else 0
-    return f"{before} {after}"
+def _places(members: list[Entry]) -> list[str]:
+    """What says of each entry of a list of mixed tensors which part of a module it is. Of a vector
+    its place between two matrices, and their shapes: a Linear's bias comes first, the gain and bias
+    of a norm later. Of a matrix the dimensions beside it."""
+    matrices = [place for place, entry in enumerate(members) if not entry.is_vector]
+    ends = [-1, *matrices, len(members)]
+    texts = []
+    at = 1  # of the first end that is not before the entry
+    for place, entry in enumerate(members):
+        at += ends[at] < place
+        beside = (ends[at - 1], ends[at]) if entry.is_vector else (place - 1, place + 1)
+        around = [members[one].shape if 0 <= one < len(members) else () for one in beside]
+        if entry.is_vector:
+            texts.append(f"{place - beside[0]} of {beside[1] - beside[0]} {around}")
+        else:
+            texts.append(f"{len(around[0]) or 1} {len(around[1])}")
+    return texts
 
 
 def _module(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import re
 
-from scalecheck.checkpoint.inventory import Entry, Inventory
+from scalecheck.checkpoint.inventory import Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,
@@ -24,7 +24,18 @@ _FACTOR_ENDS = (
 # The factors of whatever weight lies in the same module.
 _LONE_FACTORS = (
     *("scale", "scales", "scale_inv", "SCB", "wscales", "absmax", "weight_scale", "scale_weight"),
-    *("_scale", "codebooks", "zero_point", "qzeros", "Wscale", "suh", "s", "lut", "centroids"),
+    *(
+        "weights_scaling_factor",
+        "_scale",
+        "codebooks",
+        "zero_point",
+        "qzeros",
+        "Wscale",
+        "suh",
+        "s",
+        "lut",
+        "centroids",
+    ),
 )
 _INSIDE = frozenset(("absmax", "quant_map", "scale", "scales", "_scale", "SCB", "code"))
 
@@ -34,7 +45,7 @@ _FACTOR_WORDS = frozenset(
         r"\w+",
         "scale scales wscales wtscale wcscales wscale scb zero zeros qzeros wzeros zp point absmax "
         "amax shift shifts codebook codebooks centroids lut qmap quant nested idx s biases offset "
-        "suh svh su sv smooth min max tables code perm bits meta",
+        "suh svh su sv smooth min max tables code perm bits meta scaling lookup",
     )
 )
 # Names that say it without: these have no other use.
@@ -42,8 +53,8 @@ _FACTORS = re.compile(
     r"absmax|quant_map|nested_\w+|bitsandbytes__\w+|SCB|weight_format|qzeros|g_idx|scale_weight"
     r"|scale_input|scaled_fp8|comfy_quant|\w+_scale_inv|\w*weight_scale_2"
     r"|(?:\w+_)?(?:weight|input|proj)_global_scale|(?:weight|bias)_integer"
-    r"|(?:weight|bias|act|fc|norm)_scaling_factor"
-    r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state"
+    r"|(?:weights?|bias|act|activation|fc|norm|kv_cache)_scaling_factor"
+    r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state|bitmask"
 )
 # Names that say it of one number: vectors of such names are learned gains of queries and keys.
 _SCALAR_FACTORS = re.compile(r"(?:[kqv]|prob|output|kv)_scale")
@@ -58,6 +69,7 @@ _OTHER_WORDS = frozenset(
         "adjacency edge edges faces parents count counts step steps mapping map",
     )
 )
+_NESTED = frozenset(("_data", "tensor_impl", "layout_tensor"))  # a tensor subclass inside another
 _LEAST_CODES = 64  # elements of what integers alone tell
 _OBSERVED = frozenset(("min_val", "max_val"))
 
@@ -70,12 +82,18 @@ class Quantised:
         self.codes: dict[str, str] = {}
         self._codes_in: dict[str, str] = {}  # a word of codes by the module they lie in
         self._codes_of: dict[tuple[str, str], str] = {}  # the same by a factor's module and word
-        integers = sum(entry.numel for entry in inventory.entries.values() if _may_be_code(entry))
+        self._has_vectors = len(inventory.entries) > 1
+        integers = sum(one.numel for one in inventory.entries.values() if self._is_integers(one))
         self._is_mostly_integers = 2 * integers > sum(e.numel for e in inventory.entries.values())
         for entry in inventory.entries.values():
             if evidence := self._code(entry):
                 self.codes[entry.name] = evidence
                 self._codes_in.setdefault(entry.module, entry.word)
+                if entry.path and entry.path[-1] in _NESTED:
+                    self._codes_in.setdefault(".".join(entry.path[:-1]), entry.word)
+
+    def _is_integers(self, entry: Entry) -> bool:
+        return _may_be_code(entry, are_packed=self._has_vectors)
 
     def _code(self, entry: Entry) -> str | None:
         dtype, word = entry.dtype, entry.word
@@ -89,13 +107,16 @@ class Quantised:
             self._codes_of[entry.module, factor] = word
             return f"{dtype.name} codes: `{excerpt(factor, 60)}` beside it holds their factors"
         is_long = len(entry.shape) > 1 or (dtype.bits == 8 and entry.numel >= _LEAST_CODES)
+        weight = self._inventory.module(entry).members.get("weight")
+        if is_integer and word == "bias" and weight and weight.dtype.kind == "integer":
+            return f"{dtype.name} beside a weight of {weight.dtype.name}: codes of a bias"
         if is_integer and is_long and _PAYLOAD_BY_NAME.fullmatch(word):
             return f"{dtype.name} under a weight's name: codes without their factors"
         if is_small_float and _CODED_BY_NAME.fullmatch(word):
             return f"{dtype.name} under a name of codes, without their factors"
         if _may_be_code(entry) and dtype.name == "I8":
             return "I8 in two dimensions or more: codes without their factors"
-        if _may_be_code(entry) and self._is_mostly_integers:
+        if self._is_mostly_integers and self._is_integers(entry):
             return f"{dtype.name}, as are most elements of the file: codes without their factors"
         return None
 
@@ -123,7 +144,11 @@ class Quantised:
         code = self._codes_of.get((entry.module, word)) or self._codes_in.get(entry.module)
         if entry.module in self.codes:
             code = entry.path[-1]
-        if code is not None and said & _FACTOR_WORDS and "bias" not in said:
+        if code is None and entry.path and words(entry.path[-1]) & _FACTOR_WORDS:
+            code = self._codes_in.get(".".join(entry.path[:-1]))
+            said |= words(entry.path[-1])
+        is_lone = entry.numel <= 1 and entry.module and not self._inventory.module(entry).has_matrix
+        if code is not None and "bias" not in said and (said & _FACTOR_WORDS or is_lone):
             return f"its name beside the codes `{excerpt(code, 60)}`: quantisation factors"
         if _FACTORS.fullmatch(word):
             return "its name: quantisation factors"
@@ -139,16 +164,19 @@ class Quantised:
             return "its name beside an integer `zero_point`: quantisation factors"
         if word == "scales" and len(entry.shape) > 1 and len(members) == 1:
             return "its name, a table alone in its module: factors of codes that lie elsewhere"
-        if word in _OBSERVED and members.keys() >= _OBSERVED:
+        if word in _OBSERVED | {"eps"} and members.keys() >= _OBSERVED:
             return "the range that an observer has seen"
         if word in {"amax", "_amax"} and entry.owner.endswith("quantizer"):
             return "the range of a quantizer"
         return None
 
 
-def _may_be_code(entry: Entry) -> bool:
-    """Whether it is a table of integers up to 32 bits that its name does not say to be another."""
+def _may_be_code(entry: Entry, *, are_packed: bool = False) -> bool:
+    """Whether it is a table of integers up to 32 bits that its name does not say to be another.
+    are_packed: or a vector of bytes, which may hold what was packed."""
     is_small = entry.dtype.kind == "integer" and entry.dtype.bits <= 32
-    words = set(entry.word.lower().split("_"))
-    is_table = len(entry.shape) > 1 and not entry.is_vector and entry.numel >= _LEAST_CODES
-    return is_small and is_table and not words & (_FACTOR_WORDS | _OTHER_WORDS)
+    said = set(entry.word.lower().split("_"))
+    is_table = len(entry.shape) > 1 and not entry.is_vector
+    is_packed = are_packed and entry.dtype.bits == 8
+    is_long = entry.numel >= _LEAST_CODES and (is_table or is_packed)
+    return is_small and is_long and not said & (_FACTOR_WORDS | _OTHER_WORDS)

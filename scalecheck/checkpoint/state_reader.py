@@ -28,8 +28,9 @@ from scalecheck.checkpoint.state_entries import (
     Kept,
     Table,
     in_words,
-    is_scalar,
     is_text,
+    items_of,
+    numbered,
 )
 from scalecheck.checkpoint.state_places import Place
 from scalecheck.checkpoint.tensor import Tensor
@@ -37,8 +38,6 @@ from scalecheck.report.formatting import excerpt, listed
 
 MAX_STEP = 10**12  # a thousand steps a second for thirty years
 MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's have some 15
-MAX_ITEMS = 16  # of a setting; betas are two or three
-MAX_TABLE = 64  # of a setting of equally long lists; AdaBelief's buffer is ten of three
 
 
 class StateReader:
@@ -56,13 +55,15 @@ class StateReader:
         self.others: list[str] = []
         self.entries = EntryReader()
         self.whole: dict[int, tuple[int, TensorRecord]] = {}
+        self.model_names: frozenset[str] = frozenset()
 
-    def read(self, model: Iterable[Tensor] = ()) -> OptimizerState:
+    def read(self, model: Sequence[Tensor] = ()) -> OptimizerState:
         """The state; model: the tensors by which the parameters of a whole optimizer are named.
 
         Raises NotUnderstood, and Malformed or CheckpointError where the file is damaged.
         """
         groups, states = self.table["param_groups"], self.table["state"]
+        self.model_names = frozenset(tensor.name for tensor in model)
         if not isinstance(groups, (list, tuple)) or not groups:
             raise self.refused("param_groups is no list of groups")
         if not isinstance(states, dict):
@@ -121,6 +122,7 @@ class StateReader:
             for param in params:
                 self.whole.setdefault(id(param), (len(self.whole), param))
             params = [self.whole[id(param)][0] for param in params]
+        params = [numbered(param, self.model_names) for param in params]
         for key in params:
             if not is_text(key) and (type(key) is not int or abs(key) >= 1 << 60):
                 problem = "neither a name nor an integer below 2^60"
@@ -134,7 +136,7 @@ class StateReader:
         for name, setting in group.items():
             if name in ("params", "param_names"):
                 continue
-            items = _items(setting)
+            items = items_of(setting)
             if is_text(name) and items is not None:
                 at = self.place(f"{where}.{excerpt(name, 40)}")
                 read = tuple(self.scalar(at, item) for item in items)
@@ -150,6 +152,7 @@ class StateReader:
         if isinstance(saved, Key):
             number, _ = self.whole.get(id(saved.original), (None, None))
             return number
+        saved = numbered(saved, self.model_names)
         return saved if isinstance(saved, (int, str)) else None
 
     def names_of_whole(self, model: Iterable[Tensor]) -> Mapping[ParamKey, str]:
@@ -327,26 +330,3 @@ def _entries(table: object) -> int:
 
 def _are_names(names: object, count: int) -> TypeGuard[Sequence[str]]:
     return isinstance(names, (list, tuple)) and len(names) == count and all(map(is_text, names))
-
-
-def _items(setting: object) -> Sequence[Kept] | None:
-    """The items of a setting, of a table those of its rows; None for what is neither."""
-    if not isinstance(setting, (list, tuple)):
-        return [setting] if _is_kept_whole(setting) else None
-    rows = [row for row in setting if isinstance(row, (list, tuple))]
-    if rows and len(rows) == len(setting) and len({len(row) for row in rows}) == 1:
-        if len(rows) * len(rows[0]) > MAX_TABLE:
-            return None
-        items = [item for row in rows for item in row]
-    elif len(setting) <= MAX_ITEMS:
-        items = [*setting]
-    else:
-        return None
-    kept = [item for item in items if _is_kept_whole(item)]
-    return kept if len(kept) == len(items) else None
-
-
-def _is_kept_whole(setting: object) -> TypeGuard[Kept]:
-    if isinstance(setting, TensorRecord):
-        return setting.numel == 1
-    return is_scalar(setting)

@@ -68,7 +68,7 @@ def translate(
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
-    require_updates(forecasts, left_out.values(), settings.to)
+    require_updates(forecasts, left_out.values(), settings, states.path is not None)
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
         *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings),

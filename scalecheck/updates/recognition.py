@@ -36,7 +36,7 @@ NOT_TOLD_APART = frozenset({"adam", "adamw"})
 
 OWN_SHAPE_ELSEWHERE = (
     *("ax", "exp_avg_diff", "hessian", "state1", "state2", "z", "exp_avg_var", "exp_avg_slow"),
-    *("exp_avg_fast", "grok_exp_avg", "exp_avg_lr"),
+    *("exp_avg_fast", "grok_exp_avg", "exp_avg_lr", "moment1", "moment2"),
 )
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
@@ -183,7 +183,15 @@ def kept_by(state: ParamState, group: ParamGroup) -> set[str]:
 def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
     """What a group with these states is recognised as."""
     settings = {**group.settings, **dict.fromkeys(group.left_out)}
-    return Recognised(settings, [kept_by(state, group) for state in states])
+    found = Recognised(settings, [kept_by(state, group) for state in states])
+    unread = [name for name in group.left_out if name not in {"lr", *NEUTRAL}]
+    if unread and (found.name or found.foreign):
+        found.name = found.foreign = None
+        found.why = (
+            f"optimizer not known: its setting {unread[0]} cannot be read, as it is no number, no "
+            "word and no short list of them: --optimizer says which"
+        )
+    return found
 
 
 def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:

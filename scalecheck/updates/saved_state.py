@@ -32,7 +32,7 @@ DIFFERENT = "optimizer not known: the groups that the tensor can be in have diff
 UNCERTAIN: Final = object()
 """The value of a setting in which the groups that a tensor can be in differ."""
 
-INNER = "optimizer not known: the state is of one inside another, which may change its updates"
+INNER = "optimizer not known: its state lies inside that of another, which may change the updates"
 
 
 class States:
@@ -85,6 +85,14 @@ class States:
     def not_certain(self, name: str) -> str | None:
         """Why it is not certain whether the optimizer trains a tensor; None where it is."""
         return self._trained.not_certain.get(name)
+
+    def not_named(self, name: str) -> str | None:
+        """Why no state is certain to be the tensor's, where some are of no certain tensor."""
+        if name in self.by_name or not any(one.entries for one in self.unnamed):
+            return None
+        if any(one.saved_name is not None for one in self.unnamed):
+            return "no state was saved under its name"
+        return "which state is its own is not certain"
 
     def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
         """The parameters of which it is certain whether the optimizer holds them: it does though

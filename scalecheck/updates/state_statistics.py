@@ -17,6 +17,7 @@ from scalecheck.optimizers.contract import (
     Totals,
     refusal,
 )
+from scalecheck.report.formatting import listed
 from scalecheck.theory.averages import squared_weight_sum
 from scalecheck.updates.rounding import Rounding
 from scalecheck.updates.state_elements import Block, Elements, blocks, is_small
@@ -62,7 +63,7 @@ def figures(
     """The figures of one parameter's state, read in blocks; lr: of its last step, weights: the
     parameter after it. Raises CheckpointError where it cannot be read."""
     if not state.tensors:
-        return StateStatistics(reason="the state holds nothing of it: it never had a gradient")
+        return StateStatistics(reason=_without_tensors(state, optimizer))
     if state.step is None and not optimizer.state_without_step:
         return StateStatistics(reason="the state does not say how many steps were done")
     step = int(state.step or 0)
@@ -86,6 +87,14 @@ def figures(
         except REFUSALS as error:
             reason = refusal(error)
     return sums.statistics(step or None, optimizer, update, reason)
+
+
+def _without_tensors(state: ParamState, optimizer: Hyperparameters) -> str:
+    if state.left_out:
+        return f"its state keeps {listed(state.left_out)} in a form that is not read"
+    if not optimizer.state.entries and getattr(optimizer, "momentum", None) == 0:
+        return "its optimizer keeps nothing where momentum is 0"
+    return "its state is empty, as before the first gradient"
 
 
 def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:

@@ -15,6 +15,7 @@ from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
 from scalecheck.report.formatting import listed
+from scalecheck.settings import Settings
 from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
@@ -131,7 +132,7 @@ class Forecaster:
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
-        untold = further.pop("reason", None)
+        untold = further.pop("reason", None) or self.states.not_named(stats.name)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
@@ -141,7 +142,7 @@ class Forecaster:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
         else:
             expected, reason = None, doubt
-        if expected is None and doubt is None and untold:
+        if expected is None and doubt is None and untold and state is not None and state.tensors:
             reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
@@ -237,10 +238,14 @@ def _rare_row_update(stats: TensorStats, training: Training) -> float | None:
 
 
 def require_updates(
-    forecasts: Sequence[TensorForecast], left_out: Collection[str], to: str | None
+    forecasts: Sequence[TensorForecast],
+    left_out: Collection[str],
+    settings: Settings,
+    by_state: bool,
 ) -> None:
-    """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
-    tensors are not trained, to: the optimizer to give an lr for."""
+    """Raises UsageError where nothing is trained, or the optimizer that was asked for has no size
+    of an update; left_out: why tensors are not trained, by_state: a state says the optimizer."""
+    to = settings.to
     if not forecasts:
         reasons = [*dict.fromkeys(left_out)]
         words = f"no optimizer trains any of the {len(left_out)} tensors: {listed(reasons)}"
@@ -252,7 +257,8 @@ def require_updates(
         for e in sized
         if e.is_certain
     ]
-    if sized and len(is_refused) == len(sized) and all(is_refused):
+    is_asked = settings.optimizer is not None or not by_state
+    if is_asked and sized and len(is_refused) == len(sized) and all(is_refused):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from scalecheck.checkpoint.kinds import FLAT
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
+from scalecheck.checkpoint.pickle.numpy_numbers import number_of
 from scalecheck.checkpoint.pickle.records import (
     StorageRecord,
     StorageType,
@@ -183,6 +184,8 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     "collections.Counter": _pairs,
     **dict.fromkeys(("builtins.set", "builtins.frozenset"), _list),
     **dict.fromkeys(("__builtin__.set", "__builtin__.frozenset"), _list),
+    "numpy.core.multiarray.scalar": number_of,
+    "numpy._core.multiarray.scalar": number_of,
 }
 
 _KNOWN = {
@@ -204,6 +207,7 @@ _NAMES_ONLY = {
         "torch._utils": "_rebuild_wrapper_subclass",
         "builtins": _PLAIN_TYPES,
         "__builtin__": _PLAIN_TYPES,
+        "numpy": "dtype",
     }.items()
     for name in names.split()
 }
