@@ -32,6 +32,10 @@ class StorageRecord:
     start: int
     numel: int
 
+    def vector(self) -> "TensorRecord":
+        """Its elements, as the tensor that a storage that was saved by itself is."""
+        return TensorRecord(self.dtype, (self.numel,), self, 0, (1,))
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorRecord:
