@@ -466,7 +466,7 @@ def with_directory(body, *members):
 
 def local(name, content):
     """A stored member as it lies in a zip."""
-    sizes = (zlib.crc32(content), len(content), len(content), len(name), 0)
+    sizes = (0, len(content), len(content), len(name), 0)
     return b"PK\x03\x04" + struct.pack("<5H3L2H", 20, 0, 0, 0, 0, *sizes) + name + content
 
 
