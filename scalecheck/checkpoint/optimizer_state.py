@@ -10,7 +10,7 @@ import numpy as np
 
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Key
+from scalecheck.checkpoint.pickle.inert import IntegerKeys, Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.tree import MAX_TENSORS
 from scalecheck.checkpoint.tensor import MAX_NAME, Tensor
@@ -123,7 +123,10 @@ class StateReader:
             raise self.refused(f"its groups and states have more than {MAX_ENTRIES} entries")
         read_groups = tuple(self.group(number, group) for number, group in enumerate(groups))
         known: set[ParamKey] = set()
+        integer_keys = IntegerKeys()
         for key in (key for group in read_groups for key in group.params):
+            if isinstance(key, int):
+                integer_keys.look_at(key, len(known))
             if key in known:
                 raise self.refused(f"param_groups have parameter {_in_words(key)} more than once")
             known.add(key)
