@@ -534,7 +534,10 @@ BOMBS = {
     "shared contents": (SHARED, "its objects share their contents too often"),
     "laughs": (doubled(20, tensor(), PAIRS["lists"]), "holds 1 tensors 1048576 times"),
     "memo": (b"N" + b"\x94" * 2_000_000, "holds no tensor: None"),
-    "lists": (b"]" * 2_000_000, "holds no tensor: a list of 0 entries"),
+    "lists": (
+        b"]" * 2_000_000,
+        "its pickle makes more than 262144 containers and objects",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
 from scalecheck.checkpoint.tensor import Reader
 from scalecheck.report.formatting import excerpt
 
-MAX_RATIO = 64  # of a compressed pickle; those of tensors reach 5
+MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
 
 
 def read_zip(reader: Reader) -> Pickled:

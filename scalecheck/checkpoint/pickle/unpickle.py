@@ -12,6 +12,7 @@ from scalecheck.checkpoint.pickle.inert import (
     NEAR,
     Foreign,
     IntegerKeys,
+    Key,
     Known,
     OrderedDict,
     Placeholder,
@@ -26,6 +27,7 @@ from scalecheck.report.formatting import excerpt
 
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
+MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
@@ -75,6 +77,7 @@ class _Machine:
         self.memo: dict[object, object] = {}
         self.integer_keys = IntegerKeys()
         self.nbytes = 0
+        self.objects = 0
         self.copied = 0
         self.numbers: set[tuple[int, int]] = set()
 
@@ -84,11 +87,18 @@ class _Machine:
             self.nbytes = (at or 0) - start
             if count == MAX_OPCODES:
                 raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
+            if opcode.name in _MAKING:
+                self.count_object()
             step = _STEPS.get(opcode.name)
             if step is None:
                 raise Malformed(f"its pickle uses the opcode {opcode.name}: torch never does")
             step(self, argument)
         return self.stack.pop()
+
+    def count_object(self) -> None:
+        self.objects += 1
+        if self.objects > MAX_OBJECTS:
+            raise Malformed(f"its pickle makes more than {MAX_OBJECTS} containers and objects")
 
     def push(self, item: object) -> None:
         self.stack.append(item)
@@ -124,9 +134,13 @@ class _Machine:
         if not isinstance(target, dict):
             raise Malformed("its pickle sets an entry of what is no dict")
         for key, item in zip(pairs[::2], pairs[1::2], strict=True):
-            if type(key) is not str:
-                self.check_number(target, key)
-            target[key_of(key)] = item
+            if type(key) is str:
+                target[key] = item
+                continue
+            self.check_number(target, key)
+            if type(kept := key_of(key)) is Key:
+                self.count_object()
+            target[kept] = item
 
     def check_number(self, target: dict[object, object], key: object) -> None:
         """Raises Malformed where a dict has two keys that are one to Python, as True and 1 are."""
@@ -161,7 +175,10 @@ class _Machine:
             raise Malformed("its pickle names a class by something other than text")
         if len(module) > MAX_GLOBAL or len(name) > MAX_GLOBAL:
             raise Malformed(f"its pickle names a class by more than {MAX_GLOBAL} characters")
-        return self.known(module, name)
+        known = self.known(module, name)
+        if isinstance(known, Foreign):
+            self.count_object()
+        return known
 
     def call(self, maker: object, args: object, kwargs: object = None) -> None:
         if not isinstance(args, tuple):
@@ -177,6 +194,7 @@ class _Machine:
         elif isinstance(maker, StorageType):
             raise never_saved("makes a storage by calling its class")
         else:
+            self.count_object()
             self.push(Placeholder(maker, args, kwargs))
 
     def make_object(self) -> None:
@@ -210,6 +228,9 @@ def _string(coded: str) -> object:
     except UnicodeDecodeError:
         return raw
 
+
+_MAKING = frozenset(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "FROZENSET"))
+"""Opcodes that make a container."""
 
 _SIZED = (bytes, dict, list, str, tuple)
 
