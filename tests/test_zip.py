@@ -13,6 +13,7 @@ import torch
 from opcodes import tensor, text
 from process import bounded, problem_of
 
+import scalecheck
 from scalecheck.checkpoint.formats.torch import load
 
 MIB = 1 << 20
@@ -225,6 +226,30 @@ def test_a_script_and_files_beside_its_code_are_read(tmp_path):
     script = torch.jit.script(torch.nn.Linear(2, 2))
     torch.jit.save(script, path, _extra_files={"notes/readme.txt": b"text", "empty": b""})
     assert [one.name for one in load(path).tensors] == ["weight", "bias"]
+
+
+class Frozen(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kept, self.frozen = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.frozen(self.kept(x))
+
+    @torch.jit.export
+    def weight(self):
+        return self.kept.weight
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kept", [["kept"], []])
+def test_the_weights_of_frozen_modules_are_judged(kept, tmp_path):
+    path = tmp_path / "model.pt"
+    model = Frozen().eval()
+    model.frozen.weight.data[0, 0] = torch.nan
+    torch.jit.save(torch.jit.freeze(torch.jit.script(model), kept), path)
+    [finding] = scalecheck.check(path, jobs=1, select=["SC101"]).findings
+    assert finding.where.startswith("constants.")
 
 
 def test_a_directory_of_many_members_takes_little_room(tmp_path):

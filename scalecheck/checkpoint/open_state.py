@@ -77,12 +77,12 @@ def _head(path: Path) -> bytes:
 
 def _content(root: object) -> str:
     """What a file without an optimizer state holds instead."""
-    held = Tree(root).held(root)
-    if not held.tensors:
+    tensors = Tree(root).tensors(root)
+    if not tensors:
         return described(root)
-    if held.rows < held.tensors:
-        return f"holds {held.tensors} tensors, some under an optimizer's name without param_groups"
-    return f"holds {held.tensors} tensors"
+    if any(one.is_beside for one in tensors):
+        return f"holds {len(tensors)} tensors, some under an optimizer's name without param_groups"
+    return f"holds {len(tensors)} tensors"
 
 
 def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:

@@ -70,10 +70,12 @@ def load(path: Path) -> Checkpoint:
         pickled = file.pickled
         tree = Tree(pickled.root)
         named = parts(tree)
-        if not named.rows:
+        constants = _constants(file)
+        if not named.has_weights and not constants:
+            count = len(named.optimizer) + len(named.rows)
             raise Malformed(
-                f"holds an optimizer state of {len(named.optimizer)} tensors and no model weights"
-                if named.optimizer
+                f"holds an optimizer state of {count} tensors and no model weights"
+                if count
                 else described(pickled.root)
             )
         notes = [*_notes(pickled, tree.holders)]
@@ -81,16 +83,29 @@ def load(path: Path) -> Checkpoint:
             count = len(named.optimizer)
             notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
+        if twice := {one.name for one in rows} & {one.name for one in constants}:
+            raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
+        rows += constants
         check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
         return Checkpoint(
             path,
             pickled.format,
             rows,
-            non_model=named.non_model,
+            non_model=named.non_model | {tensor.name for tensor in constants},
             optimizer=optimizer,
             notes=(*notes,),
             in_order=named.in_order,
         )
+
+
+def _constants(file: Unpickled) -> tuple[Tensor, ...]:
+    """The tensors among the constants of a TorchScript archive."""
+    constants = file.pickled.constants
+    if constants is None:
+        return ()
+    found = parts(Tree(constants.root)).rows
+    named = [(f"constants.{name}", record) for name, record in found]
+    return _tensors(named, Unpickled(file.reader, constants))
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:

@@ -2,9 +2,10 @@
 storage lies."""
 
 import io
+from dataclasses import replace
 from itertools import islice
 
-from scalecheck.checkpoint.archive.zip import Zip
+from scalecheck.checkpoint.archive.zip import Member, Zip
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
@@ -38,22 +39,30 @@ def read_zip(reader: Reader) -> Pickled:
         order = archive.content(byteorder, 16, MAX_RATIO)
         if order != b"little":
             raise Malformed(f"has a byte order that is not read: {excerpt(repr(order))}")
+    constants = archive.find(f"{top}constants.pkl")
+    if constants is None:
+        return _unpickled(archive, pickled, f"{top}data/", "torch-zip")
+    return replace(
+        _unpickled(archive, pickled, f"{top}data/", "torchscript"),
+        constants=_unpickled(archive, constants, f"{top}constants/", "torchscript"),
+    )
+
+
+def _unpickled(archive: Zip, member: Member, folder: str, form: str) -> Pickled:
+    """The object in a member, whose storages lie in a folder."""
     names = Globals()
-    content = archive.content(pickled, MAX_PICKLE_NBYTES, MAX_RATIO)
+    content = archive.content(member, MAX_PICKLE_NBYTES, MAX_RATIO)
     tree = unpickle(io.BytesIO(content), names.known, names.persistent)
 
     def stored(key: str) -> Stored:
-        member = archive.find(f"{top}data/{key}")
-        if member is None:
-            raise Malformed(f"has no member data/{excerpt(key)}")
-        if not member.is_stored:
-            return Stored(0, member.nbytes, "its storage is compressed")
-        return Stored(archive.position(member), member.nbytes)
+        storage = archive.find(folder + key)
+        if storage is None:
+            raise Malformed(f"has no member {excerpt(folder.partition('/')[2] + key)}")
+        if not storage.is_stored:
+            return Stored(0, storage.nbytes, "its storage is compressed")
+        return Stored(archive.position(storage), storage.nbytes)
 
-    is_script = archive.find(f"{top}constants.pkl") is not None
-    return Pickled(
-        "torchscript" if is_script else "torch-zip", tree, names.foreign.values(), stored
-    )
+    return Pickled(form, tree, names.foreign.values(), stored)
 
 
 def _top(archive: Zip) -> str:

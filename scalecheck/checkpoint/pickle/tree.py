@@ -44,11 +44,13 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Found:
-    """A tensor and the path to it."""
+    """A tensor and the path to it. is_optimizer: it is one of an optimizer's state; is_beside: or
+    lies where such a state does, and is no weight."""
 
     path: Path
     record: TensorRecord
     is_optimizer: bool = False
+    is_beside: bool = False
     is_alias: bool = False
 
 
@@ -89,7 +91,8 @@ class Tree:
     def tensors(self, node: object) -> list[Found]:
         """Every tensor under a node, in the order of the file. Raises Malformed."""
         found: list[Found] = []
-        inherited = [(False, False)]  # of each container on the trail: is_optimizer, is_alias
+        is_state = node is self.root and optimizer_table(node) is not None
+        inherited = [(is_state, is_state, False)]  # of each container on the trail
         steps = letters = 0
 
         def visit(trail: Sequence[Child]) -> bool:
@@ -99,14 +102,16 @@ class Tree:
             steps += depth if is_tensor else 1
             if steps > MAX_STEPS or depth > MAX_DEPTH:
                 raise Malformed(f"nests its tensors deeper than {MAX_DEPTH} or too often")
-            is_optimizer, is_alias = inherited[-1]
+            is_optimizer, is_beside, is_alias = inherited[-1]
             is_alias = is_alias or child.is_alias
             if isinstance(child.node, TensorRecord):
                 path = path_of(trail)
                 letters = _bounded(letters + sum(map(len, path)))
-                found.append(Found(path, child.node, is_optimizer, is_alias))
+                found.append(Found(path, child.node, is_optimizer, is_beside, is_alias))
                 return False
-            inherited.append((is_optimizer or _holds_optimizer(child), is_alias))
+            is_read = len(trail) > 1 and _is_of_optimizer(trail[-2].node, child.part)
+            is_beside = is_beside or holds_optimizer(child)
+            inherited.append((is_optimizer or is_read, is_beside, is_alias))
             return True
 
         walk(node, lambda node: iter(self.children(node)), visit, lambda _: inherited.pop())
@@ -146,11 +151,15 @@ class Tree:
         held = [self.held(child.node) for child in kept]
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
-        ours = [self.held(child.node) for child in kept if not _holds_optimizer(child)]
-        rows = (
-            0 if optimizer_table(node) is not None else min(sum(one.rows for one in ours), tensors)
+        ours = [self.held(child.node) for child in kept if not holds_optimizer(child)]
+        is_table = optimizer_table(node) is not None
+        rows = sum(
+            one.rows
+            for child, one in zip(kept, held, strict=True)
+            if not _is_of_optimizer(node, child.part) and not (is_table and node is self.root)
         )
-        elements = min(sum(one.elements for one in ours), 1 << 64) if rows else 0
+        rows = min(rows, tensors)
+        elements = 0 if is_table else min(sum(one.elements for one in ours), 1 << 64)
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
         if isinstance(node, Placeholder) and isinstance(node.maker, Foreign):
@@ -163,7 +172,14 @@ def _bounded(letters: int) -> int:
     return letters
 
 
-def _holds_optimizer(child: Child) -> bool:
-    """Told by content, or by the customary key where it holds more than a tensor."""
+def _is_of_optimizer(node: object, part: str | None) -> bool:
+    """What is read of an optimizer's state, by those who ask for it. What else lies with it is a
+    row, as is what has the customary key and another content."""
+    return part in ("state", "param_groups") and optimizer_table(node) is not None
+
+
+def holds_optimizer(child: Child) -> bool:
+    """Told by content, or by the customary key where it holds more than a tensor: it weighs
+    nothing where the model is looked for."""
     is_named = child.part in OPTIMIZERS and isinstance(child.node, CONTAINERS)
     return is_named or optimizer_table(child.node) is not None
