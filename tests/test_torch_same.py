@@ -6,6 +6,7 @@ import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from opcodes import called, integer, named, numbers, storage, tensor, text, torch_zip
@@ -199,6 +200,40 @@ def test_a_tensor_with_tensors_among_its_attributes_is_not_measured(tmp_path):
     path = of(tmp_path, b"}" + text("w") + parameter(DATA.replace(b"data", b"gain")) + b"s")
     (found,) = load(path).tensors
     assert found.unmeasured == "a tensor with attributes that are not read"
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (np.array([NAN, 1.0]), "a numpy array in the pickle: save it as a tensor"),
+        (np.ones((2, 3), np.float32).T, "a numpy array in the pickle: save it as a tensor"),
+        ([1.0, NAN], "a list of numbers, of which 1 of 2 are NaN or inf"),
+    ],
+    ids=["array", "transposed", "list"],
+)
+def test_numbers_in_a_pickle_are_no_weights_that_passed(numbers, said, protocol, tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.ones(2), "v": numbers}, path, pickle_protocol=protocol)
+    report = scalecheck.check(path, jobs=1, select=["SC107"])
+    assert [(one.where, said in one.message) for one in report.findings] == [("v", True)]
+    assert "::error" in report.rendered("github")
+
+
+def test_what_trainers_keep_beside_a_model_is_not_told(tmp_path):
+    beside = {
+        "numpy": np.random.default_rng(0).bit_generator.state,
+        "generator": np.random.RandomState(0).get_state(),
+        "losses": [1.0, 0.5],
+        "best": float("inf"),
+        "scalar": np.float64(3),
+        "steps": np.arange(3),
+    }
+    torch.save({"w": torch.ones(2), **beside}, tmp_path / "model.pt")
+    assert scalecheck.check(tmp_path / "model.pt", jobs=1, select=["SC107"]).findings == []
 
 
 class Marked(torch.nn.Parameter):

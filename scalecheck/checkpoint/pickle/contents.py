@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.arrays import numbers_of
 from scalecheck.checkpoint.pickle.inert import Foreign, Key, OrderedDict, Placeholder
-from scalecheck.checkpoint.pickle.records import StorageRecord, TensorRecord
+from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.tensor import MAX_NAME
 
 MAX_KEY = 8  # parts of a tuple that is a key
@@ -194,8 +195,8 @@ def _of_module(tables: list[dict[object, object]]) -> Iterator[Child]:
 
 
 def _items(container: object) -> Iterator[Child]:
-    """The containers and tensors of a dict or a sequence, among a dict's keys too. A storage by
-    itself is a vector."""
+    """The containers and tensors of a dict or a sequence, among a dict's keys too, and numbers that
+    lie in the pickle."""
     pairs: Iterator[tuple[object, object]]
     if isinstance(container, dict):
         pairs = iter(container.items())
@@ -204,8 +205,8 @@ def _items(container: object) -> Iterator[Child]:
     else:
         pairs = iter(container) if _is_pairs(container) else enumerate(container)
     for place, (key, node) in enumerate(pairs):
-        if isinstance(node, StorageRecord):
-            yield Child(part_of(key, place), node.vector())
+        if numbers := numbers_of(node):
+            yield Child(part_of(key, place), numbers)
         elif isinstance(node, _NODES):
             yield Child(part_of(key, place), node)
         if isinstance(key, Key) and isinstance(key.original, _NODES):
