@@ -62,7 +62,7 @@ class Key:
 
 
 NEAR = 1 << 16  # past the entries of a dict: so few keys cost little however they are chosen
-MAX_FAR = 1 << 13  # the parameters of an optimizer whose keys are places in memory
+MAX_FAR = 1 << 11  # the parameters of an optimizer whose keys are places in memory
 
 
 class IntegerKeys:
