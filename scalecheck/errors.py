@@ -43,9 +43,10 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 class CheckpointError(ScalecheckError):
-    """A checkpoint is missing, truncated, corrupt or refused."""
+    """A checkpoint is missing, truncated, corrupt or refused. `help` is what to do about it."""
 
-    def __init__(self, path: object, problem: str) -> None:
+    def __init__(self, path: object, problem: str, help: str = "") -> None:
         super().__init__(f"{path}: {problem}")
         self.path = path
         self.problem = problem
+        self.help = help

@@ -164,6 +164,9 @@ Match = Annotated[
 Exclude = Annotated[
     Words, tensors("No tensors whose whole name matches (repeatable).", "GLOB", repeats=True)
 ]
+Recursive = Annotated[
+    bool, tensors("Read the checkpoints in all folders below a directory too, as FOLDER/NAME.")
+]
 GroupBy = Annotated[
     By,
     rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
@@ -255,8 +258,17 @@ Step = Annotated[
 State = Annotated[
     str | Path | None,
     training(
-        "Optimizer state file. Default: found beside the checkpoint; `none` ignores it.",
+        "Optimizer state file, FILE::PLACE for one of several in it. Default: found beside the "
+        "checkpoint; `none` ignores it.",
         "PATH",
+        is_path=True,
+    ),
+]
+ParamNames = Annotated[
+    str | Path | None,
+    training(
+        "File of the names of the optimizer's parameters, in its order: one a line, or JSON.",
+        "FILE",
         is_path=True,
     ),
 ]

@@ -93,6 +93,18 @@ def test_a_group_without_an_lr_leaves_the_others_to_be_judged():
     assert ("SC201", "0.weight") in found("run.pt")
 
 
+def test_codes_of_a_state_are_not_passed_for_their_factors():
+    """As of bitsandbytes, whose maps and block maxima are floats."""
+    model = torch.nn.Linear(32, 48)
+    kept = {"state1": torch.ones(48, 32).byte(), "qmap1": noise(256), "absmax1": torch.ones(6)}
+    state = {0: {"step": 9, "__bnb_optimizer_quant_state__": kept}}
+    groups = [{"lr": 1e-3, "betas": (0.9, 0.999), "params": [0]}]
+    optimizer = {"state": state, "param_groups": groups}
+    torch.save({"model": model.state_dict(), "optimizer": optimizer}, "run.pt")
+    said = [row["message"] for row in report("run.pt")["findings"] if row["rule"] == "SC205"]
+    assert said == ["1 states hold U8 and were not judged"]
+
+
 def test_states_of_integers_are_not_passed():
     model = torch.nn.Linear(32, 48)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -113,12 +125,28 @@ def test_a_second_moment_below_zero_is_an_error():
     assert finding["message"] == "exp_avg_sq is negative, down to -1.000"
 
 
-def test_an_lr_of_one_group_that_is_missing_is_said():
+def test_a_group_of_lr_0_beside_others_is_not_trained():
     model = torch.nn.Sequential(torch.nn.Linear(32, 48), torch.nn.Linear(48, 40))
     groups = [{"params": model[0].parameters()}, {"params": model[1].parameters(), "lr": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4)
     model(noise(16, 32)).square().mean().backward()
     optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
-    said = "no update is judged of 2 tensors: lr 0.0 of the optimizer state: give --lr"
+    said = "2 of 4 tensors are not trained (its group has lr 0); --state none forecasts all"
     assert said in report("run.pt")["notes"]
+
+
+def test_a_parameter_that_never_had_a_gradient_has_no_update_to_judge():
+    """A frozen layer is given to the optimizer as all others are, which keeps nothing for it."""
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 8))
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for seed in range(5):
+        optimizer.zero_grad()
+        model(noise(8, 8, seed=seed)).square().mean().backward()
+        optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
+    judged = report("run.pt", "--select", "SC201", code=1)
+    assert {row["where"] for row in judged["findings"]} == {"2.weight"}
+    words = "2 of 4 tensors are not trained (empty state, as it had no gradient)"
+    assert any(note.startswith(words) for note in judged["notes"])

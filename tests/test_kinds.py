@@ -290,6 +290,18 @@ LISTINGS = {
         ema.num_updates - I64 buffer
         ema.shadow_params.0 32x32 F32 average
         ema.shadow_params.1 32 F32 average""",
+    "averages called by their decay": """
+        model.a.0.weight 32x32 F32 matrix
+        model.a.0.bias 32 F32 bias
+        ema_0.999.a.0.weight 32x32 F32 average
+        ema_0.999.a.0.bias 32 F32 average
+        model_ema_0.9999.a.0.weight 32x32 F32 average
+        model_ema_0.9999.a.0.bias 32 F32 average""",
+    "pools": """
+        avg_pool_proj.weight 32x32 F32 matrix
+        avg_pool_proj.bias 32 F32 bias
+        max_pool_proj.weight 32x32 F32 matrix
+        max_pool_proj.bias 32 F32 bias""",
     "dino": """
         student.backbone.blocks.0.attn.qkv.weight 96x32 F32 matrix
         student.backbone.blocks.0.attn.qkv.bias 96 F32 bias
@@ -394,6 +406,46 @@ LISTINGS = {
         layers.0.scales 64x1 F16 buffer
         layers.0.biases 64x1 F16 buffer
         layers.0.bias 64 F16 bias""",
+    "quanto of four bits": """
+        q.weight._data._data 32x64 U8 code
+        q.weight._scale 64x1 F32 buffer
+        q.weight._shift 64x1 F32 buffer
+        q.input_scale - F32 buffer
+        q.bias 64 F32 bias""",
+    "hqq with a folder of factors": """
+        q.W_q 32x64 U8 code
+        q.meta.scale 64x1 F16 buffer
+        q.meta.zero 64x1 F16 buffer
+        meta.norm.weight 64 F16 norm""",
+    "tensorrt": """
+        attention.qkv.weight 64x64 F8_E4M3 code
+        attention.qkv.weights_scaling_factor - F32 buffer
+        attention.qkv.activation_scaling_factor - F32 buffer
+        attention.kv_cache_scaling_factor - F32 buffer""",
+    "vptq": """
+        q.indices 1x64x8 I32 code
+        q.centroids.weight 1x2048 F16 buffer
+        q.weight_scale 64 F16 buffer""",
+    "smoothquant": """
+        q.weight 64x64 I8 code
+        q.bias 64 I8 code
+        q.a - F32 buffer
+        k.weight 64x64 F32 matrix
+        k.a - F32 norm""",
+    "sparse codes": """
+        q.compressed 64x32 I8 code
+        q.bitmask 64x8 U8 buffer
+        q.weight_scale 64x1 F16 buffer
+        r.qweight 8x64 I32 code
+        r.lookup_table 64x16 F16 buffer""",
+    "vectors of bytes": """
+        q.payload 4096 U8 code
+        k.payload 4096 U8 code
+        rng_state 5056 U8 buffer
+        norm.weight 64 F32 norm""",
+    "a vector of bytes beside weights": """
+        q.payload 4096 U8 buffer
+        q.weight 128x64 F32 matrix""",
     "torchao": """
         q_proj._weight_qdata 64x64 I8 code
         q_proj._weight_scale 64x1 F32 buffer
@@ -681,6 +733,30 @@ def test_entries_of_a_list_are_siblings_by_what_lies_around_them():
     assert len({key[str(place)] for place in (1, 3, 5)}) == 1
     assert len({key[str(place)] for place in (0, 2, 4)}) == 1
     assert key["8"] != key["1"] != key["9"] != key["8"]
+
+
+def test_parts_of_different_modules_are_no_siblings_in_a_list():
+    """Each block has six vectors of one shape in a row, and a transformer's up to five."""
+    block = [
+        lambda: nn.Linear(16, 16),
+        lambda: nn.PReLU(16),
+        lambda: nn.LayerNorm(16),
+        lambda: nn.BatchNorm1d(16),
+    ]
+    nets = (
+        nn.Sequential(*(part() for _ in range(4) for part in block)),
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32), 3, enable_nested_tensor=False),
+        nn.Sequential(nn.Linear(16, 16), nn.LayerNorm(16), nn.Linear(16, 16), nn.RMSNorm(16)),
+    )
+    for net in nets:
+        names = [name for name, _ in net.named_parameters()]
+        key = keys(described({str(i): p.detach() for i, p in enumerate(net.parameters())}))
+        parts = {}
+        for place, name in enumerate(names):
+            owner = type(net.get_submodule(name.rpartition(".")[0])).__name__
+            parts.setdefault(key[str(place)], set()).add((owner, name.rpartition(".")[2]))
+        assert all(len(of_one) == 1 for of_one in parts.values())
+        assert len(set(key.values())) < len(names) or len(names) < 10
 
 
 def test_blocks_are_siblings_whatever_wraps_some_of_them():

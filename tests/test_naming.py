@@ -165,6 +165,7 @@ FLOATS = {
     "segformer.encoder.patch_embeddings.0.layer_norm.weight": ((64,), "norm"),
     # timm: Swin, ConvNeXt, EfficientNet
     "layers.0.blocks.1.attn_mask": ((64, 49, 49), "buffer"),
+    "convolution.linear.output_mask": ((64,), "buffer"),
     "layers.1.downsample.reduction.weight": ((384, 768), "matrix"),
     "layers.1.downsample.norm.weight": ((768,), "norm"),
     "stem.0.weight": ((96, 3, 4, 4), "conv"),

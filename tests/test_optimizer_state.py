@@ -92,16 +92,21 @@ def test_a_state_of_half_precision_and_64_bit_steps_is_read(save):
     assert_as_torch(open_state(path), truth)
 
 
-def test_lbfgs_says_that_its_history_is_left_out(save):
+def test_the_history_of_lbfgs_is_read_item_by_item(save):
     """Its vectors run through all parameters, and lie with the first one."""
     model = Network()
-    state = open_state(save(steps(model, torch.optim.LBFGS(model.parameters())).state_dict()))
-    assert state.notes == (
-        "left out of the optimizer state: state.al, state.old_dirs, state.old_stps, state.ro",
-        "8 of 9 parameters have no optimizer state",
-    )
+    truth = steps(model, torch.optim.LBFGS(model.parameters())).state_dict()
+    state = open_state(save(truth))
+    assert state.notes == ("8 of 9 parameters have no optimizer state",)
     assert {one.shape for one in state.states} == {None}
     assert {one.step for one in state.states} == {None}
+    first = state.states[0]
+    assert {*first.entries} == {*truth["state"][0]}
+    history = truth["state"][0]["old_dirs"]
+    assert {n for n in first.tensors if "old_dirs" in n} == {
+        f"old_dirs[{place}]" for place in range(len(history))
+    }
+    assert np.array_equal(first.tensors["old_dirs[1]"].array(), history[1].double().numpy())
 
 
 def test_a_group_counts_the_steps_of_parameters_that_do_not(save):
@@ -145,10 +150,13 @@ def test_a_tensor_without_dimensions_beside_others_is_a_number(save):
 
 def test_averages_beside_an_object_tell_no_shape(save):
     """As of a low-rank optimizer, which keeps its projection as an object."""
-    entries = {"exp_avg": torch.ones(2, 3), "projector": {"rank": 2}}
-    state = open_state(save({"state": {0: entries}, "param_groups": [{"params": [0]}]}))
-    assert state.states[0].shape is None
-    assert state.notes == ("left out of the optimizer state: state.projector",)
+    projector = {"rank": 2, "ortho_matrix": torch.ones(4, 3)}
+    entries = {"exp_avg": torch.ones(2, 3), "projector": projector}
+    (one,) = open_state(save({"state": {0: entries}, "param_groups": [{"params": [0]}]})).states
+    assert one.shape is None
+    assert one.entries == ("exp_avg", "projector")
+    assert {*one.tensors} == {"exp_avg", "projector.ortho_matrix"}
+    assert one.numbers == {"projector.rank": 2}
 
 
 @pytest.mark.parametrize(
@@ -161,6 +169,13 @@ def test_a_setting_that_is_no_number_word_or_tuple_is_left_out(save, setting):
     state = open_state(save({"state": {}, "param_groups": [group]}))
     assert state.groups[0].settings == {"lr": 0.1, "rates": (0.1, 0.2)}
     assert state.notes[0] == "left out of the optimizer state: param_groups.0.more"
+
+
+def test_a_table_is_kept_row_after_row_up_to_a_limit(save):
+    group = {"params": [0], "buffer": [[None, 1, 0.5]] * 10, "large": [[0.0] * 13] * 5}
+    state = open_state(save({"state": {}, "param_groups": [group]}))
+    assert state.groups[0].settings == {"buffer": (None, 1, 0.5) * 10}
+    assert state.notes[0] == "left out of the optimizer state: param_groups.0.large"
 
 
 # Where a state lies.

@@ -15,8 +15,8 @@ from process import bounded, problem_of
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import MAX_ENTRIES
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
+from scalecheck.checkpoint.state_entries import MAX_ENTRIES
 from scalecheck.checkpoint.state_names import named
 from scalecheck.errors import CheckpointError
 
@@ -53,9 +53,12 @@ def with_groups(*groups):
         ),
         (
             [adam(), {"b": adam()}],
-            "holds 2 optimizer states: 0, 1.b",
+            "holds 2 optimizer states that may train the same tensors: [0] (1 state), [1].b (1…",
         ),
-        ([adam() for _ in range(9)], "holds 9 optimizer states: 0, 1, 2, 3, 4 and 4 more"),
+        (
+            [adam() for _ in range(9)],
+            "holds 9 optimizer states that may train the same tensors: [0] (1 state), [1] (1…",
+        ),
         (
             {LOUD: with_groups()},
             "\\x1b[31mred\\x1b[0m\\x07\\x9b2J\\u202e\\r\\n: param_groups is no…",
@@ -69,7 +72,8 @@ def with_groups(*groups):
         (with_groups({"params": {0: 1}}), "param_groups.0 has no list of params"),
         (
             with_groups({"params": [torch.ones(2)]}),
-            "is a whole optimizer and not its state_dict(): no parameter has a key",
+            "is a whole optimizer and not its state_dict(), of other parameters than the model's;"
+            " save optimizer.state_dict()",
         ),
         *(
             (with_groups({"params": [key]}), f"param_groups.0 has a parameter by {words}, neither…")
@@ -94,14 +98,6 @@ def with_groups(*groups):
                 "param_groups.0 has param_names that are not a name for each of its 2 params",
             )
             for names in (["a"], "ab", ["a", 1], ["a", 1, "b"], ["a", "b" * 2000], {0: "a", 1: "b"})
-        ),
-        (
-            {"state": {7: {}}, "param_groups": [{"params": [0]}]},
-            "state.7 is of a parameter that is in none of its groups",
-        ),
-        (
-            {"state": {LOUD: {}}, "param_groups": [{"params": [0]}]},
-            "state.\\x1b[31mred\\x1b[0m\\x07\\x9b2J\\u202e\\r\\n is of a parameter that…",
         ),
         ({"state": {0: [1]}, "param_groups": [{"params": [0]}]}, "state.0 is no dict"),
         (
@@ -139,8 +135,30 @@ def test_a_whole_optimizer_that_was_pickled_is_refused_by_that_name(tmp_path):
     layer = torch.nn.Linear(2, 2)
     path = saved(tmp_path, {"optimizer": torch.optim.Adam(layer.parameters())})
     assert problem(path) == (
-        "optimizer: is a whole optimizer and not its state_dict(): no parameter has a key"
+        "optimizer: is a whole optimizer and not its state_dict(), of other parameters than the"
+        " model's; save optimizer.state_dict()"
     )
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        (7, "7"),
+        (-1, "-1"),
+        (1 << 70, "an integer of 71 bits"),
+        (None, "a NoneType"),
+        ("ema", "ema"),
+        (LOUD, "\\x1b[31mred\\x1b[0m\\x07\\x9b2J\\u202e\\r\\n"),
+        ("\ud800", "\\ud800"),
+    ],
+)
+@pytest.mark.parametrize("kept", [{}, {"loss": 1.0}, torch.ones(2), None, [1]])
+def test_what_a_state_holds_beside_its_parameters_is_left_out(tmp_path, key, words, kept):
+    content = adam()
+    content["state"][key] = kept
+    (one,) = (state := open_state(saved(tmp_path, content))).states
+    assert (one.key, one.step, one.shape) == (0, 3.0, (2, 3))
+    assert state.notes == (f"left out of the optimizer state, as no parameter's: state.{words}",)
 
 
 def test_no_call_in_a_state_is_made(tmp_path):

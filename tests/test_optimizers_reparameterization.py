@@ -16,11 +16,16 @@ STEPS = 60
 # Large enough to train by, small enough not to diverge in 60 steps.
 LR = {
     "sgd": 0.1,
+    "sgdw": 0.1,
     "adadelta": 1.0,
     "adafactor": 0.05,
+    "adafactor_hf": 0.05,
     "lamb": 0.05,
     "lars": 10.0,
     "lion": 0.003,
+    "dadapt_adam": 1.0,
+    "dadapt_adan": 1.0,
+    "dadapt_sgd": 1.0,
     "prodigy": 1.0,
     "signsgd": 0.003,
     "muon": 0.02,
@@ -29,7 +34,12 @@ LR = {
 # Settings at which each co-scaled hyperparameter takes part in the training.
 TAKING_PART: dict[str, dict[str, float]] = {
     "adafactor": {"eps2": 0.3},
+    "came": {"eps1": 1e-2, "weight_decay": 0.02},
+    "adafactor_hf": {"eps1": 1e-2, "eps2": 0.3, "weight_decay": 0.02},
     "prodigy": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
+    "dadapt_adam": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
+    "dadapt_adan": {"d": 0.03, "eps": 1e-3, "weight_decay": 0.02},
+    "dadapt_sgd": {"d": 0.5, "weight_decay": 0.02},
     "muon": {"eps": 0.3, "weight_decay": 0.1},
     "lamb": {"eps": 1e-2, "weight_decay": 0.1},
     "rprop": {"step_size_min": 1e-3, "step_size_max": 4e-3},
@@ -44,8 +54,28 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "radam": [{"beta2": 0.6}, {"beta2": 0.6, "decoupled_weight_decay": True}],
     "rmsprop": [{"centered": True}, {"momentum": 0.9}],
     "adamw_hf": [{"correct_bias": False}],
+    "adafactor_hf": [
+        {"beta1": 0.9, "clip_threshold": 0.5},
+        {"scale_parameter": False, "eps2": 1e-3},
+    ],
+    "lamb": [
+        {"bias_correction": False, "decoupled_weight_decay": True},
+        {"always_adapt": False, "weight_decay": 0.0, "grad_averaging": False},
+    ],
+    "adan": [{"no_prox": True}],
+    "adopt": [{"decoupled_weight_decay": True}],
+    "dadapt_adam": [{"bias_correction": True}, {"decoupled_weight_decay": True}],
+    "dadapt_adan": [{"no_prox": True}],
+    "novograd": [{"decoupled_weight_decay": True, "grad_averaging": True}],
+    "sgdw": [{"momentum": 0.9, "nesterov": True}],
+    "dadapt_sgd": [{"decoupled_weight_decay": True}],
+    "ademamix": [
+        {"decoupled_weight_decay": False},
+        {"alpha_warmup": 40.0, "beta3_warmup": 40.0},
+    ],
     "prodigy": [{"bias_correction": True}],
-    "signsgd": [{"momentum": 0.9}],
+    "lion": [{"decoupled_weight_decay": False}],
+    "signsgd": [{"momentum": 0.9}, {"decoupled_weight_decay": False}],
 }
 
 

@@ -20,7 +20,9 @@ def load(name: str, **settings: Any) -> Hyperparameters:
 BAD: dict[str, list[float]] = {
     "beta": [-0.1, 1.0, math.nan],
     "momentum": [-0.1, 1.0],
-    "alpha": [1.0],
+    "alpha": [-0.1, math.nan],
+    "alpha_warmup": [0.0, math.nan],
+    "beta3_warmup": [0.0, math.nan],
     "rho": [1.0],
     "eps": [-1e-9, math.inf, math.nan],
     "weight_decay": [-0.1, math.nan],
@@ -31,7 +33,12 @@ BAD: dict[str, list[float]] = {
     "trust": [0.0],
     "dampening": [math.inf],
     "d": [-0.5, math.nan],
+    "partial": [0.0, math.nan],
+    "p": [0.0, math.nan],
+    "g0_norm": [0.0, math.nan],
     "d_hat": [math.inf],
+    "decay_rate": [math.inf],
+    "clip": [0.0, math.nan],
 }
 
 
@@ -44,6 +51,7 @@ BAD: dict[str, list[float]] = {
         if "float" in str(field.type) and not str(field.type).startswith("tuple")
         for number in BAD[max((word for word in BAD if field.name.startswith(word)), key=len)]
         if field.name not in {"momentum_decay", "beta2_decay"}
+        and (name, field.name) != ("adapnm", "beta3")  # 1 by default
     ],
 )
 def test_a_setting_outside_its_domain_is_refused(name: str, setting: str, number: float) -> None:
@@ -65,6 +73,7 @@ def test_a_setting_outside_its_domain_is_refused(name: str, setting: str, number
         ("nadam", {"momentum_decay": -1.0}),
         ("adafactor", {"beta2_decay": 0.1}),
         ("adafactor", {"eps1": 0.0}),
+        ("adafactor_hf", {"decay_rate": 0.1}),
     ],
 )
 def test_settings_that_torch_refuses_are_refused(name: str, settings: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from process import at_most
 
-from scalecheck.checkpoint.parameter_order import certain
+from scalecheck.checkpoint.parameter_order import certain, reachable
 
 A, B = (2,), (3, 2)
 NAMES = ("h.0.a", "h.1.a", "h.2.a", "h.10.a", "h.0.b", "h.1.b", "a", "b", "z.0", "z.00", "²")
@@ -111,6 +111,27 @@ def test_one_group_is_named_exactly_as_all_its_assignments_agree(data, parameter
     assert not in_order or found == truth
 
 
+@settings(max_examples=400)
+@given(data=st.data(), parameters=models(), in_order=st.booleans(), count=st.integers(1, 2))
+def test_what_entries_reach_is_what_they_have_in_any_assignment(data, parameters, in_order, count):
+    """By index a whole shape is reached where one entry is asked about."""
+    groups = data.draw(groups_of(parameters, count))
+    asked = data.draw(st.sets(st.sampled_from([entry for group in groups for entry in group])))
+    every = [assignments(group, parameters, in_order) for group in groups]
+    found = reachable(groups, parameters, asked, in_order=in_order)
+    if not all(every):
+        assert found is None
+        return
+    truth = {
+        name
+        for group, several in zip(groups, every, strict=True)
+        for assigned in several
+        for entry, name in zip(group, assigned, strict=True)
+        if entry in asked
+    }
+    assert found == truth if in_order else found >= truth
+
+
 @settings(max_examples=200)
 @given(data=st.data(), parameters=models(), in_order=st.booleans())
 def test_of_several_groups_nothing_is_named_that_an_assignment_of_all_denies(
@@ -187,3 +208,6 @@ def test_a_hundred_thousand_groups_take_seconds(in_order):
     groups = [{i: (i % 7,)} for i in range(100_000)]
     with at_most(20):
         assert certain(groups, parameters, in_order=in_order) == {}
+        asked = range(0, 100_000, 7)
+        shaped = {name for name, shape in parameters.items() if shape == (0,)}
+        assert reachable(groups, parameters, asked, in_order=in_order) == shaped

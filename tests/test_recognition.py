@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import scalecheck as api
-from scalecheck.optimizers.contract import TORCH_FLAGS
+from scalecheck.optimizers.contract import TORCH_FLAGS, Condition
 from scalecheck.updates.foreign_states import FOREIGN
 from scalecheck.updates.recognition import NEUTRAL, Recognised, writers
+from scalecheck.updates.without_formula import WithoutFormula
 
 ADAM = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
@@ -67,21 +68,73 @@ def test_no_two_optimizers_are_recognised_by_the_same_names():
             settings = {*writer.settings, *(writer.optional_settings if whole else ())}
             entries = {*writer.entries, *(writer.optional_entries if whole else ())}
             group = dict.fromkeys(settings, 1.0)
-            group |= {one: value for one, value in writer.values.items() if one in settings}
+            group |= {
+                one: value.example if isinstance(value, Condition) else value
+                for one, value in writer.values.items()
+                if one in settings
+            }
             found = Recognised(group, [entries])
             alike = {"adam", "adamw"} if name in ("adam", "adamw") else {name}
             assert found.name in alike, (name, writer, found.name)
 
 
-@pytest.mark.parametrize("foreign", FOREIGN, ids=lambda one: one.name)
+WRITERS = [(name, writer) for name, several in writers().items() for writer in several]
+
+
+def written(writer):
+    """The settings and entries that a program always writes."""
+    return dict.fromkeys(writer.settings, 1.0) | {
+        one: value.example if isinstance(value, Condition) else value
+        for one, value in writer.values.items()
+        if one in writer.settings
+    }, {*writer.entries}
+
+
+@pytest.mark.parametrize(("name", "writer"), WRITERS)
+def test_a_name_that_no_program_writes_hides_its_optimizer(name, writer):
+    group, entries = written(writer)
+    for found in (
+        Recognised(group | {"unheard_of": 1.0}, [entries]),
+        Recognised(group, [entries, entries | {"unheard_of"}]),
+    ):
+        assert found.name is None
+        assert found.foreign is None
+
+
+@pytest.mark.parametrize(
+    ("name", "writer", "flag"), [(*one, flag) for one in WRITERS for flag in one[1].values]
+)
+def test_a_flag_that_changes_the_formula_hides_its_optimizer(name, writer, flag):
+    group, entries = written(writer)
+    value = writer.values[flag]
+    other = not value if isinstance(value, bool) else "another"
+    assert Recognised(group | {flag: other}, [entries]).name != name
+
+
+@pytest.mark.parametrize(
+    "foreign", [one for one in FOREIGN if one.kind is WithoutFormula], ids=lambda one: one.name
+)
 def test_a_state_without_a_formula_is_named_and_has_no_update(foreign, tmp_path):
     writer = foreign.writer
-    group = {"lr": 1e-3, **dict.fromkeys(writer.settings, 1), "params": [0]}
+    group = {"lr": 1e-3, **dict.fromkeys(writer.settings, 1), **writer.values, "params": [0]}
     path = saved(tmp_path, [group], [{*writer.entries}])
     [row] = api.translate(path).rows
     assert row["optimizer"] == foreign.name
     assert row["reason"] == f"{foreign.name}: {foreign.why}"
     assert row["update_rms"] is row["relative_update"] is row["nominal_relative_update"] is None
+
+
+@pytest.mark.parametrize(("mode", "held"), [(True, "y, where"), (False, "x, the averages")])
+def test_a_schedule_free_state_says_which_weights_are_saved(mode, held, tmp_path):
+    settings = {"betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.0, "warmup_steps": 0}
+    settings |= {"r": 0.0, "weight_sum": 1.0, "lr_max": 1e-3, "weight_lr_power": 2.0}
+    group = settings | {"lr": 1e-3, "k": 5, "train_mode": mode, "scheduled_lr": 0.0, "params": [0]}
+    [row] = api.translate(saved(tmp_path, [group], [{"z", "exp_avg_sq"}])).rows
+    assert row["optimizer"] == "schedule-free AdamW"
+    assert f"saved weights are {held}" in row["reason"]
+    assert row["step"] == 5
+    assert row["grad_rms"] == pytest.approx((1e-3 / (1 - 0.99**5)) ** 0.5, rel=1e-6)
+    assert row["update_rms"] is None
 
 
 def test_groups_are_recognised_one_by_one(tmp_path):

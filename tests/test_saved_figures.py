@@ -160,7 +160,8 @@ def test_eps_and_broken_elements_are_counted(tmp_path):
 def test_a_parameter_without_state_says_so(tmp_path):
     weights = torch.zeros(3, requires_grad=True)
     torch.save(torch.optim.Adam([weights]).state_dict(), tmp_path / "o.pt")
-    assert "never had a gradient" in read(open_state(tmp_path / "o.pt"))[1].reason
+    reason = read(open_state(tmp_path / "o.pt"))[1].reason
+    assert reason == "its state is empty, as before the first gradient"
 
 
 def test_the_sample_run_moved_as_its_state_says():

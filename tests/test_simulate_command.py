@@ -115,8 +115,8 @@ def test_a_law_that_breaks_has_its_reason_and_fails_the_command(arguments, laws,
 
 @pytest.mark.parametrize("optimizer", registry.names("optimizer"))
 def test_the_laws_of_every_optimizer_hold_at_another_k(optimizer):
-    # adamw_hf's own eps of 1e-6 counts beside gradients 50 times smaller, as the law says.
-    eps = ("--eps", 1e-8) if optimizer == "adamw_hf" else ()
+    # Their own eps of 1e-6 counts beside gradients 50 times smaller, as the law says.
+    eps = ("--eps", 1e-8) if optimizer in ("adamw_hf", "adopt") else ()
     code, report = simulated("--optimizer", optimizer, "--k", 0.02, *eps, *SHORT)
     assert (code, broken(report)) == (0, [])
 
@@ -127,12 +127,19 @@ def test_all_optimizers_have_a_row_each():
     rows = {row["optimizer"]: row for row in report["optimizers"]}
     assert list(rows) == registry.names("optimizer")
     assert {name: row["p"] for name, row in rows.items() if row["p"] != 1} == {
+        "adabelief": None,
         "adadelta": None,
         "adafactor": 0,
+        "adapnm": None,
+        "dadapt_adagrad": None,
         "lamb": 0,
         "lars": 0,
+        "padam": None,
         "radam": None,
         "sgd": 2,
+        "sgdw": 2,
+        "sophia": None,
+        "yogi": None,
     }
     for row in rows.values():
         if row["p"] is not None:

@@ -174,6 +174,18 @@ def test_an_average_of_the_model_beside_it_changes_no_name(save):
     assert [one.name for one in names_in(path).states] == true_names(model, optimizer)
 
 
+@pytest.mark.parametrize("part", ["critic", "ema_model", "current_model_state"])
+def test_a_part_like_the_model_is_a_copy_only_where_its_name_says_so(save, part):
+    """A critic of the actor's architecture may be what the optimizer trains."""
+    model = Network()
+    optimizer = steps(model, torch.optim.Adam(model.parameters()))
+    like = {name: one + 1 for name, one in model.state_dict().items()}
+    content = {"model": model.state_dict(), part: like}
+    path = save(content | {"optimizer": optimizer.state_dict()})
+    names = [one.name for one in names_in(path).states]
+    assert names == (true_names(model, optimizer) if part != "critic" else [None] * 9)
+
+
 def test_modules_that_a_trainer_saved_side_by_side_have_no_order(save):
     """It may have listed their parameters in another."""
     parts = {name: nn.Linear(2, 2) for name in ("one", "another")}

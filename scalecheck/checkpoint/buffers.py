@@ -27,7 +27,7 @@ _BY_WORD = tuple(
         ),
         (
             r"masked_bias|mask|tril|triu|(?:attn|attention|causal|padding|key_padding|pad|src|tgt"
-            r"|future|band|local|window)_mask",
+            r"|future|band|local|window|output)_mask",
             "a mask",
         ),
         (r"\w+_buffer|_float_tensor", "that of a buffer"),

@@ -1,5 +1,6 @@
 """Averages of a model inside its own state dict: tensors that repeat others by name and shape."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -11,6 +12,7 @@ from scalecheck.report.formatting import excerpt
 # Words of a part of a name that say average. Only a part that repeats other tensors is one: MEGA
 # has layers called ema, and a file may hold nothing but the average.
 _AVERAGES = frozenset(("ema", "averaged", "average", "avg", "swa", "shadow", "polyak"))
+_POOLED = frozenset(("pool", "pooled", "pooling", "pooler"))  # of which an average is no copy
 _LISTS = frozenset(
     ("shadow_params", "collected_params", "temp_stored_params", "shadow_variables", "ema_params")
 )
@@ -19,6 +21,8 @@ _LISTS = frozenset(
 _FOLLOWERS = frozenset(("teacher", "target", "momentum"))
 _LEADERS = ("", "student", "online", "base", "query", "main", "q")
 _LEAST_SHARE = 0.9  # of a part's tensors that repeat another's; an average may lack a frozen few
+_DECAY = re.compile(r".*_[01]\.\d+")  # of an average called by its decay: `ema_0.9999`
+_SEPARATOR = re.compile(r"[./]")
 _MAX_CUTS = 6  # leading parts by which the name of an original may be longer
 _COUNTERS = frozenset(
     ("decay", "num_updates", "n_averaged", "ema_decay", "optimization_step", "initted", "step")
@@ -99,14 +103,21 @@ def _split(inventory: Inventory) -> tuple[dict[str, _Part], list[Entry]]:
 def _mark(
     entry: Entry, inventory: Inventory, has_queue: bool
 ) -> tuple[int | None, tuple[str, ...]]:
-    """The place of the first part of its path that says copy, and for a follower the prefixes of
-    its originals."""
+    """The place of the part of its path that says copy, the last of several in a row, and for a
+    follower the prefixes of its originals."""
     listed = next((place for place, part in enumerate(entry.path) if part in _LISTS), None)
     if listed is not None:
         return listed, ()
     start = 0  # of the part in the name
     for place, part in enumerate(entry.path):
-        if words(part) & _AVERAGES:
+        said = words(part)
+        if said & _AVERAGES and not said & _POOLED:
+            while place + 1 < len(entry.path) and words(entry.path[place + 1]) & _AVERAGES:
+                place += 1  # as in `ema.shadow`
+            if place + 1 < len(entry.path) and _DECAY.fullmatch(
+                f"{entry.path[place]}.{entry.path[place + 1]}"
+            ):
+                place += 1
             return place, ()
         if part == "module":
             above = entry.name[: max(0, start - 1)]
@@ -138,7 +149,7 @@ def _by_ends(originals: Sequence[Entry]) -> dict[str, str]:
     ends: dict[str, str] = {}
     for entry in originals:
         for name in dict.fromkeys((entry.name, bare_name(entry.name))):
-            for end in _ends(name.split(".")):
+            for end in _ends(_SEPARATOR.split(name)):
                 ends.setdefault(f"{end} {entry.shape}", entry.name)
     return ends
 

@@ -16,6 +16,7 @@ from scalecheck.checkpoint.wrappers import bare_names
 
 Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
 
+FLAT = "a flat parameter of FSDP: many tensors in one vector"
 _FLAT = re.compile(r"_?flat_param(?:_\d+)?")
 _SHARD = re.compile(r".\.0\.\d+\.tensor$")  # of the list that comes first in its pickle
 _OPTIMIZERS = re.compile(
@@ -39,7 +40,8 @@ class TensorKind:
     role: one of naming.ROLES; an average has that of what it repeats, a piece that of the whole,
     and what holds no weights is "buffer". evidence: one short sentence. is_certain: False where a
     float tensor counts as a parameter only because nothing marks it as anything else.
-    is_zero_at_first: a library starts it at zero, so that all zeros are no fault.
+    is_zero_at_first: a library starts it at zero, so that all zeros are no fault. is_flat: many
+    tensors in one vector, of which no scale can be told.
     """
 
     kind: Kind
@@ -47,10 +49,16 @@ class TensorKind:
     evidence: str
     is_certain: bool = True
     is_zero_at_first: bool = False
+    is_flat: bool = False
 
     @property
     def is_parameter(self) -> bool:
         return self.kind == "parameter"
+
+    @property
+    def is_weight(self) -> bool:
+        """It is a parameter, or one rank's piece of one, which is trained as the whole is."""
+        return self.kind in ("parameter", "piece")
 
     @property
     def reason(self) -> str:
@@ -75,20 +83,20 @@ def kinds(
     tensors: Iterable[Described],
     *,
     pieces: Mapping[str, str] | None = None,
+    trained: Set[str] = frozenset(),
     non_model: Set[str] = frozenset(),
 ) -> dict[str, TensorKind]:
     """The kind of each tensor by its name, in the order given; linear in their number.
 
-    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. non_model:
-    the tensors that a reader found beside the model.
+    pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. trained:
+    those that their file says are trained. non_model: the tensors that a reader found beside the
+    model.
     """
     inventory = Inventory(tensors)
     quantised, buffers = Quantised(inventory), Buffers(inventory)
     copies = averages(inventory)
 
     def kind_of(entry: Entry) -> TensorKind:
-        if pieces and entry.name in pieces:
-            return _weight("piece", entry, pieces[entry.name])
         if evidence := quantised.codes.get(entry.name):
             return TensorKind("code", "buffer", evidence)
         if evidence := _moment(entry, inventory):
@@ -96,25 +104,33 @@ def kinds(
         if not _may_be_trained(entry):
             evidence = quantised.factor(entry)
             return TensorKind("buffer", "buffer", evidence or f"its type {entry.dtype.name}")
-        if evidence := (
-            quantised.factor(entry) or counter(entry, inventory) or buffers.evidence(entry)
+        if entry.name not in trained and (
+            evidence := quantised.factor(entry)
+            or counter(entry, inventory)
+            or buffers.evidence(entry)
         ):
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
             return _weight("average", entry, evidence)
-        if evidence := _piece(entry):
-            return _weight("piece", entry, evidence)
         if entry.word in _TRAINERS and entry.numel <= 1:
             return TensorKind("other", "buffer", "its name: a trainer's number")
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
+        if entry.name in trained:
+            evidence = evidence or "an nn.Parameter that requires a gradient"
+        is_zero = is_zero_at_first(entry.name, role)
+        piece = (pieces or {}).get(entry.name)
+        if piece == FLAT or _is_flat(entry):
+            return TensorKind("piece", role, FLAT, is_flat=True)
+        if piece := piece or _piece(entry):
+            return TensorKind("piece", role, piece, is_zero_at_first=is_zero)
         return TensorKind(
             "parameter",
             role,
             evidence or f"a float tensor that nothing marks as a buffer, of {entry.numel} elements",
             evidence is not None,
-            is_zero_at_first(entry.name, role),
+            is_zero,
         )
 
     return {name: kind_of(entry) for name, entry in inventory.entries.items()}
@@ -130,9 +146,11 @@ def _piece(entry: Entry) -> str | None:
         return "the local part of a DTensor"
     if _SHARD.search(entry.name):
         return "a shard of a ShardedTensor"
-    if len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word))):
-        return "a flat parameter of FSDP: many tensors in one vector"
     return None
+
+
+def _is_flat(entry: Entry) -> bool:
+    return len(entry.shape) == 1 and any(map(_FLAT.fullmatch, (*entry.path, entry.word)))
 
 
 def _may_be_trained(entry: Entry) -> bool:
@@ -154,15 +172,15 @@ def _moment(entry: Entry, inventory: Inventory) -> str | None:
 
 
 def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -> dict[str, str]:
-    """The parameters by names, each with a text that its siblings share: the family of its bare
-    name, its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
+    """The weights by names, each with a text that its siblings share: the family of its bare name,
+    its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
     Linear's at another place of one nn.Sequential."""
     entries = {t.name: Entry.of(t) for t in tensors}
     bare = bare_names(entries)
     layers: dict[str, list[Entry]] = {}
     for name, entry in entries.items():
         kind = kinds[name]
-        if kind.kind == "parameter" or entry.word.startswith("running_"):
+        if kind.is_weight or entry.word.startswith("running_"):
             layers.setdefault(_module(bare[name]), []).append(entry)
     consists: dict[str, str] = {}
     keys = {}
@@ -177,20 +195,31 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
         )
         layer = consists.setdefault(text, str(len(consists)))
         is_mixed = all(is_list) and len({str(one.shape) for one in members}) > 1
-        for place, entry in enumerate(members):
-            if kinds[entry.name].kind != "parameter":
+        places = _places(members) if is_mixed else [""] * len(members)
+        for entry, around in zip(members, places, strict=True):
+            if not kinds[entry.name].is_weight:
                 continue
-            around = _around(members, place) if is_mixed else ""
             keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
     return {name: keys[name] for name in entries if name in keys}
 
 
-def _around(members: list[Entry], place: int) -> str:
-    """The dimensions of what lies before and after in a list of mixed tensors, which say what kind
-    of module an entry comes from: a Linear's bias follows a matrix, a LayerNorm's a vector."""
-    before = len(members[place - 1].shape) if place else 1
-    after = len(members[place + 1].shape) if place + 1 < len(members) else 0
-    return f"{before} {after}"
+def _places(members: list[Entry]) -> list[str]:
+    """What says of each entry of a list of mixed tensors which part of a module it is. Of a vector
+    its place between two matrices, and their shapes: a Linear's bias comes first, the gain and bias
+    of a norm later. Of a matrix the dimensions beside it."""
+    matrices = [place for place, entry in enumerate(members) if not entry.is_vector]
+    ends = [-1, *matrices, len(members)]
+    texts = []
+    at = 1  # of the first end that is not before the entry
+    for place, entry in enumerate(members):
+        at += ends[at] < place
+        beside = (ends[at - 1], ends[at]) if entry.is_vector else (place - 1, place + 1)
+        around = [members[one].shape if 0 <= one < len(members) else () for one in beside]
+        if entry.is_vector:
+            texts.append(f"{place - beside[0]} of {beside[1] - beside[0]} {around}")
+        else:
+            texts.append(f"{len(around[0]) or 1} {len(around[1])}")
+    return texts
 
 
 def _module(name: str) -> str:

@@ -11,6 +11,10 @@ class Malformed(Exception):
     """The file says what no writer of checkpoints says; whoever knows the path adds it."""
 
 
+class NotUnderstood(Malformed):
+    """What the file holds is sound, and of a layout that is not read here."""
+
+
 def never_saved(what: str) -> Malformed:
     """The error of what torch.save never writes, where torch may read other tensors than we do."""
     return Malformed(

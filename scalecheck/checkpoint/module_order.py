@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from scalecheck.checkpoint.module_families import FAMILIES, TIED, Body, Family
-from scalecheck.checkpoint.parameter_order import Group, Shape, certain
+from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
 
 MAX_LAYERS = 1_000  # the deepest published model of these families has 126: Llama 3.1 405B
 
@@ -80,6 +80,23 @@ def certain_by_class(
         ]
     possible = [answer.items() for answer in answers if answer is not None]
     return dict(set(possible[0]).intersection(*possible[1:])) if possible else None
+
+
+def reachable_by_class(
+    groups: Sequence[Group],
+    parameters: Mapping[str, Shape],
+    config: Mapping[str, object],
+    asked: Collection[int],
+) -> set[str] | None:
+    """The names that the entries of these numbers have in one of `certain_by_class`'s assignments
+    or another; None where it has none."""
+    orders = module_orders(config, parameters)
+    found = [
+        reachable(groups, {name: parameters[name] for name in order}, asked, in_order=True)
+        for order in orders
+    ]
+    possible = [names for names in found if names is not None]
+    return set[str]().union(*possible) if possible else None
 
 
 def _in_turn(

@@ -2,12 +2,14 @@
 each of its tensors is."""
 
 from dataclasses import replace
+from os.path import isdir
 from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import kinds
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.slices import sliced
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 
 # What people hand over by mistake, by the first bytes of the file.
@@ -23,25 +25,53 @@ _FOREIGN = (
 )
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: str | Path, *, recursive: bool = False) -> Checkpoint:
     """Lists the tensors of a checkpoint file, shard index or directory; reads none of them.
 
-    Raises CheckpointError where the path is missing, out of reach, damaged or no checkpoint.
+    recursive: the models in the folders of a directory are read too, their names under that of the
+    folder, `unet/conv_in.weight`. Raises CheckpointError where the path is missing, out of reach,
+    damaged or no checkpoint, UsageError where it holds several variants of one.
     """
-    return with_kinds(open_part(Path(path)))
+    path = Path(path)
+    if not isdir(path):
+        return with_kinds(sliced(open_part(path), path))
+    if not recursive:
+        return with_kinds(open_part(path))
+    from scalecheck.checkpoint.formats.directory import load_recursively
+
+    try:
+        return with_kinds(load_recursively(path))
+    except OSError as error:
+        raise CheckpointError(path, reason(error)) from error
 
 
 def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the kind of each tensor. The numbers of codes are not those of weights,
     so that they are not measured."""
-    found = kinds(checkpoint.tensors, non_model=checkpoint.non_model)
+    pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
+    trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
+    found = kinds(
+        checkpoint.tensors, pieces=pieces, trained=trained, non_model=checkpoint.non_model
+    )
     tensors = []
     for tensor in checkpoint.tensors:
         kind = found[tensor.name]
         is_code = kind.kind == "code" and tensor.unmeasured is None
         unmeasured = kind.reason if is_code else tensor.unmeasured
         tensors.append(replace(tensor, kind=kind, unmeasured=unmeasured))
-    return replace(checkpoint, tensors=(*tensors,))
+    layout = (*checkpoint.layout, *_pieces(tensors))
+    return replace(checkpoint, tensors=(*tensors,), layout=layout)
+
+
+def _pieces(tensors: list[Tensor]) -> list[str]:
+    """A note on tensors that are pieces of larger ones, if there are some."""
+    pieces = [tensor for tensor in tensors if tensor.kind.kind == "piece"]
+    if not pieces:
+        return []
+    first = f"{pieces[0].name} is {pieces[0].kind.evidence}"
+    more = len(pieces) - 1
+    are = "tensors are pieces" if more > 1 else "tensor is a piece"
+    return [f"{first}; {more} more {are} of larger ones" if more else first]
 
 
 def open_part(path: Path) -> Checkpoint:

@@ -1,70 +1,166 @@
 """The optimizer state at a path or with a checkpoint, found by content wherever a trainer keeps it.
 torch is not needed."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
-from os.path import isdir, isfile
+from os.path import isdir, isfile, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.optimizer_state import OptimizerState, StateLayout, StateReader, Table
-from scalecheck.checkpoint.pickle.contents import (
-    Child,
-    RepeatBudget,
-    contents_of,
-    optimizer_table,
-    path_of,
-    walk,
-)
-from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
 from scalecheck.checkpoint.pickle.state_dict import described
-from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, Tree
-from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError
-from scalecheck.report.formatting import excerpt, listed
+from scalecheck.checkpoint.pickle.tree import Found, Tree
+from scalecheck.checkpoint.several_states import are_disjoint, counted, together
+from scalecheck.checkpoint.state_places import Place, places
+from scalecheck.checkpoint.state_reader import StateReader
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.errors import CheckpointError, OptionError
+from scalecheck.report.formatting import excerpt, listed, plural
 
-_INNER = ("base", "base_optimizer")  # where Lookahead, SAM, Magma keep the optimizer that they lead
+UNREAD = "its optimizer state is not read"
 
 
-def open_state(path: str | Path, layout: StateLayout) -> OptimizerState:
+def open_state(
+    path: str | Path, layout: StateLayout, model: Sequence[Tensor] = ()
+) -> OptimizerState:
     """The optimizer state in a file that holds nothing else, in a training file, or beside a model
-    as Hugging Face's Trainer leaves it. Of its tensors only those of one number are read.
+    as Hugging Face's Trainer leaves it; of several the one at PLACE of a path FILE::PLACE. Of its
+    tensors only those of one number are read.
 
-    Raises CheckpointError where there is none, where there are several, and where it is damaged or
-    contradicts itself.
+    model: the tensors that are trained, without which several states are never read as one. Raises
+    CheckpointError where there is none, where several may train the same tensors, and where it is
+    damaged or contradicts itself; OptionError where there is none at PLACE.
     """
-    path = Path(path)
-    if (isdir(path) or isfile(path)) and (beside := optimizer_beside(path)):
-        return open_state(beside, layout)
-    if isfile(path) and torch.recognises(path, _head(path)):
-        with torch.unpickled(path) as file:
-            if state := _state_in(file, layout):
-                return state
-            raise Malformed(f"has no optimizer state and {_content(file.pickled.root)}")
-    checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
-    if state := find_state(checkpoint, layout):
-        return state
-    tensors = len(checkpoint.tensors)
-    raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
+    file_path, at = _file_and_place(path)
+    with torch.unpickled(_file_at(file_path)) as file:
+        found = places(file.pickled.root)
+        if at is not None:
+            found = _chosen(found, at, path)
+        if not found:
+            raise Malformed(_without_state(file.pickled.root))
+        states = [
+            (place.at, _read(StateReader(file, place, layout), place, model)) for place in found
+        ]
+        if len(states) == 1:
+            [(_, state)] = states
+            return state if at is None else replace(state, path=Path(path))
+        if not are_disjoint(states, model):
+            raise Malformed(
+                f"holds {len(states)} optimizer states that may train the same tensors:"
+                f" {counted(states)}; name one, as {file_path}::{excerpt(states[-1][0])}"
+            )
+        return together(states)
 
 
 def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
     """The optimizer state that was saved with a checkpoint: beside the model as Hugging Face's
-    Trainer lays them out, or in the same training file. None where there is none.
+    Trainer lays them out, or in the same training file. None where there is none; where there is
+    one of a layout that is not read, `unread` and the notes say so.
 
-    Raises CheckpointError as `open_state` does.
+    Raises CheckpointError where the file is damaged.
     """
-    if beside := optimizer_beside(checkpoint.path):
-        return open_state(beside, layout)
+    try:
+        beside = optimizer_beside(checkpoint.path)
+    except CheckpointError as error:
+        return unread(OptimizerState(checkpoint.path, (), ()), error.problem)
+    path = beside or _only_file(checkpoint)
+    if path is None:
+        return None
+    with torch.unpickled(_file_at(path)) as file:
+        root = file.pickled.root
+        found = places(root)
+        if not found:
+            if beside:
+                problem = f"{path.name}: {_without_state(root)}"
+            elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
+                problem = _other_layout(other)
+            else:
+                return None
+            return unread(OptimizerState(path, (), ()), problem)
+        return _found(file, found, layout, checkpoint)
+
+
+def _found(
+    file: torch.Unpickled, found: Sequence[Place], layout: StateLayout, checkpoint: Checkpoint
+) -> OptimizerState:
+    """What was found at places of a file, as far as it is understood."""
+    states: list[tuple[str, OptimizerState]] = []
+    groups: list[Sequence[ParamGroup]] = []
+    problems: list[str] = []
+    for place in found:
+        reader = StateReader(file, place, layout)
+        try:
+            states.append((place.at, _read(reader, place, checkpoint.tensors)))
+        except NotUnderstood as error:
+            problems.append(str(error))
+        groups.append(reader.groups)
+    if not problems and len(states) == 1:
+        return states[0][1]
+    if not problems and are_disjoint(states, checkpoint.tensors):
+        return together(states)
+    path = file.reader.source.path
+    if states and len(found) > 1:
+        why = (
+            f"{counted(states)}, as another may train the same tensors"
+            if problems
+            else f"{len(found)} optimizer states may train the same tensors: {counted(states)}"
+        )
+        problems.append(f"{why}; choose one with --state {path}::{excerpt(states[-1][0])}")
+    known = [group for own in groups for group in own] if all(groups) else []
+    return unread(OptimizerState(path, (*known,), ()), *problems)
+
+
+def _read(reader: StateReader, place: Place, model: Sequence[Tensor]) -> OptimizerState:
+    return replace(reader.read(model), is_inner=place.is_inner)
+
+
+def unread(state: OptimizerState, *problems: str) -> OptimizerState:
+    """The state, said not to be read, and why."""
+    notes = [f"optimizer state not read: {problem}" for problem in problems]
+    return replace(state, notes=(*state.notes, *notes), unread=UNREAD)
+
+
+def _file_and_place(path: str | Path) -> tuple[Path, str | None]:
+    """The parts of FILE::PLACE; a file that has such a name goes before."""
+    words = str(path)
+    cuts = [match.start() for match in re.finditer("::", words)]
+    if not cuts or lexists(words):
+        return Path(path), None
+    cut = next((cut for cut in cuts if lexists(words[:cut])), cuts[-1])
+    return Path(words[:cut]), words[cut + 2 :]
+
+
+def _chosen(found: Sequence[Place], at: str, path: object) -> list[Place]:
+    """The state at a place. Raises OptionError."""
+    if chosen := [place for place in found if place.at == at]:
+        return chosen
+    there = listed([place.at for place in found]) or "none in the file"
+    raise OptionError("state", f"no optimizer state there; there is {there}", excerpt(str(path)))
+
+
+def _file_at(path: Path) -> Path:
+    """The torch file that a state is looked for in. Raises CheckpointError where there is none."""
+    if isdir(path) or isfile(path):
+        path = optimizer_beside(path) or path
+    if isfile(path) and torch.recognises(path, _head(path)):
+        return path
+    checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
+    if only := _only_file(checkpoint):
+        return only
+    tensors = len(checkpoint.tensors)
+    raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
+
+
+def _only_file(checkpoint: Checkpoint) -> Path | None:
+    """The torch file that holds all of a checkpoint."""
     files = {tensor.source.path for tensor in checkpoint.tensors}
-    if len(files) == 1 and checkpoint.format in ("torch-zip", "torch-legacy"):
-        with torch.unpickled(*files) as file:
-            return _state_in(file, layout)
-    return None
+    is_torch = len(files) == 1 and checkpoint.format in ("torch-zip", "torch-legacy")
+    return next(iter(files)) if is_torch else None
 
 
 def _head(path: Path) -> bytes:
@@ -75,46 +171,17 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _content(root: object) -> str:
+def _other_layout(tensors: Sequence[Found]) -> str:
+    """What lies under an optimizer's name and is no state that is read."""
+    parts = dict.fromkeys(excerpt(".".join(one.path[:1]), 40) for one in tensors)
+    held = plural(len(tensors), "tensor")
+    return f"{listed([*parts])}: {held} without param_groups"
+
+
+def _without_state(root: object) -> str:
     """What a file without an optimizer state holds instead."""
     tensors = Tree(root).tensors(root)
-    if not tensors:
-        return described(root)
+    words = f"holds {len(tensors)} tensors" if tensors else described(root)
     if any(one.is_beside for one in tensors):
-        return f"holds {len(tensors)} tensors, some under an optimizer's name without param_groups"
-    return f"holds {len(tensors)} tensors"
-
-
-def _state_in(file: torch.Unpickled, layout: StateLayout) -> OptimizerState | None:
-    """The one optimizer state of a file. Raises Malformed, CheckpointError."""
-    found = _places(file.pickled.root)
-    if not found:
-        return None
-    places = [excerpt(".".join(path)) for path, _ in found]
-    if len(found) > 1:
-        raise Malformed(f"holds {len(found)} optimizer states: {listed(places)}")
-    [at], [(path, table)] = places, found
-    state = StateReader(file, at, layout).read(table)
-    is_inner = not {*path[-1:], *table}.isdisjoint(_INNER)
-    return replace(state, is_inner=is_inner)
-
-
-def _places(root: object) -> list[tuple[tuple[str, ...], Table]]:
-    """Every `state` and `param_groups` that lie side by side, with the path to them, in the order
-    of the file; what is held twice counts once."""
-    found: list[tuple[tuple[str, ...], Table]] = []
-    seen: set[int] = set()
-    again = RepeatBudget()
-
-    def visit(trail: Sequence[Child]) -> bool:
-        node = trail[-1].node
-        if isinstance(node, TensorRecord) or id(node) in seen:
-            return False
-        seen.add(id(node))
-        if table := optimizer_table(node):
-            found.append((path_of(trail), table))
-            return False
-        return len(trail) <= MAX_DEPTH
-
-    walk(root, lambda node: contents_of(node, again), visit)
-    return found
+        words += ", some under an optimizer's name without param_groups"
+    return f"has no optimizer state and {words}"

@@ -3,9 +3,9 @@ order decide it. Torch numbers the entries and does not name them."""
 
 import re
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 Shape = tuple[int, ...]
 Group = dict[int, Shape | None]
@@ -29,14 +29,7 @@ def certain(
     that order is known in part, as `_by_index` says. Assumed is that every parameter that has an
     entry is in `parameters`; others, such as frozen ones and buffers, may be there too.
     """
-    by_name = sorted(parameters)
-    if in_order:
-        by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
-        lines = [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)]
-        alike = None
-    else:
-        lines = [_Ordering(by_name, parameters)]
-        alike = _alike(parameters)
+    lines, alike = _lines(parameters, in_order)
     names: dict[int, str] = {}
     for group in groups:
         answers = [line.certain(group) for line in lines]
@@ -47,6 +40,41 @@ def certain(
             return None
         names |= dict(set.intersection(*(set(answer.items()) for answer in possible)))
     return names if len({*names.values()}) == len(names) else None
+
+
+def reachable(
+    groups: Iterable[Group],
+    parameters: Mapping[str, Shape],
+    asked: Collection[int],
+    *,
+    in_order: bool,
+) -> set[str] | None:
+    """The names that the entries of these numbers have in one of `certain`'s assignments or
+    another; None where a group has no assignment at all."""
+    lines, alike = _lines(parameters, in_order)
+    reached = [_Reached(line) for line in lines]
+    by_index: set[Shape | None] = set()
+    for group in groups:
+        found = [one.add(group, asked) for one in reached]
+        if alike is not None and _by_index(group, alike, len(parameters)) is not None:
+            found.append(True)
+            by_index.update(group[entry] for entry in group if entry in asked)
+        if not any(found):
+            return None
+    names = {name for one in reached for name in one.names()}
+    return names | {n for n, shape in parameters.items() if by_index & {None, shape}}
+
+
+def _lines(
+    parameters: Mapping[str, Shape], in_order: bool
+) -> "tuple[list[_Ordering], Alike | None]":
+    """The orders in which the parameters may be listed, and where their module's is not known, what
+    their indices say of it."""
+    by_name = sorted(parameters)
+    if not in_order:
+        return [_Ordering(by_name, parameters)], _alike(parameters)
+    by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
+    return [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)], None
 
 
 class _Ordering:
@@ -62,6 +90,13 @@ class _Ordering:
     def certain(self, group: Group) -> dict[int, str] | None:
         """The names that entries have in every assignment along the line: those on which the
         leftmost and the rightmost one agree. None where there is none."""
+        bounds = self.bounds(group)
+        if bounds is None:
+            return None
+        return {entry: self.order[left] for entry, (left, right) in bounds.items() if left == right}
+
+    def bounds(self, group: Group) -> dict[int, tuple[int, int]] | None:
+        """The leftmost and the rightmost place of each entry; None where there is none."""
         leftmost = {}
         last = -1
         for entry, shape in group.items():
@@ -70,14 +105,40 @@ class _Ordering:
             if after == len(places):
                 return None
             leftmost[entry] = last = places[after]
-        names = {}
+        rightmost = {}
         last = len(self.order)
         for entry, shape in reversed(group.items()):
             places = self.places[shape]
-            last = places[bisect_left(places, last) - 1]
-            if leftmost[entry] == last:
-                names[entry] = self.order[last]
-        return names
+            rightmost[entry] = last = places[bisect_left(places, last) - 1]
+        return {entry: (leftmost[entry], rightmost[entry]) for entry in group}
+
+
+class _Reached:
+    """The places of a line that entries have in one assignment or another: of each shape, where the
+    ranges of its places begin and end."""
+
+    def __init__(self, line: _Ordering) -> None:
+        self._line = line
+        self._edges: dict[Shape | None, Counter[int]] = defaultdict(Counter)
+
+    def add(self, group: Group, asked: Collection[int]) -> bool:
+        """Takes in the entries of a group that are asked about: each can have any place of its
+        shape from its leftmost to its rightmost. False where the group has no assignment."""
+        bounds = self._line.bounds(group)
+        for entry, (left, right) in (bounds or {}).items():
+            if entry in asked:
+                places = self._line.places[group[entry]]
+                self._edges[group[entry]][bisect_left(places, left)] += 1
+                self._edges[group[entry]][bisect_right(places, right)] -= 1
+        return bounds is not None
+
+    def names(self) -> Iterator[str]:
+        """The names at those places."""
+        for shape, edges in self._edges.items():
+            covered = accumulate(edges[place] for place in range(len(self._line.places[shape])))
+            for place, ranges in zip(self._line.places[shape], covered, strict=True):
+                if ranges:
+                    yield self._line.order[place]
 
 
 Alike = Mapping[Shape, tuple[Sequence[str], bool]]

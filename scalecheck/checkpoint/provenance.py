@@ -1,7 +1,9 @@
 """What a report says of the checkpoint that it is about, and of what it left out."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
@@ -33,3 +35,11 @@ def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any
         "shape": list(tensor.shape),
         "reason": reason,
     }
+
+
+def not_read(folders: Iterable[Unread], command: str) -> list[dict[str, Any]]:
+    """The folders that were not read, and what to type to have a command read them."""
+    return [
+        {"name": folder.name, "dtype": None, "shape": None, "reason": folder.reason(command)}
+        for folder in folders
+    ]

@@ -2,27 +2,40 @@
 
 import re
 
-from scalecheck.checkpoint.inventory import Entry, Inventory
+from scalecheck.checkpoint.inventory import Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,
-# HQQ, QuIP#, ExLlama, AQLM, MXFP4.
+# HQQ, QuIP#, ExLlama, AQLM, MXFP4, Marlin, AQT.
+_CODED = r"q_?weight|_data|int_data|\w*qdata|qvalue|\w*blocks|\w+_quantized"
 _PAYLOAD = re.compile(
-    r"(?:\w+_)?weight|kernel|q_?weight|\w+_packed|_?data|\w*qdata|W_q|Qidxs|trellis"
-    r"|(?:\w+_)?codes|\w+_blocks|\w+_quantized"
+    rf"(?:\w+_)?weight|kernel|{_CODED}|\w+_(?:packed|q|int[48]?)|data|B|Qidxs|trellis"
+    r"|(?:\w+_)?codes|indices"
 )
 _PAYLOAD_BY_NAME = re.compile(
-    r"(?:\w+_)?weight|kernel|q_?weight|weight_packed|_data|\w*qdata|W_q|Qidxs|\w+_blocks"
+    rf"(?:\w+_)?weight|kernel|{_CODED}|weight_packed|\w+_(?:q|int[48]?)|Qidxs"
 )
+_CODED_BY_NAME = re.compile(_CODED)  # which no weight is called
 _PAYLOAD_END = re.compile(r"_?(?:qdata|data|packed|blocks|quantized|codes)$|_q$")
 _FACTOR_ENDS = (
     *("_scale", "_scales", "_scale_inv", "_scale_2", "_global_scale", "_absmax", "_SCB"),
-    "_scaling_factor",
+    *("_scaling_factor", "_zero_point", "_s"),
 )
 # The factors of whatever weight lies in the same module.
 _LONE_FACTORS = (
     *("scale", "scales", "scale_inv", "SCB", "wscales", "absmax", "weight_scale", "scale_weight"),
-    *("_scale", "codebooks", "zero_point", "qzeros", "Wscale", "suh"),
+    *(
+        "weights_scaling_factor",
+        "_scale",
+        "codebooks",
+        "zero_point",
+        "qzeros",
+        "Wscale",
+        "suh",
+        "s",
+        "lut",
+        "centroids",
+    ),
 )
 _INSIDE = frozenset(("absmax", "quant_map", "scale", "scales", "_scale", "SCB", "code"))
 
@@ -32,7 +45,7 @@ _FACTOR_WORDS = frozenset(
         r"\w+",
         "scale scales wscales wtscale wcscales wscale scb zero zeros qzeros wzeros zp point absmax "
         "amax shift shifts codebook codebooks centroids lut qmap quant nested idx s biases offset "
-        "suh svh su sv smooth min max tables code perm bits meta",
+        "suh svh su sv smooth min max tables code perm bits meta scaling lookup",
     )
 )
 # Names that say it without: these have no other use.
@@ -40,13 +53,24 @@ _FACTORS = re.compile(
     r"absmax|quant_map|nested_\w+|bitsandbytes__\w+|SCB|weight_format|qzeros|g_idx|scale_weight"
     r"|scale_input|scaled_fp8|comfy_quant|\w+_scale_inv|\w*weight_scale_2"
     r"|(?:\w+_)?(?:weight|input|proj)_global_scale|(?:weight|bias)_integer"
-    r"|(?:weight|bias|act|fc|norm)_scaling_factor"
-    r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state"
+    r"|(?:weights?|bias|act|activation|fc|norm|kv_cache)_scaling_factor"
+    r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state|bitmask"
 )
 # Names that say it of one number: vectors of such names are learned gains of queries and keys.
 _SCALAR_FACTORS = re.compile(r"(?:[kqv]|prob|output|kv)_scale")
 # Names that say it unless the float weight lies beside them: then they may be learned by QAT.
 _WEIGHT_FACTORS = re.compile(r"_?(\w*weight)_(?:scales?|zero_point|shape)")
+# Words of integers that are no codes: masks, places, tokens, pictures.
+_OTHER_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "mask masks masked bias triu tril causal id ids index indexes indices position positions "
+        "token tokens label labels class classes rng state image images pixel pixels table adj "
+        "adjacency edge edges faces parents count counts step steps mapping map",
+    )
+)
+_NESTED = frozenset(("_data", "tensor_impl", "layout_tensor"))  # a tensor subclass inside another
+_LEAST_CODES = 64  # elements of what integers alone tell
 _OBSERVED = frozenset(("min_val", "max_val"))
 
 
@@ -58,10 +82,16 @@ class Quantised:
         self.codes: dict[str, str] = {}
         self._codes_in: dict[str, str] = {}  # a word of codes by the module they lie in
         self._codes_of: dict[tuple[str, str], str] = {}  # the same by a factor's module and word
+        integers = sum(
+            entry.numel for entry in inventory.entries.values() if _may_be_code(entry, is_most=True)
+        )
+        self._is_mostly_integers = 2 * integers > sum(e.numel for e in inventory.entries.values())
         for entry in inventory.entries.values():
             if evidence := self._code(entry):
                 self.codes[entry.name] = evidence
                 self._codes_in.setdefault(entry.module, entry.word)
+                if entry.path and entry.path[-1] in _NESTED:
+                    self._codes_in.setdefault(".".join(entry.path[:-1]), entry.word)
 
     def _code(self, entry: Entry) -> str | None:
         dtype, word = entry.dtype, entry.word
@@ -74,8 +104,18 @@ class Quantised:
         if factor := self._factor_of(entry):
             self._codes_of[entry.module, factor] = word
             return f"{dtype.name} codes: `{excerpt(factor, 60)}` beside it holds their factors"
-        if is_integer and len(entry.shape) > 1 and _PAYLOAD_BY_NAME.fullmatch(word):
+        is_long = len(entry.shape) > 1 or (dtype.bits == 8 and entry.numel >= _LEAST_CODES)
+        weight = self._inventory.module(entry).members.get("weight")
+        if is_integer and word == "bias" and weight and weight.dtype.kind == "integer":
+            return f"{dtype.name} beside a weight of {weight.dtype.name}: codes of a bias"
+        if is_integer and is_long and _PAYLOAD_BY_NAME.fullmatch(word):
             return f"{dtype.name} under a weight's name: codes without their factors"
+        if is_small_float and _CODED_BY_NAME.fullmatch(word):
+            return f"{dtype.name} under a name of codes, without their factors"
+        if _may_be_code(entry) and dtype.name == "I8":
+            return "I8 in two dimensions or more: codes without their factors"
+        if self._is_mostly_integers and _may_be_code(entry, is_most=True):
+            return f"{dtype.name}, as are most elements of the file: codes without their factors"
         return None
 
     def _factor_of(self, entry: Entry) -> str | None:
@@ -83,6 +123,8 @@ class Quantised:
         inside = self._inventory.inside(entry.name).members
         if found := next((word for word in _INSIDE if word in inside), None):
             return f"{entry.word}.{found}"
+        if entry.word == "indices" and self._inventory.inside(f"{entry.module}.centroids").members:
+            return "centroids"
         stem = _PAYLOAD_END.sub("", entry.word)
         names = [base + end for base in (entry.word, stem) for end in _FACTOR_ENDS if base]
         names += [f"scale_{entry.word}"]
@@ -100,7 +142,11 @@ class Quantised:
         code = self._codes_of.get((entry.module, word)) or self._codes_in.get(entry.module)
         if entry.module in self.codes:
             code = entry.path[-1]
-        if code is not None and said & _FACTOR_WORDS and "bias" not in said:
+        if code is None and entry.path and words(entry.path[-1]) & _FACTOR_WORDS:
+            code = self._codes_in.get(".".join(entry.path[:-1]))
+            said |= words(entry.path[-1])
+        is_lone = entry.numel <= 1 and entry.module and not self._inventory.module(entry).has_matrix
+        if code is not None and "bias" not in said and (said & _FACTOR_WORDS or is_lone):
             return f"its name beside the codes `{excerpt(code, 60)}`: quantisation factors"
         if _FACTORS.fullmatch(word):
             return "its name: quantisation factors"
@@ -121,3 +167,14 @@ class Quantised:
         if word in {"amax", "_amax"} and entry.owner.endswith("quantizer"):
             return "the range of a quantizer"
         return None
+
+
+def _may_be_code(entry: Entry, *, is_most: bool = False) -> bool:
+    """Whether it is a table of integers up to 32 bits that its name does not say to be another.
+    is_most: such elements may fill the file, as where a vector of bytes holds what was packed."""
+    is_small = entry.dtype.kind == "integer" and entry.dtype.bits <= 32
+    said = set(entry.word.lower().split("_"))
+    is_table = len(entry.shape) > 1 and not entry.is_vector
+    is_packed = is_most and entry.dtype.bits == 8
+    is_long = entry.numel >= _LEAST_CODES and (is_table or is_packed)
+    return is_small and is_long and not said & (_FACTOR_WORDS | _OTHER_WORDS)

@@ -107,7 +107,8 @@ def recorded(path: str | Path) -> Recorded:
         raise CheckpointError(path, f"is not of tensors one by one: {_HOW} alone")
     source = report.get("source")
     rows = _scales(path, "row", report["rows"])
-    skipped = _scales(path, "skipped", report["skipped"])
+    of_tensors = [s for s in report["skipped"] if not _is_folder(s)]
+    skipped = _scales(path, "skipped", of_tensors)
     found = kinds(
         Description(s.name, DTYPES.get(s.dtype, DTYPES["F32"]), s.shape)
         for s in {**rows, **skipped}.values()
@@ -120,6 +121,11 @@ def recorded(path: str | Path) -> Recorded:
         _globs(path, settings, "exclude"),
         source if isinstance(source, dict) else {},
     )
+
+
+def _is_folder(entry: object) -> bool:
+    """It is a folder that was not read, which has no type."""
+    return isinstance(entry, dict) and {"dtype": None, "shape": None}.items() <= entry.items()
 
 
 def _with_kinds(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, TypeVar
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import OptionError, UsageError, nearest
 from scalecheck.report.report import Column, Row
@@ -50,16 +51,30 @@ class Selection:
         is_in = not self.match or any(fnmatchcase(name, glob) for glob in self.match)
         return is_in and not any(fnmatchcase(name, glob) for glob in self.exclude)
 
-    def tensors(self, tensors: Sequence[N]) -> tuple[N, ...]:
-        """The tensors wanted. Raises UsageError where a glob matches no tensor."""
+    def tensors(self, tensors: Sequence[N], unread: Sequence[Unread] = ()) -> tuple[N, ...]:
+        """The tensors wanted. Raises UsageError where a glob matches no tensor, and none of the
+        folders that were not read."""
         names = [tensor.name for tensor in tensors]
+        known = [*names, *(f"{folder.name}/" for folder in unread)]
         for option, globs in (("match", self.match), ("exclude", self.exclude)):
             for glob in globs:
-                if not any(fnmatchcase(name, glob) for name in names):
+                if not any(fnmatchcase(name, glob) for name in known):
                     raise OptionError(option, f"matches none of {len(names)} tensors", glob)
         wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
         if not wanted:
             raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
+        return wanted
+
+    def folders(self, unread: Sequence[Unread]) -> list[Unread]:
+        """The folders that were not read and may hold tensors that are wanted, by their names up to
+        the first wildcard of a glob."""
+        wanted = []
+        for folder in unread:
+            name = f"{folder.name}/"
+            starts = [re.split(r"[*?[]", glob, maxsplit=1)[0] for glob in self.match]
+            is_in = not starts or any(s.startswith(name) or name.startswith(s) for s in starts)
+            if is_in and not any(fnmatchcase(name, glob) for glob in self.exclude):
+                wanted.append(folder)
         return wanted
 
     def check(self, columns: Sequence[Column]) -> None:

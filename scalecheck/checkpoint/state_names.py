@@ -3,41 +3,111 @@ a wrong name would pass one layer's update off as another's."""
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.module_order import certain_by_class
+from scalecheck.checkpoint.given_names import given_names
+from scalecheck.checkpoint.inventory import words
+from scalecheck.checkpoint.module_order import certain_by_class, reachable_by_class
 from scalecheck.checkpoint.optimizer_state import OptimizerState
-from scalecheck.checkpoint.parameter_order import Group, Shape, certain
+from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
 from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
+_COPY = frozenset(
+    re.findall(
+        r"\w+",
+        "ema average averaged avg shadow swa polyak teacher target best current last latest old "
+        "previous prev reference ref initial init copy backup master fp32",
+    )
+)
+"""Words in the name of a part that holds a copy of the model beside it."""
 MAX_CONFIG_NBYTES = 1 << 20  # a config.json has a few kilobytes
 
 
-def named(state: OptimizerState, checkpoint: Checkpoint) -> OptimizerState:
+def named(
+    state: OptimizerState, checkpoint: Checkpoint, given: str | Path | None = None
+) -> OptimizerState:
     """The state with the checkpoint's names for its parameters, where they are certain.
 
-    A name is certain where it was saved with the state, as by an optimizer that was given
-    named_parameters(); or, where no names were saved, where the class that config.json names gives
-    the order, or shapes and order leave no other, as `parameter_order.certain` explains. Assumed is
-    that the checkpoint holds every parameter the optimizer trains. The notes say what was named and
-    how.
+    A name is certain where the file of `given` says it, as `given_names` reads it; where it was
+    saved with the state, as by an optimizer that was given named_parameters(); or, where no names
+    were saved, where the class that config.json names gives the order, or shapes and order leave no
+    other, as `parameter_order.certain` explains. Assumed is that the checkpoint holds every
+    parameter the optimizer trains. The notes say what was named and how.
 
-    Raises CheckpointError where the checkpoint has another shape under a saved name.
+    Raises OptionError for names that do not fit, CheckpointError where the checkpoint has another
+    shape under a saved name.
     """
-    model = [tensor for tensor in checkpoint.tensors if tensor.kind.kind in ("parameter", "piece")]
-    if any(one.saved_name is not None for one in state.states):
-        names, note = _saved(state, model, checkpoint)
+    count = len(state.states)
+    told = {} if given is None else given_names(given, state.states, checkpoint)
+    if given is not None and len(told) == count:
+        names, note = told, f"{count} of {count} parameters named by {given}"
     else:
-        names, note = _by_order(state, model, checkpoint)
+        names, note = _found(state, checkpoint)
+        if told:
+            kept = {place: name for place, name in names.items() if name not in told.values()}
+            names = kept | told
+            note = f"{len(told)} of {count} parameters named by {given}; without it {note}"
     states = (replace(one, name=names.get(place)) for place, one in enumerate(state.states))
     return replace(state, states=tuple(states), notes=(*state.notes, note))
+
+
+def trainable(state: OptimizerState, checkpoint: Checkpoint, places: Set[int]) -> set[str] | None:
+    """The tensors that states in these places can be of, by the orders in which training code lists
+    parameters; None where no order tells."""
+    if any(one.saved_name is not None for one in state.states):
+        return None
+    search = _Search(state, checkpoint)
+    if not search.groups or not places <= search.placed:
+        return None
+    stored = {bare: name for name, bare in bare_names(search.shapes).items()}
+    shapes = {bare: search.shapes[name] for bare, name in stored.items()}
+    found = reachable_by_class(search.groups, shapes, search.config, places)
+    if found is not None:
+        return {stored[bare] for bare in found}
+    return reachable(search.groups, search.shapes, places, in_order=search.in_order)
+
+
+def parameters_of(checkpoint: Checkpoint) -> list[Tensor]:
+    """The tensors that an optimizer of the model may train: of tied ones the first."""
+    first: dict[str, Tensor] = {}
+    for tensor in checkpoint.tensors:
+        if tensor.kind.is_weight:
+            first.setdefault(tensor.tied_to or tensor.name, tensor)
+    return [*first.values()]
+
+
+def beside(checkpoint: Checkpoint) -> list[Tensor]:
+    """What lies beside the model and is not said to be a copy of it, such as a discriminator: the
+    optimizer may train that too."""
+    shapes = {tensor.name: tensor.shape for tensor in checkpoint.tensors if tensor.kind.is_weight}
+
+    def is_copy(tensor: Tensor) -> bool:
+        for match in re.finditer(r"\.", tensor.name):
+            part, name = tensor.name[: match.start()], tensor.name[match.end() :]
+            if shapes.get(name) == tensor.shape and _COPY & words(part):
+                return True
+        return False
+
+    return [
+        tensor
+        for tensor in checkpoint.tensors
+        if tensor.kind.kind == "other" and tensor.role != "buffer" and not is_copy(tensor)
+    ]
+
+
+def _found(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, str], str]:
+    """The names that the state and the checkpoint tell, and how."""
+    if any(one.saved_name is not None for one in state.states):
+        model = [t for t in checkpoint.tensors if t.kind.kind in ("parameter", "piece")]
+        return _saved(state, model, checkpoint)
+    return _by_order(state, checkpoint)
 
 
 def _saved(
@@ -65,29 +135,37 @@ def _saved(
     return names, f"{len(names)} of {len(state.states)} parameters named as saved with the state"
 
 
-def _by_order(
-    state: OptimizerState, model: Sequence[Tensor], checkpoint: Checkpoint
-) -> tuple[dict[int, str], str]:
+class _Search:
+    """What order and shapes have to say: the states of each group by their places, without those
+    that may be of what lies beside the model, and the model's parameters."""
+
+    def __init__(self, state: OptimizerState, checkpoint: Checkpoint) -> None:
+        parameters = parameters_of(checkpoint)
+        others = {tensor.shape for tensor in beside(checkpoint)}
+        self.groups: list[Group] = [{} for _ in state.groups]
+        for place, one in enumerate(state.states):
+            if not others or (one.shape is not None and one.shape not in others):
+                self.groups[one.group][place] = one.shape
+        self.placed = {place for group in self.groups for place in group}
+        self.in_order = checkpoint.in_order and not _is_sorted(parameters)
+        self.shapes = {tensor.name: tensor.shape for tensor in parameters}
+        self.config = _configuration(checkpoint.path)
+
+
+def _by_order(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, str], str]:
     """Names by shapes and order."""
-    parameters = _parameters(model)
-    others = _others(model, checkpoint)
-    groups: list[Group] = [{} for _ in state.groups]
-    for place, one in enumerate(state.states):
-        if not others or (one.shape is not None and one.shape not in others):
-            groups[one.group][place] = one.shape
-    in_order = checkpoint.in_order and not _is_sorted(parameters)
-    shapes = {tensor.name: tensor.shape for tensor in parameters}
+    search = _Search(state, checkpoint)
     count = len(state.states)
-    config = _configuration(checkpoint.path)
-    if (by_class := _by_class(groups, shapes, config)) is not None:
-        class_name = excerpt(str(config["architectures"][0]), 40)
+    if (by_class := _by_class(search.groups, search.shapes, search.config)) is not None:
+        class_name = excerpt(str(search.config["architectures"][0]), 40)
         words = f"parameters named by the module order of {class_name} (config.json)"
         return by_class, f"{len(by_class)} of {count} {words}"
-    names = certain(groups, shapes, in_order=in_order)
+    names = certain(search.groups, search.shapes, in_order=search.in_order)
     if names is None:
         return {}, f"no parameter named: {count} shapes fit those of the model in no order"
-    how = "the model's order" if in_order else "index, as the file does not keep the model's order"
-    note = f"{len(names)} of {count} parameters named by shape and {how}"
+    how = "index, as the file does not keep the model's order"
+    note = f"{len(names)} of {count} parameters named by shape and "
+    note += "the model's order" if search.in_order else how
     more = count - len(names)
     return names, note + (f": for {more} another name is possible" if more else "")
 
@@ -112,30 +190,6 @@ def _by_class(
     stored = {bare: name for name, bare in bare_names(shapes).items()}
     names = certain_by_class(groups, {b: shapes[n] for b, n in stored.items()}, config)
     return None if names is None else {place: stored[bare] for place, bare in names.items()}
-
-
-def _parameters(model: Iterable[Tensor]) -> list[Tensor]:
-    """Of tied tensors the first."""
-    first: dict[str, Tensor] = {}
-    for tensor in model:
-        first.setdefault(tensor.tied_to or tensor.name, tensor)
-    return [*first.values()]
-
-
-def _others(model: Iterable[Tensor], checkpoint: Checkpoint) -> set[tuple[int, ...]]:
-    """The shapes of what lies beside the model and is no copy of it, such as a discriminator: the
-    optimizer may train that too."""
-    shapes = {tensor.name: tensor.shape for tensor in model}
-
-    def is_copy(tensor: Tensor) -> bool:
-        cuts = (match.end() for match in re.finditer(r"\.", tensor.name))
-        return any(shapes.get(tensor.name[cut:]) == tensor.shape for cut in cuts)
-
-    return {
-        tensor.shape
-        for tensor in checkpoint.tensors
-        if tensor.kind.kind == "other" and tensor.role != "buffer" and not is_copy(tensor)
-    }
 
 
 def _is_sorted(parameters: Iterable[Tensor]) -> bool:

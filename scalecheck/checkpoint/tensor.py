@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
 from scalecheck.dtypes import DType
 from scalecheck.errors import CheckpointError, reason
@@ -91,8 +92,10 @@ class Tensor:
 
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
-    as numbers; `tied_to` names the first tensor that is the same view of the same storage. `kind`
-    says what it is, which takes the tensors beside it: `open_checkpoint` decides it.
+    as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
+    says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
+    trained, where its file does. `kind` says what it is, which
+    takes the tensors beside it: `open_checkpoint` decides it.
     """
 
     name: str
@@ -103,6 +106,8 @@ class Tensor:
     strides: tuple[int, ...] | None = None
     tied_to: str | None = None
     unmeasured: str | None = None
+    piece: str | None = None
+    is_trained: bool = False
     kind: TensorKind = LONE
 
     @cached_property
@@ -213,10 +218,11 @@ class Checkpoint:
     """What a path holds: its tensors in the order of the file, shards joined.
 
     `non_model` names the tensors that are not the model's: an average of it, a trainer's numbers.
-    `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside.
-    `in_order` says that the model's tensors are one state dict as its module gives it, in the order
-    in which the module lists its parameters. It holds no open file; as a context manager it only
-    marks the lines that use it.
+    `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside, `layout`
+    which files were read and which not, `unread` the folders below that were not. `in_order` says
+    that the model's tensors are one state dict as its module gives it, in the order in which the
+    module lists its parameters. It holds no open file; as a context manager it only marks the lines
+    that use it.
     """
 
     path: Path
@@ -227,6 +233,8 @@ class Checkpoint:
     optimizer: tuple[Tensor, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = ()
     in_order: bool = False
+    layout: tuple[str, ...] = ()
+    unread: tuple[Unread, ...] = ()
 
     @cached_property
     def parameters(self) -> int:

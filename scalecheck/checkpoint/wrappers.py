@@ -34,7 +34,8 @@ def bare_name(name: str) -> str:
     `_orig` of pruning, `_local_tensor` of a DTensor. Never empty unless the name is."""
     if not _WRAPPED.search(name):
         return name
-    parts = name.split(".")
+    folder, slash, own = name.rpartition("/")  # of a pipeline, whose modules are each wrapped
+    parts = own.split(".")
     if parts[:2] == ["base_model", "model"] and len(parts) > 2:
         parts = parts[2:]
     bare: list[str] = []
@@ -60,7 +61,7 @@ def bare_name(name: str) -> str:
         at += 1
     if len(bare[-1]) > len("_orig"):
         bare[-1] = bare[-1].removesuffix("_orig")
-    return ".".join(bare)
+    return folder + slash + ".".join(bare)
 
 
 def bare_names(names: Iterable[str]) -> dict[str, str]:
@@ -83,7 +84,11 @@ def difference(renamed: Mapping[str, str]) -> str:
     """A note on names that were matched: the parts by which they differ."""
     parts: dict[str, None] = {}
     for one, other in renamed.items():
-        here, there = Counter(one.split(".")), Counter(other.split("."))
+        here, there = Counter(_parts(one)), Counter(_parts(other))
         parts |= dict.fromkeys([*(here - there), *(there - here)])
     shown = listed([excerpt(f"{part}.", 40) for part in parts])
     return f"names differ by {shown}: {len(renamed)} tensors are matched without"
+
+
+def _parts(name: str) -> list[str]:
+    return name.rpartition("/")[2].split(".")

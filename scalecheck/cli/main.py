@@ -27,8 +27,8 @@ app = typer.Typer(
 _READ = "Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read."
 _BOTH_READ = "Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read."
 _JUDGED = (
-    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage, 3 when it could not be "
-    "read."
+    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage or where no rule could "
+    "run, 3 when it could not be read."
 )
 _REPLAYED = "Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage."
 COMMANDS = (
@@ -87,7 +87,7 @@ def _exit_code() -> int:
     except typer.TyperException as error:
         return _failed(error.format_message(), ExitCode.USAGE)
     except CheckpointError as error:
-        return _failed(str(error), ExitCode.UNREADABLE)
+        return _failed(str(error), ExitCode.UNREADABLE, error.help)
     except ScalecheckError as error:
         return _failed(str(error), ExitCode.USAGE)
     except OSError as error:
@@ -104,13 +104,15 @@ def _exit_code() -> int:
         )
 
 
-def _failed(message: str, code: int) -> int:
+def _failed(message: str, code: int, help: str = "") -> int:
     try:
         if "--debug" in sys.argv[1:]:
             traceback.print_exc()
         if message:  # without arguments typer has printed the help instead
             line = printable(shortened(message, MAX_MESSAGE))
             print(f"scalecheck: {line}", file=sys.stderr)
+        if help:
+            print(f"  help: {printable(help)}", file=sys.stderr)
     except OSError:
         _discard(sys.stderr)
     return code

@@ -34,5 +34,5 @@ def translate(
     from scalecheck.updates import emit as emitted
 
     with Output(format, output, quiet) as out:
-        out.write_text(emitted.emit(emit, run.report(quiet).rows))
+        out.write_text(emitted.emit(emit, run.report(quiet)))
     return ExitCode.CLEAN

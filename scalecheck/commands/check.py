@@ -1,17 +1,18 @@
 """The judge: every selected rule over a checkpoint, and what was not judged."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import natural
 from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.errors import UsageError
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import Finding, conclusion, tables
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
 from scalecheck.report.report import Report
 from scalecheck.rules.judging.check_input import check_input
 from scalecheck.rules.judging.judge import judged
@@ -20,14 +21,19 @@ from scalecheck.settings import Settings
 
 
 def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
-    """The report of `check`. Raises UsageError, CheckpointError."""
+    """The report of `check`. Raises CheckpointError; UsageError too where no rule could run, as
+    what was not judged is not clean: but for rules on weights alone, which found none of their kind
+    among tensors that were all measured."""
     policy = resolve(settings)
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint)
+        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive)
     found = check_input(checkpoint, settings, policy, progress)
     judgements = [judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
     reported = [finding for _, own in judgements for finding in own]
     rules = [outcome for outcome, _ in judgements]
+    is_blind = found.subject.unmeasured or any(e.rule.needs for e in policy.rules.values())
+    if is_blind and all(rule.status == "not run" for rule in rules):
+        raise UsageError(f"{checkpoint.path}: {_nothing_judged(rules)}")
     findings = _ordered(finding for finding in reported if not finding.reason)
     ignored = _ordered(finding for finding in reported if finding.reason)
     counts = Counter(finding.severity for finding in findings)
@@ -56,10 +62,22 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         settings=_recorded(settings, policy),
         summary=summary,
         headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
-        skipped=[skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured],
+        skipped=[
+            *(skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured),
+            *not_read(found.subject.unread, "check"),
+        ],
         notes=[formatting.printable(note) for note in notes],
         failed=summary["failed"],
     )
+
+
+def _nothing_judged(rules: Sequence[RuleOutcome]) -> str:
+    """Why none of the rules ran."""
+    codes: dict[str, list[str]] = {}
+    for rule in rules:
+        codes.setdefault(rule.reason, []).append(rule.rule)
+    reasons = [f"{', '.join(those)} ({why})" for why, those in codes.items()]
+    return f"nothing was checked, as no rule could run: {'; '.join(reasons)}"
 
 
 def _ordered(findings: Iterable[Finding]) -> list[Finding]:

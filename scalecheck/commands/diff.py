@@ -3,13 +3,14 @@ drift."""
 
 from pathlib import Path
 
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
+from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import compared, opened, pairs_of, renamed
+from scalecheck.measure.comparison import compared, opened, pairs_of, renamed, unread_of
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
@@ -39,10 +40,16 @@ def diff(
     selection = Selection.of(settings)
     selection.check(columns)
     trainings = Trainings.asked(settings)
-    sides = opened(before), opened(after)
+    sides = opened(before, settings.recursive), opened(after, settings.recursive)
+    unread = [folder for side in sides for folder in unread_of(side)]
     names = renamed(*sides)
-    wanted = selection.tensors(pairs_of(*sides, names))
+    wanted = selection.tensors(pairs_of(*sides, names), unread)
     trainings.check([pair.name for pair in wanted])
+    shared = SharedNames.of(
+        {pair.name: pair.before.shape for pair in wanted if pair.before is not None},
+        {pair.name: pair.after.shape for pair in wanted if pair.after is not None},
+    )
+    count = plural(len(wanted), "tensor")
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
     comparisons = list(compared(wanted, settings.jobs, progress))
@@ -68,13 +75,21 @@ def diff(
         ],
         source={"before": source(sides[0]), "after": source(sides[1])},
         settings=settings.recorded(),
+        summary={
+            "tensors_before": shared.before,
+            "tensors_after": shared.after,
+            "shared": shared.both,
+        },
         skipped=[
-            skipped(each.pair.some, each.pair.unmeasured)
-            for each in comparisons
-            if each.pair.unmeasured and not each.bytes
+            *(
+                skipped(each.pair.some, each.pair.unmeasured)
+                for each in comparisons
+                if each.pair.unmeasured and not each.bytes
+            ),
+            *not_read(selection.folders(unread), ""),
         ],
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
-        f"{plural(len(wanted), 'tensor')}",
+        f"{count if shared.both else shared.none_shared('before', 'after')}",
         totals="\n".join(sentences(tensors, total)),
         notes=[*([difference(names)] if names else []), *notes(sides, total, run)],
     )

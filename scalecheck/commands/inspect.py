@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.measure.columns import columns as columns_of
@@ -29,13 +29,13 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     selection = Selection.of(settings)
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint)
-    wanted = retied(selection.tensors(checkpoint.tensors))
+        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive)
+    wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
 
     measured: list[TensorStats] = []
     percentiles: dict[str, dict[str, float | None]] = {}
     sketches = Sketches(settings.by)
-    total = Total(tensor.kind for tensor in wanted)
+    total = Total()
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
     for tensor, sketch in measure(readable, settings.jobs, progress):
         stats = TensorStats.of(tensor, sketch)
@@ -82,12 +82,13 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
         source=source(checkpoint),
         settings=settings.recorded(*([] if initialization else ["init"])),
         skipped=[
-            skipped(tensor, tensor.unmeasured) for tensor in wanted if tensor.unmeasured is not None
+            *(skipped(t, t.unmeasured) for t in wanted if t.unmeasured is not None),
+            *not_read(selection.folders(checkpoint.unread), "inspect"),
         ],
         headline=headline(checkpoint),
         totals=f"{total.sentence()}\n{flagged_words(tensors)}",
         notes=[
-            *notes(checkpoint, len(wanted), len(rows), settings.top),
+            *notes(checkpoint, wanted, len(rows), settings.top),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],
     )

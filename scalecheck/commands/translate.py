@@ -2,31 +2,32 @@
 
 from pathlib import Path
 
-from scalecheck.checkpoint.provenance import skipped, source
+from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import UsageError
+from scalecheck.errors import OptionError, UsageError
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
+from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
 from scalecheck.updates import summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.saved_state import states_of
+from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
+    UncertainStates,
     columns_for,
     rescaled_tables,
     row_tables,
     rows,
-    state_tables,
 )
 from scalecheck.updates.tensor_forecast import Forecaster, require_updates
-from scalecheck.updates.training import Trainings, default_optimizer, param_dtype, untrained
+from scalecheck.updates.training import Trainings, default_optimizer, doubts, param_dtype, untrained
 
 
 def translate(
@@ -35,12 +36,12 @@ def translate(
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
     trainings, plan = Trainings.asked(settings), planned(settings)
-    checkpoint = opened(checkpoint, settings.shape, settings.assume)
-    states = states_of(checkpoint, settings.state)
+    checkpoint = opened(checkpoint, settings)
+    states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
     selection = Selection.of(settings)
     selection.check(columns)
-    wanted = selection.tensors(checkpoint.tensors)
+    wanted = selection.tensors(checkpoint.tensors, checkpoint.unread)
     trainings.check([tensor.name for tensor in wanted])
     others = _others(settings, progress)
     forecaster = Forecaster(
@@ -61,14 +62,20 @@ def translate(
     else:
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
-    forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
-    require_updates(forecasts, left_out.values(), settings.to)
+    try:
+        forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+    except OptionError as error:
+        if not states.unread:
+            raise
+        raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
+    require_updates(forecasts, left_out.values(), settings, states.path is not None)
+    uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
         *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings),
-        *state_tables(forecaster, forecasts, selection, settings),
+        *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
-    doubts = states.doubts(trained, {"lr", *settings.hyperparameters})
+    unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     return Report(
         kind="translate",
         tables=tables,
@@ -77,10 +84,16 @@ def translate(
             "state": None if states.path is None else str(states.path),
         },
         settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
-        skipped=[skipped(tensor, why) for tensor, why in left_out.items()],
+        skipped=[
+            *(skipped(tensor, why) for tensor, why in left_out.items()),
+            *not_read(selection.folders(checkpoint.unread), "translate"),
+        ],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(summary.sentences(forecasts, bands, plan, forecaster.assumption)),
-        notes=[*summary.notes(forecasts, bands, states, doubts, settings.lr)],
+        notes=[
+            *summary.notes(forecasts, bands, states, unsure, settings.lr),
+            *map(printable, checkpoint.layout),
+        ],
     )
 
 
@@ -92,6 +105,16 @@ def _others(settings: Settings, progress: Progress) -> Others | None:
         raise UsageError("--like and --target: each asks for an lr, give one")
     if settings.lr is None:
         raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
-    same = ("lr", "optimizer", "hyperparameters", "snr", "grad_rms", "step", "by", "jobs")
+    same = (
+        "recursive",
+        "lr",
+        "optimizer",
+        "hyperparameters",
+        "snr",
+        "grad_rms",
+        "step",
+        "by",
+        "jobs",
+    )
     there = translate(settings.like, settings.only(*same, state="none"), progress)
     return Others(there.rows)

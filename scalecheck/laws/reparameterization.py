@@ -138,14 +138,15 @@ def train(
 
 def suitable_lr(optimizer: Hyperparameters, clip: float | None = None, seed: int = 0) -> float:
     """The lr that by theory changes the network's weights by RELATIVE_UPDATE a step at the
-    gradients it starts with, clipped; where theory has no update RMS, as if that were 1."""
+    gradients it starts with, clipped; where theory has no update RMS, as if that were 1 at the
+    lr that weight decay is of."""
     inside, hidden, outside = SIZES
     rms = ((hidden + outside) / (hidden * (inside + outside))) ** 0.5
     weights = Weights((hidden, inside), rms)
     _, norm = train(Sgd(), 0.0, seed=seed, steps=1)
     kept = 1.0 if clip is None else min(1.0, clip / norm)
     gradient = Gradient(rms=kept * (norm / (hidden * (inside + outside)) ** 0.5))
-    u = 1.0
+    u = optimizer.decay_scale
     for step in (1, TYPICAL_STEP):
         with suppress(NoFormula, ValueError):
             u = optimizer.update_rms(gradient, step, weights)

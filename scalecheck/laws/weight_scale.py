@@ -94,7 +94,9 @@ def claims(experiment: Experiment, found: Sequence[Case]) -> Iterator[Claim]:
         yield Claim.of(experiment, LAW, words, difference, 0.0, allowed, why)
     power = experiment.k**p
     times = {0: "", 1: "k times "}.get(p, f"k^{p} times ")
-    ratio = one.changes[0] / three.changes[0] if three.changes[0] else math.inf
+    # ADOPT moves nothing at its first step.
+    first = next((step for step, change in enumerate(one.changes) if change), 0)
+    ratio = one.changes[first] / three.changes[first] if three.changes[first] else math.inf
     words = f"first change: (1)'s is {times}(3)'s"
     yield Claim.of(experiment, LAW, words, ratio, power, allowed * power, why)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
@@ -146,12 +147,17 @@ class Comparison:
         return "alike"
 
 
-def opened(side: Checkpoint | str | Path) -> Side:
+def opened(side: Checkpoint | str | Path, recursive: bool = False) -> Side:
     """The checkpoint, or the report, at a path. Raises CheckpointError."""
     if isinstance(side, Checkpoint):
         return side
     path = Path(side)
-    return recorded(path) if is_recorded(path) else open_checkpoint(path)
+    return recorded(path) if is_recorded(path) else open_checkpoint(path, recursive=recursive)
+
+
+def unread_of(side: Side) -> Sequence[Unread]:
+    """The folders of a side that were not read."""
+    return side.unread if isinstance(side, Checkpoint) else ()
 
 
 def renamed(before: Side, after: Side) -> dict[str, str]:

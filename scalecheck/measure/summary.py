@@ -2,15 +2,15 @@
 are grouped."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from scalecheck.checkpoint.kinds import Kind, TensorKind
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.kinds import Kind
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import FlaggedStats, in_words
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import nbytes, number, plural, printable
+from scalecheck.report.formatting import nbytes, number, percent, plural, printable
 
 _SET_ASIDE: Mapping[Kind, tuple[str, str]] = {
     "buffer": ("buffer", ""),
@@ -23,11 +23,9 @@ _SET_ASIDE: Mapping[Kind, tuple[str, str]] = {
 
 
 class Total:
-    """The scale of all the model's parameters together, tied ones counted once. kinds: of all
-    tensors, measured or not."""
+    """The scale of all the model's parameters together, tied ones counted once."""
 
-    def __init__(self, kinds: Iterable[TensorKind]) -> None:
-        self._kinds = Counter(kind.kind for kind in kinds)
+    def __init__(self) -> None:
         self.tensors = self.zeros = self.nan = self.inf = 0
         self.moments = Moments()
         self.absmax = 0.0
@@ -51,12 +49,25 @@ class Total:
         parts = [f"{plural(numel, 'parameter')} in {plural(self.tensors, 'tensor')}"]
         parts += [f"rms {rms}"] if rms else []
         parts += [plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
-        others = ", ".join(
-            plural(self._kinds[kind], noun) + of
-            for kind, (noun, of) in _SET_ASIDE.items()
-            if self._kinds[kind]
-        )
-        return "total: " + ", ".join(parts) + (f"; not counted: {others}" if others else "")
+        return "total: " + ", ".join(parts)
+
+
+def set_aside(tensors: Sequence[Tensor]) -> list[str]:
+    """A note on the tensors that are no parameters, kind by kind, with their share of all elements,
+    tied ones counted once; none where all are."""
+    counts: Counter[Kind] = Counter()
+    elements: Counter[Kind] = Counter()
+    for tensor in tensors:
+        counts[tensor.kind.kind] += 1
+        elements[tensor.kind.kind] += tensor.numel if tensor.tied_to is None else 0
+    every = max(1, elements.total())
+    words = [
+        f"{plural(counts[kind], noun)}{of} ({percent(elements[kind] / every)} % of all elements)"
+        for kind, (noun, of) in _SET_ASIDE.items()
+        if counts[kind]
+    ]
+    rest = [word.replace(" of all elements)", ")") for word in words[1:]]
+    return [f"not counted as parameters: {', '.join([words[0], *rest])}"] if words else []
 
 
 def flagged_words(tensors: Sequence[FlaggedStats]) -> str:
@@ -77,13 +88,16 @@ def headline(checkpoint: Checkpoint) -> str:
     )
 
 
-def notes(checkpoint: Checkpoint, wanted: int, rows: int, top: int | None) -> list[str]:
-    notes = []
-    if wanted < len(checkpoint.tensors):
-        notes.append(f"{wanted} of {plural(len(checkpoint.tensors), 'tensor')} selected")
+def notes(
+    checkpoint: Checkpoint, wanted: Sequence[Tensor], rows: int, top: int | None
+) -> list[str]:
+    """What the rows leave out, and what stands behind them."""
+    notes = set_aside(wanted)
+    if len(wanted) < len(checkpoint.tensors):
+        notes.append(f"{len(wanted)} of {plural(len(checkpoint.tensors), 'tensor')} selected")
     if top is not None and top < rows:
         notes.append(f"{top} of {rows} rows shown")
-    notes += checkpoint.notes
+    notes += [*checkpoint.notes, *checkpoint.layout]
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [printable(note) for note in notes]

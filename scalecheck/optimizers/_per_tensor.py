@@ -63,6 +63,17 @@ def moving_average(
     return average.mul_(beta).add_(newest, alpha=1 - beta)
 
 
+def decayed(
+    weights: "torch.Tensor", gradient: "torch.Tensor", weight_decay: float, lr: float | None
+) -> "torch.Tensor":
+    """The gradient: with weight_decay·w for lr None, as it is where w shrinks by lr·weight_decay,
+    in place."""
+    if lr is None:
+        return gradient + weight_decay * weights
+    weights.mul_(1 - lr * weight_decay)
+    return gradient
+
+
 def bias_correction(beta1: float, beta2: float, step: int) -> float:
     """√(1−beta2^step)/(1−beta1^step): what m/√v is multiplied by in place of both corrections, so
     that eps stands beside the uncorrected √v (Kingma & Ba 2015, end of section 2)."""

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
-import numpy as np
-
+from scalecheck.optimizers._factored import vector_update_rms
 from scalecheck.optimizers.contract import (
     UNIT,
     Entry,
@@ -21,13 +20,10 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
-from scalecheck.theory.averages import Averages
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import update_moments
 
 FLOAT32_EPS = 2.0**-23  # torch's eps1 for float32 weights, where none is given
-LONGEST = 2000  # lags; where v is longer, g² is 0.5% of it at most and u is 1 within 0.3%
 
 
 @dataclass(frozen=True)
@@ -90,7 +86,7 @@ class Optimizer(Hyperparameters):
             root = rms**2 / max(rms, math.sqrt(eps1))
             unclipped = rms / max(root, eps1)
         else:
-            unclipped = min(self._vector_rms(gradient, step), rms / eps1)
+            unclipped = min(vector_update_rms(self.beta2_decay, gradient, step), rms / eps1)
         return min(unclipped, self.d) * max(self.eps2 / weights.rms, 1.0)
 
     def at_precision(self, epsilon: float) -> Self:
@@ -111,19 +107,3 @@ class Optimizer(Hyperparameters):
         """lr' = lr, eps2' = k·eps2. An eps1 that counts has no law: it bounds a mean square and,
         squared, another."""
         return Reparameterization(0, {"eps2": 1})
-
-    def _vector_rms(self, gradient: Gradient, step: int | None) -> float:
-        """E[g²/v]^½ over the unrolled weights of v."""
-        if step is None:
-            return 1.0
-        gradient.require_independent()
-        # Lags beyond 10 time constants of the average hold less than 1e-4 of it.
-        count = min(step, math.ceil(10 * step**-self.beta2_decay))
-        if count > LONGEST:
-            return 1.0
-        newest = np.arange(step, step - count, -1, dtype=np.float64) ** self.beta2_decay
-        b = newest * np.cumprod(np.concatenate(([1.0], 1 - newest[:-1])))
-        a = np.zeros(count)
-        a[0] = 1.0
-        averages = Averages(np.ones(count), a, b)
-        return math.sqrt(update_moments(averages, gradient.noise, gradient.snr, 0.0)[0])

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers.contract import (
     UNIT,
     Entry,
@@ -38,6 +39,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         entries={"step": Entry.STEP, "sum": Entry.SQUARE_SUM},
         optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        writers=(_bitsandbytes.ADAGRAD,),
     )
 
     lr_decay: NotNegative = 0.0

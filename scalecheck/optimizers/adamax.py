@@ -22,6 +22,7 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.averages import adam_averages
 from scalecheck.theory.domain import require_step
@@ -29,6 +30,15 @@ from scalecheck.theory.drift import drift_fraction
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.theory.special import erf
 from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square
+
+PYTORCH_OPTIMIZER = Writer(
+    settings=("betas", "eps", "weight_decay", "weight_decouple", "fixed_decay", "step"),
+    entries=("exp_avg", "exp_inf"),
+    optional_settings=("adanorm", "adanorm_r", "adam_debias"),
+    optional_entries=("exp_grad_adanorm",),
+    values={"weight_decouple": False, "fixed_decay": False, "adam_debias": False},
+)
+"""pytorch_optimizer's AdaMax with weight decay in the gradient, as it has it by default."""
 
 EPS_COUNTS_BELOW = 1e3  # rms(g)/eps; above, eps takes less than 1% from the update, at step 1 most
 
@@ -53,6 +63,7 @@ class Optimizer(Hyperparameters):
         pairs=BETAS,
         optional_settings=TORCH_FLAGS,
         second_moment_factor="beta2",
+        writers=(PYTORCH_OPTIMIZER,),
     )
 
     beta1: Beta = 0.9

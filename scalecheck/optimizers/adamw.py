@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from scalecheck.optimizers import adam
+from scalecheck.optimizers import _bitsandbytes, adam
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
     Gradient,
@@ -36,7 +36,12 @@ class Optimizer(adam.Optimizer):
     state: ClassVar[SavedState] = replace(
         adam.Optimizer.state,
         fixed={"decoupled_weight_decay": True},
-        writers=(*adam.Optimizer.state.writers, MUONS_AUXILIARY),
+        writers=(
+            *adam.Optimizer.state.writers,
+            MUONS_AUXILIARY,
+            _bitsandbytes.ADAM,
+            _bitsandbytes.LAMB_OF_CODES,
+        ),
     )
 
     weight_decay: NotNegative = 1e-2

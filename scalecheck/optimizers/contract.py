@@ -152,6 +152,8 @@ class Entry(Enum):
     STEP = "the number of steps done"
     MOMENTUM_PRODUCT = "the product of the momentum factors of all steps"
     FIRST_MOMENT = "a moving average of gradients"
+    SLOW_FIRST_MOMENT = "a moving average of gradients over many more steps"
+    GRADIENT_CHANGE = "a moving average of the gradient's change since the step before"
     MOMENTUM = "a decaying sum of gradients or of updates"
     SECOND_MOMENT = "a moving average of squared gradients"
     SECOND_MOMENT_MAXIMUM = "the largest second moment so far"
@@ -159,9 +161,19 @@ class Entry(Enum):
     SECOND_MOMENT_COLUMNS = "the second moment averaged over each column"
     SQUARE_SUM = "the sum of all squared gradients"
     GRADIENT_MAXIMUM = "a decaying maximum of |gradient|"
+    VARIANCE = "a moving average of squared distances of gradients from their average"
+    CURVATURE = "a moving average of estimates of the Hessian's diagonal"
     UPDATE_SECOND_MOMENT = "a moving average of squared updates"
     LAST_GRADIENT = "the gradient of the step before"
     STEP_SIZE = "the step size of each element"
+    INSTABILITY_ROWS = "how far updates stray from their average, squared, over each row"
+    INSTABILITY_COLUMNS = "how far updates stray from their average, squared, over each column"
+    WEIGHTS_RMS = "the RMS of the weights before the step"
+    START = "the weights before the first step"
+    ITERATE = "weights that move beside the ones in use"
+    FIRST_NORM = "the norm of the first gradient"
+    NORM_AVERAGE = "a moving average of the squared norm of gradients"
+    LR_AVERAGE = "a moving average of the lr"
 
     @property
     def has_own_shape(self) -> bool:
@@ -169,8 +181,14 @@ class Entry(Enum):
         return self not in (
             Entry.STEP,
             Entry.MOMENTUM_PRODUCT,
+            Entry.FIRST_NORM,
+            Entry.NORM_AVERAGE,
+            Entry.LR_AVERAGE,
             Entry.SECOND_MOMENT_ROWS,
             Entry.SECOND_MOMENT_COLUMNS,
+            Entry.INSTABILITY_ROWS,
+            Entry.INSTABILITY_COLUMNS,
+            Entry.WEIGHTS_RMS,
         )
 
 
@@ -183,6 +201,13 @@ SECOND_MOMENTS = (
 )
 
 
+class Condition(NamedTuple):
+    """What a setting fulfils, and one that does."""
+
+    holds: Callable[[object], bool]
+    example: object
+
+
 @dataclass(frozen=True)
 class Writer:
     """The whole set of names that a program saves for an optimizer. A state is that program's where
@@ -190,9 +215,11 @@ class Writer:
 
     settings, entries: what each group has beside lr and params, and each parameter that had a
     gradient. optional_settings, optional_entries: what some versions or settings add. values: what
-    a setting is where it is there, as the formula holds for this alone. step is an entry or, of
-    programs that count once for all, a setting. names: its names for hyperparameters, by those that
-    the optimizer has here. without: settings that tell another program from it.
+    a setting is where it is there, as the formula holds for this alone, or a Condition of it. step
+    is an entry or, of programs that count once for all, a setting, which `count` gives another
+    name. names: its names for hyperparameters, by those that the optimizer has here. implies:
+    hyperparameters that the program alone tells. without: settings that tell another program from
+    it.
     """
 
     settings: Collection[str] = ()
@@ -201,7 +228,9 @@ class Writer:
     optional_entries: Collection[str] = ()
     values: Mapping[str, object] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    implies: Mapping[str, object] = field(default_factory=dict)
     without: Collection[str] = ()
+    count: str = "step"
 
 
 @dataclass(frozen=True)
@@ -211,19 +240,22 @@ class SavedState:
     The settings of a group are the hyperparameters, by `pairs` some of them as tuples, and `fixed`.
 
     entries: what is kept for each parameter that had a gradient. optional_entries: what some
-    settings or shapes add. pairs: a tuple's name and those of its two numbers. fixed: settings that
+    settings or shapes add. pairs: a tuple's name and those of its numbers. fixed: settings that
     always have the same value. optional_settings: what some versions of the optimizer leave out;
     those that are neither hyperparameters nor fixed say how torch computes. second_moment_factor:
-    the hyperparameter that the second moment is averaged with. is_distinct: no optimizer of another
-    formula saves the same names, so that they tell it. writers: other programs that save it.
+    the hyperparameter that the second moment is averaged with. keeps_dimensions: averages over rows
+    and columns keep the dimension that they were taken over, of size 1, as torch's do. is_distinct:
+    no optimizer of another formula saves the same names, so that they tell it. writers: other
+    programs that save it.
     """
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     optional_entries: Mapping[str, Entry] = field(default_factory=dict)
-    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    pairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, object] = field(default_factory=dict)
     optional_settings: Collection[str] = ()
     second_moment_factor: str | None = None
+    keeps_dimensions: bool = True
     is_distinct: bool = True
     writers: tuple[Writer, ...] = ()
 
@@ -237,6 +269,10 @@ TORCH_FLAGS = ("foreach", "maximize", "differentiable", "capturable")
 """How torch.optim's classes compute; versions differ in which they write."""
 
 BETAS = {"betas": ("beta1", "beta2")}
+WEIGHTS = "weights after the step"
+"""The name of the weights beside the entries of a state, where update_needs_weights."""
+
+THREE_BETAS = {"betas": ("beta1", "beta2", "beta3")}
 ADAM_ENTRIES = {
     "step": Entry.STEP,
     "exp_avg": Entry.FIRST_MOMENT,
@@ -256,6 +292,11 @@ class LastUpdate(NamedTuple):
     mean: FloatArray | None = None
     square: FloatArray | None = None
     reason: str = ""
+
+
+def entry(state: Mapping[str, FloatArray], *names: str) -> FloatArray:
+    """The entry of a state that programs save under different names. KeyError of the first."""
+    return state[next((name for name in names if name in state), names[0])]
 
 
 class Totals(NamedTuple):
@@ -279,9 +320,11 @@ class Hyperparameters(Validated, ABC):
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
     heavy_tailed_updates: a few elements make up the RMS of late updates of noise, so samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
-    equal_updates: |Δw| is the same for all elements.
+    equal_updates: |Δw| is the same for all elements that move.
     state_without_step: its saved state does not count steps, nor needs to.
     update_needs_weights: the last update follows from its state and the weights after it.
+    update_needs_tensor: the last update follows from its state as a whole, no element by itself.
+    needs_lr: it has no lr of its own, so that one must be known.
     """
 
     state: ClassVar[SavedState]
@@ -292,6 +335,8 @@ class Hyperparameters(Validated, ABC):
     equal_updates: ClassVar[bool] = False
     state_without_step: ClassVar[bool] = False
     update_needs_weights: ClassVar[bool] = False
+    update_needs_tensor: ClassVar[bool] = False
+    needs_lr: ClassVar[bool] = True
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
@@ -358,12 +403,19 @@ class Hyperparameters(Validated, ABC):
         raise NoFormula("what a single gradient moves is not solved")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
-        """What elements of a saved state of torch.optim's class tell after this step; float64,
-        each of the parameter's elements under the state's own names, of shape (n,). Averages over
-        rows and columns are those of each element's row and column, and over rows divided by their
-        own average; of a state without entries of the parameter's shape the rows are given alone,
-        as they are. KeyError without one."""
+        """What elements of a saved state of torch.optim's class tell after this step; float64, each
+        of the parameter's elements under the state's own names, of shape (n,). Averages over rows
+        and columns are those of each element's row and column, and over rows divided by their own
+        average; the weights after the step under WEIGHTS where update_needs_weights and they are
+        known; of a state without entries of the parameter's shape the rows are given alone, as they
+        are. KeyError without one."""
         return LastUpdate(reason="its state does not tell the last update")
+
+    def last_update_from_tensors(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """As last_update_from_state, of the tensors of a saved state in their shapes: asked where
+        update_needs_tensor, of parameters that are not too large. Raises NoFormula where they do
+        not tell the update, and KeyError without one."""
+        return self.last_update_from_state({name: x.ravel() for name, x in state.items()}, step)
 
     def last_update_rms(
         self, totals: Totals, numbers: Mapping[str, object], lr: float, step: int

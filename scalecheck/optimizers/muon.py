@@ -1,17 +1,21 @@
 """Muon: momentum of a matrix with its singular values brought near 1."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from scalecheck.optimizers._newton_schulz import orthogonalized
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
+    FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NoFormula,
     NotNegative,
     SavedState,
@@ -56,6 +60,8 @@ class Optimizer(Hyperparameters):
         writers=(WITH_AUXILIARY_ADAM,),
     )
     precision: ClassVar[float] = 2e-2  # its matrix products are in bfloat16
+    state_without_step: ClassVar[bool] = True
+    update_needs_tensor: ClassVar[bool] = True
 
     weight_decay: NotNegative = 0.1
     momentum: Beta = 0.95
@@ -98,10 +104,24 @@ class Optimizer(Hyperparameters):
         rows, cols = weights.shape
         if min(rows, cols) < SMALLEST:
             raise NoFormula(f"{rows}×{cols}: the law of singular values is that of larger matrices")
-        rms = self._orthogonalized_rms(rows, cols)
-        if self.adjust_lr_fn == "match_rms_adamw":
-            return rms * MATCHED_RMS * math.sqrt(max(rows, cols))
-        return rms * math.sqrt(max(1.0, rows / cols))
+        return self._orthogonalized_rms(rows, cols) * self._adjustment(rows, cols)
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """None: no element has an update by itself."""
+        if self.nesterov:
+            why = "nesterov's last update holds a gradient that its state does not"
+        else:
+            why = "its matrix is too large to orthogonalize it again"
+        return LastUpdate(reason=why)
+
+    def last_update_from_tensors(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """The momentum, orthogonalized again in bfloat16."""
+        momentum = state["momentum_buffer"]
+        if self.nesterov or momentum.ndim != 2:
+            return self.last_update_from_state(state, step)
+        coefficients, steps = self.ns_coefficients, self.ns_steps
+        update = orthogonalized(momentum, coefficients, steps, self.eps)
+        return LastUpdate((update * self._adjustment(*momentum.shape)).ravel())
 
     def formula_error(self, step: int | None = None) -> float:
         """Finite matrices stray from the law of their singular values."""
@@ -111,6 +131,11 @@ class Optimizer(Hyperparameters):
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k; to the precision of bfloat16,
         exactly for k a power of 2."""
         return Reparameterization(1, {"eps": -1, "weight_decay": -1})
+
+    def _adjustment(self, rows: int, cols: int) -> float:
+        if self.adjust_lr_fn == "match_rms_adamw":
+            return MATCHED_RMS * math.sqrt(max(rows, cols))
+        return math.sqrt(max(1.0, rows / cols))
 
     def _orthogonalized_rms(self, rows: int, cols: int) -> float:
         """RMS of O for a momentum of independent noise."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
@@ -45,6 +46,7 @@ class Optimizer(Hyperparameters):
         },
         optional_settings=TORCH_FLAGS,
         second_moment_factor="alpha",
+        writers=(_bitsandbytes.RMSPROP,),
     )
 
     alpha: Beta = 0.99

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
@@ -16,10 +17,18 @@ from scalecheck.optimizers.contract import (
     NotNegative,
     SavedState,
     Weights,
+    Writer,
 )
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import displacement_rms, momentum_update_rms
 from scalecheck.theory.reparameterization import Reparameterization
+
+PYTORCH_OPTIMIZER = Writer(
+    settings=("momentum", "weight_decay", "weight_decouple", "dampening", "nesterov", "step"),
+    optional_entries=("momentum_buffer",),
+    values={"weight_decouple": False},
+)
+"""pytorch_optimizer's SGDW with weight decay in the gradient."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Optimizer(Hyperparameters):
     state: ClassVar[SavedState] = SavedState(
         optional_entries={"momentum_buffer": Entry.MOMENTUM},
         optional_settings=("foreach", "maximize", "differentiable", "fused"),
+        writers=(_bitsandbytes.SGD, PYTORCH_OPTIMIZER),
     )
     state_without_step: ClassVar[bool] = True
 

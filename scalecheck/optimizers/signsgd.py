@@ -1,18 +1,26 @@
 """signSGD: the sign of the gradient, or of its momentum (Signum)."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from scalecheck.optimizers._per_tensor import PerTensor, moving_average
+import numpy as np
+
+from scalecheck.optimizers._per_tensor import PerTensor, decayed, moving_average
 from scalecheck.optimizers.contract import (
     UNIT,
     Beta,
     Entry,
+    FloatArray,
     Gradient,
+    LastUpdate,
     NoFormula,
+    NotNegative,
     SavedState,
     Weights,
+    Writer,
+    entry,
 )
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
@@ -23,19 +31,40 @@ if TYPE_CHECKING:
     from scalecheck.optimizers._per_tensor import State
 
 
+SIGNSGD = Writer(
+    settings=("momentum", "weight_decay", "weight_decouple", "step"),
+    optional_entries=("momentum_buffer",),
+    names={"decoupled_weight_decay": "weight_decouple"},
+)
+TIGER = Writer(
+    settings=("beta", "weight_decay", "weight_decouple", "fixed_decay", "step"),
+    entries=("exp_avg",),
+    values={"fixed_decay": False},
+    names={"momentum": "beta", "decoupled_weight_decay": "weight_decouple"},
+)
+"""pytorch_optimizer's SignSGD and Tiger."""
+
+
 @dataclass(frozen=True)
 class Optimizer(PerTensor):
-    """m = momentum·m + (1−momentum)·g, w ← w − lr·sign(m). Source: Bernstein et al. 2018."""
+    """m = momentum·m + (1−momentum)·g, w ← (1 − lr·weight_decay)·w − lr·sign(m).
+
+    Without decoupled_weight_decay g includes weight_decay·w. Tiger (Su 2023) is the same with
+    momentum 0.965. Source: Bernstein et al. 2018.
+    """
 
     state: ClassVar[SavedState] = SavedState(
         entries={"momentum_buffer": Entry.FIRST_MOMENT},
         optional_entries={"step": Entry.STEP},
         is_distinct=False,
+        writers=(SIGNSGD, TIGER),
     )
     equal_updates: ClassVar[bool] = True
     state_without_step: ClassVar[bool] = True
 
     momentum: Beta = 0.0
+    weight_decay: NotNegative = 0.0
+    decoupled_weight_decay: bool = True
 
     def update_rms(
         self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
@@ -54,12 +83,18 @@ class Optimizer(PerTensor):
         mean = math.erf(gradient.snr / math.sqrt(2))
         return math.hypot(mean * lr_sum, math.sqrt((1 - mean * mean) * lr_square_sum))
 
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """sign(m)."""
+        return LastUpdate(np.sign(entry(state, "momentum_buffer", "exp_avg")))
+
     def reparameterization(self) -> Reparameterization:
-        """lr' = k·lr, and nothing else."""
-        return Reparameterization(1)
+        """lr' = k·lr, weight_decay' = weight_decay/k if decoupled, else /k²."""
+        return Reparameterization(1, {"weight_decay": -1 if self.decoupled_weight_decay else -2})
 
     def _move(
         self, weights: "torch.Tensor", gradient: "torch.Tensor", state: "State", lr: float
     ) -> None:
-        m = moving_average(state, "momentum_buffer", self.momentum, gradient)
-        weights.sub_(m.sign(), alpha=lr)
+        beside = lr if self.decoupled_weight_decay else None
+        gradient = decayed(weights, gradient, self.weight_decay, beside)
+        update = moving_average(state, "momentum_buffer", self.momentum, gradient).sign()
+        weights.sub_(update, alpha=lr)

@@ -45,7 +45,8 @@ def wrapped(sentence: str, width: int | None) -> str:
 
 def skip(entry: Row) -> str:
     """A thing that was not analysed, and why."""
-    return formatting.printable(f"skipped: {entry['name']} ({entry['dtype']}): {entry['reason']}")
+    dtype = f" ({entry['dtype']})" if entry["dtype"] else ""  # of a tensor, and not of a folder
+    return formatting.printable(f"skipped: {entry['name']}{dtype}: {entry['reason']}")
 
 
 def skipped(entries: Sequence[Row]) -> list[str]:

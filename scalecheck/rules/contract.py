@@ -3,12 +3,14 @@ carries its own manual and examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from scalecheck import registry
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
+from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
@@ -23,7 +25,8 @@ class TensorFacts:
 
     rows: None where it has none. init: None where the scheme says nothing of it. forecast: what the
     lr does to it, None where that is not known. siblings: a text that it shares with the same
-    tensor of other blocks; None where it is no parameter of the model.
+    tensor of other blocks; None where it is no parameter of the model. is_in_state: whether an
+    optimizer state trains it, None where that is not certain or there is no state.
     """
 
     scale: TensorStats
@@ -31,6 +34,7 @@ class TensorFacts:
     init: Reference | None = None
     forecast: TensorForecast | None = None
     siblings: str | None = None
+    is_in_state: bool | None = None
 
     @property
     def name(self) -> str:
@@ -38,10 +42,9 @@ class TensorFacts:
 
     @property
     def is_parameter(self) -> bool:
-        """Weights of the model or of a network beside it: no buffer, no average of weights that
-        are judged, and not tied to another, which is judged."""
-        is_weight = self.scale.role != "buffer" and self.scale.kind.kind != "average"
-        return is_weight and self.scale.tied_to is None
+        """A weight of the model, or one rank's piece of one: no buffer, no average, no network
+        beside the model, and not tied to another, which is judged."""
+        return self.scale.kind.is_weight and self.scale.tied_to is None
 
     @property
     def is_matrix(self) -> bool:
@@ -94,7 +97,9 @@ class CheckpointFacts:
     tensor too. baseline: the figures recorded of an earlier checkpoint, compared: the names that it
     speaks of.
     serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
-    trained in was said.
+    trained in was said. unread: the folders beside it that were not read. steps: of the optimizer
+    state, None where it has none or does not count. signs_of_training: what shows without one that
+    the model was trained, empty where nothing does.
     """
 
     tensors: Sequence[TensorFacts]
@@ -104,11 +109,36 @@ class CheckpointFacts:
     compared: frozenset[str] = frozenset()
     serve_dtype: str | None = None
     is_dtype_given: bool = False
+    unread: Sequence[Unread] = ()
+    steps: float | None = None
+    signs_of_training: str = ""
 
     @property
     def matrices(self) -> list[TensorFacts]:
         """The finite matrices, convolutions and embeddings that are parameters."""
         return [t for t in self.tensors if t.is_matrix and t.is_finite]
+
+    @property
+    def has_certain_states(self) -> bool:
+        """Whether an optimizer state says of some tensor that it trains it."""
+        return any(tensor.is_in_state for tensor in self.tensors)
+
+    @cached_property
+    def now(self) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+        """Type and shape of every tensor, measured or not, by its name."""
+        return {
+            **{t.name: (t.scale.dtype, t.scale.shape) for t in self.tensors},
+            **{t.name: (t.dtype.name, t.shape) for t in self.unmeasured},
+        }
+
+    @cached_property
+    def unrelated(self) -> str:
+        """That the baseline has none of the tensors; empty where it has some, or there is none."""
+        if self.baseline is None or not self.baseline.every or not self.now:
+            return ""
+        before = {name: was.shape for name, was in self.baseline.every.items()}
+        shared = SharedNames.of(before, {name: shape for name, (_, shape) in self.now.items()})
+        return "" if shared.both else shared.none_shared("in the baseline", "in the checkpoint")
 
     @property
     def updates(self) -> Iterator[tuple[TensorFacts, TensorForecast, float]]:

@@ -1,10 +1,12 @@
-"""A tensor that could not be measured.
+"""A tensor that could not be measured, or a folder of checkpoints that was not read.
 
 What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
 numbers, a view that lies outside of its storage, the codes of a quantised weight, which are
-numbers only with their factors. The report says why for each.
+numbers only with their factors; the models in folders of a directory, but for other steps of the
+run, such as checkpoint-500. The report says why for each.
 
-Try: a checkpoint before quantization; an exception with a reason, for what is checked elsewhere.
+Try: a checkpoint before quantization; --recursive for the folders, or --exclude 'FOLDER/*'; an
+exception with a reason, for what is checked elsewhere.
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         yield tensor.judged()
     for skipped in subject.unmeasured:
         yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
+    for folder in subject.unread:
+        if not folder.is_other_step:
+            yield judged(folder.name, folder.reason("check"))
 
 
 RULE = Rule(

@@ -31,7 +31,7 @@ _UNJUDGED = ("variance",)  # of Adafactor, which keeps it of vectors alone
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
-    unjudged = [state for state in subject.states if state.others and not state.scales]
+    unjudged = [state for state in subject.states if state.others]
     if unjudged:
         types = ", ".join(sorted({t.dtype.name for state in unjudged for t in state.others}))
         yield judged("", f"{len(unjudged):,} states hold {types} and were not judged")

@@ -2,7 +2,8 @@
 
 The baseline is a report of `scalecheck inspect --format json`, of a checkpoint that was good. Each
 figure has its tolerance: rms and the others relative to their size, the mean relative to the rms,
-zeros as a share of the elements. The first figure that is off is named.
+zeros as a share of the elements. The first figure that is off is named. A baseline that has none
+of the tensors is a finding too.
 
 Try: `scalecheck diff`, which says how far every element moved; `--update-baseline`, where the
 change is meant.
@@ -15,11 +16,21 @@ from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+from scalecheck.rules.contract import (
+    CheckpointFacts,
+    Example,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+    judged,
+)
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     before = {} if subject.baseline is None else subject.baseline.rows
+    if subject.unrelated:
+        yield judged("", subject.unrelated)
     for tensor in subject.tensors:
         if tensor.name not in before or before[tensor.name].shape != tensor.scale.shape:
             continue

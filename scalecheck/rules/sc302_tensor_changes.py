@@ -1,9 +1,11 @@
 """A tensor that was added, removed, reshaped or retyped since the baseline.
 
 A name that changed leaves a layer without its weights when the checkpoint is loaded with
-strict=False, a shape that changed is another model, and a type that changed rounds.
+strict=False, a shape that changed is another model, and a type that changed rounds. Where the
+baseline has none of the tensors, a finding without a tensor says so.
 
-Try: the code that names modules; `--update-baseline`, where the change is meant.
+Try: the code that names modules; the baseline of this model, where it has no tensor in common;
+`--update-baseline`, where the change is meant.
 """
 
 from collections.abc import Iterator
@@ -14,11 +16,9 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, ju
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     before = {} if subject.baseline is None else subject.baseline.every
-    there = {
-        **{t.name: (t.scale.dtype, t.scale.shape) for t in subject.tensors},
-        **{t.name: (t.dtype.name, t.shape) for t in subject.unmeasured},
-    }
-    for name, (dtype, shape) in there.items():
+    if subject.unrelated:
+        yield judged("", subject.unrelated)
+    for name, (dtype, shape) in subject.now.items():
         if name not in subject.compared:
             continue
         if name not in before:
@@ -32,7 +32,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             words.append(f"retyped from {was.dtype} to {dtype}")
         yield judged(name, " and ".join(words))
     for name, was in before.items():
-        if name not in there:
+        if name not in subject.now:
             yield judged(name, f"removed: it was {was.dtype} {_sizes(was.shape)}")
 
 

@@ -44,11 +44,7 @@ def adam_averages(
     summed changes this many times faster than b_i over the latest lags.
     Source: Kingma & Ba 2015, algorithm 1, unrolled.
     """
-    # How many lags carry weight: until the slower average falls to NEGLIGIBLE.
-    slowest = max(beta1, beta2)
-    count = 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
-    if step is not None:
-        count = min(count, step)
+    count = _lags(step, beta1, beta2)
     lag, weight = (
         (np.arange(count, dtype=np.float64), np.ones(count))
         if every_lag
@@ -60,6 +56,37 @@ def adam_averages(
         (1 - beta1) / _weight_sum(beta1, corrected) * beta1**lag,
         (1 - beta2) / _weight_sum(beta2, corrected) * beta2**lag,
     )
+
+
+def mixed_averages(
+    beta1: float,
+    beta2: float,
+    beta3: float,
+    alpha: float,
+    step: int | None,
+    *,
+    every_lag: bool = False,
+) -> Averages:
+    """Adam's averages, and alpha·(1−beta3)·beta3^i beside the bias-corrected a_i.
+
+    Source: Pagliardini et al. 2024, AdEMAMix, unrolled.
+    """
+    count = _lags(step, beta1, beta2, beta3)
+    lag, weight = (
+        (np.arange(count, dtype=np.float64), np.ones(count))
+        if every_lag
+        else _sampled_lags(count, beta1, beta2, beta3)
+    )
+    fast = (1 - beta1) / _weight_sum(beta1, step) * beta1**lag
+    slow = alpha * (1 - beta3) * beta3**lag
+    return Averages(weight, fast + slow, (1 - beta2) / _weight_sum(beta2, step) * beta2**lag)
+
+
+def _lags(step: int | None, *betas: float) -> int:
+    """How many lags carry weight: until the slowest average falls to NEGLIGIBLE."""
+    slowest = max(betas)
+    count = 1 if slowest == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(slowest)) + 1
+    return count if step is None else min(count, step)
 
 
 def _weight_sum(beta: float, step: int | None) -> float:

@@ -15,6 +15,7 @@ from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.report import Column
+from scalecheck.settings import Settings
 
 ASSUMED = (
     Column("assumed_rms", "assumed", "number", "rms by the scheme; null where it says nothing", 1),
@@ -71,18 +72,17 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
     return shapes
 
 
-def opened(
-    checkpoint: Checkpoint | str | Path | None, shapes: Sequence[str], assume: str | None
-) -> Checkpoint:
+def opened(checkpoint: Checkpoint | str | Path | None, settings: Settings) -> Checkpoint:
     """The checkpoint, or where shapes are given, NAME=4096x1024, one of tensors that do not exist
     yet, of which no element can be read. Raises UsageError, CheckpointError."""
+    shapes = settings.shape
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
     if checkpoint is not None and not shapes:
-        return open_checkpoint(checkpoint)
+        return open_checkpoint(checkpoint, recursive=settings.recursive)
     if checkpoint is not None or not shapes:
         raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
-    if assume is None:
+    if settings.assume is None:
         raise UsageError("--shape: needs --assume, the initialization that gives the scale")
     source = Source(Path("-"), 0, 0, 0)
     sizes = shapes_of(shapes)

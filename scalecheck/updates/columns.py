@@ -89,31 +89,28 @@ COLUMNS = (
         "decay",
         "setting",
         "its weight decay",
-        get=attrgetter("training.weight_decay"),
     ),
     Column(
         "update_rms",
         "measured",
         "number",
-        "RMS of the update at lr 1: measured from an optimizer state where there is one, else "
-        "expected",
+        "RMS of the last update at lr 1, by the optimizer state; null where none was measured",
         1,
         merge=_moving("update_rms"),
-        cell=lambda row: row["update_rms"] if row["measured"] else None,
     ),
     _merged(
         _moving,
         "update_rms_expected",
         "theory",
         "number",
-        "the same by theory, null where it has none",
+        "RMS of an update at lr 1 by theory; null where it has none",
         2,
     ),
     Column(
         "measured",
         "measured",
         "sentence",
-        "update_rms is the state's, of the last step applied",
+        "the relative update is of update_rms, of the last step applied; else of theory",
         merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
     _merged(
@@ -123,7 +120,7 @@ COLUMNS = (
         "relative_update",
         "relative",
         "number",
-        "lr·update_rms/rms: the change of a step",
+        "the change of a step over rms: lr·update_rms/rms where measured, else by theory",
         merge=_over_rms("absolute_update"),
     ),
     _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
@@ -149,7 +146,6 @@ COLUMNS = (
         "number",
         "share of the weights that weight decay takes a step: lr·weight_decay",
         7,
-        attrgetter("training.decay_pull"),
     ),
     _merged(
         mean,
@@ -167,7 +163,7 @@ COLUMNS = (
         "of an embedding: relative change of a row by one gradient after none for long",
         6,
     ),
-    Column("reason", "reason", "sentence", "why there is no update_rms"),
+    Column("reason", "reason", "sentence", "why there is no relative update"),
 )
 """Fields of every row; others come with an optimizer state, a schedule and what is asked back."""
 
@@ -197,6 +193,12 @@ STATE = (
         total, "v_not_finite", "v broken", "count", "elements whose v is NaN, inf or negative", 8
     ),
     _merged(total, "m_not_finite", "m broken", "count", "elements whose m is NaN or inf", 8),
+    Column(
+        "state_reason",
+        "state reason",
+        "sentence",
+        "why the state does not tell the last update, where the expected one stands in",
+    ),
 )
 SCHEDULE = (
     _merged(
@@ -267,6 +269,6 @@ TO = (
 RESCALED = (
     Column("setting", "setting", "text", "its name"),
     Column("exponent", "power of K", "power", "the setting is multiplied by K to this power"),
-    Column("now", "now", "setting", "what it is; null of gradient clipping, which is not known"),
+    Column("now", "now", "setting", "what it is; null where it is not known, as gradient clipping"),
     Column("scaled", "at K", "setting", "what it has to be"),
 )

@@ -62,6 +62,8 @@ def notes(sides: Sequence[Side], total: Change, run: Run | None) -> Iterator[str
     for side in sides:
         if isinstance(side, Recorded):
             yield printable(f"{side.path} is a report: figures are compared, and no elements")
+        else:
+            yield from (printable(f"{side.path}: {note}") for note in side.layout)
     if run is not None:
         name = run.trainings.of("").name
         yield f"noise and drift are those of {name} without weight decay, which pulls back"

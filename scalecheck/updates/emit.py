@@ -3,29 +3,48 @@ scalecheck.toml."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from scalecheck.errors import UsageError
-from scalecheck.report.report import Row
-from scalecheck.updates.training import Training
+from scalecheck.report.formatting import plural, printable
+from scalecheck.report.report import Report, Row
+from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.training import Training, flag
 
 Settings = dict[str, Any]
 
 
-def emit(form: str, rows: Sequence[Row]) -> str:
-    """The groups of rows that have members (forecasts) and target_factor, as text of a form;
-    members of one row that are trained differently make a group each.
+def emit(form: str, report: Report) -> str:
+    """The groups of a translation's rows, which have members (forecasts) and target_factor, as text
+    of a form, and notes on what is in none; members of one row that are trained differently make a
+    group each.
 
     A row without target_factor keeps the lr it has. Raises UsageError where torch.optim lacks the
-    optimizer and where there are several.
+    optimizer, where there are several, and where a setting of a tensor is not known.
     """
-    trainings = [member.training for row in rows for member in row["members"]]
-    names = sorted({training.name for training in trainings})
+    members = [member for row in report.rows for member in row["members"]]
+    names = sorted({member.training.name for member in members})
     if len(names) != 1:
         raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
-    return {"torch": _torch, "json": _json, "toml": _toml}[form](rows, trainings[0])
+    for member in members:
+        for setting in member.training.uncertain:
+            problem = f"the {setting} of {member.name} is not known"
+            raise UsageError(f"--emit {form}: {problem}: {flag(setting)} or --param-names says it")
+    forms = {"torch": _torch, "json": _json, "toml": _toml}
+    return forms[form](report.rows, members[0].training, [*_notes(report, members)])
+
+
+def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:
+    """What no group holds, and which tensors keep their lr as they may not be trained."""
+    for reason, count in Counter(entry["reason"] for entry in report.skipped).items():
+        yield printable(f"{plural(count, 'tensor')} in no group ({reason})")
+    for reason, count in Counter(each.reason for each in members if not each.is_certain).items():
+        yield printable(f"{plural(count, 'tensor')} with an lr left as it is ({reason})")
+    if unnamed := len(report.rows_of("states")):
+        yield f"{plural(unnamed, 'optimizer state')} whose tensor is not certain: see translate"
 
 
 def torch_settings(training: Training) -> Settings:
@@ -51,7 +70,7 @@ def _groups(
             yield names, {name: own[name] for name in own if name in differing | {"lr"}}
 
 
-def _torch(rows: Sequence[Row], training: Training) -> str:
+def _torch(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
     if not training.optimizer.torch_class:
         raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
     shared = torch_settings(training)
@@ -61,7 +80,8 @@ def _torch(rows: Sequence[Row], training: Training) -> str:
         for names, own in _groups(rows, shared, torch_settings)
     )
     settings = _lines(_items(shared), 4)
-    return _TORCH.format(name=training.optimizer.torch_class, settings=settings, groups=groups)
+    name = training.optimizer.torch_class
+    return _TORCH.format(name=name, notes=_comments(notes), settings=settings, groups=groups)
 
 
 _TORCH = '''\
@@ -69,7 +89,7 @@ _TORCH = '''\
 
 import torch
 
-SETTINGS = {{
+{notes}SETTINGS = {{
 {settings}}}
 GROUPS = [
 {groups}]
@@ -97,27 +117,33 @@ def _items(settings: Settings) -> Iterable[str]:
     return (f"{json.dumps(name)}: {value!r}" for name, value in settings.items())
 
 
+def _comments(notes: Sequence[str]) -> str:
+    return "".join(f"# {note}\n" for note in notes)
+
+
 def _lines(items: Iterable[str], indent: int) -> str:
     return "".join(f"{' ' * indent}{item},\n" for item in items)
 
 
-def _json(rows: Sequence[Row], training: Training) -> str:
+def _json(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
     shared = _plain(training)
     report = {
         "schema": "scalecheck.groups/1",
         "optimizer": training.name,
         "settings": shared,
         "groups": [{"names": names, **own} for names, own in _groups(rows, shared, _plain)],
+        "notes": notes,
     }
     return json.dumps(report, indent=1, allow_nan=False)
 
 
-def _toml(rows: Sequence[Row], training: Training) -> str:
+def _toml(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
     shared = _plain(training)
     tables = [("[optimizer]", {"name": training.name, **shared})]
     for names, own in _groups(rows, shared, _plain):
         tables.append(("\n[[group]]", {"names": names, **own}))
-    return "\n".join(line for title, table in tables for line in (title, *_toml_lines(table)))
+    lines = (line for title, table in tables for line in (title, *_toml_lines(table)))
+    return _comments(notes) + "\n".join(lines)
 
 
 def _toml_lines(table: Settings) -> Iterable[str]:

@@ -102,7 +102,8 @@ def schedule_forecast(
         return moved / rms if rms else None
 
     equilibrium = None
-    if training.weight_decay and (is_known or training.is_decay_decoupled):
+    is_decayed = training.is_decay_known and training.weight_decay
+    if is_decayed and (is_known or training.is_decay_decoupled):
         with suppress(*REFUSALS):
             equilibrium = _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient)
     return ScheduleForecast(
@@ -111,7 +112,7 @@ def schedule_forecast(
         equilibrium_rms=equilibrium,
         equilibrium_ratio=(rms or 0.0) / equilibrium if equilibrium else None,
         memory_steps=1 / decay if decay and equilibrium is not None else None,
-        decay_sum=decay * first,
+        decay_sum=decay * first if training.is_decay_known else None,
     )
 
 

@@ -2,24 +2,22 @@
 settings and the entries of its states. A set that no program is known to save is not known."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
-from typing import Any, ClassVar, NoReturn
+from typing import Any
 
 from scalecheck import registry
 from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamState, StateLayout
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
-    UNIT,
+    Condition,
     Entry,
-    Gradient,
     Hyperparameters,
-    NoFormula,
     SavedState,
-    Weights,
     Writer,
 )
 from scalecheck.updates.foreign_states import FOREIGN, Foreign
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NEUTRAL = frozenset(
     {
@@ -42,32 +40,7 @@ OWN_SHAPE_ELSEWHERE = (
 )
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 
-TRANSFORMERS_ADAFACTOR = Factored("exp_avg_sq_row", "exp_avg_sq_col", keeps_dimensions=False)
 NAMED = 12  # of the settings or entries that a note lists
-
-NOT_KNOWN = "not known"
-
-
-@dataclass(frozen=True)
-class WithoutFormula(Hyperparameters):
-    """The optimizer of a saved state that has no formula here: not known, or known by its name."""
-
-    state: ClassVar[SavedState] = SavedState()
-    state_without_step: ClassVar[bool] = True
-
-    name: str = NOT_KNOWN
-    why: str = ""
-    weight_decay: float = 0.0
-
-    def update_rms(
-        self, gradient: Gradient, step: int | None = None, weights: Weights = UNIT
-    ) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
-
-    def reparameterization(self) -> NoReturn:
-        """NoFormula: why."""
-        raise NoFormula(self.why)
 
 
 @cache
@@ -82,18 +55,28 @@ def saved_states() -> Mapping[str, SavedState]:
 @cache
 def entries_of(*kinds: Entry) -> tuple[str, ...]:
     """The names that the optimizers have for entries of these kinds."""
-    named = (state.every_entry.items() for state in saved_states().values())
-    return tuple(dict.fromkeys(name for items in named for name, kind in items if kind in kinds))
+    named = (_named(state, *kinds) for state in saved_states().values())
+    return tuple(dict.fromkeys(name for names in named for name in names))
+
+
+def _named(state: SavedState, *kinds: Entry) -> list[str]:
+    return [name for name, kind in state.every_entry.items() if kind in kinds]
 
 
 @cache
 def state_layout() -> StateLayout:
     """Which entries tell a parameter's shape."""
     own = entries_of(*(kind for kind in Entry if kind.has_own_shape))
-    rows, columns = entries_of(Entry.SECOND_MOMENT_ROWS), entries_of(Entry.SECOND_MOMENT_COLUMNS)
-    factored = [Factored(*pair) for pair in zip(rows, columns, strict=True)]
-    own_shape = frozenset({*own, *OWN_SHAPE_ELSEWHERE})
-    return StateLayout(own_shape, (*factored, TRANSFORMERS_ADAFACTOR))
+    factored = {
+        Factored(*pair, keeps_dimensions=state.keeps_dimensions)
+        for state in saved_states().values()
+        for pair in zip(
+            _named(state, Entry.SECOND_MOMENT_ROWS),
+            _named(state, Entry.SECOND_MOMENT_COLUMNS),
+            strict=True,
+        )
+    }
+    return StateLayout(frozenset({*own, *OWN_SHAPE_ELSEWHERE}), sorted(factored))
 
 
 @cache
@@ -123,9 +106,9 @@ Kept = frozenset[str]
 
 
 class Recognised:
-    """What a group of a state is recognised as: `name` of an optimizer with a formula, and its
-    names for hyperparameters, or else `foreign`, a state that is known by its name, or neither, and
-    `why`."""
+    """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
+    for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
+    known by its name, or neither, and `why`; `count` is its setting that counts the steps."""
 
     def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
         kept = {frozenset(entries) for entries in states}
@@ -137,14 +120,19 @@ class Recognised:
         }
         self.name: str | None = None
         self.names: Mapping[str, str] = {}
+        self.implies: Mapping[str, object] = {}
         self.foreign: Foreign | None = None
+        self.count = "step"
         self.is_certain = len(found) == 1
         if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
             self.name = "adamw" if "adamw" in found else next(iter(found))
             self.names = found[self.name].names
+            self.implies = found[self.name].implies
+            self.count = found[self.name].count
             return
         self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
         if self.foreign is not None:
+            self.count = self.foreign.writer.count
             self.why = f"{self.foreign.name}: {self.foreign.why}"
             return
         entries = sorted({name for one in kept for name in one})
@@ -175,6 +163,8 @@ def _is_neutral(name: str, settings: Mapping[str, Any]) -> bool:
 
 def _is(setting: object, value: object) -> bool:
     """Programs write 0, False and None for what is off."""
+    if isinstance(value, Condition):
+        return value.holds(setting)
     return bool(setting) == value if isinstance(value, bool) else setting == value
 
 
@@ -187,34 +177,62 @@ def _listed(names: Iterable[str]) -> str:
 def kept_by(state: ParamState, group: ParamGroup) -> set[str]:
     """The names of a state's entries; its step is the group's own where that has one."""
     step = {"step"} if state.step is not None and "step" not in group.settings else set()
-    return {*state.tensors, *state.numbers, *state.left_out, *step}
+    return {*state.entries, *step}
 
 
 def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
     """What a group with these states is recognised as."""
     settings = {**group.settings, **dict.fromkeys(group.left_out)}
-    return Recognised(settings, [kept_by(state, group) for state in states])
+    found = Recognised(settings, [kept_by(state, group) for state in states])
+    unread = [name for name in group.left_out if name not in {"lr", *NEUTRAL}]
+    if unread and (found.name or found.foreign):
+        found.name = found.foreign = None
+        found.why = (
+            f"optimizer not known: its setting {unread[0]} cannot be read, as it is no number, no "
+            "word and no short list of them: --optimizer says which"
+        )
+    return found
 
 
 def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     """The settings of a group under the names of scalecheck's optimizers, and "optimizer": the name
     of the one that it is recognised as, or one without a formula."""
-    pairs: dict[str, tuple[str, str]] = {}
+    pairs: dict[str, tuple[str, ...]] = {}
     for state in saved_states().values():
         pairs |= state.pairs
+    if of.name is not None:
+        pairs |= saved_states()[of.name].pairs
     found: dict[str, Any] = {}
     for name, value in group.settings.items():
         if name in pairs and isinstance(value, tuple):
             found |= dict(zip(pairs[name], value, strict=False))
-        elif isinstance(value, str | int | float):
+    for name, value in group.settings.items():
+        is_pair = name in pairs and isinstance(value, tuple)
+        if isinstance(value, str | int | float | tuple) and not is_pair:
             found[name] = value
+        elif value is None:
+            found.pop(name, None)
     found |= {here: found[there] for here, there in of.names.items() if there in found}
     if of.name is not None:
-        return found | {"optimizer": of.name}
-    name = NOT_KNOWN if of.foreign is None else of.foreign.name
+        return found | {**of.implies, "optimizer": of.name}
     decay = found.get("weight_decay", 0.0)
-    is_number = isinstance(decay, int | float)
-    return found | {"optimizer": WithoutFormula(name, of.why, float(decay) if is_number else 0.0)}
+    decay = float(decay) if isinstance(decay, int | float) else 0.0
+    foreign = of.foreign
+    if foreign is None:
+        return found | {"optimizer": WithoutFormula(NOT_KNOWN, of.why, decay)}
+    optimizer = foreign.kind.of(foreign.name, of.why, decay, found)
+    beta2 = found.get("beta2")
+    if foreign.second_moment and isinstance(beta2, float) and 0 <= beta2 < 1:
+        optimizer = replace(optimizer, second_moment=foreign.second_moment, beta2=beta2)
+    return found | {"optimizer": optimizer}
+
+
+def counted(state: ParamState, group: ParamGroup, of: Recognised) -> ParamState:
+    """The state with the steps that its program counts under another name."""
+    count = group.settings.get(of.count)
+    if of.count == "step" or state.step is not None or not isinstance(count, int) or count < 0:
+        return state
+    return replace(state, step=float(count))
 
 
 def is_guessed(group: ParamGroup, of: Recognised) -> bool:

@@ -1,38 +1,48 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from scalecheck.checkpoint.open_state import find_state, open_state
+from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.parameter_order import Shape
+from scalecheck.checkpoint.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
+from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
-    NOT_KNOWN,
-    WithoutFormula,
+    counted,
     group_settings,
     is_guessed,
     recognised,
     state_layout,
 )
+from scalecheck.updates.saved_groups import empty_states, with_lrs
+from scalecheck.updates.trained import EMPTY_STATE, Trained, trained
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NONE = "none"
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
 
-UNCERTAIN = "optimizer not known: the groups that the tensor can be in have different ones"
+DIFFERENT = "optimizer not known: the groups that the tensor can be in have different ones"
 
-INNER = "optimizer not known: the state is of one inside another, which may change its updates"
+UNCERTAIN: Final = object()
+"""The value of a setting in which the groups that a tensor can be in differ."""
+
+INNER = "optimizer not known: its state lies inside that of another, which may change the updates"
 
 
 class States:
-    """The states that are certain to belong to a tensor, and those that are not."""
+    """The states that are certain to belong to a tensor, and those that are not. unread: why there
+    are none though a state was found; its groups stand for all tensors if they are known. lr_note:
+    where the lr of a group is not the one that the state has; empty where none is."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
-        self.path = state.path if state else None
+        self.path = state.path if state and state.groups else None
+        self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
         self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         states = state.states if state else ()
@@ -41,92 +51,137 @@ class States:
         for one in states:
             members[one.group].append(one)
         known = [*map(recognised, groups, members)]
-        self._groups = [*map(group_settings, groups, known)]
+        saved = [*map(group_settings, groups, known)]
         if state and state.is_inner:
             inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}
-            self._groups = [{**group, **inner} for group in self._groups]
+            saved = [{**group, **inner} for group in saved]
+        self._groups, self._still, self.lr_note = with_lrs(saved)
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
+        if self.unread:
+            states = ()
+        states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
-        self._fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
+        tensors = [*parameters_of(checkpoint), *beside(checkpoint)]
+        shapes = {None, *(tensor.shape for tensor in tensors)}
+        fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
+        self._shared: dict[Shape, Mapping[str, Any]] = {}
+        self._numbers: dict[Shape | None, set[int]] = defaultdict(set)
+        if state is None or fits_nothing:
+            self._trained = Trained()
+            self._numbers[None] = {*range(len(groups))}
+            return
+        empty = empty_states(states, known)
+        self._trained = trained(state, checkpoint, empty, self._still)
+        for place, one in enumerate(states):
+            if one.name is None and place not in empty:
+                self._numbers[one.shape].add(one.group)
 
-    def _possible(self, name: str, shape: Sequence[int]) -> list[Mapping[str, Any]]:
-        """The settings of the groups that a tensor can be in: any, where shapes do not tell, as
-        those of a state in flat parts do not."""
+    def not_trained(self, name: str) -> str | None:
+        """Why the optimizer does not train a tensor; None where it does, or may."""
+        return self._trained.not_trained.get(name)
+
+    def not_certain(self, name: str) -> str | None:
+        """Why it is not certain whether the optimizer trains a tensor; None where it is."""
+        return self._trained.not_certain.get(name)
+
+    def not_named(self, name: str) -> str | None:
+        """Why no state is certain to be the tensor's, where some are of no certain tensor."""
+        if name in self.by_name or not any(one.entries for one in self.unnamed):
+            return None
+        if any(one.saved_name is not None for one in self.unnamed):
+            return "no state was saved under its name"
+        return "which state is its own is not certain"
+
+    def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
+        """The parameters of which it is certain whether the optimizer holds them: it does though
+        they never had a gradient."""
+        if self.path is None or self.unread:
+            return {}
+        return {
+            tensor.name: self.not_trained(tensor.name) in (None, EMPTY_STATE)
+            for tensor in tensors
+            if tensor.kind.is_parameter and tensor.tied_to is None
+            if self.not_certain(tensor.name) is None
+        }
+
+    def settings(self, name: str, shape: Shape) -> Mapping[str, Any]:
+        """The settings of the tensor's group. Where that is not certain, those in which all the
+        groups that it can be in agree, as all may where shapes do not tell; the others are
+        UNCERTAIN."""
         if (known := self.by_name.get(name)) is not None:
-            return [self._groups[known.group]]
-        fit = {one.group for one in self.unnamed if one.shape is None or one.shape == tuple(shape)}
-        if self._fits_nothing:
-            return [*self._groups]
-        return [self._groups[number] for number in sorted(fit)]
-
-    def is_absent(self, name: str, shape: Sequence[int]) -> bool:
-        """No group of the state can have the tensor: it is not trained."""
-        return self.path is not None and not self._possible(name, shape)
-
-    def settings(self, name: str, shape: Sequence[int]) -> Mapping[str, Any]:
-        """The settings of the tensor's group; where that is not certain, what all the groups that
-        it can be in have in common."""
-        common = _common(self._possible(name, shape))
-        if common and "optimizer" not in common:
-            return {**common, "optimizer": WithoutFormula(NOT_KNOWN, UNCERTAIN)}
-        return common
-
-    def doubts(self, tensors: Iterable[Tensor], given: Collection[str]) -> list[str]:
-        """A note on each setting that is neither given nor certain, as groups that a tensor can be
-        in differ."""
-        unsure: Counter[str] = Counter()
-        for tensor in tensors:
-            groups = self._possible(tensor.name, tensor.shape)
-            unsure.update({name for one in groups for name in one} - _common(groups).keys())
-        return [
-            f"the {name} of {plural(count, 'tensor')} is not certain, as the group is not: "
-            "the optimizer's default stands in"
-            for name, count in sorted(unsure.items())
-            if name not in given
-        ]
+            return self._groups[known.group]
+        if shape not in self._shared:
+            numbers = self._numbers[shape] | self._numbers[None]
+            self._shared[shape] = _common([self._groups[number] for number in sorted(numbers)])
+        return self._shared[shape]
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
-        """The settings of a state's group."""
-        return self._groups[state.group]
+        """The settings of a state's group; its lr is UNCERTAIN where it does not move."""
+        group = self._groups[state.group]
+        return {**group, "lr": UNCERTAIN} if self.is_still(state) else group
+
+    def is_still(self, state: ParamState) -> bool:
+        """Whether its group has lr 0 beside others that move."""
+        return state.group in self._still
 
 
-def states_of(checkpoint: Checkpoint, where: str | Path | None) -> States:
-    """The state in a file, that saved with the checkpoint where None, or none at all for "none".
+def asked_states(checkpoint: Checkpoint, settings: Settings) -> States:
+    """The states that a command's settings ask for. Raises as states_of; UsageError where names are
+    given and there is no state to name."""
+    states = states_of(checkpoint, settings.state, settings.param_names)
+    if settings.param_names is not None and states.path is None:
+        raise OptionError("param_names", "no optimizer state to name", settings.param_names)
+    return states
 
-    Raises CheckpointError as open_state; UsageError where a state that was asked for fits no
-    tensor.
+
+def states_of(
+    checkpoint: Checkpoint, where: str | Path | None, names: str | Path | None = None
+) -> States:
+    """The state in a file, that saved with the checkpoint where None, or none at all for "none";
+    names: a file of the names of its parameters.
+
+    Raises CheckpointError where a file is damaged, and as open_state for one that was asked for;
+    UsageError where a state that was asked for fits no tensor.
     """
     if str(where) == NONE:
         return States(None, checkpoint)
-    if where is None:
-        try:
-            state = find_state(checkpoint, state_layout())
-        except CheckpointError as error:
-            raise CheckpointError(
-                error.path, f"{error.problem}; go on with --state none"
-            ) from error
-        return States(named(state, checkpoint) if state else None, checkpoint)
-    found = States(named(open_state(where, state_layout()), checkpoint), checkpoint)
-    shapes = {tensor.shape for tensor in checkpoint.tensors}
-    if not found.by_name and not any(one.shape in shapes for one in found.unnamed):
-        raise OptionError(
-            "state",
-            f"its {len(found.unnamed)} states fit none of {len(checkpoint.tensors)} tensors",
-            where,
-        )
-    return found
+    if where is not None:
+        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint, names)
+        if problem := _misfit(state, checkpoint):
+            raise OptionError("state", problem, where)
+        return States(state, checkpoint)
+    try:
+        found = find_state(checkpoint, state_layout())
+    except CheckpointError as error:
+        raise CheckpointError(error.path, f"{error.problem}; go on with --state none") from error
+    if found is None or found.unread:
+        return States(found, checkpoint)
+    try:
+        state = named(found, checkpoint, names)
+    except CheckpointError as error:
+        return States(unread(found, error.problem), checkpoint)
+    problem = _misfit(state, checkpoint)
+    return States(unread(found, problem) if problem else state, checkpoint)
+
+
+def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
+    """Why a state is of no tensor of the checkpoint; empty where it may be of some."""
+    shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
+    if any(one.name is not None or one.shape in shapes for one in state.states):
+        return ""
+    states = plural(len(state.states), "state")
+    return f"its {states} fit none of {len(checkpoint.tensors)} tensors"
 
 
 def _common(groups: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The settings that all the groups have."""
-    if not groups:
-        return {}
-    first, *others = groups
-    return {
-        name: value
-        for name, value in first.items()
-        if all(name in other and other[name] == value for other in others)
-    }
+    """The settings of all groups, UNCERTAIN where they differ."""
+    names = dict.fromkeys(name for group in groups for name in group)
+    common = {}
+    for name in names:
+        first, *others = (group.get(name, UNCERTAIN) for group in groups)
+        common[name] = first if all(other == first for other in others) else UNCERTAIN
+    if common.get("optimizer") is UNCERTAIN:
+        common["optimizer"] = WithoutFormula(NOT_KNOWN, DIFFERENT)
+    return common

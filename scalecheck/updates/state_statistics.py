@@ -11,13 +11,16 @@ from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.optimizers.contract import (
     REFUSALS,
+    WEIGHTS,
     Hyperparameters,
     LastUpdate,
     Totals,
     refusal,
 )
+from scalecheck.report.formatting import listed
 from scalecheck.theory.averages import squared_weight_sum
-from scalecheck.updates.state_elements import blocks
+from scalecheck.updates.rounding import Rounding
+from scalecheck.updates.state_elements import Block, Elements, blocks, is_small
 
 FloatArray = NDArray[np.float64]
 
@@ -33,7 +36,8 @@ class StateStatistics:
     grad_rms: √mean(v̂), over the steps that v remembers. snr: mean/std of an element's gradient;
     None at or below the noise floor, which at_noise_floor says. eps_share, eps_near_share: shares
     of the elements with √v̂ below eps, and below 100 eps. v_zeros, v_not_finite, m_not_finite: how
-    many elements of v are 0, of v and of m NaN, inf or (v) negative.
+    many elements of v are 0, of v and of m NaN, inf or (v) negative. is_coded: its averages are
+    codes of a few bits, written after the update that they tell.
     """
 
     step: int | None = None
@@ -46,6 +50,7 @@ class StateStatistics:
     v_zeros: int = 0
     v_not_finite: int = 0
     m_not_finite: int = 0
+    is_coded: bool = False
     reason: str = ""
 
 
@@ -58,7 +63,7 @@ def figures(
     """The figures of one parameter's state, read in blocks; lr: of its last step, weights: the
     parameter after it. Raises CheckpointError where it cannot be read."""
     if not state.tensors:
-        return StateStatistics(reason="the state holds nothing of it: it never had a gradient")
+        return StateStatistics(reason=_without_tensors(state, optimizer))
     if state.step is None and not optimizer.state_without_step:
         return StateStatistics(reason="the state does not say how many steps were done")
     step = int(state.step or 0)
@@ -66,21 +71,30 @@ def figures(
         return StateStatistics(step, reason="the state is of step 0")
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
-    for block, own in blocks(state, weights if optimizer.update_needs_weights else None):
+    own = weights if optimizer.update_needs_weights else None
+    is_whole = optimizer.update_needs_tensor and is_small(state)
+    for block in blocks(state, optimizer.state.every_entry, own, is_whole):
         with np.errstate(all="ignore"):
             try:
-                told = optimizer.last_update_from_state(block, max(step, 1))
+                reason = sums.add(block, optimizer, max(step, 1))
             except KeyError as missing:
                 return StateStatistics(step or None, reason=f"the state lacks {missing.args[0]}")
-            sums.add(told, own)
-        reason = told.reason
-    update = 1.0 if optimizer.equal_updates else None
-    if update is None and sums.updates:
+    update = None
+    if sums.updates:
         try:
+            sums.rounding.require_fine()
             update = optimizer.last_update_rms(sums.totals, state.numbers, lr, max(step, 1))
         except REFUSALS as error:
             reason = refusal(error)
     return sums.statistics(step or None, optimizer, update, reason)
+
+
+def _without_tensors(state: ParamState, optimizer: Hyperparameters) -> str:
+    if state.left_out:
+        return f"its state keeps {listed(state.left_out)} in a form that is not read"
+    if not optimizer.state.entries and getattr(optimizer, "momentum", None) == 0:
+        return "its optimizer keeps nothing where momentum is 0"
+    return "its state is empty, as before the first gradient"
 
 
 def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
@@ -94,13 +108,29 @@ class _Sums:
     def __init__(self, eps: float | None) -> None:
         self.eps = eps
         self.update = self.mean = self.square = self.weights = self.products = 0.0
-        self.has_weights = False
+        self.has_weights = self.is_coded = False
         self.updates = self.means = self.squares = 0
         self.below = self.near = self.zeros = self.v_not_finite = self.m_not_finite = 0
+        self.rounding = Rounding()
 
-    def add(self, told: LastUpdate, weights: FloatArray | None) -> None:
-        """Takes in a block, its finite elements."""
-        update, mean, square, _ = told
+    def add(self, block: Block, optimizer: Hyperparameters, step: int) -> str:
+        """Takes in a block, its finite elements, and gives the reason for an update that is not
+        told. KeyError of an entry that lacks."""
+
+        def told(entries: Elements) -> LastUpdate:
+            if block.is_whole:
+                return optimizer.last_update_from_tensors(entries, step)
+            own = {} if block.weights is None else {WEIGHTS: block.weights}
+            return optimizer.last_update_from_state({**entries, **own}, step)
+
+        update, mean, square, reason = told(block.entries)
+        weights, self.is_coded = block.weights, block.smallest is not None
+        if block.smallest is not None and block.largest is not None and update is not None:
+            largest = told(block.largest).update
+            if optimizer.equal_updates:  # an element of any gradient at all moves by lr
+                update = largest
+            else:
+                self.rounding.add(told(block.smallest).update, update, largest)
         if update is not None:
             is_known = np.abs(update) < LARGEST
             if weights is not None:
@@ -121,11 +151,13 @@ class _Sums:
             known = _chosen(square, (square >= 0) & (square < LARGEST))
             self.square += float(known.sum())
             self.squares += known.size
-            self.zeros += known.size - int(np.count_nonzero(known))
             self.v_not_finite += square.size - known.size
-            if self.eps is not None:
+            if not self.is_coded:  # a code of 0 is no v of 0
+                self.zeros += known.size - int(np.count_nonzero(known))
+            if self.eps is not None and not self.is_coded:
                 self.below += int(np.count_nonzero(known < np.square(self.eps)))
                 self.near += int(np.count_nonzero(known < np.square(NEAR * self.eps)))
+        return reason
 
     @property
     def totals(self) -> Totals:
@@ -138,7 +170,7 @@ class _Sums:
     ) -> StateStatistics:
         """The figures, with this update."""
         square = self.square / self.squares if self.squares else None
-        has_eps = self.eps is not None and square is not None
+        has_eps = self.eps is not None and square is not None and not self.is_coded
         snr, at_floor = self._snr(step, getattr(optimizer, "beta1", None), square)
         return StateStatistics(
             step=step,
@@ -151,6 +183,7 @@ class _Sums:
             v_zeros=self.zeros,
             v_not_finite=self.v_not_finite,
             m_not_finite=self.m_not_finite,
+            is_coded=self.is_coded,
             reason=reason,
         )
 

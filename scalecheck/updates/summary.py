@@ -25,8 +25,8 @@ STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
     """The checkpoint, who trains it, and where that was found."""
     names = {each.training.name for each in forecasts}
-    lrs = {each.lr for each in forecasts}
-    lr = f"lr {setting(forecasts[0].lr)}" if len(lrs) == 1 else f"{len(lrs)} lrs"
+    lrs = {each.lr for each in forecasts if each.lr is not None}
+    lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
     words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
     words += plural(len(forecasts), "tensor")
@@ -57,11 +57,21 @@ def notes(
     """What stands behind the figures; doubts: the state's, lr: the one that was given."""
     yield f"bands of the relative update, rules of thumb for matrices: {bands}"
     yield from map(printable, states.notes)
-    reasons = Counter(each.reason for each in forecasts if each.has_size and each.reason)
+    certain = [each for each in forecasts if each.has_size and each.is_certain]
+    reasons = Counter(each.reason for each in certain if each.reason)
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    coded = [e for e in forecasts if e.measured and e.is_coded]
+    if count_coded := sum(not each.training.optimizer.equal_updates for each in coded):
+        words = "the state keeps its averages as codes"
+        yield f"measured within 1 % for {plural(count_coded, 'tensor')}: {words}"
+    unread = Counter(each.state_reason for each in forecasts if each.state_reason)
+    for reason, n in unread.items():
+        yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
     yield from doubts
-    if states.path is not None and lr is None:
+    if lr is None and states.lr_note:
+        yield states.lr_note
+    elif lr is None and states.path is not None:
         yield "the lr is the state's, which a scheduler may have moved on after the last update"
     for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
         yield f"the lr of {name} is relative to the weights already"
@@ -95,7 +105,7 @@ def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
         return
     words = f"{out} of {len(updates)} are out of the typical band, {span}"
     moving = [update for update in updates if update]
-    lrs = {each.lr for each in matrices}
+    lrs = {each.lr or 0.0 for each in matrices}
     if moving and len(lrs) == 1:
         (lr,) = lrs
         floor, ceiling = lr * low / min(moving), lr * high / max(moving)

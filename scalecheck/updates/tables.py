@@ -2,8 +2,8 @@
 that are asked back, the states whose tensor is not certain, and the settings for weights K times
 larger."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
@@ -12,7 +12,7 @@ from scalecheck.checkpoint.selection import Selection
 from scalecheck.errors import UsageError
 from scalecheck.measure.groups import grouped, row
 from scalecheck.optimizers.contract import NoFormula
-from scalecheck.report.formatting import setting
+from scalecheck.report.formatting import plural, setting
 from scalecheck.report.report import Column, Row, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
@@ -35,6 +35,7 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
+    "state_reason",
 }
 _SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
@@ -126,25 +127,53 @@ def row_tables(
     ]
 
 
-def state_tables(
-    forecaster: Forecaster,
-    forecasts: Sequence[TensorForecast],
-    selection: Selection,
-    settings: Settings,
-) -> list[Table]:
-    """The states that are not certain to be a tensor's; of some tensors, those of their shapes."""
-    shapes = {each.shape for each in forecasts}
-    rows = [
-        forecaster.unnamed(state)
-        for state in forecaster.states.unnamed
-        if not (selection.match or selection.exclude) or state.shape in shapes
-    ]
-    if not rows:
-        return []
-    if settings.by != "tensor" or not selection.is_whole:
-        return [Table("states", STATES, (), rows)]
-    shown = [column for column in STATES if column.name in _STATE_SHOWN]
-    return [Table("states", STATES, shown, rows, "States whose tensor is not certain")]
+class UncertainStates:
+    """The states that are not certain to be a tensor's. People see those of the shapes of the
+    tensors at hand, where these have a row each; machine formats have them all."""
+
+    def __init__(
+        self,
+        forecaster: Forecaster,
+        forecasts: Sequence[TensorForecast],
+        selection: Selection,
+        settings: Settings,
+    ) -> None:
+        shapes = {None, *(each.shape for each in forecasts)}
+        self._some = "--match" if selection.match else "--exclude" if selection.exclude else ""
+        self._hiding = "--by" if settings.by != "tensor" else "--top" if selection.top else ""
+        self._selection = replace(selection, top=None)
+        self._rows: list[Row] = []
+        self._others: list[Row] = []
+        for state in forecaster.states.unnamed:
+            is_near = not self._some or state.shape in shapes
+            (self._rows if is_near else self._others).append(forecaster.unnamed(state))
+
+    def tables(self) -> list[Table]:
+        """One of those that people see, and one of the others."""
+        selection, names = self._selection, [column.name for column in STATES]
+        is_sorted = selection.sort in (None, *names)
+        rows = selection.rows(self._rows) if is_sorted else self._rows
+        shown: Sequence[Column] = [column for column in STATES if column.name in _STATE_SHOWN]
+        if selection.columns:
+            asked = ["name", *(name for name in selection.columns if name in names)]
+            shown = replace(selection, columns=asked).shown(STATES, shown)
+        title = "States whose tensor is not certain"
+        tables = [
+            Table("states", STATES, () if self._hiding else shown, rows, title),
+            Table("states", STATES, (), self._others),
+        ]
+        return [table for table in tables if table.rows]
+
+    def notes(self) -> Iterator[str]:
+        """How many people do not see, and what hides them."""
+        hidden = (
+            (len(self._rows) if self._hiding else 0, "whose tensor is not certain", self._hiding),
+            (len(self._others), "of other shapes", self._some),
+        )
+        for count, which, option in hidden:
+            if count:
+                states = plural(count, "optimizer state")
+                yield f"not shown: {states} {which}; leave out {option} to list all"
 
 
 def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Table]:
@@ -162,10 +191,12 @@ def _rescaled(training: Training, k: float) -> Table:
         new = asdict(optimizer.rescaled(k))
     except (NoFormula, ValueError, OverflowError) as error:
         raise UsageError(f"--scale-by {setting(k)}: {training.name}: {error}") from error
-    p, own = law.lr_exponent, asdict(optimizer)
+    p, unknown = law.lr_exponent, dict.fromkeys(training.uncertain)
+    now = {"lr": training.lr, **asdict(optimizer), **unknown}
+    scaled = {"lr": training.lr * k**p, **new, **unknown}
+    powers = [("lr", p), *law.exponents.items()]
     rows = [
-        ("lr", p, training.lr, training.lr * k**p),
-        *((name, power, own[name], new[name]) for name, power in law.exponents.items()),
+        *((name, power, now[name], scaled[name]) for name, power in powers),
         ("clipping norm", -1, None, None),
     ]
     fields = [column.name for column in RESCALED]

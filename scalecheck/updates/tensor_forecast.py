@@ -15,6 +15,7 @@ from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
 from scalecheck.report.formatting import listed
+from scalecheck.settings import Settings
 from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
@@ -22,7 +23,7 @@ from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
-from scalecheck.updates.training import Training, Trainings
+from scalecheck.updates.training import NOT_TRAINED, Training, Trainings
 
 ROUNDING = 2.0**-53  # of the sum that a share is
 
@@ -31,15 +32,18 @@ ROUNDING = 2.0**-53  # of the sum that a share is
 class TensorForecast(TensorStats, ScheduleForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
-    trained_in: the type that it is trained in. update_rms: RMS of Δw/lr, measured where `measured`
-    says so, else expected; None where `reason` says why. absolute_update: RMS of Δw.
-    relative_update: that over the rms of the weights; None of a tensor that is not finite or all
-    zero. nominal_relative_update: lr/rms. stalled: share of the elements that the update does not
-    move. rare_row_update: relative displacement of an embedding's row by one gradient after none
-    for long. assumed_rms: by an initialization; assumed_ratio: rms over that;
+    trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
+    none measured it; update_rms_expected: by theory. `measured` says which of them the next are of.
+    absolute_update: RMS of Δw, None where `reason` says why. relative_update: that over the rms of
+    the weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
+    stalled: share of the elements that the update does not move. rare_row_update: relative
+    displacement of an embedding's row by one gradient after none for long. decay_pull:
+    lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
-    optimizer, None where to_reason says why. From `step` to `m_not_finite`: the figures of its
-    optimizer state, None without one.
+    optimizer, None where to_reason says why. is_certain: False where it is not known how, or
+    whether, it is trained. From `step` to `m_not_finite`: the figures of its optimizer state, None
+    without one. state_reason: why the state does not tell the last update, where an expected one
+    stands in; is_coded: it keeps codes of a few bits.
     """
 
     training: Training
@@ -53,7 +57,10 @@ class TensorForecast(TensorStats, ScheduleForecast):
     nominal_relative_update: float | None
     stalled: float | None
     rare_row_update: float | None
+    decay_pull: float | None
     reason: str | None
+    is_certain: bool = True
+    has_state: bool = False
     assumed_rms: float | None = None
     assumed_ratio: float | None = None
     assumed_relative_update: float | None = None
@@ -68,10 +75,18 @@ class TensorForecast(TensorStats, ScheduleForecast):
     v_zeros: int | None = None
     v_not_finite: int | None = None
     m_not_finite: int | None = None
+    is_coded: bool = False
+    state_reason: str | None = None
 
     @property
-    def lr(self) -> float:
-        return self.training.lr
+    def lr(self) -> float | None:
+        """None where it is not known."""
+        return self.training.lr if self.training.is_lr_known else None
+
+    @property
+    def weight_decay(self) -> float | None:
+        """None where it is not known."""
+        return self.training.weight_decay if self.training.is_decay_known else None
 
     @property
     def has_size(self) -> bool:
@@ -117,22 +132,32 @@ class Forecaster:
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured = further.pop("update_rms", None)
-        further.pop("reason", None)
+        untold = further.pop("reason", None) or self.states.not_named(stats.name)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         step = self.step if self.step is not None or saved is None else saved.step or None
-        expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
+        doubt = self._doubt(stats.name, training)
+        if doubt is None:
+            expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
+        else:
+            expected, reason = None, doubt
+        if expected is None and doubt is None and untold and state is not None and state.tensors:
+            reason = untold
         update = expected if measured is None else measured
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
         absolute = relative = None
-        if update is not None:
+        if update is not None and not training.is_lr_known:
+            reason = "its lr is not known, as its group is not"
+        elif update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
         trained_in = self.param_dtype or stats.dtype
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
-        if self.plan is not None:
+        is_certain = doubt is None and training.is_lr_known
+        is_trained = self.states.not_certain(stats.name) is None
+        if self.plan is not None and is_certain:
             is_known = gradient.rms is not None
             further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
         if self.assumption is not None:
@@ -143,32 +168,46 @@ class Forecaster:
                 other *= self.other.effective_lr(1.0, step)
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
-        has_nominal = stats.is_finite and training.is_known and own
+        has_nominal = stats.is_finite and training.is_known and own and is_certain
         return TensorForecast(
             **vars(stats),
             **further,
             training=training,
+            has_state=saved is not None,
             bands=self.bands,
             trained_in=trained_in,
-            update_rms=update,
+            update_rms=measured,
             update_rms_expected=expected,
             measured=measured is not None,
             absolute_update=absolute,
             relative_update=relative if stats.is_finite else None,
             nominal_relative_update=lr / own if has_nominal else None,
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
-            rare_row_update=_rare_row_update(stats, training),
-            reason=(reason if measured is None else "") or None,
+            rare_row_update=_rare_row_update(stats, training) if is_certain else None,
+            decay_pull=training.decay_pull if is_trained else None,
+            reason=None if absolute is not None else reason or None,
+            is_certain=is_certain,
+            state_reason=(untold if measured is None and update is not None else "") or None,
         )
+
+    def _doubt(self, name: str, training: Training) -> str | None:
+        """Why it is not certain how, or whether, a tensor is trained; None where it is."""
+        if (why := self.states.not_certain(name)) is not None:
+            return why
+        setting = training.in_doubt
+        return None if setting is None else f"its {setting} is not known, as its group is not"
 
     def unnamed(self, state: ParamState) -> dict[str, Any]:
         """The row of a state that is not certain to be a tensor's."""
         training = self.trainings.of("", self.states.of_group(state))
+        lr = 0.0 if self.states.is_still(state) else None
+        saved = vars(figures_of(state, training.optimizer, training.lr))
         return {
-            **vars(figures_of(state, training.optimizer)),
+            **saved,
+            "state_reason": saved["reason"] or None,
             "name": state.label,
             "shape": None if state.shape is None else [*state.shape],
-            "lr": training.lr,
+            "lr": training.lr if training.is_lr_known else lr,
             "weight_decay": training.weight_decay,
         }
 
@@ -199,15 +238,27 @@ def _rare_row_update(stats: TensorStats, training: Training) -> float | None:
 
 
 def require_updates(
-    forecasts: Sequence[TensorForecast], left_out: Collection[str], to: str | None
+    forecasts: Sequence[TensorForecast],
+    left_out: Collection[str],
+    settings: Settings,
+    by_state: bool,
 ) -> None:
-    """Raises UsageError where nothing is trained, or no size of an update is known; left_out: why
-    tensors are not trained, to: the optimizer to give an lr for."""
+    """Raises UsageError where nothing is trained, or the optimizer that was asked for has no size
+    of an update; left_out: why tensors are not trained, by_state: a state says the optimizer."""
+    to = settings.to
     if not forecasts:
-        reasons = listed([*dict.fromkeys(left_out)])
-        raise UsageError(f"no optimizer trains any of the {len(left_out)} tensors: {reasons}")
+        reasons = [*dict.fromkeys(left_out)]
+        words = f"no optimizer trains any of the {len(left_out)} tensors: {listed(reasons)}"
+        is_frozen = any(why.endswith(NOT_TRAINED) for why in reasons)
+        raise UsageError(words + ("; --state none forecasts all" if is_frozen else ""))
     sized = [each for each in forecasts if each.has_size]
-    if sized and all(each.training.is_known and each.update_rms is None for each in sized):
+    is_refused = [
+        e.training.is_known and e.absolute_update is None and not e.has_state
+        for e in sized
+        if e.is_certain
+    ]
+    is_asked = settings.optimizer is not None or not by_state
+    if is_asked and sized and len(is_refused) == len(sized) and all(is_refused):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")

@@ -1,7 +1,7 @@
 """Which optimizer trains a tensor, at which lr: the command line over the saved state over the
 optimizer's defaults."""
 
-import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -14,26 +14,47 @@ from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
+from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.updates.recognition import WithoutFormula
-from scalecheck.updates.saved_state import States
+from scalecheck.updates.saved_groups import is_lr
+from scalecheck.updates.saved_state import UNCERTAIN, States
+from scalecheck.updates.without_formula import WithoutFormula
 
 DEFAULT = "adamw"
+NOT_TRAINED = "not trained"
+SHAPES = 12  # of tensors, for each of which a note says how many are trained
+_DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})  # no part of an update
+_FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options by themselves
 
 
 @dataclass(frozen=True)
 class Training:
-    """How one tensor is trained."""
+    """How one tensor is trained. uncertain: the settings that are not known, of which the values
+    here are no more than possible, as the groups that the tensor can be in differ in them."""
 
     name: str
     optimizer: Hyperparameters
     lr: float
+    uncertain: tuple[str, ...] = ()
 
     @property
     def is_known(self) -> bool:
         """Its optimizer has formulas here."""
         return not isinstance(self.optimizer, WithoutFormula)
+
+    @property
+    def is_lr_known(self) -> bool:
+        return "lr" not in self.uncertain
+
+    @property
+    def is_decay_known(self) -> bool:
+        return not _DECAY.intersection(self.uncertain)
+
+    @property
+    def in_doubt(self) -> str | None:
+        """A setting that its update depends on and that is not known, lr apart."""
+        return next((name for name in self.uncertain if name not in {"lr", *_DECAY}), None)
 
     @cached_property
     def weight_decay(self) -> float:
@@ -42,14 +63,18 @@ class Training:
     @cached_property
     def is_decay_decoupled(self) -> bool:
         """Weight decay takes lr·weight_decay of the weights, whatever the gradient."""
+        stated = getattr(self.optimizer, "decoupled_weight_decay", None)
         law = self.law
-        if law is None:
-            return bool(getattr(self.optimizer, "decoupled_weight_decay", False))
+        if stated is not None or law is None:
+            return bool(stated)
         return law.exponents.get("weight_decay", 0) == -law.lr_exponent
 
     @cached_property
     def decay_pull(self) -> float | None:
-        """lr·weight_decay; None where the optimizer divides the decay by the gradient's scale."""
+        """lr·weight_decay; None where the optimizer divides the decay by the gradient's scale, and
+        where it is not known."""
+        if not (self.is_lr_known and self.is_decay_known):
+            return None
         is_sgd = self.law is not None and self.law.lr_exponent == 2
         if self.weight_decay and not (self.is_decay_decoupled or is_sgd):
             return None
@@ -112,7 +137,7 @@ class Trainings:
             ("--lr", self._given),
             *((f"{group.where}: lr", group.settings) for group in self.groups),
         ):
-            if not _is_lr(settings.get("lr", 1.0)):
+            if not is_lr(settings.get("lr", 1.0)):
                 raise UsageError(f"{where} {settings['lr']}: a positive number")
 
     @classmethod
@@ -139,33 +164,50 @@ class Trainings:
             self._made[key] = self._training(settings)
         return self._made[key]
 
+    def uncertain(self, name: str, saved: Mapping[str, Any]) -> Sequence[str]:
+        """The settings of a tensor's training that are not known."""
+        try:
+            training = self.of(name, saved)
+        except UsageError:  # it has no training
+            return ()
+        return training.uncertain if training.is_known else ()
+
     def _training(self, settings: Mapping[str, Any]) -> Training:
         chosen = self._optimizer or settings.get("optimizer", DEFAULT)
         asked = {**self._given, **{k: v for g in self.groups for k, v in g.settings.items()}}
         if isinstance(chosen, WithoutFormula):
             if asked.keys() - {"lr"}:
                 raise OptionError("optimizer", chosen.why)
-            return Training(chosen.name, chosen, self._lr(settings))
+            unsure = [w for w in ("lr", "weight_decay") if settings.get(w) is UNCERTAIN]
+            if is_lr(settings.get("lr")):
+                return Training(chosen.name, chosen, float(settings["lr"]), (*unsure,))
+            return Training(chosen.name, chosen, 1.0, (*dict.fromkeys(["lr", *unsure]),))
         family: type[Hyperparameters] = registry.load("optimizer", chosen).Optimizer
         has = [field.name for field in fields(family)]
         if lacking := [word for word in asked if word not in (*has, "lr")]:
             raise OptionError("optimizer", f"has no {lacking[0]}; it has {', '.join(has)}", chosen)
-        lr = self._lr(settings)
+        uncertain = [word for word in ("lr", *has) if settings.get(word) is UNCERTAIN]
+        known = {word: setting for word, setting in settings.items() if word not in uncertain}
         try:
-            optimizer = family(**{word: settings[word] for word in has if word in settings})
+            optimizer = family(**{word: known[word] for word in has if word in known})
         except ValueError as error:
             raise OptionError("optimizer", str(error), chosen) from error
         except TypeError as error:
-            given = ", ".join(f"{word} {settings[word]!r}" for word in has if word in settings)
+            given = ", ".join(f"{word} {known[word]!r}" for word in has if word in known)
             raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
-        return Training(chosen, optimizer, lr)
+        if "lr" in uncertain:
+            return Training(chosen, optimizer, 1.0, (*uncertain,))
+        if known.get("lr") is None and not optimizer.needs_lr:
+            return Training(chosen, optimizer, optimizer.effective_lr(1.0), (*uncertain,))
+        return Training(chosen, optimizer, self._lr(known), (*uncertain,))
 
     def _lr(self, settings: Mapping[str, Any]) -> float:
         """The lr among the settings. Raises UsageError where there is none that is positive."""
-        if "lr" not in settings:
+        if settings.get("lr") is None:
             raise OptionError("lr", "needed, as no optimizer state says it for certain")
-        if not _is_lr(settings["lr"]):
-            raise UsageError(f"lr {settings['lr']} of the optimizer state: give --lr")
+        if not is_lr(settings["lr"]):
+            problem = f"the lr of the optimizer state is {settings['lr'] or 0}"
+            raise UsageError(f"{problem}: pass --lr, for example --lr 3e-4")
         return float(settings["lr"])
 
 
@@ -196,13 +238,51 @@ def untrained(tensor: Tensor, states: States) -> str | None:
     """Why an optimizer does not train the tensor, or it cannot be measured."""
     if tensor.unmeasured is not None:
         return tensor.unmeasured
-    if not tensor.kind.is_parameter:
+    if not tensor.kind.is_weight or tensor.kind.is_flat:
         return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
-    if states.is_absent(tensor.name, tensor.shape):
-        return "in no group of the optimizer state; --state none for all"
-    return None
+    why = states.not_trained(tensor.name)
+    return None if why is None else f"{why}: {NOT_TRAINED}"
+
+
+def doubts(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> list[str]:
+    """Notes on how many of the tensors a state does not train, or not for certain, and on each
+    setting that is neither given nor certain, as groups that a tensor can be in differ."""
+    still: Counter[str] = Counter()
+    either: Counter[str] = Counter()
+    unsure: Counter[str] = Counter()
+    for tensor in tensors:
+        if (why := states.not_trained(tensor.name)) is not None:
+            still[why] += 1
+        elif (why := states.not_certain(tensor.name)) is not None:
+            either[why] += 1
+        elif untrained(tensor, states) is None:
+            saved = states.settings(tensor.name, tensor.shape)
+            unsure.update(trainings.uncertain(tensor.name, saved))
+    every = len(tensors)
+    notes = [
+        f"{count} of {every} tensors are not trained ({why}); --state none forecasts all"
+        for why, count in still.items()
+    ]
+    if len(either) > SHAPES:
+        words = f"{either.total()} tensors of {len(either)} shapes are not all trained"
+        notes.append(f"{words}; which is not certain, so none has an update: --param-names says it")
+    else:
+        notes += [
+            f"{why}, so {count} have no update: --param-names says which"
+            for why, count in either.items()
+        ]
+    return notes + [
+        f"the {name} of {plural(count, 'tensor')} is not known, as their group is not: "
+        f"{flag(name)} or --param-names says it"
+        for name, count in sorted(unsure.items())
+    ]
+
+
+def flag(name: str) -> str:
+    """The option that gives a setting."""
+    return f"--{name.replace('_', '-')}" if name in _FLAGS else f"--set {name}="
 
 
 def hyperparameters() -> dict[str, Any]:
@@ -213,7 +293,3 @@ def hyperparameters() -> dict[str, Any]:
         hints = get_type_hints(family)
         found |= {field.name: hints[field.name] for field in fields(family)}
     return dict(sorted(found.items()))
-
-
-def _is_lr(lr: object) -> bool:
-    return isinstance(lr, int | float) and not isinstance(lr, bool) and 0 < lr < math.inf

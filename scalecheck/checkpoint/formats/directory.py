@@ -1,49 +1,36 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
+from shlex import quote
 
+from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.formats.shard_index import join
+from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.open import open_part
+from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError
+from scalecheck.checkpoint.weight_files import (
+    SUFFIXES,
+    Choice,
+    are_shards,
+    chosen,
+    is_weights,
+    missing_shards,
+    rank_of,
+    without_shards,
+)
+from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed
 
-# The first pattern that matches is the model; an index before the shards it lists, safetensors
-# before the pickles that many directories hold beside them.
-_MODEL = (
-    "*.safetensors.index.json",
-    "model.safetensors",
-    "*.safetensors",
-    "*.bin.index.json",
-    "pytorch_model*.bin",
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "*.ckpt",
-    "*.pth.tar",
-)
+_FEW = 8  # folders in one folder that are named each
 
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
 _MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
-
-# What trainers write beside a model, by the name they give it.
-_BESIDE = {
-    *_OPTIMIZERS,
-    "optimizer.safetensors",
-    "scheduler.pt",
-    "scheduler.bin",
-    "scaler.pt",
-    "training_args.bin",
-}
-
-_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"}
-_SHARD = re.compile(r".*-(\d{1,6})-of-(\d{1,6})")  # as libraries number the shards of a model
-_MOST_SHARDS = 10_000  # of which the missing ones are sought
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -51,39 +38,130 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 
 def load(path: Path) -> Checkpoint:
-    """Lists the tensors of the model in a directory.
+    """Lists the tensors of the model in a directory, and the folders below that hold others.
 
-    Raises CheckpointError where there is none, or where several files could be it.
+    Raises CheckpointError where there is none, or where several files could be it, UsageError where
+    there are several variants of it.
     """
+    found = folders_in(path)
+    below = [folder for folder in found.holding if folder.name]
+    checkpoint = _own(path)
+    if checkpoint is None:
+        raise _without_model(path, below, found.others)
+    unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
+    layout = (*checkpoint.layout, *_other_formats(found.others))
+    return replace(checkpoint, layout=layout, unread=(*unread,))
+
+
+def load_recursively(path: Path) -> Checkpoint:
+    """Lists the tensors of every model in a directory and the folders below, the names of the
+    latter under that of their folder. A folder that cannot be read is among its `unread`.
+
+    Raises CheckpointError where no folder can be read.
+    """
+    found = folders_in(path)
+    parts: list[tuple[Folder, Checkpoint]] = []
+    errors: list[Exception] = []
+    for folder in found.holding:
+        try:
+            if checkpoint := _own(folder.path):
+                parts.append((folder, checkpoint))
+        except (ScalecheckError, OSError) as error:
+            errors.append(error)
+            problem = str(error).removeprefix(str(folder.path)).lstrip("/: ")
+            found.unread.append(Unread(path, folder.name or ".", problem))
+    if errors and not parts:
+        raise errors[0]
+    if not parts:
+        raise _without_model(path, [], found.others)
+    joined = join(path, [renamed(part, f"{f.name}/" if f.name else "") for f, part in parts])
+    if len(parts) > 1:
+        formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
+        joined = replace(joined, format=f"{formats}, {len(parts)} folders")
+    layout = (*joined.layout, *_other_formats(found.others))
+    return replace(joined, layout=layout, unread=(*found.unread,))
+
+
+def _own(path: Path) -> Checkpoint | None:
+    """The model in the files of a directory itself; None where there is none."""
     # What cannot be read, such as a link to nothing, is not passed over: it may be the model.
-    entries = sorted(path.iterdir())
-    files = [entry for entry in entries if not entry.is_dir()]
-    for pattern in _MODEL:
-        found = [
-            file
-            for file in files
-            if file.match(pattern)
-            and file.name not in _BESIDE
-            and not file.name.startswith("rng_state")
-        ]
-        if found:
-            break
-    else:
-        held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"
-        raise CheckpointError(path, f"holds no checkpoint ({held})")
-    is_index = found[0].name.endswith(".index.json")
-    if len(found) > 1 and (is_index or found[0].suffix not in {".safetensors", ".bin"}):
+    files = [entry for entry in sorted(path.iterdir()) if not entry.is_dir()]
+    choice = chosen(path, [file.name for file in files])
+    if choice is None:
+        return None
+    found = [path / name for name in choice.files]
+    if shards := missing_shards(choice.files):
+        missing, total, first = shards
+        raise CheckpointError(
+            path, f"{missing} of {total} shards missing: number {first} is the first"
+        )
+    checkpoint = _read(path, found, choice)
+    notes, layout = [*checkpoint.notes], [*checkpoint.layout]
+    if choice.variant:
+        layout.append(f"holds no plain file of the model: its variant {choice.variant} is read")
+    read = {tensor.source.path.name for tensor in checkpoint.tensors} | {*choice.files}
+    beside = [file.name for file in files if file.name not in read]
+    if weights := without_shards([name for name in beside if is_weights(name)]):
+        how = f"scalecheck inspect {quote(str(path / weights[0]))}"
+        layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
+    if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
+        notes.append(f"beside the model, not inspected: {listed(others)}")
+    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,))
+
+
+def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
+    """The model in the files that were chosen. Raises CheckpointError."""
+    if len(found) == 1:
+        return sliced(open_part(found[0]), found[0])
+    if not choice.are_ranks:
+        joined = join(path, map(open_shard, found))
+        if not are_shards(choice.files):
+            note = f"joined as one model: {_listed(found)}"
+            joined = replace(joined, layout=(*joined.layout, note))
+        return joined
+    parts = [sliced(open_part(file), file) for file in found]
+    if not any(tensor.piece for part in parts for tensor in part.tensors):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
-    _check_complete(path, found)
-    checkpoint = open_part(found[0]) if len(found) == 1 else join(path, found)
-    notes = list(checkpoint.notes)
-    if len(found) > 1 and not _SHARD.fullmatch(found[0].stem):
-        notes.append(f"joined as one model: {_listed(found)}")
-    read = {path / tensor.source.path.name for tensor in checkpoint.tensors}
-    beside = [file for file in files if file.suffix in _WEIGHTS and file not in read]
-    if beside:
-        notes.append(f"beside the model, not inspected: {_listed(beside)}")
-    return replace(checkpoint, path=path, notes=tuple(notes))
+    ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
+    joined = join(path, [renamed(part, f"rank{n}/") for n, part in zip(ranks, parts, strict=True)])
+    names = listed([f"rank{n}/NAME" for n in ranks])
+    note = f"read rank by rank, as {names}: {_listed(found)}"
+    return replace(joined, layout=(*joined.layout, note))
+
+
+def _names(below: list[Folder]) -> list[str]:
+    """The folders by name; of many in one folder that one, as of a step that has a folder for each
+    of its tensors."""
+    parts = Counter(folder.name.partition("/")[0] for folder in below)
+    first = ((folder.name, folder.name.partition("/")[0]) for folder in below)
+    return list(dict.fromkeys(name if parts[part] <= _FEW else part for name, part in first))
+
+
+def _without_model(path: Path, below: list[Folder], others: list[str]) -> CheckpointError:
+    """The error for a directory without a model of its own, which says where there are some."""
+    if not below and others:
+        return CheckpointError(
+            path, f"holds no checkpoint of a format that is read: {listed(others)}"
+        )
+    if not below:
+        entries = sorted(path.iterdir())
+        held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"
+        return CheckpointError(path, f"holds no checkpoint ({held})")
+    names = listed([folder.name for folder in below])
+    if len(below) == 1:
+        one = quote(str(below[0].path))
+        problem = f"holds no checkpoint itself, its folder {names} does"
+        return CheckpointError(path, problem, f"name {one}, or give --recursive")
+    last = last_step(path, below)
+    one = f"the last is {quote(str(last))}" if last else f"such as {quote(str(below[0].path))}"
+    problem = f"holds no checkpoint itself, {len(below)} of its folders do: {names}"
+    return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
+
+
+def _other_formats(files: list[str]) -> list[str]:
+    """A note on files of weights that are not read, if there are some."""
+    words = f"beside the model, of formats that are not read: {listed(files)}"
+    return [words] if files else []
 
 
 def optimizer_beside(model: Path) -> Path | None:
@@ -98,19 +176,6 @@ def optimizer_beside(model: Path) -> Path | None:
     if found and isdir(found[0]):
         raise CheckpointError(found[0], "is a directory, where an optimizer state should be")
     return found[0] if found else None
-
-
-def _check_complete(path: Path, shards: list[Path]) -> None:
-    """Raises CheckpointError where the names of shards count more of them than there are."""
-    numbers = [match for shard in shards if (match := _SHARD.fullmatch(shard.stem))]
-    if not numbers:
-        return
-    total = int(numbers[0][2])
-    missing = sorted(set(range(1, min(total, _MOST_SHARDS) + 1)) - {int(m[1]) for m in numbers})
-    if missing:
-        raise CheckpointError(
-            path, f"{len(missing)} of {total} shards missing: number {missing[0]} is the first"
-        )
 
 
 def _listed(entries: list[Path]) -> str:

@@ -1,5 +1,7 @@
-"""A shard index (`*.index.json`): which file of its directory holds which tensor."""
+"""A shard index (`*.index.json`, of a variant `*.index.fp16.json`): which file of its directory
+holds which tensor."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from os.path import exists
@@ -13,12 +15,12 @@ from scalecheck.errors import CheckpointError
 
 MAX_INDEX_NBYTES = 100_000_000  # a hundred bytes a tensor: a million tensors
 
-_SUFFIX = ".index.json"
+_NAME = re.compile(r".*\.index(?:\.[^.]+)?\.json", re.DOTALL)
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """The name says it, as it does for the libraries that write one."""
-    return Evidence.NAME if path.name.endswith(_SUFFIX) else Evidence.NONE
+    return Evidence.NAME if _NAME.fullmatch(path.name) else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:
@@ -34,7 +36,7 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(
             path, f"{len(missing)} of {len(shards)} shards missing: {_some(missing)}"
         )
-    checkpoint = join(path, [path.parent / shard for shard in shards])
+    checkpoint = join(path, [open_shard(path.parent / shard) for shard in shards])
     held = {(tensor.name, tensor.source.path.name) for tensor in checkpoint.tensors}
     lacking = [f"{name} in {file}" for name, file in files.items() if (name, file) not in held]
     if lacking:
@@ -74,9 +76,9 @@ def _weight_map(path: Path) -> dict[str, str]:
     return files
 
 
-def join(path: Path, shards: Iterable[Path]) -> Checkpoint:
-    """One checkpoint of several files. Raises CheckpointError where two hold the same name."""
-    parts = [_part(shard) for shard in shards]
+def join(path: Path, parts: Iterable[Checkpoint]) -> Checkpoint:
+    """One checkpoint of several. Raises CheckpointError where two hold the same name."""
+    parts = [*parts]
     held: dict[str, Path] = {}
     for part in parts:
         for tensor in part.tensors:
@@ -95,12 +97,39 @@ def join(path: Path, shards: Iterable[Path]) -> Checkpoint:
         frozenset(name for part in parts for name in part.non_model),
         tuple(tensor for part in parts for tensor in part.optimizer),
         tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        in_order=len(parts) == 1 and parts[0].in_order,
+        layout=tuple(dict.fromkeys(note for part in parts for note in part.layout)),
     )
 
 
-def _part(shard: Path) -> Checkpoint:
+def renamed(part: Checkpoint, prefix: str) -> Checkpoint:
+    """The checkpoint with its names, and its notes, under a prefix such as `unet/`."""
+    if not prefix:
+        return part
+    tensors, optimizer = (
+        tuple(
+            replace(
+                tensor,
+                name=prefix + tensor.name,
+                tied_to=None if tensor.tied_to is None else prefix + tensor.tied_to,
+            )
+            for tensor in tensors
+        )
+        for tensors in (part.tensors, part.optimizer)
+    )
+    return replace(
+        part,
+        tensors=tensors,
+        optimizer=optimizer,
+        non_model=frozenset(prefix + name for name in part.non_model),
+        notes=tuple(f"{prefix.removesuffix('/')}: {note}" for note in part.notes),
+        layout=tuple(f"{prefix.removesuffix('/')}: {note}" for note in part.layout),
+    )
+
+
+def open_shard(shard: Path) -> Checkpoint:
     """A shard opened; one that is an index or a directory could lead back here without end."""
-    if shard.is_dir() or shard.name.endswith(_SUFFIX):
+    if shard.is_dir() or _NAME.fullmatch(shard.name):
         kind = "a directory" if shard.is_dir() else "an index"
         raise CheckpointError(shard, f"is {kind}, where a shard should be")
     return open_part(shard)

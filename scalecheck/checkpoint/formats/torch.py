@@ -3,7 +3,7 @@ read as inert data, and the elements by their place in the file."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
@@ -19,6 +19,10 @@ from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
 
+_RANKS = (
+    *("torch.distributed.tensor", "torch.distributed._tensor", "torch.distributed._shard"),
+    *("torch.distributed.device_mesh", "torch.distributed._mesh_layout"),
+)
 MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one storage share bytes
 
 
@@ -40,9 +44,12 @@ class Unpickled:
     def tensor(self, name: str, record: TensorRecord, tied_to: str | None = None) -> Tensor:
         """The tensor of a record. Raises CheckpointError where its elements are not in the file."""
         try:
-            return _tensor(name, record, self, tied_to)
+            tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
+        if not (record.piece or record.is_trained):
+            return tensor
+        return replace(tensor, piece=record.piece, is_trained=record.is_trained)
 
 
 @contextmanager
@@ -202,7 +209,8 @@ def _steps(record: TensorRecord) -> tuple[int, ...]:
 
 def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     """The classes of the file, those that hold tensors and the rest. What a TorchScript archive
-    defines itself is no news."""
+    defines itself is no news, nor what says how a tensor lies on its ranks."""
     foreign = {name for name in pickled.foreign if not name.module.startswith("__torch__")}
-    notes = (("read as inert data", foreign & holders), ("set aside, not run", foreign - holders))
+    others = {name for name in foreign - holders if not name.module.startswith(_RANKS)}
+    notes = (("read as inert data", foreign & holders), ("set aside, not run", others))
     return tuple(f"{how}: {listed(sorted(map(str, names)))}" for how, names in notes if names)

@@ -86,13 +86,6 @@ class RepeatBudget:
             raise Malformed("its objects share their contents too often")
 
 
-def optimizer_table(node: object) -> dict[object, object] | None:
-    """The `state` and `param_groups` of an optimizer's state dict, or of a whole one that was
-    pickled; None of anything else."""
-    both = (table for table in tables_of(node) if "state" in table and "param_groups" in table)
-    return next(both, None)
-
-
 def is_script(node: object) -> bool:
     """A module of a TorchScript archive."""
     return (

@@ -39,7 +39,9 @@ class StorageRecord:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorRecord:
-    """A tensor as its pickle tells it; offset and strides are in elements of `dtype`."""
+    """A tensor as its pickle tells it; offset and strides are in elements of `dtype`. `piece` says
+    of which larger tensor it is a piece, None of a whole one. `is_trained`: it is an nn.Parameter
+    that requires a gradient."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -47,6 +49,8 @@ class TensorRecord:
     offset: int = 0
     strides: tuple[int, ...] = ()
     unmeasured: str | None = None
+    piece: str | None = None
+    is_trained: bool = False
 
     @property
     def numel(self) -> int:

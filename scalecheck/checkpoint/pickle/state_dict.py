@@ -16,7 +16,7 @@ from scalecheck.checkpoint.pickle.contents import (
 )
 from scalecheck.checkpoint.pickle.inert import Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.tree import Found, Tree, holds_optimizer
+from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.report.formatting import excerpt
 
@@ -154,7 +154,7 @@ def _inner(tree: Tree, node: object) -> Child | None:
         for child in children
         if not isinstance(child.node, TensorRecord)
         and tree.held(child.node).rows
-        and not holds_optimizer(child)
+        and not tree.holds_optimizer(child)
     ]
     elements = sum(tree.held(child.node).elements for child in inside)
     if 2 * elements <= tree.held(node).elements:

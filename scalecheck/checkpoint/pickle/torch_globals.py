@@ -6,15 +6,19 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from scalecheck.checkpoint.kinds import FLAT
 from scalecheck.checkpoint.malformed import Malformed, never_saved
 from scalecheck.checkpoint.pickle.attributes import with_attributes
-from scalecheck.checkpoint.pickle.inert import Foreign, Known, OrderedDict, Placeholder, key_of
+from scalecheck.checkpoint.pickle.copying import COPIES
+from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
+from scalecheck.checkpoint.pickle.numpy_numbers import number_of
 from scalecheck.checkpoint.pickle.records import (
     StorageRecord,
     StorageType,
     TensorRecord,
     TorchDType,
 )
+from scalecheck.checkpoint.pickle.sharded import is_flat_parameter, local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
@@ -148,58 +152,28 @@ def _parameter_class(data: object = None, *_: object) -> object:
     return data if isinstance(data, (TensorRecord, Placeholder)) else _tensor_of_numbers()
 
 
-def _parameter(tensor: object, _: object, hooks: object, state: object = None) -> object:
-    return with_attributes(tensor, state)
-
-
 def _first(inner: object, *_: object) -> object:
     """The argument that another one wraps."""
     return inner
 
 
+def _parameter(
+    tensor: object, requires_grad: object, hooks: object, state: object = None
+) -> object:
+    """An nn.Parameter, which says of itself whether it is trained, and whether it is FSDP's."""
+    parameter = with_attributes(tensor, state)
+    if not isinstance(parameter, TensorRecord):
+        return parameter
+    piece = FLAT if is_flat_parameter(state) else parameter.piece
+    return replace(parameter, piece=piece, is_trained=requires_grad is True)
+
+
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
     if isinstance(function, Known) and isinstance(args, tuple):
         return with_attributes(function.build(*args), state)
+    if (part := local_part(kind, args, state)) is not None:
+        return part
     return Placeholder(kind, args, state=state)
-
-
-def _ordered_dict(entries: object = None) -> object:
-    """Python 2 gave it its pairs as an argument."""
-    if isinstance(entries, dict):
-        return OrderedDict(entries.items())
-    pairs = () if entries is None else entries
-    if not isinstance(pairs, (list, tuple)) or not all(map(_is_named_pair, pairs)):
-        raise never_saved("has an OrderedDict of something other than pairs with names")
-    return OrderedDict((key_of(key), entry) for key, entry in pairs)
-
-
-def _is_named_pair(pair: object) -> bool:
-    return isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], (bytes, str))
-
-
-def _dict(entries: object = None) -> object:
-    if not isinstance(entries, dict | None):
-        raise never_saved("has a dict of something other than a dict")
-    return dict(entries or {})
-
-
-def _list(items: object = ()) -> object:
-    if not isinstance(items, (list, tuple)):
-        raise never_saved("has a list of something other than a list")
-    return [*items]
-
-
-def _size(sizes: object = ()) -> object:
-    if not isinstance(sizes, (list, tuple)):
-        raise never_saved("has a torch.Size of something other than a list")
-    return (*sizes,)
-
-
-def _encoded(text: object, encoding: object = None) -> object:
-    """Bytes, as a pickle of protocol 2 has them."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise never_saved("has bytes that are encoded otherwise than by latin1")
-    return text.encode("latin-1")
 
 
 _BUILDERS: dict[str, Callable[..., object]] = {
@@ -221,25 +195,13 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     "torch._tensor._rebuild_from_type": _from_type,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch.tensor._rebuild_from_type": _from_type,
+    "numpy.core.multiarray.scalar": number_of,
+    "numpy._core.multiarray.scalar": number_of,
 }
-
-_LISTS = """torch.jit._pickle.build_intlist torch.jit._pickle.build_doublelist
-    torch.jit._pickle.build_boollist torch.jit._pickle.build_tensorlist
-    builtins.set builtins.frozenset __builtin__.set __builtin__.frozenset"""
-
-_COPIES: dict[str, Callable[..., object]] = {
-    **dict.fromkeys(_LISTS.split(), _list),
-    "collections.OrderedDict": _ordered_dict,
-    "collections.defaultdict": lambda factory=None, entries=None: _dict(entries),
-    "collections.Counter": _dict,
-    "torch.Size": _size,
-    "_codecs.encode": _encoded,
-}
-"""What makes as much as its arguments hold."""
 
 _KNOWN = {
     (module, name): Known(build, copies)
-    for builders, copies in ((_BUILDERS, False), (_COPIES, True))
+    for builders, copies in ((_BUILDERS, False), (COPIES, True))
     for path, build in builders.items()
     for module, _, name in [path.rpartition(".")]
 }
@@ -257,8 +219,10 @@ _NAMES_ONLY = {
             contiguous_format preserve_format channels_last channels_last_3d""",
         "torch.serialization": "_get_layout",
         "torch.nn.parameter": "Buffer",
+        "torch._utils": "_rebuild_wrapper_subclass",
         "builtins": _PLAIN_TYPES,
         "__builtin__": _PLAIN_TYPES,
+        "numpy": "dtype",
     }.items()
     for name in names.split()
 }

@@ -11,11 +11,11 @@ from scalecheck.checkpoint.pickle.contents import (
     Path,
     RepeatBudget,
     contents_of,
-    optimizer_table,
     path_of,
     walk,
 )
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
+from scalecheck.checkpoint.pickle.optimizers import flat_table, is_named_optimizer, optimizer_table
 from scalecheck.checkpoint.pickle.records import TensorRecord
 
 MAX_TENSORS = 1 << 20  # ten times the most that a model has
@@ -25,11 +25,6 @@ MAX_REPEATS = 16  # of a tensor on average; a file of 500 bytes can hold one a m
 FREE_REPEATS = 1 << 14  # tensors that are no matter however few they repeat
 MAX_DEPTH = 200  # of a tensor; real modules nest some 30 deep
 MAX_NESTING = 10_000  # of anything; Python's pickler, which recurses, gives up near 1000
-
-OPTIMIZERS = frozenset(
-    ("optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict")
-)
-"""What trainers call an optimizer's state, whose content some of them lay out in their own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +65,7 @@ class Tree:
         self._children: dict[int, list[Child]] = {}
         self._held: dict[int, Holding] = {}
         self._different: set[int] = set()
+        self._states: dict[int, bool] = {}
         self._look_into(root)
         tensors, different = self.held(root).tensors, len(self._different)
         if tensors > MAX_TENSORS:
@@ -91,7 +87,7 @@ class Tree:
     def tensors(self, node: object) -> list[Found]:
         """Every tensor under a node, in the order of the file. Raises Malformed."""
         found: list[Found] = []
-        is_state = node is self.root and optimizer_table(node) is not None
+        is_state = node is self.root and self._is_state(node)
         inherited = [(is_state, is_state, False)]  # of each container on the trail
         steps = letters = 0
 
@@ -104,18 +100,23 @@ class Tree:
                 raise Malformed(f"nests its tensors deeper than {MAX_DEPTH} or too often")
             is_optimizer, is_beside, is_alias = inherited[-1]
             is_alias = is_alias or child.is_alias
+            is_optimizer |= len(trail) > 1 and self._is_read(trail[-2].node, child)
             if isinstance(child.node, TensorRecord):
                 path = path_of(trail)
                 letters = _bounded(letters + sum(map(len, path)))
                 found.append(Found(path, child.node, is_optimizer, is_beside, is_alias))
                 return False
-            is_read = len(trail) > 1 and _is_of_optimizer(trail[-2].node, child.part)
-            is_beside = is_beside or holds_optimizer(child)
-            inherited.append((is_optimizer or is_read, is_beside, is_alias))
+            is_beside = is_beside or self.holds_optimizer(child)
+            inherited.append((is_optimizer, is_beside, is_alias))
             return True
 
         walk(node, lambda node: iter(self.children(node)), visit, lambda _: inherited.pop())
         return found
+
+    def holds_optimizer(self, child: Child) -> bool:
+        """Told by content, or by the name that trainers give it: it weighs nothing where the model
+        is looked for."""
+        return is_named_optimizer(child.part, child.node) or self._is_state(child.node)
 
     def _look_into(self, root: object) -> None:
         """While a container is looked into it holds nothing, so that what leads back to it is
@@ -151,35 +152,41 @@ class Tree:
         held = [self.held(child.node) for child in kept]
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
-        ours = [self.held(child.node) for child in kept if not holds_optimizer(child)]
-        is_table = optimizer_table(node) is not None
+        ours = [self.held(child.node) for child in kept if not self.holds_optimizer(child)]
+        is_state = self._is_state(node)
         rows = sum(
             one.rows
             for child, one in zip(kept, held, strict=True)
-            if not _is_of_optimizer(node, child.part) and not (is_table and node is self.root)
+            if not self._is_read(node, child) and not (is_state and node is self.root)
         )
         rows = min(rows, tensors)
-        elements = 0 if is_table else min(sum(one.elements for one in ours), 1 << 64)
+        elements = 0 if is_state else min(sum(one.elements for one in ours), 1 << 64)
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
         if isinstance(node, Placeholder) and isinstance(node.maker, Foreign):
             self.holders.add(node.maker)
+
+    def _is_read(self, node: object, child: Child) -> bool:
+        """Whether a child is what is read of an optimizer's state, by those who ask for it. What
+        else lies with it is a row, as is what has the customary key and another content."""
+        if not self._is_state(node):
+            return False
+        is_container = not isinstance(child.node, TensorRecord)
+        is_named = is_container and child.part in ("state", "param_groups")
+        return is_named or optimizer_table(node) is None
+
+    def _is_state(self, node: object) -> bool:
+        """Whether it is an optimizer's state by its content; looked at once, however large it is
+        and however often it is held."""
+        if isinstance(node, TensorRecord):
+            return False
+        if id(node) not in self._states:
+            found = optimizer_table(node) is not None or flat_table(node) is not None
+            self._states[id(node)] = found
+        return self._states[id(node)]
 
 
 def _bounded(letters: int) -> int:
     if letters > MAX_LETTERS:
         raise Malformed(f"names its tensors by more than {MAX_LETTERS} characters")
     return letters
-
-
-def _is_of_optimizer(node: object, part: str | None) -> bool:
-    """What is read of an optimizer's state, by those who ask for it. What else lies with it is a
-    row, as is what has the customary key and another content."""
-    return part in ("state", "param_groups") and optimizer_table(node) is not None
-
-
-def holds_optimizer(child: Child) -> bool:
-    """Told by content, or by the customary key where it holds more than a tensor: it weighs
-    nothing where the model is looked for."""
-    is_named = child.part in OPTIMIZERS and isinstance(child.node, CONTAINERS)
-    return is_named or optimizer_table(child.node) is not None

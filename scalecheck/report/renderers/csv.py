@@ -15,12 +15,14 @@ def renders(kind: str) -> bool:
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The principal rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a
-    column, None and what is not finite as nothing. What was skipped has a row too, its reason among
-    the flags, or in a check as the message."""
+    column, None and what is not finite as nothing. Optimizer states of no certain tensor have rows
+    too, and what was skipped, its reason among the flags, or in a check as the message."""
     columns = report.tables[0].columns
     rows = report.rows
     readers = [(column, column.reader(rows)) for column in columns]
     lines = [_fields((column, read(row)) for column, read in readers) for row in rows]
+    for row in report.rows_of("states"):
+        lines.append(_fields((column, row.get(column.name)) for column in columns))
     for entry in report.skipped:
         told = f"skipped: {entry['reason']}"
         known = {**entry, "flags": [told], "quantiles": {}, "where": entry["name"], "message": told}

@@ -18,14 +18,16 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.measure.training_signs import signs_of_training
 from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
 from scalecheck.settings import Settings
-from scalecheck.updates.saved_state import States, states_of
-from scalecheck.updates.training import untrained
+from scalecheck.updates.saved_state import States, asked_states
+from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
+_TRAINED = "SC109"  # that asks whether the model was trained
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,17 @@ def check_input(
 ) -> CheckInput:
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
     selection = Selection(settings.match, settings.exclude)
-    wanted = retied(selection.tensors(checkpoint.tensors))
+    wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
     served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
-    states = states_of(checkpoint, settings.state)
+    states = asked_states(checkpoint, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[TensorFacts] = []
     model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
+    trained_by = states.trained_by(checkpoint.tensors)
     has_rows = bool(set(_WITH_ROWS) & policy.rules.keys())
     needed = {need for entry in policy.rules.values() for need in entry.rule.needs}
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
@@ -62,8 +65,8 @@ def check_input(
         stats = TensorStats.of(tensor, sketch)
         # Of a tied tensor the first says all, and of one of zeros its rule.
         is_alone = stats.tied_to is None and stats.zeros < stats.numel
-        is_average = stats.kind.kind == "average"
-        is_looked_into = has_rows and is_alone and stats.role in WEIGHTS and not is_average
+        is_weight = stats.kind.is_weight and stats.role in WEIGHTS
+        is_looked_into = has_rows and is_alone and is_weight
         is_trained = untrained(tensor, states) is None
         has_forecast = is_trained and bool({"lr", "peak_lr"} & needed)
         tensors.append(
@@ -73,6 +76,7 @@ def check_input(
                 None if init is None else init.of(stats.name, stats.role, stats.shape, model),
                 forecasts.of(stats, sketch) if has_forecast else None,
                 checkpoint.siblings.get(tensor.name),
+                trained_by.get(tensor.name),
             )
         )
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
@@ -87,6 +91,9 @@ def check_input(
     is_whole = len(wanted) == len(checkpoint.tensors)
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
+    by_name = {tensor.name: tensor for tensor in wanted}
+    steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
+    is_sought = _TRAINED in policy.rules and not (steps and any(trained_by.values()))
     subject = CheckpointFacts(
         tensors,
         unmeasured,
@@ -95,17 +102,23 @@ def check_input(
         frozenset() if before is None else frozenset(_covered(before, names, wanted)),
         serve_dtype=served,
         is_dtype_given=settings.param_dtype is not None,
+        unread=selection.folders(checkpoint.unread),
+        steps=max(steps, default=None),
+        signs_of_training=(
+            signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
+        ),
     )
     missing = {
         "init": NEEDS["init"] if init is None else "",
         "baseline": NEEDS["baseline"] if before is None else "",
-        "state": NEEDS["state"] if states.path is None else "",
+        "state": states.unread or (NEEDS["state"] if states.path is None else ""),
         "optimizer": forecasts.no_optimizer,
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    notes = [*states.notes] if states.path else [*checkpoint.notes]
-    notes += states.doubts(trained, {"lr", *settings.hyperparameters})
+    notes = [*states.notes, *([] if states.path else checkpoint.notes), *checkpoint.layout]
+    notes += [states.lr_note] if states.lr_note and settings.lr is None else []
+    notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if names:

@@ -13,11 +13,11 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.recognition import WithoutFormula
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 from scalecheck.updates.training import Trainings, param_dtype
+from scalecheck.updates.without_formula import WithoutFormula
 
 
 class Forecasts:

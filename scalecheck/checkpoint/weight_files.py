@@ -1,0 +1,198 @@
+"""The names of files that hold weights: which of a folder's are the model, which its variants, and
+which the parts of several ranks. No file is opened."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scalecheck.errors import CheckpointError, UsageError
+from scalecheck.report.formatting import listed
+
+SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"))
+
+# What trainers write beside a model, by the name they give it.
+_BESIDE = re.compile(
+    r"(?:optimizer|scheduler|scaler|sampler|training_args|rng_state|random_states)(?:[_.-].*)?"
+    r"|.*optim_states\..*"
+)
+# Safetensors go before the pickles that many directories hold beside them.
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pth.tar")
+_JOINED = (".safetensors", ".bin")  # formats in which libraries part one model into files
+_SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt)")
+_INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
+_SHARD = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})((?:\.[^.]+)?)")  # as libraries number shards
+_MOST_SHARDS = 10_000  # of which the missing ones are sought
+_SLICE = re.compile(
+    r"((?:.*[_.-])?(?:[mt]p_rank_|consolidated\.)|shard-(?=.+-of-))(\d{1,6})((?:[_-].*)?)"
+)
+_RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
+_OTHER_FORMATS = re.compile(
+    r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|distcp|tflite|mlmodel|pdparams)"
+)
+# Words that say of which precision or average a file is, after a dot, or a dash beside the plain
+# file. Any other word after a dot says it beside the plain file alone.
+_WORD = r"(?:fp|bf|f|float|bfloat|int)\d{1,2}\w*|\d{1,2}bit|(?:non?[_-]?)?ema(?:[_-]?only)?|pruned"
+_VARIANT = re.compile(rf"(.+?)([._-])({_WORD})")
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file by its name, NAME.VARIANT-00001-of-00002SUFFIX. shard: its number and how many there
+    are, None of a whole file."""
+
+    file: str
+    name: str
+    suffix: str
+    variant: str = ""
+    shard: tuple[int, int] | None = None
+    is_index: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """files: those of the model. variant: which one it is, empty for the plain model. are_ranks:
+    each file is one rank's, and the names of its tensors are those of the others."""
+
+    files: tuple[str, ...]
+    variant: str = ""
+    are_ranks: bool = False
+
+
+def is_weights(file: str) -> bool:
+    """Whether a file of this name holds weights, and not what a trainer keeps beside them."""
+    return _parsed(file) is not None and not _BESIDE.fullmatch(file)
+
+
+def chosen(path: Path, files: Iterable[str]) -> Choice | None:
+    """The model among the files of a folder, None where there is none: the plain file before its
+    variants, safetensors before pickles, and as transformers has it a whole file before an index.
+
+    Raises CheckpointError where several files could be it, UsageError where several variants could.
+    """
+    weights = _with_variants([one for f in sorted(files) if is_weights(f) and (one := _parsed(f))])
+    pool = [one for one in weights if not one.variant] or weights
+    own: list[WeightFile] = []
+    for suffix in _SUFFIXES:
+        if own := [one for one in pool if one.suffix == suffix]:
+            break
+    if not own:
+        return None
+    if len(variants := sorted({one.variant for one in own})) > 1:
+        some = [next(one.file for one in own if one.variant == word) for word in variants]
+        raise UsageError(
+            f"{path}: holds {len(some)} variants of a model and no plain one, name one:"
+            f" {path / some[0]}, {listed(some[1:])}"
+        )
+    model = _model(path, own)
+    are_ranks = len(model) > 1 and _are_ranks(model)
+    return Choice(tuple(one.file for one in model), variants[0], are_ranks)
+
+
+def slice_of(name: str) -> tuple[str, int] | None:
+    """What the slices of a model are called, and the number of this one; None where the name does
+    not say that it is one of a tensor-parallel rank."""
+    return _numbered(_SLICE, name)
+
+
+def rank_of(name: str) -> tuple[str, int] | None:
+    """The same of the file of any rank."""
+    return _numbered(_SLICE, name) or _numbered(_RANK, name)
+
+
+def is_other_format(file: str) -> bool:
+    """Whether a file of this name holds weights in a format that is not read."""
+    return bool(_OTHER_FORMATS.fullmatch(file))
+
+
+def without_shards(files: Sequence[str]) -> list[str]:
+    """The files, without the shards whose index is among them."""
+    parsed = _with_variants([one for file in files if (one := _parsed(file))])
+    of_index = {(one.name, one.suffix, one.variant) for one in parsed if one.is_index}
+    shards = {one.file for one in parsed if one.shard}
+    listed = {o.file for o in parsed if (o.name, o.suffix, o.variant) in of_index} & shards
+    return [file for file in files if file not in listed]
+
+
+def are_shards(files: Iterable[str]) -> bool:
+    """Whether each is one of the numbered files of a model."""
+    return all((one := _parsed(file)) and one.shard for file in files)
+
+
+def missing_shards(files: Iterable[str]) -> tuple[int, int, int] | None:
+    """How many shards are missing, of how many, and the number of the first, by the names of those
+    that are there; None where all are, or where they have no numbers."""
+    shards = [one.shard for file in files if (one := _parsed(file)) and one.shard]
+    if not shards:
+        return None
+    total = shards[0][1]
+    missing = sorted(set(range(1, min(total, _MOST_SHARDS) + 1)) - {number for number, _ in shards})
+    return (len(missing), total, missing[0]) if missing else None
+
+
+def _parsed(file: str) -> WeightFile | None:
+    if match := _INDEX.fullmatch(file):
+        return WeightFile(file, match[1], match[2], match[3] or "", is_index=True)
+    if not (match := _SUFFIX.fullmatch(file)):
+        return None
+    if shard := _SHARD.fullmatch(match[1]):
+        numbers = int(shard[2]), int(shard[3])
+        return WeightFile(file, shard[1] + shard[4], match[2], shard=numbers)
+    return WeightFile(file, match[1], match[2])
+
+
+def _with_variants(weights: Sequence[WeightFile]) -> list[WeightFile]:
+    """The files with the words of the variant parted from the name."""
+    names = {one.name for one in weights}
+    found = []
+    for one in weights:
+        name, words = one.name, [one.variant] if one.variant else []
+        while parted := _parted(name, names):
+            name = parted[0]
+            words.insert(0, parted[1])
+        found.append(replace(one, name=name, variant=".".join(words)))
+    return found
+
+
+def _parted(name: str, names: set[str]) -> tuple[str, str] | None:
+    if (match := _VARIANT.fullmatch(name)) and (match[2] == "." or match[1] in names):
+        return match[1], match[3]
+    plain, dot, word = name.rpartition(".")
+    return (plain, word) if dot and plain in names else None
+
+
+def _model(path: Path, own: Sequence[WeightFile]) -> list[WeightFile]:
+    """The files that are the model among those of one suffix and variant. Raises
+    CheckpointError."""
+    whole = {one.name for one in own if not one.shard and not one.is_index}
+    # the shards of what is there as a whole, and their index, are another copy
+    own = [one for one in own if one.name not in whole or not (one.shard or one.is_index)]
+    suffix = own[0].suffix
+    if suffix == ".safetensors" and "model" in whole:
+        return [one for one in own if one.name == "model"]
+    if suffix == ".bin" and "pytorch_model" in whole:
+        return [one for one in own if one.name.startswith("pytorch_model") and not one.is_index]
+    if index := [one for one in own if one.is_index]:
+        return _only(path, index)
+    if suffix in _JOINED:
+        return [one for one in own if one.name.startswith("pytorch_model")] or own
+    return own if _are_ranks(own) else _only(path, own)
+
+
+def _only(path: Path, found: list[WeightFile]) -> list[WeightFile]:
+    if len(found) > 1:
+        names = listed([one.file for one in found])
+        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {names}")
+    return found
+
+
+def _are_ranks(found: Sequence[WeightFile]) -> bool:
+    ranks = [rank_of(one.file) for one in found]
+    names = {rank[0] for rank in ranks if rank}
+    return None not in ranks and len(names) == 1 and len(set(ranks)) == len(ranks)
+
+
+def _numbered(pattern: re.Pattern[str], name: str) -> tuple[str, int] | None:
+    suffix = _SUFFIX.fullmatch(name)
+    match = pattern.fullmatch(suffix[1] if suffix else name)
+    return (f"{match[1]}*{match[3]}", int(match[2])) if match else None

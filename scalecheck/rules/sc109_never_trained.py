@@ -1,0 +1,101 @@
+"""A norm's gain or a bias that is still what it started as, in a model that was trained.
+
+Gains start at exactly 1, or at 0 where the norm adds 1, and biases at 0. In float32 the first steps
+move every element. In pure bfloat16 an update below 0.2 % of a gain rounds back to 1, in every
+step: whole models were published so. A name that was missing when weights were loaded leaves its
+tensor at the start too. That a model was trained is taken from its optimizer state, from its other
+norms, or from directions in its matrices that no random start has; where nothing says so, nothing
+is judged. What the optimizer does not hold is frozen and passes, as do BatchNorms without a state.
+
+Try: norms in float32, or float32 master weights; the missing keys that the loader reported;
+requires_grad, and whether the module is used in forward.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from scalecheck.measure.training_signs import norm_gains
+from scalecheck.report.finding import Finding
+from scalecheck.report.formatting import plural
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+
+_NARROW = {"F16": "float16", "BF16": "bfloat16"}
+
+
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
+    names = {one.name for one in norm_gains([t.scale for t in subject.tensors])}
+    gains = [t for t in subject.tensors if t.name in names and _is_judged(t)]
+    biases = [t for t in subject.tensors if t.scale.role == "bias" and _is_judged(t)]
+    all_zero = all(tensor.is_zero for tensor in gains)
+    for tensor in gains:
+        why = _trained(tensor, subject, limits)
+        if why and tensor.is_in_state is None and _has_statistics(tensor, subject):
+            continue
+        if why:
+            is_start = tensor.scale.min == tensor.scale.max == 1
+            is_start |= tensor.is_zero and (all_zero or bool(tensor.is_in_state))
+            yield tensor.judged(_message(tensor, why) if is_start else "")
+    siblings = Counter(tensor.siblings for tensor in biases)
+    moved = Counter(tensor.siblings for tensor in biases if not tensor.is_zero)
+    for tensor in biases:
+        kind = tensor.siblings
+        why = _trained(tensor, subject, limits)
+        if why and (tensor.is_in_state or 2 * moved[kind] > siblings[kind]):
+            if tensor.is_in_state is None:
+                why = f"{moved[kind]} of {siblings[kind]} siblings were trained"
+            yield tensor.judged(_message(tensor, why) if tensor.is_zero else "")
+
+
+def _is_judged(tensor: TensorFacts) -> bool:
+    """Nor vectors of one element, which can be left where they started by chance."""
+    return tensor.is_parameter and tensor.is_finite and tensor.scale.numel > 1
+
+
+def _trained(tensor: TensorFacts, subject: CheckpointFacts, limits: Limits) -> str:
+    """What says that the tensor should have moved; empty where nothing does, or it is frozen."""
+    if subject.has_certain_states and tensor.is_in_state is not True:
+        return ""
+    steps = subject.steps
+    if tensor.is_in_state and steps is not None:
+        is_enough = steps >= limits.of(tensor)["steps"]
+        return f"the optimizer that has it is at step {steps:,.0f}" if is_enough else ""
+    return subject.signs_of_training
+
+
+def _has_statistics(tensor: TensorFacts, subject: CheckpointFacts) -> bool:
+    """Whether it is a BatchNorm's, whose gain converters fill with ones."""
+    module = tensor.name[: max(tensor.name.rfind("."), tensor.name.rfind("/")) + 1]
+    return f"{module}running_mean" in subject.now
+
+
+def _message(tensor: TensorFacts, why: str) -> str:
+    scale = tensor.scale
+    kind = _NARROW.get(scale.dtype)
+    advice = (
+        f"keep it in float32, or train with float32 master weights: in {kind} small updates round "
+        "away"
+        if kind and not tensor.is_zero
+        else "was its name missing when weights were loaded, or is it not used?"
+    )
+    value = "0" if tensor.is_zero else "1"
+    elements = plural(scale.numel, "element")
+    return f"never trained: all {elements} are exactly {value}, while {why}; {advice}"
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "gains and biases of a model that is known to be trained",
+    limits={"steps": Limit(10, "steps of the optimizer from which on gains and biases have moved")},
+    ok=Example(
+        'model["norm.weight"] = ones(64) + noise(64)\n'
+        'state["norm.weight"] = 1e-4 * noise(64), 1e-6 * ones(64)'
+    ),
+    bad=Example(
+        'model["norm.weight"] = bf16(ones(64))\n'
+        'state["norm.weight"] = 1e-4 * noise(64), 1e-6 * ones(64)',
+        finds="never trained: all 64 elements are exactly 1, while the optimizer that has it is at "
+        "step 1,000; keep it in float32, or train with float32 master weights: in bfloat16 small "
+        "updates round away",
+    ),
+)

@@ -1,0 +1,118 @@
+"""What the values of an optimizer state may be: numbers of numpy and of torch; what cannot be read
+is not known, and no default takes its place."""
+
+import numpy as np
+import pytest
+import torch
+
+import scalecheck as api
+
+SHAPES = {"a.weight": (12, 8), "a.bias": (12,), "b.weight": (9, 16)}
+LR, DECAY, BETAS = 2e-3, 0.1, (0.8, 0.95)
+
+
+def trained():
+    """The weights, the state of AdamW after some steps, and its last update at lr 1 by name."""
+    torch.manual_seed(0)
+    weights = {name: torch.nn.Parameter(torch.randn(s).double()) for name, s in SHAPES.items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=LR, betas=BETAS, weight_decay=DECAY)
+    for _ in range(5):
+        before = {name: weight.detach().clone() for name, weight in weights.items()}
+        for weight in weights.values():
+            weight.grad = torch.randn(weight.shape).double()
+        optimizer.step()
+    model = {name: weight.detach() for name, weight in weights.items()}
+    moved = {n: (model[n] - before[n] * (1 - LR * DECAY)) / LR for n in model}
+    updates = {name: float(update.square().mean().sqrt()) for name, update in moved.items()}
+    return model, optimizer.state_dict(), updates
+
+
+def report(model, state, **options):
+    torch.save({"model": model, "optimizer": state}, "run.pt")
+    return api.translate("run.pt", **options)
+
+
+def assert_measured(rows, updates):
+    assert {row["name"]: row["update_rms"] for row in rows} == pytest.approx(updates)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lr": np.float64(LR)},
+        {"weight_decay": np.float64(DECAY)},
+        {"eps": np.float32(2**-27)},
+        {"amsgrad": np.bool_(False)},
+        {"betas": tuple(map(np.float64, BETAS))},
+        {"betas": [*BETAS]},
+        {"betas": (torch.tensor(BETAS[0], dtype=torch.float64), BETAS[1])},
+    ],
+    ids=str,
+)
+def test_settings_that_are_numbers_of_numpy_or_torch_are_read(changed, elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0] |= changed
+    rows = report(model, state).rows
+    assert {row["name"]: row["update_rms"] for row in rows} == pytest.approx(updates, rel=1e-6)
+    assert {(row["lr"], row["weight_decay"]) for row in rows} == {(LR, DECAY)}
+
+
+@pytest.mark.parametrize("count", [np.int64, np.float32, np.uint16, int])
+def test_steps_may_be_counted_by_numpy(count, elsewhere):
+    model, state, updates = trained()
+    for entry in state["state"].values():
+        entry["step"] = count(5)
+    assert_measured(report(model, state).rows, updates)
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_no_default_takes_the_place_of_a_setting_that_is_not_read(make, elsewhere):
+    model, state, _ = trained()
+    state["param_groups"][0]["betas"] = make(BETAS)
+    for row in report(model, state).rows:
+        assert row["optimizer"] == "not known"
+        assert row["relative_update"] is None
+        assert "its setting betas cannot be read" in row["reason"]
+
+
+def test_a_flag_that_is_not_read_changes_no_update(elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0]["foreach"] = np.array([True])
+    assert_measured(report(model, state).rows, updates)
+
+
+def test_entries_that_are_not_read_are_not_said_to_be_empty(elsewhere):
+    model, state, _ = trained()
+    for entry in state["state"].values():
+        entry |= {name: entry[name].numpy() for name in ("exp_avg", "exp_avg_sq")}
+    made = report(model, state)
+    said = "its state keeps exp_avg, exp_avg_sq in a form that is not read"
+    rows = [*made.rows, *made.rows_of("states")]
+    unnamed = "which state is its own is not certain"
+    assert {row["state_reason"] for row in rows} == {said, unnamed}
+    assert any(note.endswith(f"tensors: {unnamed}") for note in made.notes)
+
+
+def test_a_tensor_without_a_state_of_its_name_says_so(elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0]["param_names"] = ["other.weight", "a.bias", "b.weight"]
+    rows = {row["name"]: row for row in report(model, state).rows}
+    assert rows["a.bias"]["update_rms"] == pytest.approx(updates["a.bias"])
+    assert rows["a.bias"]["state_reason"] is None
+    assert rows["a.weight"]["state_reason"] == "no state was saved under its name"
+    assert not rows["a.weight"]["measured"]
+
+
+def test_sgd_that_keeps_nothing_is_no_wrong_usage(elsewhere):
+    """It was refused as --optimizer sgd, which nobody gave."""
+    model = {name: torch.randn(shape) for name, shape in SHAPES.items()}
+    parameters = [torch.nn.Parameter(tensor) for tensor in model.values()]
+    state = torch.optim.SGD(parameters, lr=0.1).state_dict()
+    made = report(model, state)
+    asked = "its updates are as large as its gradients: give --grad-rms"
+    assert {row["reason"] for row in made.rows} == {asked}
+    assert f"no update for 3 of 3 tensors: {asked}" in made.notes
+    said = "its optimizer keeps nothing where momentum is 0"
+    assert {row["state_reason"] for row in made.rows_of("states")} == {said}
+    given = report(model, state, grad_rms=0.5).rows
+    assert [row["absolute_update"] for row in given] == pytest.approx([0.05] * 3)
