@@ -65,6 +65,22 @@ def test_a_nan_in_a_narrow_type_is_found(dtype):
     assert ("SC101", "w.weight") in found(path)
 
 
+def test_the_inf_of_a_mask_a_schedule_and_an_observer_is_meant():
+    inf = float("inf")
+    path = saved(
+        {
+            "w.weight": noise(64, 64),
+            "attn.attn_mask": torch.full((8, 8), -inf).triu(1),
+            "betas": noise(1000),
+            "sqrt_recip_alphas_cumprod": torch.full((1000,), inf),
+            "w.observer.min_val": torch.full((), inf),
+            "w.observer.max_val": torch.full((), -inf),
+            "bn.running_var": torch.full((8,), inf),
+        }
+    )
+    assert found(path, "--select", "SC101") == [("SC101", "bn.running_var")]
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
 def test_a_truncated_file_is_no_clean_file(share):
     whole = (SAMPLES / "broken.safetensors").read_bytes()

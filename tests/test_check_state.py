@@ -150,3 +150,18 @@ def test_a_parameter_that_never_had_a_gradient_has_no_update_to_judge():
     assert {row["where"] for row in judged["findings"]} == {"2.weight"}
     words = "2 of 4 tensors are not trained (empty state, as it had no gradient)"
     assert any(note.startswith(words) for note in judged["notes"])
+
+
+def test_a_rule_that_did_not_run_gives_the_reason_of_its_own_tensors():
+    """Of two vectors one is trained: that says nothing of matrices, and there is no embedding."""
+    torch.manual_seed(0)
+    model = {"a.weight": noise(8, 4), "a.bias": noise(8), "b.bias": noise(8)}
+    parameters = [torch.nn.Parameter(model[name]) for name in ("a.weight", "a.bias")]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    torch.save({"model": model, "optimizer": optimizer.state_dict()}, "run.pt")
+    reasons = {rule["rule"]: rule["reason"] for rule in report("run.pt")["rules"]}
+    assert reasons["SC206"] == "no embeddings with an expected update"
+    assert reasons["SC207"] == "no matrices that weight decay had time for"

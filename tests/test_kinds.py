@@ -166,6 +166,51 @@ class Diffusion(nn.Module):
         self.policy.register_buffer("action_bias", torch.ones(6))
 
 
+def holding(parameters=None, buffers=None, **modules):
+    """A module of these tensors, by the shapes of each."""
+    module = nn.Module()
+    for name, shape in (parameters or {}).items():
+        module.register_parameter(name, nn.Parameter(torch.ones(shape)))
+    for name, shape in (buffers or {}).items():
+        module.register_buffer(name, torch.ones(shape))
+    for name, inner in modules.items():
+        module.add_module(name, inner)
+    return module
+
+
+def constants():
+    """Constants of diffusion, sound, detection and chemistry, and a count of observations."""
+    steps = dict.fromkeys(("alphas_cumprod", "gammas", "noise_levels", "t_steps"), (1000,))
+    sound = {"forward_basis": (402, 1, 400), "window_sum": (400,), "mel_filters": (8, 20)}
+    return holding(
+        {"logit_scale": ()},
+        {**steps, "scale_factor": (), "sigma_data": ()},
+        net=nn.Linear(4, 4),
+        stft=holding(buffers=sound),
+        nerf=holding(buffers={"freq_bands": (10,), "sinusoid_table": (50, 8)}),
+        position_enc=holding(buffers={"pos_table": (1, 50, 8)}),
+        cell_anchors=holding(buffers={"0": (3, 4)}),
+        obs_rms=holding(buffers={"mean": (4,), "var": (4,), "count": ()}),
+        cutoff_fn=holding(buffers={"r_max": (), "p": ()}),
+        scale_shift=holding(buffers={"scale": (), "shift": ()}),
+        rbf=holding(buffers={"offset": (50,)}),
+        focal_loss=holding(buffers={"alpha": (5,)}),
+        vq=holding(buffers={"ema_cluster_size": (8,)}),
+    )
+
+
+def constants_by_name():
+    """What is trained under names that such constants have."""
+    return holding(
+        {"scale_factor": (), "pos_table": (50, 8), "weight_u": (8, 2), "weight_v": (2, 8)},
+        rope=holding({"freqs": (2, 4, 16)}),
+        rbf=holding({"means": (50,), "betas": (50,)}),
+        scale_shift=holding({"scale": (4, 4), "shift": (4,)}),
+        focal_block=holding({"alpha": ()}),
+        offset=nn.Linear(4, 4),
+    )
+
+
 def pruned():
     net = nn.Sequential(nn.Linear(6, 6), nn.Conv2d(3, 4, 3))
     prune.l1_unstructured(net[0], "weight", 0.3)
@@ -219,6 +264,8 @@ MODULES = {
     "average alone": lambda: AveragedModel(
         nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), multi_avg_fn=get_ema_multi_avg_fn()
     ),
+    "constants": constants,
+    "trained under names of constants": constants_by_name,
     "lightning": Lightning,
     "learned losses": LearnedLosses,
     "scalars": Scalars,
@@ -519,7 +566,7 @@ LISTINGS = {
         model.layers.0.mlp.experts.gate_up_proj_bias 4x64 BF16 bias
         model.layers.0.mlp.router.weight 4x32 BF16 matrix""",
     "mamba": """
-        backbone.layers.0.mixer.A_log 1536x16 F32 matrix
+        backbone.layers.0.mixer.A_log 1536x16 F32 norm
         backbone.layers.0.mixer.D 1536 F32 norm
         backbone.layers.0.mixer.dt_bias 24 F32 bias
         backbone.layers.0.mixer.conv1d.weight 1536x1x4 F32 conv""",
@@ -538,6 +585,10 @@ LISTINGS = {
     "convnext": """
         stages.0.blocks.0.gamma 96 F32 norm
         stages.0.blocks.0.conv_dw.weight 96x1x7x7 F32 conv
+        stages.0.blocks.0.grn.weight 1x1x1x384 F32 norm
+        stages.0.blocks.0.grn.bias 1x1x1x384 F32 bias
+        stages.0.blocks.0.norm.weight 1x96x1x1 F32 norm
+        lin0.model.1.weight 1x64x1x1 F32 conv
         stages.0.downsample.0.bias 96 F32 bias""",
     "swin v2": """
         layers.0.blocks.0.attn.logit_scale 3x1x1 F32 norm
@@ -666,6 +717,9 @@ ZERO_AT_FIRST = {
     "q.lora_B.weight": True,
     "lora_unet_q.lora_up.weight": True,
     "q.oft_r": True,
+    "emb.lora_embedding_A.default": True,
+    "q.bone_block.default": True,
+    "back_bone.weight": False,
     "lycoris_q.hada_w1_b": False,
     "q.lora_A.weight": False,
     "q.weight": False,

@@ -32,7 +32,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 """Settings beside the defaults that change the update."""
 SILENT = {
     *("adadelta", "adafactor", "adagrad", "adam_atan2", "lars", "muon", "nadam", "rmsprop"),
-    *("rprop", "stable_adamw"),
+    "stable_adamw",
 }
 """Those whose state does not tell it at the defaults."""
 MOMENTUM = {"sgd", "sgdw", "signsgd"}

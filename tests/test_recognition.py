@@ -198,7 +198,7 @@ def test_the_state_of_an_optimizer_inside_another_one_has_no_update(around, tmp_
     row = row_of(tmp_path, around(adam_state()))
     assert row["optimizer"] == "not known"
     assert row["relative_update"] is None
-    assert "inside another" in row["reason"]
+    assert "inside that of another" in row["reason"]
 
 
 def test_what_is_neither_number_nor_tensor_counts_as_a_name(tmp_path):

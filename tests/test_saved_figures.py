@@ -27,6 +27,7 @@ RUNS = {
     "radam": (torch.optim.RAdam, {}),
     "rmsprop-momentum": (torch.optim.RMSprop, {"momentum": 0.9}),
     "rmsprop-centered": (torch.optim.RMSprop, {"momentum": 0.5, "centered": True}),
+    "rprop": (torch.optim.Rprop, {}),
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
     "sgd-dampened": (torch.optim.SGD, {"momentum": 0.8, "dampening": 0.4}),
 }
@@ -38,7 +39,6 @@ SILENT = {
     "rmsprop": (torch.optim.RMSprop, {}),
     "sgd-nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     "muon": (torch.optim.Muon, {}),
-    "rprop": (torch.optim.Rprop, {}),
 }
 
 
@@ -70,7 +70,7 @@ def read(state):
     """The name of the optimizer, and the figures of the state's only parameter."""
     [one] = state.states
     training = training_of(state, one)
-    return training.name, figures(one, training.optimizer)
+    return training.name, figures(one, training.optimizer, training.lr)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 40])

@@ -130,6 +130,7 @@ def test_all_optimizers_have_a_row_each():
         "adabelief": None,
         "adadelta": None,
         "adafactor": 0,
+        "adafactor_hf": 0,
         "adapnm": None,
         "dadapt_adagrad": None,
         "lamb": 0,

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import scalecheck as api
+from scalecheck.errors import UsageError
 
 SHAPES = {"a.weight": (12, 8), "a.bias": (12,), "b.weight": (9, 16)}
 LR, DECAY, BETAS = 2e-3, 0.1, (0.8, 0.95)
@@ -116,3 +117,64 @@ def test_sgd_that_keeps_nothing_is_no_wrong_usage(elsewhere):
     assert {row["state_reason"] for row in made.rows_of("states")} == {said}
     given = report(model, state, grad_rms=0.5).rows
     assert [row["absolute_update"] for row in given] == pytest.approx([0.05] * 3)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_numbers_in_letters_are_numbers_of_parameters(both, elsewhere):
+    """As JSON leaves the keys of a dict."""
+    model, state, updates = trained()
+    state["state"] = {str(key): entry for key, entry in state["state"].items()}
+    if both:
+        state["param_groups"][0]["params"] = ["0", "1", "2"]
+    assert_measured(report(model, state).rows, updates)
+
+
+def test_numbers_in_letters_may_be_names(elsewhere):
+    """As those of the tensors of an nn.ParameterList."""
+    model, state, _ = trained()
+    model = {"0": model["b.weight"], "1": model["a.bias"], "2": model["a.weight"]}
+    state["state"] = {str(2 - key): entry for key, entry in state["state"].items()}
+    state["param_groups"][0]["params"] = ["2", "1", "0"]
+    made = report(model, state)
+    assert "3 of 3 parameters named as saved with the state" in made.notes
+
+
+def test_a_whole_run_in_one_flat_table_has_a_state(elsewhere):
+    """As torch.distributed.checkpoint flattens it: `optimizer.state.NAME.exp_avg`."""
+    model, state, updates = trained()
+    flat = {f"model.{name}": tensor for name, tensor in model.items()}
+    for key, name in enumerate(model):
+        settings = {k: v for k, v in state["param_groups"][0].items() if k != "params"}
+        flat |= {f"optimizer.state.{name}.{k}": v for k, v in state["state"][key].items()}
+        flat |= {f"optimizer.param_groups.{name}.{k}": v for k, v in settings.items()}
+    torch.save(flat, "run.pt")
+    rows = api.translate("run.pt").rows
+    assert_measured(rows, {f"model.{name}": update for name, update in updates.items()})
+
+
+@pytest.mark.parametrize("part", ["model.", "net.inner."])
+def test_saved_names_may_be_of_a_model_inside_another_module(part, elsewhere):
+    model, state, updates = trained()
+    state["param_groups"][0]["param_names"] = [*model]
+    rows = report({part + name: tensor for name, tensor in model.items()}, state).rows
+    assert_measured(rows, {part + name: update for name, update in updates.items()})
+
+
+def test_saved_names_of_two_models_alike_name_none(elsewhere):
+    model, state, _ = trained()
+    state["param_groups"][0]["param_names"] = [*model]
+    both = {f"{part}.{name}": tensor for part in ("a", "b") for name, tensor in model.items()}
+    made = report(both, state)
+    assert not any(row["measured"] for row in made.rows)
+    assert "0 of 3 parameters named as saved with the state" in made.notes
+
+
+def test_settings_that_an_optimizer_cannot_have_are_no_wrong_usage(elsewhere):
+    """They were refused as those of an --optimizer that nobody gave."""
+    model, state, _ = trained()
+    state["param_groups"][0]["betas"] = (0.8, 1.5)
+    said = "optimizer not known: its state is like that of adamw, but beta2 1.5 is outside [0, 1)"
+    for row in report(model, state).rows:
+        assert (row["reason"], row["lr"], row["weight_decay"]) == (said, LR, DECAY)
+    with pytest.raises(UsageError, match=r"--optimizer adamw: beta2 1\.5 is outside"):
+        report(model, state, optimizer="adamw")

@@ -180,6 +180,8 @@ def kinds(path, **options):
         "consolidated.{:02}.pth",
         "mp_rank_{:02}_model_states.pt",
         "model.tp_rank_{:02}.pt",
+        "model_tp{}.pt",
+        "layer_02-model_{:02}-model_states.pt",
         "shard-{:05}-model-00001-of-00001.bin",
     ],
 )

@@ -14,10 +14,10 @@ _BY_WORD = tuple(
         (r"running_\w+|moving_(?:mean|var|variance)|num_batches_tracked", "a running statistic"),
         (r"position_ids|token_type_ids|queue_ptr", "positions or counts"),
         (
-            r"(?:\w+_)?inv_freqs?|freqs|freqs_(?:cis|cos|sin)|(?:cos|sin)_cached?|cos_sin_cache"
-            r"|rope_cache|alibi|alibi_slopes|relative_position_index|relative_coords_table"
+            r"(?:\w+_)?inv_freqs?|rope_freqs|freq_bands|freqs_(?:cis|cos|sin)|(?:cos|sin)_cached?"
+            r"|cos_sin_cache|rope_cache|alibi|alibi_slopes|relative_position_index|relative_coords_table"
             r"|slope_rate|(?:query|key|diagonal)_decay|pos_idx_to_embed|n(?:um)?_points_scale"
-            r"|positional_encoding_gaussian_matrix",
+            r"|positional_encoding_gaussian_matrix|\w*sinusoid\w*",
             "a table of positions",
         ),
         (r"(?:inited|initialized|initted)", "a flag"),
@@ -39,14 +39,18 @@ _BY_WORD = tuple(
         ),
         (
             r"(?:hann_|hamming_|stft_)?window|mel_basis|(?:mel_)?fb|(?:mel_)?filterbank"
-            r"|resample_filter|noise_const|w_avg",
+            r"|resample_filter|noise_const|w_avg|mel_filters?|(?:forward|inverse)_basis"
+            r"|window_sum",
             "a constant of signal processing",
         ),
         (r"anchor_grid|pixel_mean|pixel_std", "a constant of detection"),
+        (r"atomic_energies|r_max", "a constant of an interatomic potential"),
+        (r"(?:\w+_)?cluster_size|cum_samples", "counts"),
+        (r"sigma_data", "the deviation of data"),
     )
 )
 _SCHEDULE = re.compile(
-    r"betas|alphas|sigmas|log_sigmas|timesteps|snr|alpha_bars?|alphas_bar|\w*alphas?_bar\w*"
+    r"betas|alphas|gammas|sigmas|log_sigmas|timesteps|t_steps|noise_levels|snr|alpha_bars?|alphas_bar|\w*alphas?_bar\w*"
     r"|\w*one_minus_\w+|p2_loss_weight|loss_weights?|sqrt_\w+|log_\w+|posterior_\w+|\w*cumprod\w*"
 )
 _SCHEDULES = (
@@ -64,7 +68,7 @@ _LEAST_SCHEDULE = 50  # steps of a schedule that stands alone; SMPL's betas are 
 _LOSSES = frozenset(
     ("loss", "losses", "criterion", "criterions", "criteria", "objective", "lossfn")
 )
-_LOSS_MODULES = _LOSSES | {"ce", "bce", "nll", "crossentropy"}
+_LOSS_MODULES = _LOSSES | {"ce", "bce", "nll", "crossentropy", "focal"}
 _CLASS_WEIGHTS = re.compile(r"weight|(?:pos|class|empty|ce|label)_weights?")
 _METRICS = frozenset(
     re.findall(
@@ -95,6 +99,8 @@ _PAIRS = (
 _CODEBOOKS = (("embed", "embed_avg", "cluster_size"), ("embed_sum", "cluster_usage"))
 _RANGE = re.compile(r"(\w+_)(?:min|max)")
 _LAST_PART_OF_MEAN = re.compile(r"(.*_)?mean")
+_RADIAL = frozenset(("rbf", "radial", "distance", "smearing", "gaussian", "expansion"))
+_COUNTS = frozenset(("count", "n", "num", "num_samples"))
 _ADAPTERS = frozenset(("lora", "lycoris", "loha", "lokr", "locon", "dora", "glora"))
 _ADAPTER_PART = re.compile(r"(?:lora|hada|lokr|oft|boft|glora|ia3|locon)_\w+|lora|dora_scale")
 _FROZEN_PROJECTIONS = re.compile(r"(vera|randlora)_[AB]")
@@ -151,8 +157,15 @@ class Buffers:
             return "its name and shape: the kernel of a filter"
         if word == "anchors" and shape[-1:] == (2,):
             return "its name, and pairs: the anchors of a detector"
-        if word == "pe" and len(shape) == 3 and 1 in shape and "pos" in entry.owner.lower():
-            return "`pe` in a module of positions: a table of sinusoidal positions"
+        if word == "freqs" and (len(shape) != 3 or shape[0] != 2):  # that of RoPE-Mixed is trained
+            return "its name: a table of positions"
+        is_table = word in {"pe", "pos_table"} and len(shape) == 3 and 1 in shape
+        if is_table and "pos" in entry.owner.lower():
+            return f"`{word}` in a module of positions: a table of sinusoidal positions"
+        if entry.owner == "cell_anchors" and shape[-1:] == (4,):
+            return "boxes in `cell_anchors`: the anchors of a detector"
+        if word in {"offset", "offsets", "widths"} and words(entry.owner) & _RADIAL:
+            return f"`{word}` in a module of distances: the centres of a radial basis"
         if word == "pos_embed" and entry.owner == "pos_embed":
             return "`pos_embed` inside the module of that name: a table of sinusoidal positions"
         return None
@@ -177,6 +190,12 @@ class Buffers:
                 return f"{_both(ends)}: a range that was seen"
         if normaliser := self._normaliser(entry):
             return normaliser
+        if entry.numel <= 1 and module.has("r_max"):
+            return "one number beside `r_max`: a constant of an interatomic potential"
+        if entry.numel <= 1 and word == "scale_factor" and module.has("alphas_cumprod"):
+            return "one number beside a noise schedule: the scale of latents"
+        if word in {"shift", "scale"} and entry.owner == "scale_shift" and not module.has_matrix:
+            return "inside `scale_shift`: the mean and deviation of energies"
         if word.endswith("queue") and module.has_pointer:
             return "a queue beside its pointer"
         if any(word in book and all(map(module.has, book)) for book in _CODEBOOKS):
@@ -192,14 +211,16 @@ class Buffers:
         if re.fullmatch(r"(?:u|sv)\d", word):  # BigGAN's
             return module.has("u0") and module.has("sv0")
         base = word.removesuffix("_u").removesuffix("_v")
-        has_original = module.has(f"{base}_orig") or module.has(f"{base}_bar")
-        if word.endswith("_u"):
-            return has_original or word == "weight_u"
-        return word.endswith("_v") and len(entry.shape) == 1 and (has_original or base == "weight")
+        if base == word or not entry.is_vector:
+            return False
+        originals = (f"{base}_orig", f"{base}_bar", *(("weight",) if base == "weight" else ()))
+        return any(map(module.has, originals))
 
     def _normaliser(self, entry: Entry) -> str | None:
         """Mean and deviation of data, which lie side by side in one shape and are no table."""
         module = self._inventory.module(entry)
+        if entry.word in _COUNTS and entry.numel <= 1 and module.has("mean"):
+            return "one number beside `mean`: a count of observations"
         for spread in ("std", "var", "variance", "stddev", "invstd"):
             if entry.word == spread or entry.word.endswith(f"_{spread}"):
                 stem = entry.word.removesuffix(spread)
@@ -219,6 +240,8 @@ class Buffers:
         if not _SCHEDULE.fullmatch(entry.word) or len(entry.shape) != 1 or entry.numel < 2:
             return None
         module = self._inventory.module(entry)
+        if entry.word == "betas" and module.has("means", entry.shape):  # of a trained radial basis
+            return None
         others = (one for one in _SCHEDULES if one != entry.word)
         if anchor := next((one for one in others if module.has(one, entry.shape)), None):
             return f"its name, and as long as `{anchor}` beside it: a noise schedule"
@@ -241,7 +264,8 @@ class Buffers:
         if len(entry.shape) > 1 or "bias" in module.members or module.has_matrix:
             return None
         is_loss = _is_called(entry.owner, _LOSS_MODULES) or self._is_bare(entry, _LOSSES)
-        if is_loss and _CLASS_WEIGHTS.fullmatch(word):
+        is_alpha = word == "alpha" and entry.numel > 1  # of a focal loss
+        if is_loss and (is_alpha or _CLASS_WEIGHTS.fullmatch(word)):
             return "a vector in a loss that has no matrix: weights of classes"
         is_trained = word.startswith("weight") or _TRAINED.fullmatch(word)
         if not is_trained and self._is_bare(entry, _METRICS):

@@ -61,6 +61,11 @@ class TensorKind:
         return self.kind in ("parameter", "piece")
 
     @property
+    def may_be_infinite(self) -> bool:
+        """It is a mask, a noise schedule or a range that was seen, which start at or hold inf."""
+        return self.kind == "buffer" and self.evidence.endswith(("mask", "noise schedule", "seen"))
+
+    @property
     def reason(self) -> str:
         """What it is, and why: for where it is set aside."""
         what = WORDS[self.kind]

@@ -82,9 +82,8 @@ class Quantised:
         self.codes: dict[str, str] = {}
         self._codes_in: dict[str, str] = {}  # a word of codes by the module they lie in
         self._codes_of: dict[tuple[str, str], str] = {}  # the same by a factor's module and word
-        integers = sum(
-            entry.numel for entry in inventory.entries.values() if _may_be_code(entry, is_most=True)
-        )
+        self._has_vectors = len(inventory.entries) > 1
+        integers = sum(one.numel for one in inventory.entries.values() if self._is_integers(one))
         self._is_mostly_integers = 2 * integers > sum(e.numel for e in inventory.entries.values())
         for entry in inventory.entries.values():
             if evidence := self._code(entry):
@@ -92,6 +91,9 @@ class Quantised:
                 self._codes_in.setdefault(entry.module, entry.word)
                 if entry.path and entry.path[-1] in _NESTED:
                     self._codes_in.setdefault(".".join(entry.path[:-1]), entry.word)
+
+    def _is_integers(self, entry: Entry) -> bool:
+        return _may_be_code(entry, are_packed=self._has_vectors)
 
     def _code(self, entry: Entry) -> str | None:
         dtype, word = entry.dtype, entry.word
@@ -114,7 +116,7 @@ class Quantised:
             return f"{dtype.name} under a name of codes, without their factors"
         if _may_be_code(entry) and dtype.name == "I8":
             return "I8 in two dimensions or more: codes without their factors"
-        if self._is_mostly_integers and _may_be_code(entry, is_most=True):
+        if self._is_mostly_integers and self._is_integers(entry):
             return f"{dtype.name}, as are most elements of the file: codes without their factors"
         return None
 
@@ -162,19 +164,19 @@ class Quantised:
             return "its name beside an integer `zero_point`: quantisation factors"
         if word == "scales" and len(entry.shape) > 1 and len(members) == 1:
             return "its name, a table alone in its module: factors of codes that lie elsewhere"
-        if word in _OBSERVED and members.keys() >= _OBSERVED:
+        if word in _OBSERVED | {"eps"} and members.keys() >= _OBSERVED:
             return "the range that an observer has seen"
         if word in {"amax", "_amax"} and entry.owner.endswith("quantizer"):
             return "the range of a quantizer"
         return None
 
 
-def _may_be_code(entry: Entry, *, is_most: bool = False) -> bool:
+def _may_be_code(entry: Entry, *, are_packed: bool = False) -> bool:
     """Whether it is a table of integers up to 32 bits that its name does not say to be another.
-    is_most: such elements may fill the file, as where a vector of bytes holds what was packed."""
+    are_packed: or a vector of bytes, which may hold what was packed."""
     is_small = entry.dtype.kind == "integer" and entry.dtype.bits <= 32
     said = set(entry.word.lower().split("_"))
     is_table = len(entry.shape) > 1 and not entry.is_vector
-    is_packed = is_most and entry.dtype.bits == 8
+    is_packed = are_packed and entry.dtype.bits == 8
     is_long = entry.numel >= _LEAST_CODES and (is_table or is_packed)
     return is_small and is_long and not said & (_FACTOR_WORDS | _OTHER_WORDS)

@@ -12,10 +12,11 @@ _LORA = re.compile(r"(?:lora_|lora_embedding_|lora\.)(a|b|down|up)(?=[._]|$)", r
 # LoHa and LoKr multiply `_a` [out, rank] by `_b` [rank, in]: `_a` is LoRA's B.
 _LYCORIS = re.compile(r"(?:hada|lokr)_w[12]_([ab])(?=[._]|$)")
 # What starts at zero, so that the adapter starts as nothing: LoRA's B, OFT's rotations; of LoHa and
-# LoKr PEFT zeroes w2_b, w1 or w1_a, and LyCORIS w2_a, w2 or w2_b, or with use_scalar w1 or w1_a.
+# LoKr PEFT zeroes w2_b, w1 or w1_a, and LyCORIS w2_a, w2 or w2_b, or with use_scalar w1 or w1_a; of
+# LoRA's embeddings PEFT zeroes A.
 _ZERO_AT_FIRST = re.compile(
     r"(?:^|[._])(?:hada_(?:w1_a|w2_[ab])|lokr_(?:w[12]|w1_a|w2_b)|oft_(?:blocks|diag|[rR])|boft_R"
-    r"|vera_lambda_b|randlora_lambda|diff(?:_b)?)(?=\.|$)"
+    r"|lora_embedding_A|(?:bone|miss)_block|vera_lambda_b|randlora_lambda|diff(?:_b)?)(?=\.|$)"
 )
 
 # By the words of the part that names the module, or the parameter itself where it is bare.
@@ -25,7 +26,7 @@ _EMBEDDINGS = frozenset(
 _LAYERS = frozenset(
     ("proj", "projection", "linear", "dense", "mapping", "conv", "norm", "layernorm", "ln")
 )
-_NORM = re.compile(r"(?:.*_)?(?:rms|layer|batch|group)?_?norm\d*|ln(?:_\w+)?", re.IGNORECASE)
+_NORM = re.compile(r"(?:.*_)?(?:rms|layer|batch|group)?_?norm\d*|ln(?:_\w+)?|grn", re.IGNORECASE)
 _EXPERTS = re.compile(r"(?:^|_)(?:experts?|moe)(?:_|$)|bilinear|^b?oft_", re.IGNORECASE)
 _KERNEL_SIDE = 31  # the widest convolution kernels in use; stacks of matrices are wider
 
@@ -72,8 +73,10 @@ def parameter_role(
         return "norm", f"a vector called `{word[:60]}`" if known else None
     if word == "weight_g" or (is_vector and is_bare):
         return "norm", "a vector with empty dimensions"
-    if len(shape) == 2 and _NORM.fullmatch(module):
+    if (len(shape) == 2 or is_vector) and _NORM.fullmatch(module):
         return "norm", by_name
+    if word in {"A_log", "A_logs"}:
+        return "norm", f"its name `{word}`: decays of a state space model"
     if len(shape) > 2 and _is_convolution(path, module, word, shape):
         return "conv", f"{len(shape)} dimensions, and a kernel's size"
     return "matrix", f"{len(shape)} dimensions"

@@ -1,7 +1,7 @@
 """What an optimizer keeps for one parameter, as tensors and numbers that each have a name: those in
 lists, dicts and objects too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -17,6 +17,7 @@ from scalecheck.report.formatting import excerpt
 MAX_ENTRIES = MAX_TENSORS  # of all groups and states; Adam has four for each parameter
 MAX_ITEMS = 16  # of a setting; betas are two or three
 MAX_TABLE = 64  # of a setting of equally long lists; AdaBelief's buffer is ten of three
+MAX_DIGITS = 15  # of a parameter's number
 MAX_NESTED = 4  # containers around a tensor; those of real optimizers have up to two
 
 WRAPPERS = frozenset(("__bnb_optimizer_quant_state__",))
@@ -167,19 +168,6 @@ def is_text(value: object) -> TypeGuard[str]:
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def in_words(key: object) -> str:
-    """A key of the file in a message."""
-    if isinstance(key, Key):
-        key = key.original
-    if isinstance(key, str):
-        return excerpt(key, 40)
-    if isinstance(key, int) and key.bit_length() > 64:
-        return f"an integer of {key.bit_length()} bits"
-    if isinstance(key, (int, float)):
-        return str(key)
-    return f"a {type(key).__name__}"
-
-
 def items_of(setting: object) -> Sequence[Kept] | None:
     """The items of a setting, of a table those of its rows; None for what is neither."""
     if not isinstance(setting, (list, tuple)):
@@ -201,3 +189,24 @@ def _is_kept_whole(setting: object) -> TypeGuard[Kept]:
     if isinstance(setting, TensorRecord):
         return setting.numel == 1
     return is_scalar(setting)
+
+
+def numbered(key: object, names: Collection[str]) -> object:
+    """The key of a parameter, as a number where it is one in letters, as JSON leaves it, and no
+    name of the model."""
+    if type(key) is not str or key in names or len(key) > MAX_DIGITS:
+        return key
+    return int(key) if key.isdecimal() and str(int(key)) == key else key
+
+
+def in_words(key: object) -> str:
+    """A key of the file in a message."""
+    if isinstance(key, Key):
+        key = key.original
+    if isinstance(key, str):
+        return excerpt(key, 40)
+    if isinstance(key, int) and key.bit_length() > 64:
+        return f"an integer of {key.bit_length()} bits"
+    if isinstance(key, (int, float)):
+        return str(key)
+    return f"a {type(key).__name__}"

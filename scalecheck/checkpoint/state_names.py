@@ -119,6 +119,8 @@ def _saved(
     for tensor in model:
         tensors[bare_name(tensor.name)].append(tensor)
     saved = [None if one.saved_name is None else bare_name(one.saved_name) for one in state.states]
+    inside = _inside(filter(None, saved), tensors)
+    saved = [None if name is None else inside + name for name in saved]
     claims = Counter(saved)
     names = {}
     for place, (one, bare) in enumerate(zip(state.states, saved, strict=True)):
@@ -133,6 +135,18 @@ def _saved(
             )
         names[place] = tensor.name
     return names, f"{len(names)} of {len(state.states)} parameters named as saved with the state"
+
+
+def _inside(saved: Iterable[str], tensors: Mapping[str, object]) -> str:
+    """Where a model is inside what was saved, such as `model.` of a Lightning module: what stands
+    before every saved name, where none is a tensor's as it is and only one such part is there."""
+    names = [*dict.fromkeys(saved)]
+    if not names or any(name in tensors for name in names):
+        return ""
+    end = f".{names[0]}"
+    parts = [name.removesuffix(names[0]) for name in tensors if name.endswith(end)]
+    found = [part for part in parts if all(part + name in tensors for name in names)]
+    return found[0] if len(found) == 1 else ""
 
 
 class _Search:

@@ -16,6 +16,7 @@ from scalecheck.checkpoint.pickle.optimizers import (
     FLAT_GROUPS,
     FLAT_STATE,
     flat_table,
+    flat_tables_beside,
     optimizer_table,
 )
 from scalecheck.checkpoint.pickle.records import TensorRecord
@@ -59,6 +60,9 @@ def places(root: object) -> list[Place]:
         if flat := flat_table(node):
             found.append(Place(_path(trail), _unflattened(flat), has_equal_groups=True))
             return False
+        for start, flat in flat_tables_beside(node).items():
+            at = ".".join(filter(None, (_path(trail), excerpt(start))))
+            found.append(Place(at, _unflattened(flat), has_equal_groups=True))
         return len(trail) <= MAX_DEPTH
 
     walk(root, lambda node: contents_of(node, again), visit)

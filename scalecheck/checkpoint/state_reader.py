@@ -30,6 +30,7 @@ from scalecheck.checkpoint.state_entries import (
     in_words,
     is_text,
     items_of,
+    numbered,
 )
 from scalecheck.checkpoint.state_places import Place
 from scalecheck.checkpoint.tensor import Tensor
@@ -54,13 +55,15 @@ class StateReader:
         self.others: list[str] = []
         self.entries = EntryReader()
         self.whole: dict[int, tuple[int, TensorRecord]] = {}
+        self.model_names: frozenset[str] = frozenset()
 
-    def read(self, model: Iterable[Tensor] = ()) -> OptimizerState:
+    def read(self, model: Sequence[Tensor] = ()) -> OptimizerState:
         """The state; model: the tensors by which the parameters of a whole optimizer are named.
 
         Raises NotUnderstood, and Malformed or CheckpointError where the file is damaged.
         """
         groups, states = self.table["param_groups"], self.table["state"]
+        self.model_names = frozenset(tensor.name for tensor in model)
         if not isinstance(groups, (list, tuple)) or not groups:
             raise self.refused("param_groups is no list of groups")
         if not isinstance(states, dict):
@@ -122,6 +125,7 @@ class StateReader:
             for param in params:
                 self.whole.setdefault(id(param), (len(self.whole), param))
             params = [self.whole[id(param)][0] for param in params]
+        params = [numbered(param, self.model_names) for param in params]
         for key in params:
             if not is_text(key) and (type(key) is not int or abs(key) >= 1 << 60):
                 problem = "neither a name nor an integer below 2^60"
@@ -151,6 +155,7 @@ class StateReader:
         if isinstance(saved, Key):
             number, _ = self.whole.get(id(saved.original), (None, None))
             return number
+        saved = numbered(saved, self.model_names)
         return saved if isinstance(saved, (int, str)) else None
 
     def names_of_whole(self, model: Iterable[Tensor]) -> Mapping[ParamKey, str]:

@@ -24,7 +24,8 @@ _INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
 _SHARD = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})((?:\.[^.]+)?)")  # as libraries number shards
 _MOST_SHARDS = 10_000  # of which the missing ones are sought
 _SLICE = re.compile(
-    r"((?:.*[_.-])?(?:[mt]p_rank_|consolidated\.)|shard-(?=.+-of-))(\d{1,6})((?:[_-].*)?)"
+    r"((?:.*[_.-])?(?:[mt]p_rank_|tp_?|consolidated\.)|layer_\d{1,6}-model_|shard-(?=.+-of-))"
+    r"(\d{1,6})((?:[_-].*)?)"
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
 _OTHER_FORMATS = re.compile(

@@ -93,7 +93,10 @@ class Optimizer(PerTensor):
         average = drift * (1 - left) ** 2 + (1 - drift) * averaging * (1 - left**2)
         if len(weights.shape) < 2:
             return self.clip_threshold * math.sqrt(average)
-        return math.sqrt(average / self._instability(drift, averaging, step))
+        instability = self._instability(drift, averaging, step)
+        if instability <= 0:
+            raise NoFormula("updates that never stray from their average leave eps2 alone")
+        return math.sqrt(average / instability)
 
     def formula_error(self, step: int | None = None) -> float:
         """Row and column means of a finite matrix."""

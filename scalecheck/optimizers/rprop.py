@@ -1,6 +1,7 @@
 """Rprop: the gradient's sign times a step size that grows while the sign stays."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,11 +11,14 @@ from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
     Entry,
+    FloatArray,
     Gradient,
     Hyperparameters,
+    LastUpdate,
     NoFormula,
     Positive,
     SavedState,
+    Totals,
     Weights,
 )
 from scalecheck.theory.domain import require_step
@@ -94,6 +98,16 @@ class Optimizer(Hyperparameters):
         if size < MARGIN * self.step_size_min or size > self.step_size_max:
             raise NoFormula(f"Rprop's step sizes reach their bounds before step {step} at lr 1")
         return size
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """lr times it: the step sizes hold their own lr. prev is 0 where the weight stayed."""
+        return LastUpdate(np.sign(state["prev"]) * state["step_size"])
+
+    def last_update_rms(
+        self, totals: Totals, numbers: Mapping[str, object], lr: float, step: int
+    ) -> float:
+        """That of the step over lr."""
+        return super().last_update_rms(totals, numbers, lr, step) / lr
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k·lr, and both bounds times k."""

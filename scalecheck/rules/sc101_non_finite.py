@@ -2,7 +2,8 @@
 
 One NaN in a weight makes every output that it touches NaN, and an inf does on the next subtraction.
 No training step removes it. A checkpoint that overflowed in a narrow type, or a shard that was
-damaged on the way, looks like this.
+damaged on the way, looks like this. The inf of masks, noise schedules and the ranges of observers
+is meant.
 
 Try: the last checkpoint without it; a copy of the file made anew; loss scaling or bfloat16 where
 float16 overflowed.
@@ -19,7 +20,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         scale = tensor.scale
         if scale.tied_to is not None:
             continue
-        if broken := scale.nan + scale.inf:
+        if broken := scale.nan + (0 if scale.kind.may_be_infinite else scale.inf):
             yield tensor.judged(
                 f"{scale.nan:,} NaN and {scale.inf:,} inf of {scale.numel:,} elements", broken, 0
             )

@@ -1,5 +1,6 @@
 """What saved states tell of Adam's relatives that have no formula here: Adam-mini, one v for each
-block of a parameter, and StableAdamW as pytorch_optimizer keeps it."""
+block of a parameter, StableAdamW as pytorch_optimizer keeps it, and the AdamW inside Moonlight's
+Muon."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,3 +57,33 @@ class StableAdamW(WithoutFormula):
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The gradients' averages."""
         return LastUpdate(mean=state["exp_avg"], square=state["exp_avg_sq"], reason=self.why)
+
+
+@dataclass(frozen=True)
+class MoonlightMuon(WithoutFormula):
+    """Muon for matrices, and for the rest w ← (1 − lr·wd)·w − lr·c·m/(√v + eps),
+    c = √(1−beta2^t)/(1−beta1^t), in one group. Source: Liu et al. 2025."""
+
+    decoupled_weight_decay: ClassVar[bool] = True
+
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+
+    @classmethod
+    def of(cls, name: str, why: str, weight_decay: float, settings: Mapping[str, Any]) -> Self:
+        """That of a group of these settings."""
+        return cls(
+            *(name, why, settings["wd"]),
+            betas=settings["adamw_betas"],
+            eps=settings["adamw_eps"],
+        )
+
+    def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
+        """AdamW's where it is AdamW's state."""
+        if "moment1" not in state:
+            return LastUpdate(reason=self.why)
+        beta1, beta2 = self.betas
+        mean, square = state["moment1"], state["moment2"]
+        scale = np.sqrt(1 - beta2**step) / (1 - beta1**step)
+        update = scale * mean / (np.sqrt(square) + self.eps)
+        return LastUpdate(update, mean / (1 - beta1**step), square / (1 - beta2**step))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from scalecheck.optimizers._bitsandbytes import LAMB
 from scalecheck.optimizers.contract import Condition, Writer
-from scalecheck.updates.adam_states import AdamMini, StableAdamW
+from scalecheck.updates.adam_states import AdamMini, MoonlightMuon, StableAdamW
 from scalecheck.updates.soap_state import PlainSoap, Soap
 from scalecheck.updates.without_formula import WithoutFormula
 
@@ -207,8 +207,15 @@ FOREIGN = (
             ("wd", "momentum", "nesterov", "ns_steps", "adamw_betas", "adamw_eps"),
             (),
             optional_entries=("use_muon", "momentum_buffer", "step", "moment1", "moment2"),
+            values={
+                "wd": Condition(lambda x: isinstance(x, int | float) and x >= 0, 0.1),
+                "adamw_betas": Condition(_are_betas, (0.9, 0.95)),
+                "adamw_eps": _SOAPS_NUMBERS["eps"],
+                "nesterov": True,
+            },
         ),
         "nesterov's last update holds a gradient that its state does not",
+        kind=MoonlightMuon,
     ),
     Foreign(
         "Muon or SGD with momentum",

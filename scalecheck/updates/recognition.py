@@ -36,7 +36,7 @@ NOT_TOLD_APART = frozenset({"adam", "adamw"})
 
 OWN_SHAPE_ELSEWHERE = (
     *("ax", "exp_avg_diff", "hessian", "state1", "state2", "z", "exp_avg_var", "exp_avg_slow"),
-    *("exp_avg_fast", "grok_exp_avg", "exp_avg_lr"),
+    *("exp_avg_fast", "grok_exp_avg", "exp_avg_lr", "moment1", "moment2"),
 )
 """Entries of the parameter's own shape in the states of optimizers without a formula here."""
 

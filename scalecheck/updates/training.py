@@ -19,7 +19,7 @@ from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.updates.saved_groups import is_lr
 from scalecheck.updates.saved_state import UNCERTAIN, States
-from scalecheck.updates.without_formula import WithoutFormula
+from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 DEFAULT = "adamw"
 NOT_TRAINED = "not trained"
@@ -191,6 +191,11 @@ class Trainings:
         try:
             optimizer = family(**{word: known[word] for word in has if word in known})
         except ValueError as error:
+            if self._optimizer is None and "optimizer" in settings and not asked.keys() - {"lr"}:
+                why = f"optimizer not known: its state is like that of {chosen}, but {error}"
+                decay = known.get("weight_decay")
+                unknown = WithoutFormula(NOT_KNOWN, why, decay if isinstance(decay, float) else 0.0)
+                return self._training({**settings, "optimizer": unknown})
             raise OptionError("optimizer", str(error), chosen) from error
         except TypeError as error:
             given = ", ".join(f"{word} {known[word]!r}" for word in has if word in known)

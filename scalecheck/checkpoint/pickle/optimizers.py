@@ -34,6 +34,21 @@ def flat_table(node: object) -> Table | None:
     return node if tensors and has_groups else None
 
 
+def flat_tables_beside(node: object) -> dict[str, Table]:
+    """The flattened state dicts among the tensors of a model, as torch.distributed.checkpoint
+    flattens a whole run: by what comes before `state.` and `param_groups.` in their keys."""
+    if not isinstance(node, dict):
+        return {}
+    keys = [key for key in node if type(key) is str]
+    starts = (key.partition(f".{FLAT_GROUPS}") for key in keys)
+    places = dict.fromkeys(start for start, dot, _ in starts if dot)
+    tables: dict[str, Table] = {
+        start: {k[len(start) + 1 :]: node[k] for k in keys if k.startswith(f"{start}.")}
+        for start in islice(places, _FIRST)
+    }
+    return {start: table for start, table in tables.items() if flat_table(table)}
+
+
 def _is_flat(key: object) -> bool:
     return type(key) is str and key.startswith((FLAT_STATE, FLAT_GROUPS)) and key.count(".") > 1
 

@@ -51,9 +51,16 @@ def judged(
 
 
 def _why(entry: Registered, found: CheckInput) -> str:
-    """Why no update is known where a rule asks for one, the most frequent reason."""
+    """Why no update is known where a rule asks for one, the most frequent reason of the tensors
+    that it is about."""
     if not {"lr", "peak_lr"} & {*entry.rule.needs}:
         return ""
-    forecasts = [t.forecast for t in found.subject.tensors if t.forecast is not None]
+    known = [t.forecast for t in found.subject.tensors if t.forecast is not None]
+    forecasts = [
+        each
+        for each in known
+        if each.is_matrix or "matrices" not in entry.rule.judges
+        if each.role == "embedding" or "embeddings" not in entry.rule.judges
+    ]
     reasons = Counter(each.reason for each in forecasts if each.reason)
     return "".join(f": {reason}" for reason, _ in reasons.most_common(1))
