@@ -394,7 +394,7 @@ VALUES = (
 SNIPPETS = (*VALUES, *(bytes([code]) for code in range(256)), b"0", b"(", b"q\x00", b"\x94", b"2")
 
 
-def _opcodes(content: bytes, pickles: int) -> tuple[list[bytes], bytes]:
+def opcodes_of(content: bytes, pickles: int) -> tuple[list[bytes], bytes]:
     """The opcodes of so many pickles with their arguments, and what lies behind them."""
     stream = io.BytesIO(content)
     found: list[bytes] = []
@@ -450,7 +450,7 @@ def _other_value(code: bytes, opcodes: list[bytes], rng: Random) -> bytes:
 
 
 def _pickle(content: bytes, rng: Random, pickles: int = 1) -> bytes:
-    opcodes, rest = _opcodes(content, pickles)
+    opcodes, rest = opcodes_of(content, pickles)
     edit = rng.choice((edit_opcodes, edit_value))
     for _ in range(rng.choice((1, 1, 2, 3))):
         edit(opcodes, rng)
@@ -464,7 +464,7 @@ def legacy_pickles(content: bytes, rng: Random) -> bytes:
 
 def legacy_elements(content: bytes, rng: Random) -> bytes:
     """The same with odd elements, and odd counts of them."""
-    opcodes, data = _opcodes(content, 5)
+    opcodes, data = opcodes_of(content, 5)
     return b"".join(opcodes) + elements(data, rng)
 
 

@@ -1,15 +1,18 @@
 """Two thousand damaged files, the same in every run: each is read, or refused by a documented error
-within bounds of time and memory. `tests/fuzz.py` reads as many as one likes."""
+within bounds of time and memory; and five hundred of which the libraries that would load them read
+the same. `tests/fuzz.py` and `tests/oracle.py` read as many as one likes."""
 
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mutations import mutated
+from oracle import KINDS, Library, compared, damaged, difference, inputs, ours
 from outcomes import SHARES, STEPS, outcome
 from valid_files import VALID
 
@@ -62,6 +65,38 @@ def test_the_script_reads_every_kind_and_counts_no_defect():
     assert all(int(rows[kind]) > 1 for kind in STEPS)
     assert rows["all"] == "60"
     assert done.stdout.splitlines()[-1].startswith("0 defects; seed 9")
+
+
+def test_what_is_read_of_five_hundred_damaged_files_is_what_the_libraries_read(tmp_path):
+    words = Counter()
+    with Library() as library:
+        for kind, number in inputs([*KINDS], 0, 500):
+            word, said = compared(damaged(kind, SEED, number), tmp_path, library)
+            assert word != "differs", f"--kind {kind} --seed {SEED} --first {number}: {said}"
+            words[word] += 1
+    assert words["same"] > 50
+    assert words["theirs refuses"] > 20
+
+
+def test_the_libraries_are_asked_again_after_a_file_that_ends_them(tmp_path):
+    [valid] = VALID["safetensors"]()
+    path = valid.case("safetensors").write(tmp_path)
+    with Library() as library:
+        library.process.kill()
+        assert library.load(path) is None
+        names = {one.name for one in library.load(path)}
+    assert names == {one.name for one in ours(path)}
+
+
+def test_a_tensor_that_a_library_reads_otherwise_is_told(tmp_path):
+    """The elements of one tensor changed after we had read them."""
+    [valid] = VALID["safetensors"]()
+    path = valid.case("safetensors").write(tmp_path)
+    here = ours(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    assert difference(here, here) == ""
+    with Library() as library:
+        assert "scalar" in difference(here, library.load(path))
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-2, 2**65) | st.floats() | st.text(max_size=4)

@@ -1,5 +1,7 @@
 """Optimizer states as trainers lay them out: whole optimizers, flattened ones, under any name."""
 
+import math
+
 import pytest
 import torch
 from states import MODEL, adam, find_state, read, saved, weights
@@ -138,14 +140,20 @@ def test_a_state_by_names_is_read_with_them():
     "key",
     ["optimizer", "optim", "opt", "opts", "optimizers", "optimizer_D", "optimizerG", "d_optimizer"],
 )
-def test_what_lies_under_an_optimizers_name_is_not_judged_and_said(key):
+def test_what_lies_under_an_optimizers_name_is_judged_for_nan_alone_and_said(key):
     layout = {
         n: {"exp_avg": torch.ones(32, 32), "exp_avg_sq": -torch.ones(32, 32)} for n in range(2)
     }
     checkpoint = open_checkpoint(saved(**{key: layout}))
-    assert [tensor.name for tensor in checkpoint.tensors] == [*MODEL]
-    notes = api.check("run.pt").notes
-    assert f"optimizer state not read: {key}: 4 tensors without param_groups" in notes
+    beside = {f"{key}.{n}.{name}" for n, entries in layout.items() for name in entries}
+    assert {tensor.name for tensor in checkpoint.tensors} == {*MODEL} | beside
+    assert checkpoint.non_model == beside
+    report = api.check("run.pt")
+    assert f"optimizer state not read: {key}: 4 tensors without param_groups" in report.notes
+    assert not beside & {finding.where for finding in report.findings}
+    layout[1]["exp_avg"][0, 0] = math.nan
+    found = api.check(saved(**{key: layout})).findings
+    assert [(one.rule, one.where) for one in found] == [("SC101", f"{key}.1.exp_avg")]
 
 
 @pytest.mark.parametrize("key", ["opt", "adopt", "optimal", "options"])

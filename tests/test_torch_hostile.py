@@ -20,6 +20,7 @@ from process import problem_of
 
 from scalecheck.checkpoint.formats.torch import load
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle import torch_zip as torch_zip_reader
 from scalecheck.checkpoint.pickle import tree as pickled_tree
 from scalecheck.checkpoint.pickle import unpickle
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
@@ -255,7 +256,10 @@ def test_a_view_of_a_storage_bounds_its_tensors(tmp_path, start, size, fits):
         ({"m/data/0": b""}, "w: storage 0 of 16 bytes has 0 in the file"),
         ({"m/byteorder": b"big"}, "has a byte order that is not read: b'big'"),
         ({"m/byteorder": bytes(17)}, "has member m/byteorder of 17 bytes, the limit is 16"),
-        ({"n/data.pkl": b""}, "has 2 members named data.pkl"),
+        (
+            {"n/data.pkl": b""},
+            "has member n/data.pkl outside of its folder m/: torch.save writes one folder",
+        ),
     ],
 )
 def test_an_archive_that_lacks_or_contradicts_is_refused(tmp_path, members, said):
@@ -291,22 +295,22 @@ def test_a_zip_bomb_is_not_inflated(tmp_path, method):
     path = tmp_path / "model.pt"
     with zipfile.ZipFile(path, "w", method) as file:
         file.writestr("m/data.pkl", bytes(1 << 24))
-    content = path.read_bytes()
-    path.write_bytes(content.replace(struct.pack("<I", 1 << 24), struct.pack("<I", 64)))
+    content = bytearray(path.read_bytes())
+    for place in (22, content.index(b"PK\x01\x02") + 24):
+        content[place : place + 4] = struct.pack("<I", 64)
+    path.write_bytes(content)
     tracemalloc.start()
     try:
-        assert "m/data.pkl" in problem(path) or "pickle is broken" in problem(path)
+        assert "m/data.pkl" in problem(path)
         assert tracemalloc.get_traced_memory()[1] < 1 << 22
     finally:
         tracemalloc.stop()
 
 
-def test_a_pickle_larger_than_the_limit_is_not_read(tmp_path):
+def test_a_pickle_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     path = torch_zip(tmp_path / "model.pt", bytes(1001))
-    claimed = unpickle.MAX_PICKLE_NBYTES + 1
-    path.write_bytes(path.read_bytes().replace(struct.pack("<I", 1001), struct.pack("<I", claimed)))
-    said = f"has member m/data.pkl of {claimed} bytes, the limit is {claimed - 1}"
-    assert problem(path) == said
+    monkeypatch.setattr(torch_zip_reader, "MAX_PICKLE_NBYTES", 1000)
+    assert problem(path) == "has member m/data.pkl of 1001 bytes, the limit is 1000"
 
 
 def legacy(tmp_path, *pickles, data=b""):

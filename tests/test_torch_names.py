@@ -205,8 +205,17 @@ def test_optimizer_state_in_a_layout_of_its_own_goes_by_its_key(checkpoint):
     """As DeepSpeed partitions it, without param_groups."""
     partition = {"single_partition_of_fp32_groups": [torch.ones(8)], "zero_stage": 1}
     listed = checkpoint({"module": {"w": torch.ones(2)}, "optimizer_state_dict": partition})
-    assert [tensor.name for tensor in listed.tensors] == ["w"]
-    assert len(listed.optimizer) == 1
+    partition = "optimizer_state_dict.single_partition_of_fp32_groups.0"
+    assert [tensor.name for tensor in listed.tensors] == ["w", partition]
+    assert listed.non_model == {partition}
+    assert with_kinds(listed).parameters == 2
+
+
+def test_what_lies_in_an_optimizers_state_and_is_not_read_with_it_is_a_row(checkpoint):
+    table = {"state": {0: {"m": torch.ones(2)}}, "param_groups": [{"params": [0]}]}
+    listed = checkpoint({"model": {"w": torch.ones(2)}, "trained": {**table, "x": torch.ones(2)}})
+    assert [tensor.name for tensor in listed.tensors] == ["w", "trained.x"]
+    assert [tensor.name for tensor in listed.optimizer] == ["trained.state.0.m"]
 
 
 def test_an_average_of_the_model_is_listed_and_not_counted(checkpoint):

@@ -15,6 +15,13 @@ class NotUnderstood(Malformed):
     """What the file holds is sound, and of a layout that is not read here."""
 
 
+def never_saved(what: str) -> Malformed:
+    """The error of what torch.save never writes, where torch may read other tensors than we do."""
+    return Malformed(
+        f"{what}, which torch.save never writes: load it in torch and save its state_dict() anew"
+    )
+
+
 @contextmanager
 def content_of(path: Path) -> Iterator[None]:
     """Makes a Malformed of the body the CheckpointError of a path."""

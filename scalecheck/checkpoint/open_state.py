@@ -14,7 +14,7 @@ from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
 from scalecheck.checkpoint.pickle.state_dict import described
-from scalecheck.checkpoint.pickle.tree import Tree
+from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.several_states import are_disjoint, counted, together
 from scalecheck.checkpoint.state_places import Place, places
 from scalecheck.checkpoint.state_reader import StateReader
@@ -72,12 +72,13 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     if path is None:
         return None
     with torch.unpickled(_file_at(path)) as file:
-        found = places(file.pickled.root)
+        root = file.pickled.root
+        found = places(root)
         if not found:
             if beside:
-                problem = f"{path.name}: {_without_state(file.pickled.root)}"
-            elif checkpoint.optimizer:
-                problem = _other_layout(checkpoint.optimizer)
+                problem = f"{path.name}: {_without_state(root)}"
+            elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
+                problem = _other_layout(other)
             else:
                 return None
             return unread(OptimizerState(path, (), ()), problem)
@@ -170,17 +171,17 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _other_layout(tensors: Sequence[Tensor]) -> str:
+def _other_layout(tensors: Sequence[Found]) -> str:
     """What lies under an optimizer's name and is no state that is read."""
-    parts = dict.fromkeys(excerpt(tensor.name.partition(".")[0], 40) for tensor in tensors)
+    parts = dict.fromkeys(excerpt(".".join(one.path[:1]), 40) for one in tensors)
     held = plural(len(tensors), "tensor")
     return f"{listed([*parts])}: {held} without param_groups"
 
 
 def _without_state(root: object) -> str:
     """What a file without an optimizer state holds instead."""
-    held = Tree(root).held(root)
-    words = described(root) if not held.tensors else f"holds {held.tensors} tensors"
-    if held.tensors and held.rows < held.tensors:
+    tensors = Tree(root).tensors(root)
+    words = f"holds {len(tensors)} tensors" if tensors else described(root)
+    if any(one.is_beside for one in tensors):
         words += ", some under an optimizer's name without param_groups"
     return f"has no optimizer state and {words}"

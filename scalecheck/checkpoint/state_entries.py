@@ -40,7 +40,7 @@ class Entries:
     tensors nor numbers.
     """
 
-    names: list[str] = field(default_factory=list)
+    names: dict[str, None] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     shapes: dict[str, Shape] = field(default_factory=dict)
     nested: set[str] = field(default_factory=set)
@@ -69,11 +69,11 @@ class EntryReader:
 
     def _entry(self, key: object, entry: object, found: Entries) -> None:
         if not is_text(key) or key in found.names:
-            found.names.append(in_words(key))
+            found.names[in_words(key)] = None
             found.left_out.append(in_words(key))
             return
         self._count(key)
-        found.names.append(key)
+        found.names[key] = None
         if isinstance(entry, dict) or (isinstance(entry, Placeholder) and _shape(entry) is None):
             found.nested.add(key)
         self._add(key, entry, found, MAX_NESTED)

@@ -19,7 +19,7 @@ from scalecheck.checkpoint.optimizer_state import (
     Scalar,
     StateLayout,
 )
-from scalecheck.checkpoint.pickle.inert import Key
+from scalecheck.checkpoint.pickle.inert import IntegerKeys, Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.state_entries import (
     MAX_ENTRIES,
@@ -73,7 +73,10 @@ class StateReader:
             raise self.refused(f"its groups and states have more than {MAX_ENTRIES} entries")
         read_groups = [self.group(number, group) for number, group in enumerate(groups)]
         known: set[ParamKey] = set()
+        integer_keys = IntegerKeys()
         for key in (key for group in read_groups for key in group.params):
+            if isinstance(key, int):
+                integer_keys.look_at(key, len(known))
             if key in known:
                 raise self.refused(f"param_groups have parameter {in_words(key)} more than once")
             known.add(key)
@@ -162,9 +165,9 @@ class StateReader:
         if not self.whole:
             return {}
         stored: dict[object, str] = {}
-        shapes = Counter(record.shape for _, record in self.whole.values())
+        shapes = Counter(repr(record.shape) for _, record in self.whole.values())
         for tensor in model:
-            shapes[tensor.shape] -= 1
+            shapes[repr(tensor.shape)] -= 1
             if tensor.source.path == self.file.reader.source.path:
                 stored.setdefault(_stretch(tensor), tensor.name)
         names: dict[ParamKey, str] = {}

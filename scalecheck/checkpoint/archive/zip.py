@@ -1,143 +1,259 @@
-"""A zip archive: its members, at which byte each lies, and their content, all of it bounded."""
+"""A zip archive: its members, at which byte each lies, and their content, all of it bounded.
+
+Readers of zips disagree on archives that contradict themselves, so only a canonical one is read:
+members side by side from its first byte on, then the directory that says of each what its own
+header says, then the end. All of them find the same members in it.
+"""
 
 import struct
-import zipfile
 import zlib
-from collections import Counter
-from itertools import pairwise
+from array import array
+from collections.abc import Iterator
+from typing import NamedTuple
 
+import numpy as np
+
+from scalecheck.checkpoint.archive.directory import find_directory
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.tensor import Reader
 from scalecheck.report.formatting import excerpt
 
-MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
+STORED, DEFLATED = 0, 8
+ENCRYPTED, HAS_DESCRIPTOR = 1, 8  # bits of the flags
+MAX_WORD = 0xFFFFFFFF  # of a number that is kept in the extra field of 64-bit numbers
 
-_HEADER_NBYTES = 30  # of a member's own header, without its name
-_END_NBYTES = 22  # of the record that ends a zip without a comment
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_HEADER = struct.Struct("<4s5H3L2H")
 
-_BROKEN = (
-    EOFError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What zipfile raises on garbage."""
+
+class Member(NamedTuple):
+    """A file in the archive as its directory has it: `nbytes` of content, `packed` in the file, its
+    own header `at` a byte."""
+
+    name: str
+    flags: int
+    method: int
+    checksum: int
+    packed: int
+    nbytes: int
+    at: int
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its content lies in the file as it is, not compressed."""
+        return self.method == STORED
 
 
 class Zip:
-    """An archive that is open: `members` by name.
-
-    Raises Malformed where its directory is damaged, or where two members have one name.
-    """
+    """An archive that is open. Raises Malformed where it is not canonical."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        try:
-            self._archive = zipfile.ZipFile(_BoundedReads(reader))
-        except _BROKEN as error:
-            raise Malformed(
-                f"is truncated or damaged: its zip directory cannot be read ({excerpt(str(error))})"
-            ) from error
-        self.members = {member.filename: member for member in self._archive.infolist()}
-        names = self._archive.namelist()
-        if len(self.members) < len(names):
-            name, count = Counter(names).most_common(1)[0]
-            raise Malformed(f"has {count} members named {excerpt(name)}")
+        place = find_directory(reader)
+        self._start = place.start
+        self._directory = bytearray(place.nbytes)
+        reader.fill(place.start, memoryview(self._directory))
+        self._places: dict[str, int] = {}
+        self._index(place.members)
+        self._check_layout()
 
-    def nbytes_before(self) -> int:
-        """Bytes before the first member where another archive ends there, otherwise 0."""
-        before = min((member.header_offset for member in self.members.values()), default=0)
-        if before < _END_NBYTES:
-            return 0
-        magic = bytearray(4)
-        self._reader.fill(before - _END_NBYTES, memoryview(magic))
-        return before if magic == b"PK\x05\x06" else 0
+    def __len__(self) -> int:
+        return len(self._places)
 
-    def check_apart(self) -> None:
-        """Raises Malformed where members overlap: read one by one, they would have no end."""
-        in_order = sorted(self.members.values(), key=lambda member: member.header_offset)
-        for one, other in pairwise(in_order):
-            nbytes = _HEADER_NBYTES + (one.file_size if is_stored(one) else one.compress_size)
-            if one.header_offset + nbytes > other.header_offset:
-                names = f"{excerpt(one.filename)} and {excerpt(other.filename)}"
-                raise Malformed(f"has members {names} that overlap at byte {other.header_offset}")
+    def __iter__(self) -> Iterator[str]:
+        """The names of its members, in the order of the directory."""
+        return (self._member(place)[0].name for place in self._places.values())
 
-    def position(self, member: zipfile.ZipInfo) -> int:
-        """The byte at which the content of a stored member starts: its own header, and not the
-        directory, says how long that header is. Raises Malformed where it is not in the file."""
-        nbytes = self._reader.source.nbytes
-        name = excerpt(member.filename)
-        if member.flag_bits & 1:
-            raise Malformed(f"has an encrypted member {name}")
-        if not 0 <= member.header_offset <= nbytes - _HEADER_NBYTES:
-            raise Malformed(f"has member {name} at byte {member.header_offset} of {nbytes}")
-        header = bytearray(_HEADER_NBYTES)
-        self._reader.fill(member.header_offset, memoryview(header))
-        if header[:4] != b"PK\x03\x04":
-            raise Malformed(f"has no member {name} at byte {member.header_offset}")
-        name_nbytes, extra_nbytes = struct.unpack("<HH", header[26:])
-        position: int = member.header_offset + _HEADER_NBYTES + name_nbytes + extra_nbytes
-        if position + member.file_size > nbytes:
-            raise Malformed(
-                f"has member {name} of {member.file_size} bytes at {position} of {nbytes}"
-            )
-        return position
+    def find(self, name: str) -> Member | None:
+        """The member of a name, whose case torch does not look at."""
+        place = self._places.get(name.lower())
+        return None if place is None else self._member(place)[0]
 
-    def content(self, member: zipfile.ZipInfo, limit: int, max_ratio: int) -> bytes:
+    def position(self, member: Member) -> int:
+        """The byte at which the content of a member starts. Raises Malformed."""
+        return self._header_end(member)
+
+    def content(self, member: Member, limit: int, max_ratio: int) -> bytes:
         """The bytes of a member, no more than `limit`, and beyond a mebibyte no more than
         `max_ratio` times those it is packed into. Raises Malformed.
 
         The checksum of a stored one is not looked at: torch can be told to write none.
         """
-        name = excerpt(member.filename)
-        if member.file_size > limit:
-            raise Malformed(f"has member {name} of {member.file_size} bytes, the limit is {limit}")
-        if is_stored(member):
-            position = self.position(member)  # which makes sure that so many bytes are there
-            content = bytearray(member.file_size)
-            self._reader.fill(position, memoryview(content))
-            return bytes(content)
-        if member.compress_type != zipfile.ZIP_DEFLATED:  # zipfile does not bound other methods
-            raise Malformed(f"has member {name} compressed by method {member.compress_type}")
-        packed = min(member.compress_size, self._reader.source.nbytes)
-        if member.file_size > max_ratio * packed + (1 << 20):
+        name = excerpt(member.name)
+        if member.nbytes > limit:
+            raise Malformed(f"has member {name} of {member.nbytes} bytes, the limit is {limit}")
+        if member.nbytes > max_ratio * member.packed + (1 << 20):
             raise Malformed(
-                f"has member {name} of {member.file_size} bytes packed into {packed},"
+                f"has member {name} of {member.nbytes} bytes packed into {member.packed},"
                 f" the limit is {max_ratio} times"
             )
+        packed = bytearray(member.packed)
+        self._reader.fill(self.position(member), memoryview(packed))
+        if member.is_stored:
+            return bytes(packed)
+        unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            with self._archive.open(member) as file:
-                return file.read(member.file_size)
-        except _BROKEN as error:
+            content = unpacking.decompress(packed, member.nbytes + 1)
+        except zlib.error as error:
             raise Malformed(f"has a damaged member {name} ({excerpt(str(error))})") from error
+        if len(content) != member.nbytes or zlib.crc32(content) != member.checksum:
+            raise Malformed(f"has a damaged member {name}: its content is not what its header says")
+        return content
+
+    def _index(self, count: int) -> None:
+        """Finds every entry of the directory. Raises Malformed where they are not as many as the
+        end record counts, and where two names differ in case only."""
+        place = 0
+        for _ in range(count):
+            member, end = self._member(place)
+            lower = member.name.lower()
+            if lower in self._places:
+                other, _ = self._member(self._places[lower])
+                if other.name == member.name:
+                    raise Malformed(f"has 2 members named {excerpt(member.name)}")
+                raise Malformed(
+                    f"has members {excerpt(other.name)} and {excerpt(member.name)},"
+                    " whose names differ in case only"
+                )
+            self._places[lower] = place
+            place = end
+        if place != len(self._directory):
+            raise Malformed(
+                f"has a zip directory of {len(self._directory)} bytes, of which its {count} members"
+                f" take {place}"
+            )
+
+    def _member(self, place: int) -> tuple[Member, int]:
+        """The entry at a place of the directory, and where the next one starts."""
+        if place + _ENTRY.size > len(self._directory):
+            raise Malformed("has a zip directory that ends before its last member")
+        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, _, at = (
+            _ENTRY.unpack_from(self._directory, place)
+        )
+        name_end = place + _ENTRY.size + lengths[0]
+        extra_end = name_end + lengths[1]
+        if magic != b"PK\x01\x02" or (end := extra_end + lengths[2]) > len(self._directory):
+            raise Malformed(f"has a damaged zip directory at byte {self._start + place}")
+        name = _decoded(self._directory[place + _ENTRY.size : name_end])
+        extra = self._directory[name_end:extra_end]
+        nbytes, packed, at = _wide((nbytes, packed, at), extra, name)
+        if flags & ENCRYPTED:
+            raise Malformed(f"has an encrypted member {excerpt(name)}")
+        if method not in (STORED, DEFLATED):
+            raise Malformed(f"has member {excerpt(name)} compressed by method {method}")
+        if method == STORED and packed != nbytes:
+            raise Malformed(f"has member {excerpt(name)} of {nbytes} bytes stored in {packed}")
+        if at + packed > self._start:
+            raise Malformed(
+                f"has member {excerpt(name)} of {packed} bytes at {at},"
+                f" its directory starts at {self._start}"
+            )
+        return Member(name, flags, method, checksum, packed, nbytes, at), end
+
+    def _check_layout(self) -> None:
+        """Raises Malformed where members overlap or leave gaps: read one by one, those that overlap
+        would have no end, and in a gap a reader might find another archive."""
+        places = array("Q", self._places.values())
+        starts = np.array([self._member(place)[0].at for place in places], np.uint64)
+        before, last = 0, "its start"
+        for number in starts.argsort(kind="stable"):
+            member, _ = self._member(places[number])
+            name = excerpt(member.name)
+            if member.at != before:
+                if member.at < before:
+                    raise Malformed(
+                        f"has members {last} and {name} that overlap at byte {member.at}"
+                    )
+                raise Malformed(
+                    f"has {member.at - before} bytes between {last} and member {name}"
+                    " that belong to none"
+                )
+            before, last = self._descriptor_end(member), name
+        if before != self._start:
+            raise Malformed(
+                f"has {self._start - before} bytes between {last} and its zip directory"
+                " that belong to none"
+            )
+
+    def _header_end(self, member: Member) -> int:
+        """Where the header of a member ends, which says what the directory does. Raises
+        Malformed."""
+        name = member.name.encode()
+        content = bytearray(_HEADER.size + len(name))
+        if member.at + len(content) > self._start:
+            raise Malformed(f"has no member {excerpt(member.name)} at byte {member.at}")
+        self._reader.fill(member.at, memoryview(content))
+        magic, _, flags, method, _, _, checksum, packed, nbytes, *lengths = _HEADER.unpack_from(
+            content
+        )
+        if magic != b"PK\x03\x04":
+            raise Malformed(f"has no member {excerpt(member.name)} at byte {member.at}")
+        end: int = member.at + _HEADER.size + sum(lengths)
+        if end + member.packed > self._start:
+            raise Malformed(
+                f"has member {excerpt(member.name)} of {member.packed} bytes at {end},"
+                f" its directory starts at {self._start}"
+            )
+        said = (flags, method, checksum, packed, nbytes)
+        told = (member.flags, member.method, member.checksum, member.packed, member.nbytes)
+        if MAX_WORD in (packed, nbytes):
+            extra = bytearray(lengths[1])
+            self._reader.fill(end - lengths[1], memoryview(extra))
+            nbytes, packed, _ = _wide((nbytes, packed, 0), extra, member.name)
+            said = (flags, method, checksum, packed, nbytes)
+        if flags & HAS_DESCRIPTOR and (checksum, packed, nbytes) == (0, 0, 0):
+            said = (flags, method, *told[2:])
+        if said != told or content[_HEADER.size :] != name or lengths[0] != len(name):
+            raise Malformed(
+                f"has member {excerpt(member.name)}, of which its own header at byte"
+                f" {member.at} says something else than the directory"
+            )
+        return end
+
+    def _descriptor_end(self, member: Member) -> int:
+        """Where a member ends with the sizes that may follow its content, of 32 or 64 bits."""
+        end = self._header_end(member) + member.packed
+        if not member.flags & HAS_DESCRIPTOR:
+            return end
+        content = bytearray(min(24, self._start - end))
+        self._reader.fill(end, memoryview(content))
+        for layout in (struct.Struct("<4sLLL"), struct.Struct("<4sLQQ")):
+            if len(content) >= layout.size and layout.unpack_from(content) == (
+                b"PK\x07\x08",
+                member.checksum,
+                member.packed,
+                member.nbytes,
+            ):
+                return end + layout.size
+        return end
 
 
-def is_stored(member: zipfile.ZipInfo) -> bool:
-    """Whether its content lies in the file as it is, not compressed."""
-    return member.compress_type == zipfile.ZIP_STORED
+def _decoded(name: bytearray) -> str:
+    """A name as torch compares it, whatever a bit of the flags says of its encoding."""
+    try:
+        decoded = name.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"has a member whose name is no UTF-8: {excerpt(repr(name))}") from error
+    if "\0" in decoded:
+        raise Malformed(f"has a member with a zero byte in its name: {excerpt(repr(decoded))}")
+    return decoded
 
 
-class _BoundedReads:
-    """A file as zipfile reads it, no more at once than a directory may be long."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self.reader.seek(offset, whence))
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.reader.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        if size > MAX_DIRECTORY_NBYTES:
-            raise zipfile.BadZipFile(f"{size} bytes, the limit is {MAX_DIRECTORY_NBYTES}")
-        return self.reader.read(size)
+def _wide(words: tuple[int, int, int], extra: bytearray, name: str) -> tuple[int, int, int]:
+    """Content's bytes, packed bytes and place, of which 64 bits are in an extra field where 32 do
+    not suffice. Raises Malformed."""
+    fields = []
+    at = 0
+    while at + 4 <= len(extra):
+        kind, nbytes = struct.unpack_from("<HH", extra, at)
+        if kind == 1:
+            fields.append(extra[at + 4 : at + 4 + nbytes])
+        at += 4 + nbytes
+    needed = words.count(MAX_WORD)
+    if len(fields) > 1 or (needed and (not fields or len(fields[0]) < 8 * needed)):
+        raise Malformed(f"has member {excerpt(name)} without the 64-bit sizes that it needs")
+    if not needed:
+        return words
+    numbers = iter(struct.unpack_from(f"<{needed}Q", fields[0]))
+    content, packed, at = (next(numbers) if word == MAX_WORD else word for word in words)
+    return content, packed, at

@@ -23,7 +23,7 @@ _RANKS = (
     *("torch.distributed.tensor", "torch.distributed._tensor", "torch.distributed._shard"),
     *("torch.distributed.device_mesh", "torch.distributed._mesh_layout"),
 )
-MAX_OVERLAP = 100  # times the file that its tensors may have; views of one storage share bytes
+MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one storage share bytes
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -77,10 +77,12 @@ def load(path: Path) -> Checkpoint:
         pickled = file.pickled
         tree = Tree(pickled.root)
         named = parts(tree)
-        if not named.rows:
+        constants = _constants(file)
+        if not named.has_weights and not constants:
+            count = len(named.optimizer) + len(named.rows)
             raise Malformed(
-                f"holds an optimizer state of {len(named.optimizer)} tensors and no model weights"
-                if named.optimizer
+                f"holds an optimizer state of {count} tensors and no model weights"
+                if count
                 else described(pickled.root)
             )
         notes = [*_notes(pickled, tree.holders)]
@@ -88,26 +90,44 @@ def load(path: Path) -> Checkpoint:
             count = len(named.optimizer)
             notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
+        if twice := {one.name for one in rows} & {one.name for one in constants}:
+            raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
+        rows += constants
         check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
         return Checkpoint(
             path,
             pickled.format,
             rows,
-            non_model=named.non_model,
+            non_model=named.non_model | {tensor.name for tensor in constants},
             optimizer=optimizer,
             notes=(*notes,),
             in_order=named.in_order,
         )
 
 
+def _constants(file: Unpickled) -> tuple[Tensor, ...]:
+    """The tensors among the constants of a TorchScript archive."""
+    constants = file.pickled.constants
+    if constants is None:
+        return ()
+    found = parts(Tree(constants.root)).rows
+    named = [(f"constants.{name}", record) for name, record in found]
+    return _tensors(named, Unpickled(file.reader, constants))
+
+
 def check_overlap(tensors: Iterable[Tensor]) -> None:
     """Raises Malformed where tensors of one file would be read for ever: a thousand views of all
-    its bytes but one take no more room than their names."""
+    its bytes but one take no more room than their names, and a view of a few elements can step
+    over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
-    nbytes = sum(tensor.nbytes for tensor in read)
+    nbytes = sum(
+        tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
+    )
     if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
         file = read[0].source.nbytes
-        raise Malformed(f"has {len(read)} tensors of {nbytes} bytes in a file of {file}")
+        raise Malformed(
+            f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
+        )
 
 
 def _is_tar(head: bytes | bytearray) -> bool:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Foreign, Key, Placeholder
+from scalecheck.checkpoint.pickle.arrays import numbers_of
+from scalecheck.checkpoint.pickle.inert import Foreign, Key, OrderedDict, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.tensor import MAX_NAME
 
@@ -159,6 +160,8 @@ def contents_of(node: object, again: RepeatBudget) -> Iterator[Child]:
     as `again` does."""
     if not isinstance(node, Placeholder):
         yield from _items(node)
+        if type(node) is OrderedDict:
+            yield from _items(node.attributes)
         return
     again.look_at(node)
     if isinstance(node.state, TensorRecord):
@@ -185,7 +188,8 @@ def _of_module(tables: list[dict[object, object]]) -> Iterator[Child]:
 
 
 def _items(container: object) -> Iterator[Child]:
-    """The containers and tensors of a dict or a sequence."""
+    """The containers and tensors of a dict or a sequence, among a dict's keys too, and numbers that
+    lie in the pickle."""
     pairs: Iterator[tuple[object, object]]
     if isinstance(container, dict):
         pairs = iter(container.items())
@@ -194,5 +198,9 @@ def _items(container: object) -> Iterator[Child]:
     else:
         pairs = iter(container) if _is_pairs(container) else enumerate(container)
     for place, (key, node) in enumerate(pairs):
-        if isinstance(node, _NODES):
+        if numbers := numbers_of(node):
+            yield Child(part_of(key, place), numbers)
+        elif isinstance(node, _NODES):
             yield Child(part_of(key, place), node)
+        if isinstance(key, Key) and isinstance(key.original, _NODES):
+            yield Child(f"#{place} key", key.original, is_alias=True)

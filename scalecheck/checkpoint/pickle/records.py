@@ -32,6 +32,10 @@ class StorageRecord:
     start: int
     numel: int
 
+    def vector(self) -> "TensorRecord":
+        """Its elements, as the tensor that a storage that was saved by itself is."""
+        return TensorRecord(self.dtype, (self.numel,), self, 0, (1,))
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TensorRecord:
@@ -67,10 +71,12 @@ class Pickled:
     """What a file holds, and the classes that it names beside those of tensors.
 
     `stored` finds a storage by its key, and raises Malformed where it is not in the file; it needs
-    the reader with which the file was read.
+    the reader with which the file was read. `constants` are those of a TorchScript archive, among
+    them the weights of frozen modules.
     """
 
     format: str
     root: object
     foreign: Collection[Foreign]
     stored: Callable[[str], Stored]
+    constants: "Pickled | None" = None

@@ -41,12 +41,14 @@ CUSTOMARY = (
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The tensors of a file by their names, in the order of the file; `non_model` names the rows
-    that are not the model's, and `in_order` says that its rows are one state dict or module."""
+    that are not the model's, and `in_order` says that its rows are one state dict or module.
+    has_weights: some rows lie outside of optimizers' states."""
 
     rows: Sequence[tuple[str, TensorRecord]]
     non_model: frozenset[str]
     optimizer: Sequence[tuple[str, TensorRecord]]
     in_order: bool
+    has_weights: bool
 
 
 def parts(tree: Tree) -> Parts:
@@ -70,6 +72,7 @@ def parts(tree: Tree) -> Parts:
         frozenset(name for (name, _), is_model in zip(named, inside, strict=True) if not is_model),
         _named((one.path, one.record) for one in found if one.is_optimizer),
         _is_in_order(tree, node),
+        not all(one.is_beside for one in rows),
     )
 
 
@@ -149,7 +152,9 @@ def _inner(tree: Tree, node: object) -> Child | None:
     inside = [
         child
         for child in children
-        if not isinstance(child.node, TensorRecord) and tree.held(child.node).rows
+        if not isinstance(child.node, TensorRecord)
+        and tree.held(child.node).rows
+        and not tree.holds_optimizer(child)
     ]
     elements = sum(tree.held(child.node).elements for child in inside)
     if 2 * elements <= tree.held(node).elements:

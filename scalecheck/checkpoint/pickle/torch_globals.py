@@ -1,12 +1,15 @@
 """The short allow-list of globals in a torch pickle, each as a function that records what torch
-would have built. Arguments are not copied: a file could ask for that a million times."""
+would have built, or refuses what torch.save never writes. What torch copies is copied, within a
+budget of the pickle's: two objects that are one here would change together."""
 
 import math
 from collections.abc import Callable
 from dataclasses import replace
 
 from scalecheck.checkpoint.kinds import FLAT
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import Malformed, never_saved
+from scalecheck.checkpoint.pickle.attributes import with_attributes
+from scalecheck.checkpoint.pickle.copying import COPIES
 from scalecheck.checkpoint.pickle.inert import Foreign, Known, Placeholder
 from scalecheck.checkpoint.pickle.numpy_numbers import number_of
 from scalecheck.checkpoint.pickle.records import (
@@ -19,6 +22,7 @@ from scalecheck.checkpoint.pickle.sharded import is_flat_parameter, local_part
 from scalecheck.checkpoint.pickle.torch_dtypes import OTHER_BITS, STORAGES
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import BY_TORCH_NAME
+from scalecheck.report.formatting import excerpt
 
 MAX_COUNT = 1 << 63  # torch keeps counts in signed 64-bit integers
 
@@ -65,9 +69,7 @@ def _torch_dtype(dtype: object) -> str:
     raise Malformed("holds a tensor without a dtype")
 
 
-def _tensor(
-    storage: object, offset: object, size: object, stride: object, *_: object
-) -> TensorRecord:
+def _tensor(storage: object, offset: object, size: object, stride: object) -> TensorRecord:
     if not isinstance(storage, StorageRecord):
         raise Malformed("holds a tensor without a storage")
     shape, strides = _shape(size), _counts(stride, "strides")
@@ -80,16 +82,26 @@ def _tensor_v2(
     storage: object, offset: object, size: object, stride: object, *others: object
 ) -> TensorRecord:
     """The others are: requires_grad, hooks, metadata."""
+    if len(others) > 3:
+        raise never_saved(f"has a tensor of {4 + len(others)} arguments")
     tensor = _tensor(storage, offset, size, stride)
     metadata = others[2] if len(others) > 2 else None
-    if isinstance(metadata, dict) and metadata.get("neg") is True:
-        return replace(tensor, unmeasured="a lazily negated view")
-    return tensor
+    if metadata is None:
+        return tensor
+    if not isinstance(metadata, dict) or not all(type(flag) is bool for flag in metadata.values()):
+        raise never_saved("has a tensor whose metadata are no flags")
+    lazy = {"neg": "a lazily negated view", "conj": "a lazily conjugated view"}
+    names = [lazy.get(name, f"a tensor marked {excerpt(str(name), 40)}") for name in metadata]
+    set_ones = [name for name, flag in zip(names, metadata.values(), strict=True) if flag]
+    return replace(tensor, unmeasured=set_ones[0]) if set_ones else tensor
 
 
 def _tensor_v3(*saved: object) -> TensorRecord:
-    """As `_tensor_v2`, with a dtype before the metadata."""
-    return replace(_tensor_v2(*saved[:6], *saved[7:]), dtype=_torch_dtype(saved[6]))
+    """As `_tensor_v2`, with a dtype before the metadata, and a storage of bytes."""
+    tensor, dtype = _tensor_v2(*saved[:6], *saved[7:]), _torch_dtype(saved[6])
+    if tensor.dtype not in ("uint8", dtype):
+        raise never_saved(f"has a tensor of {dtype} over a storage of {tensor.dtype}")
+    return replace(tensor, dtype=dtype)
 
 
 def _quantised(storage: object, offset: object, size: object, *_: object) -> TensorRecord:
@@ -124,48 +136,52 @@ def _from_numpy(array: object, dtype: object, *_: object) -> TensorRecord:
     return TensorRecord(_torch_dtype(dtype), shape, unmeasured="a tensor kept as a numpy array")
 
 
+def _from_cpu(tensor: object, dtype: object, *_: object) -> object:
+    """What a device without storages of its own is given, with the dtype that it had there."""
+    if not isinstance(tensor, TensorRecord) or tensor.dtype != _torch_dtype(dtype):
+        raise never_saved("has a tensor of a device that is converted to another type")
+    return tensor
+
+
+def _tensor_of_numbers(*_: object) -> object:
+    raise never_saved("makes a tensor by calling its class")
+
+
+def _parameter_class(data: object = None, *_: object) -> object:
+    """torch.nn.Parameter itself, which torch before 0.4 named with a tensor."""
+    return data if isinstance(data, (TensorRecord, Placeholder)) else _tensor_of_numbers()
+
+
 def _first(inner: object, *_: object) -> object:
-    """The argument that another one wraps, as a list's items."""
+    """The argument that another one wraps."""
     return inner
 
 
 def _parameter(
-    inner: object, requires_grad: object = None, hooks: object = None, state: object = None
+    tensor: object, requires_grad: object, hooks: object, state: object = None
 ) -> object:
     """An nn.Parameter, which says of itself whether it is trained, and whether it is FSDP's."""
-    if not isinstance(inner, TensorRecord):
-        return inner
-    piece = FLAT if is_flat_parameter(state) else inner.piece
-    return replace(inner, piece=piece, is_trained=requires_grad is True)
+    parameter = with_attributes(tensor, state)
+    if not isinstance(parameter, TensorRecord):
+        return parameter
+    piece = FLAT if is_flat_parameter(state) else parameter.piece
+    return replace(parameter, piece=piece, is_trained=requires_grad is True)
 
 
 def _from_type(function: object, kind: object, args: object, state: object = None) -> object:
     if isinstance(function, Known) and isinstance(args, tuple):
-        return function.build(*args)
+        return with_attributes(function.build(*args), state)
     if (part := local_part(kind, args, state)) is not None:
         return part
     return Placeholder(kind, args, state=state)
 
 
-def _pairs(pairs: object = None, *_: object) -> object:
-    """An OrderedDict; Python 2 gave it its pairs as an argument. They are not copied: a file could
-    ask for that a million times."""
-    return {} if pairs is None else pairs
-
-
-def _list(items: object = None, *_: object) -> object:
-    return [] if items is None else items
-
-
-_FIRST = """torch._utils._rebuild_device_tensor_from_cpu_tensor torch.Size torch.device
-    torch.serialization._get_layout torch.jit._pickle.build_intlist
-    torch.jit._pickle.build_doublelist torch.jit._pickle.build_boollist
-    torch.jit._pickle.build_tensorlist torch.jit._pickle.restore_type_tag _codecs.encode"""
-
 _BUILDERS: dict[str, Callable[..., object]] = {
-    **dict.fromkeys(_FIRST.split(), _first),
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _from_cpu,
+    "torch.nn.parameter.Parameter": _parameter_class,
+    "torch.jit._pickle.restore_type_tag": _first,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor_v2,
     "torch._utils._rebuild_tensor_v3": _tensor_v3,
@@ -179,20 +195,18 @@ _BUILDERS: dict[str, Callable[..., object]] = {
     "torch._tensor._rebuild_from_type": _from_type,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     "torch.tensor._rebuild_from_type": _from_type,
-    "collections.OrderedDict": _pairs,
-    "collections.defaultdict": lambda factory=None, pairs=None: _pairs(pairs),
-    "collections.Counter": _pairs,
-    **dict.fromkeys(("builtins.set", "builtins.frozenset"), _list),
-    **dict.fromkeys(("__builtin__.set", "__builtin__.frozenset"), _list),
     "numpy.core.multiarray.scalar": number_of,
     "numpy._core.multiarray.scalar": number_of,
 }
 
 _KNOWN = {
-    (module, name): Known(build)
-    for path, build in _BUILDERS.items()
+    (module, name): Known(build, copies)
+    for builders, copies in ((_BUILDERS, False), (COPIES, True))
+    for path, build in builders.items()
     for module, _, name in [path.rpartition(".")]
 }
+
+_TENSOR_CLASS = Known(_tensor_of_numbers)
 
 _PLAIN_TYPES = """bool bytearray bytes complex dict float int list object range slice str tuple
     xrange"""
@@ -200,10 +214,11 @@ _PLAIN_TYPES = """bool bytearray bytes complex dict float int list object range 
 _NAMES_ONLY = {
     (module, name): Foreign(module, name)
     for module, names in {
-        "torch": """Tensor per_tensor_affine per_tensor_symmetric per_channel_affine
+        "torch": """device per_tensor_affine per_tensor_symmetric per_channel_affine
             per_channel_symmetric per_channel_affine_float_qparams strided sparse_coo
             contiguous_format preserve_format channels_last channels_last_3d""",
-        "torch.nn.parameter": "Parameter Buffer",
+        "torch.serialization": "_get_layout",
+        "torch.nn.parameter": "Buffer",
         "torch._utils": "_rebuild_wrapper_subclass",
         "builtins": _PLAIN_TYPES,
         "__builtin__": _PLAIN_TYPES,
@@ -218,11 +233,13 @@ class Globals:
     """What the global names and persistent ids of a pickle stand for.
 
     `foreign` collects the names that are not on the allow-list, `storages` the storages by key.
+    torch keeps the first one of a key and takes it for all others, whatever they say.
     """
 
     def __init__(self) -> None:
         self.foreign: dict[tuple[str, str], Foreign] = {}
         self.storages: dict[str, StorageRecord] = {}
+        self.views: dict[str, StorageRecord] = {}
 
     def known(self, module: str, name: str) -> object:
         """A Known, a constant, or a Foreign."""
@@ -232,6 +249,10 @@ class Globals:
             return TorchDType(name)
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return StorageType(STORAGES[name])
+        if module in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse") and (
+            name.endswith("Tensor")
+        ):
+            return _TENSOR_CLASS
         return self.foreign.setdefault((module, name), Foreign(module, name))
 
     def persistent(self, saved: object) -> object:
@@ -243,5 +264,22 @@ class Globals:
         if saved[0] != "storage" or len(saved) not in (5, 6):
             raise Malformed("its pickle has a persistent id that is no storage")
         storage = _storage(saved)
-        self.storages.setdefault(storage.key, storage)
+        first = self.storages.setdefault(storage.key, storage)
+        if (first.dtype, first.whole) != (storage.dtype, storage.whole):
+            raise never_saved(
+                f"has storage {excerpt(storage.key)} as {first.whole} of {first.dtype}"
+                f" and as {storage.whole} of {storage.dtype}"
+            )
+        if len(saved) == 6 and isinstance(saved[5], tuple):
+            self.check_view(saved[5][0], storage)
         return storage
+
+    def check_view(self, key: object, view: StorageRecord) -> None:
+        """Raises Malformed where one name is given to two stretches of storages."""
+        if type(key) is not str:
+            raise never_saved("has a storage view without a name")
+        first = self.views.setdefault(key, view)
+        if key in self.storages or (
+            (first.key, first.start, first.numel) != (view.key, view.start, view.numel)
+        ):
+            raise never_saved(f"has two stretches of storages named {excerpt(key)}")

@@ -2,8 +2,10 @@
 storage lies."""
 
 import io
+from dataclasses import replace
+from itertools import islice
 
-from scalecheck.checkpoint.archive.zip import Zip, is_stored
+from scalecheck.checkpoint.archive.zip import Member, Zip
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
@@ -11,49 +13,59 @@ from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
 from scalecheck.checkpoint.tensor import Reader
 from scalecheck.report.formatting import excerpt
 
-MAX_RATIO = 64  # of a compressed pickle; those of tensors reach 5
+MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
 
 
 def read_zip(reader: Reader) -> Pickled:
     """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
     archive = Zip(reader)
-    members = archive.members
-    if before := archive.nbytes_before():
-        raise Malformed(
-            f"has {before} bytes before its zip archive: several archives in one file, as"
-            " torch.distributed.checkpoint writes them, whose dcp_to_torch joins them"
-        )
-    pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
-    pickles = [name for name in pickles if name.count("/") < 2]
-    if not pickles:
+    top = _top(archive)
+    pickled = archive.find(f"{top}data.pkl")
+    if pickled is None:
         first = ", ".join(
-            [excerpt(name, 40) for name in [*members][:3]] + ["…"] * (len(members) > 3)
+            [excerpt(name, 40) for name in islice(archive, 3)] + ["…"] * (len(archive) > 3)
         )
         raise Malformed(
-            f"is a zip of {len(members)} members that torch.save did not write"
+            f"is a zip of {len(archive)} members that torch.save did not write"
             f": no data.pkl{' beside ' + first if first else ''}"
         )
-    if len(pickles) > 1:
-        raise Malformed(f"has {len(pickles)} members named data.pkl")
-    root = pickles[0].removesuffix("data.pkl")
-    if byteorder := members.get(f"{root}byteorder"):
+    outside = [name for name in archive if not name.startswith(top)]
+    if outside:
+        raise Malformed(
+            f"has member {excerpt(outside[0])} outside of its folder {excerpt(top)}:"
+            " torch.save writes one folder"
+        )
+    if byteorder := archive.find(f"{top}byteorder"):
         order = archive.content(byteorder, 16, MAX_RATIO)
         if order != b"little":
             raise Malformed(f"has a byte order that is not read: {excerpt(repr(order))}")
+    constants = archive.find(f"{top}constants.pkl")
+    if constants is None:
+        return _unpickled(archive, pickled, f"{top}data/", "torch-zip")
+    return replace(
+        _unpickled(archive, pickled, f"{top}data/", "torchscript"),
+        constants=_unpickled(archive, constants, f"{top}constants/", "torchscript"),
+    )
+
+
+def _unpickled(archive: Zip, member: Member, folder: str, form: str) -> Pickled:
+    """The object in a member, whose storages lie in a folder."""
     names = Globals()
-    content = archive.content(members[pickles[0]], MAX_PICKLE_NBYTES, MAX_RATIO)
-    archive.check_apart()
+    content = archive.content(member, MAX_PICKLE_NBYTES, MAX_RATIO)
     tree = unpickle(io.BytesIO(content), names.known, names.persistent)
 
     def stored(key: str) -> Stored:
-        member = members.get(f"{root}data/{key}")
-        if member is None:
-            raise Malformed(f"has no member data/{excerpt(key)}")
-        if not is_stored(member):
-            return Stored(0, member.file_size, "its storage is compressed")
-        return Stored(archive.position(member), member.file_size)
+        storage = archive.find(folder + key)
+        if storage is None:
+            raise Malformed(f"has no member {excerpt(folder.partition('/')[2] + key)}")
+        if not storage.is_stored:
+            return Stored(0, storage.nbytes, "its storage is compressed")
+        return Stored(archive.position(storage), storage.nbytes)
 
-    is_script = f"{root}constants.pkl" in members
-    return Pickled(
-        "torchscript" if is_script else "torch-zip", tree, names.foreign.values(), stored
-    )
+    return Pickled(form, tree, names.foreign.values(), stored)
+
+
+def _top(archive: Zip) -> str:
+    """The folder that torch reads an archive from: that of its first member."""
+    folder, slash, _ = next(iter(archive), "").partition("/")
+    return folder + slash if slash else ""

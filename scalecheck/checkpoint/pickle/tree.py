@@ -39,11 +39,13 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Found:
-    """A tensor and the path to it."""
+    """A tensor and the path to it. is_optimizer: it is one of an optimizer's state; is_beside: or
+    lies where such a state does, and is no weight."""
 
     path: Path
     record: TensorRecord
     is_optimizer: bool = False
+    is_beside: bool = False
     is_alias: bool = False
 
 
@@ -85,7 +87,8 @@ class Tree:
     def tensors(self, node: object) -> list[Found]:
         """Every tensor under a node, in the order of the file. Raises Malformed."""
         found: list[Found] = []
-        inherited = [(False, False)]  # of each container on the trail: is_optimizer, is_alias
+        is_state = node is self.root and self._is_state(node)
+        inherited = [(is_state, is_state, False)]  # of each container on the trail
         steps = letters = 0
 
         def visit(trail: Sequence[Child]) -> bool:
@@ -95,18 +98,25 @@ class Tree:
             steps += depth if is_tensor else 1
             if steps > MAX_STEPS or depth > MAX_DEPTH:
                 raise Malformed(f"nests its tensors deeper than {MAX_DEPTH} or too often")
-            is_optimizer, is_alias = inherited[-1]
+            is_optimizer, is_beside, is_alias = inherited[-1]
             is_alias = is_alias or child.is_alias
+            is_optimizer |= len(trail) > 1 and self._is_read(trail[-2].node, child)
             if isinstance(child.node, TensorRecord):
                 path = path_of(trail)
                 letters = _bounded(letters + sum(map(len, path)))
-                found.append(Found(path, child.node, is_optimizer, is_alias))
+                found.append(Found(path, child.node, is_optimizer, is_beside, is_alias))
                 return False
-            inherited.append((is_optimizer or self._is_optimizer(child), is_alias))
+            is_beside = is_beside or self.holds_optimizer(child)
+            inherited.append((is_optimizer, is_beside, is_alias))
             return True
 
         walk(node, lambda node: iter(self.children(node)), visit, lambda _: inherited.pop())
         return found
+
+    def holds_optimizer(self, child: Child) -> bool:
+        """Told by content, or by the name that trainers give it: it weighs nothing where the model
+        is looked for."""
+        return is_named_optimizer(child.part, child.node) or self._is_state(child.node)
 
     def _look_into(self, root: object) -> None:
         """While a container is looked into it holds nothing, so that what leads back to it is
@@ -142,16 +152,28 @@ class Tree:
         held = [self.held(child.node) for child in kept]
         # bounded, since numbers that double with every level would fill the memory
         tensors = min(sum(one.tensors for one in held), MAX_TENSORS + 1)
-        ours = [self.held(child.node) for child in kept if not self._is_optimizer(child)]
-        rows = 0 if self._is_state(node) else min(sum(one.rows for one in ours), tensors)
-        elements = min(sum(one.elements for one in ours), 1 << 64) if rows else 0
+        ours = [self.held(child.node) for child in kept if not self.holds_optimizer(child)]
+        is_state = self._is_state(node)
+        rows = sum(
+            one.rows
+            for child, one in zip(kept, held, strict=True)
+            if not self._is_read(node, child) and not (is_state and node is self.root)
+        )
+        rows = min(rows, tensors)
+        elements = 0 if is_state else min(sum(one.elements for one in ours), 1 << 64)
         self._children[id(node)] = kept
         self._held[id(node)] = Holding(tensors, rows, elements)
         if isinstance(node, Placeholder) and isinstance(node.maker, Foreign):
             self.holders.add(node.maker)
 
-    def _is_optimizer(self, child: Child) -> bool:
-        return is_named_optimizer(child.part, child.node) or self._is_state(child.node)
+    def _is_read(self, node: object, child: Child) -> bool:
+        """Whether a child is what is read of an optimizer's state, by those who ask for it. What
+        else lies with it is a row, as is what has the customary key and another content."""
+        if not self._is_state(node):
+            return False
+        is_container = not isinstance(child.node, TensorRecord)
+        is_named = is_container and child.part in ("state", "param_groups")
+        return is_named or optimizer_table(node) is None
 
     def _is_state(self, node: object) -> bool:
         """Whether it is an optimizer's state by its content; looked at once, however large it is

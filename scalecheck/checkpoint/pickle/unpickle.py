@@ -7,8 +7,19 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import IO, Any
 
-from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.inert import Known, Placeholder, key_of
+from scalecheck.checkpoint.malformed import Malformed, never_saved
+from scalecheck.checkpoint.pickle.inert import (
+    NEAR,
+    Foreign,
+    IntegerKeys,
+    Key,
+    Known,
+    OrderedDict,
+    Placeholder,
+    integer_of,
+    key_of,
+)
+from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
 # pickle.Unpickler is not subclassed. Its C form allocates a memo as long as the largest index that
@@ -16,6 +27,8 @@ from scalecheck.report.formatting import excerpt
 
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
+MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
+MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
 BROKEN = (
@@ -61,17 +74,31 @@ class _Machine:
         self.persistent = persistent
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
-        self.memo: dict[int, object] = {}
+        self.memo: dict[object, object] = {}
+        self.integer_keys = IntegerKeys()
+        self.nbytes = 0
+        self.objects = 0
+        self.copied = 0
+        self.numbers: set[tuple[int, int]] = set()
 
     def run(self, stream: IO[bytes]) -> object:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        start = stream.tell()
+        for count, (opcode, argument, at) in enumerate(pickletools.genops(stream)):
+            self.nbytes = (at or 0) - start
             if count == MAX_OPCODES:
                 raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
+            if opcode.name in _MAKING:
+                self.count_object()
             step = _STEPS.get(opcode.name)
             if step is None:
                 raise Malformed(f"its pickle uses the opcode {opcode.name}: torch never does")
             step(self, argument)
         return self.stack.pop()
+
+    def count_object(self) -> None:
+        self.objects += 1
+        if self.objects > MAX_OBJECTS:
+            raise Malformed(f"its pickle makes more than {MAX_OBJECTS} containers and objects")
 
     def push(self, item: object) -> None:
         self.stack.append(item)
@@ -107,7 +134,26 @@ class _Machine:
         if not isinstance(target, dict):
             raise Malformed("its pickle sets an entry of what is no dict")
         for key, item in zip(pairs[::2], pairs[1::2], strict=True):
-            target[key_of(key)] = item
+            if type(key) is str:
+                target[key] = item
+                continue
+            self.check_number(target, key)
+            if type(kept := key_of(key)) is Key:
+                self.count_object()
+            target[kept] = item
+
+    def check_number(self, target: dict[object, object], key: object) -> None:
+        """Raises Malformed where a dict has two keys that are one to Python, as True and 1 are."""
+        number = integer_of(key)
+        place = id(target), number if number is not None else key
+        if number is not None:
+            if place in self.numbers or key_of(number) in target:
+                raise never_saved(f"has the keys {number} and {key} in one dict")
+            self.numbers.add((id(target), number))
+        elif type(key) is int:
+            if self.numbers and place in self.numbers:
+                raise never_saved(f"has {key} twice among the keys of a dict, once as another type")
+            self.integer_keys.look_at(key, len(target))
 
     def make_dict(self) -> None:
         above = self.above_mark()
@@ -117,19 +163,22 @@ class _Machine:
     def put(self, index: object) -> None:
         if not isinstance(index, int) or not 0 <= index < 1 << 32:
             raise Malformed("its pickle has a memo index past 32 bits")
-        self.memo[index] = self.stack[-1]
+        self.memo[_memo_key(index)] = self.stack[-1]
 
     def get(self, index: object) -> None:
-        if not isinstance(index, int) or index not in self.memo:
+        if not isinstance(index, int) or (key := _memo_key(index)) not in self.memo:
             raise Malformed("its pickle recalls a memo index that was never set")
-        self.push(self.memo[index])
+        self.push(self.memo[key])
 
     def named(self, module: object, name: object) -> object:
         if type(module) is not str or type(name) is not str:
             raise Malformed("its pickle names a class by something other than text")
         if len(module) > MAX_GLOBAL or len(name) > MAX_GLOBAL:
             raise Malformed(f"its pickle names a class by more than {MAX_GLOBAL} characters")
-        return self.known(module, name)
+        known = self.known(module, name)
+        if isinstance(known, Foreign):
+            self.count_object()
+        return known
 
     def call(self, maker: object, args: object, kwargs: object = None) -> None:
         if not isinstance(args, tuple):
@@ -137,8 +186,15 @@ class _Machine:
         if isinstance(maker, Known):
             if kwargs:
                 raise Malformed("its pickle rebuilds a tensor by keyword arguments")
+            if maker.copies:
+                self.copied += sum(len(arg) for arg in args if isinstance(arg, _SIZED))
+                if self.copied > self.nbytes + MAX_FREE_COPIES:
+                    raise Malformed(f"its pickle copies more than its {self.nbytes} bytes hold")
             self.push(maker.build(*args))
+        elif isinstance(maker, StorageType):
+            raise never_saved("makes a storage by calling its class")
         else:
+            self.count_object()
             self.push(Placeholder(maker, args, kwargs))
 
     def make_object(self) -> None:
@@ -146,12 +202,52 @@ class _Machine:
         self.call(maker, (*args,))
 
     def build(self) -> None:
-        """A placeholder keeps its state; what a dict or tensor carries beside its elements, as a
-        state dict does its `_metadata`, is left out."""
+        """A placeholder and an OrderedDict keep their state. Raises Malformed where it may change
+        what was built before: a tensor's elements, another state."""
         state = self.stack.pop()
         target = self.stack[-1]
         if isinstance(target, Placeholder):
-            target.state = state
+            target.state = state if target.state is None else (target.state, state)
+        elif type(target) is OrderedDict and target.attributes is None and isinstance(state, dict):
+            target.attributes = state
+        elif not isinstance(target, TensorRecord) or not _is_flags(state):
+            raise never_saved(f"sets the state of a {_in_words(target)}")
+
+
+def _memo_key(index: int) -> object:
+    """Python hashes a text with a secret of the process, and an integer as it is."""
+    return index if index < NEAR else str(index)
+
+
+def _string(coded: str) -> object:
+    """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
+    where it is none."""
+    raw = coded.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+_MAKING = frozenset(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "FROZENSET"))
+"""Opcodes that make a container."""
+
+_SIZED = (bytes, dict, list, str, tuple)
+
+
+def _is_flags(state: object) -> bool:
+    """What a variable of torch before 0.4 kept: requires_grad, volatile, hooks."""
+    return isinstance(state, tuple) and len(state) == 3 and all(map(_is_flag, state))
+
+
+def _is_flag(flag: object) -> bool:
+    return flag is None or isinstance(flag, bool) or flag == {}
+
+
+def _in_words(target: object) -> str:
+    if isinstance(target, TensorRecord):
+        return "tensor"
+    return f"class {target}" if isinstance(target, Foreign) else type(target).__name__
 
 
 _Step = Callable[[_Machine, Any], object]
@@ -164,7 +260,8 @@ def _alike(names: str, step: _Step) -> dict[str, _Step]:
 _STEPS: dict[str, _Step] = {
     **_alike("PROTO FRAME STOP", lambda machine, _: None),
     **_alike("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
-    **_alike("STRING BINSTRING SHORT_BINSTRING", _Machine.push),
+    "STRING": _Machine.push,
+    **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(_string(coded))),
     **_alike("UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", _Machine.push),
     **_alike("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
     "NONE": lambda machine, _: machine.push(None),
