@@ -201,7 +201,8 @@ class Trainings:
         try:
             optimizer = family(**{word: known[word] for word in has if word in known})
         except ValueError as error:
-            if self._optimizer is None and "optimizer" in settings and not asked.keys() - {"lr"}:
+            is_saved = self._optimizer is None and "optimizer" in settings
+            if is_saved and not {*self._asked} - {"lr"}:
                 why = f"optimizer not known: its state is like that of {chosen}, but {error}"
                 decay = known.get("weight_decay")
                 unknown = WithoutFormula(NOT_KNOWN, why, decay if isinstance(decay, float) else 0.0)
