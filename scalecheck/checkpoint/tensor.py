@@ -100,10 +100,10 @@ class Tensor:
 
     name: str
     dtype: DType
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = field(hash=False)
     source: Source
     offset: int
-    strides: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = field(default=None, hash=False)
     tied_to: str | None = None
     unmeasured: str | None = None
     piece: str | None = None

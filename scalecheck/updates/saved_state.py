@@ -1,9 +1,11 @@
 """An optimizer state looked at by the names of the model's tensors."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
@@ -25,6 +27,7 @@ from scalecheck.updates.saved_groups import empty_states, with_lrs
 from scalecheck.updates.trained import EMPTY_STATE, Trained, trained
 
 NONE = "none"
+_UNKNOWN = text_key(None)  # the shape of states that do not tell it
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
 
 DIFFERENT = "optimizer not known: the groups that the tensor can be in have different ones"
@@ -63,19 +66,22 @@ class States:
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        shapes = {None, *(tensor.shape for tensor in parameters_of(checkpoint))}
-        fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
+        shapes = _shapes(parameters_of(checkpoint))
+        fits_nothing = not self.by_name and not any(
+            text_key(one.shape) in shapes for one in self.unnamed
+        )
         empty = empty_states(states, known)
         self._trained = Trained()
-        self._numbers: dict[Shape | None, set[int]] = {}
-        self._shared: dict[Shape, Mapping[str, Any]] = {}
+        self._numbers: dict[str, set[int]] = {}
+        self._shared: dict[str, Mapping[str, Any]] = {}
         if state and not fits_nothing:
             self._trained = trained(state, checkpoint, empty, self._still)
         if self.unread:
-            self._numbers[None] = {*range(len(groups))}
+            self._numbers[_UNKNOWN] = {*range(len(groups))}
         for place, one in enumerate(states):
             if one.name is None and place not in empty:
-                self._numbers.setdefault(None if fits_nothing else one.shape, set()).add(one.group)
+                shape = None if fits_nothing else one.shape
+                self._numbers.setdefault(text_key(shape), set()).add(one.group)
 
     def not_trained(self, name: str) -> str | None:
         """Why the optimizer does not train a tensor; None where it does, or may."""
@@ -110,10 +116,19 @@ class States:
         UNCERTAIN."""
         if (known := self.by_name.get(name)) is not None:
             return self._groups[known.group]
-        if shape not in self._shared:
-            numbers = self._numbers.get(shape, set()) | self._numbers.get(None, set())
-            self._shared[shape] = _common([self._groups[number] for number in sorted(numbers)])
-        return self._shared[shape]
+        key = text_key(shape)
+        if key not in self._shared:
+            numbers = sorted(self._numbers.get(key, ()))
+            groups = [self._groups[number] for number in numbers]
+            if _UNKNOWN in self._numbers:
+                groups.append(self._of_unknown)
+            self._shared[key] = _common(groups)
+        return self._shared[key]
+
+    @cached_property
+    def _of_unknown(self) -> Mapping[str, Any]:
+        """The settings in which the groups agree whose states do not tell their shapes."""
+        return _common([self._groups[number] for number in sorted(self._numbers[_UNKNOWN])])
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
         """The settings of a state's group; its lr is UNCERTAIN where it does not move."""
@@ -164,10 +179,15 @@ def states_of(
     return States(unread(found, problem) if problem else state, checkpoint)
 
 
+def _shapes(tensors: Iterable[Tensor]) -> set[str]:
+    """The keys of their shapes, and of one that is not known."""
+    return {_UNKNOWN, *(text_key(tensor.shape) for tensor in tensors)}
+
+
 def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
     """Why a state is of no tensor of the checkpoint; empty where it may be of some."""
-    shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
-    if any(one.name is not None or one.shape in shapes for one in state.states):
+    shapes = _shapes(checkpoint.tensors)
+    if any(one.name is not None or text_key(one.shape) in shapes for one in state.states):
         return ""
     states = plural(len(state.states), "state")
     return f"its {states} fit none of {len(checkpoint.tensors)} tensors"

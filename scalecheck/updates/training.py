@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from scalecheck import registry
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
@@ -129,7 +130,7 @@ class Trainings:
         groups: Sequence[str | Group] = (),
     ) -> None:
         self._optimizer = None if optimizer is None else _known(optimizer, "optimizer")
-        self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
+        self._made: dict[str, Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
         self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
         for where, settings in (
@@ -158,7 +159,7 @@ class Trainings:
         for group in self.groups:
             if group.holds(name):
                 settings |= group.settings
-        key = tuple(settings.items())
+        key = text_key(settings)
         if key not in self._made:
             self._made[key] = self._training(settings)
         return self._made[key]
