@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-MAX_VALUES = 6_000_000  # some 70 bytes each; a tensor of a header or of a report has up to 25
+MAX_VALUES = 6_000_000  # some 70 bytes each; a tensor of a report has up to 25
 _CHUNK_NBYTES = 1 << 16  # of a file at once; most are shorter
 
 
-def require_few(text: bytes | bytearray) -> None:
-    """Raises ValueError for a text of more than MAX_VALUES values, before it is parsed."""
+def require_few(text: bytes | bytearray, limit: int = MAX_VALUES) -> None:
+    """Raises ValueError for a text of more values than the limit, before it is parsed."""
     values = sum(text.count(mark) for mark in (b",", b"{", b"["))
-    if values > MAX_VALUES:
-        raise ValueError(f"it has up to {values} values, the limit is {MAX_VALUES}")
+    if values > limit:
+        raise ValueError(f"it has up to {values} values, the limit is {limit}")
 
 
 def parsed(text: bytes | bytearray) -> Any:
