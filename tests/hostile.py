@@ -482,7 +482,7 @@ def index_of_two_copies(folder):
     return with_index({"v": "a.safetensors", "w": "b.safetensors"}, folder)
 
 
-@unreadable("is an index of over 100000000 bytes, the limit")
+@unreadable("is an index of over 32000000 bytes, the limit")
 def index_of_many_tib(folder):
     """An index that is larger than any memory, and takes no room on the disk."""
     os.truncate(index(folder, b"{"), 8 * TIB)

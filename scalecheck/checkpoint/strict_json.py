@@ -17,9 +17,10 @@ def require_few(text: bytes | bytearray, limit: int = MAX_VALUES) -> None:
         raise ValueError(f"it has up to {values} values, the limit is {limit}")
 
 
-def parsed(text: bytes | bytearray) -> Any:
-    """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong."""
-    require_few(text)
+def parsed(text: bytes | bytearray, limit: int = MAX_VALUES) -> Any:
+    """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong,
+    and for a text of more values than the limit."""
+    require_few(text, limit)
     try:
         return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refused)
     except UnicodeDecodeError as error:
