@@ -88,6 +88,21 @@ def limited(kind, nbytes, *arguments):
     return finished(program(*arguments, before=limit, env=one_thread))
 
 
+def cost_of(*arguments):
+    """What a command leaves behind, the seconds that it takes of a processor, and the bytes of its
+    memory that were in use at once."""
+    peak = (
+        "print(*[line for line in open('/proc/self/status') if 'VmHWM' in line], file=sys.stderr)"
+    )
+    before = f"import atexit, sys; atexit.register(lambda: {peak})"
+    seconds = cpu_seconds(resource.RUSAGE_CHILDREN)
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = finished(program(*arguments, before=before, env=one_thread))
+    seconds = cpu_seconds(resource.RUSAGE_CHILDREN) - seconds
+    err, _, kibibytes = done.err.strip().rpartition("VmHWM:")
+    return Done(done.code, done.out, err), seconds, int(kibibytes.split()[0]) << 10
+
+
 def is_refusal(done, path, problem):
     """Exit code 3, no report, and one line that names the file and says what is wrong with it; a
     problem that ends with … is only the start of what is said."""

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from scalecheck.checkpoint import aligned as module
-from scalecheck.checkpoint.aligned import aligned
+from scalecheck.checkpoint.aligned import aligned, placed
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.tensor import Reader
 from scalecheck.errors import CheckpointError
 
 
@@ -79,6 +80,9 @@ def test_any_orders_are_aligned_in_blocks_and_parts_of_any_size(tmp_path, monkey
     tensors = listed(tmp_path, *truths)
     if torch.Size(shape).numel():
         assert_side_by_side(tensors, truths)
+        for places, elements in placed(tensors):
+            for one in elements:
+                assert np.array_equal(one, places)
     else:
         assert list(aligned(tensors)) == []
 
@@ -109,6 +113,29 @@ def test_memory_is_bounded_by_the_block_and_not_by_the_tensor(tmp_path, transpos
         tracemalloc.stop()
     assert total == 4096 * 4096
     assert peak < (64 << 20 if transposed else 8 << 20)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (4096, 64), (3, 90_000), (64, 9, 300), (2,) * 18])
+@pytest.mark.parametrize("part", [1 << 14, 1 << 16])
+def test_each_byte_is_read_about_once_in_whatever_order_tensors_lie(
+    tmp_path, monkeypatch, shape, part
+):
+    axes = [*range(len(shape))]
+    orders = [axes, axes[::-1], [*axes[1:], axes[0]]]
+    stored = [torch.ones([shape[axis] for axis in order]) for order in orders]
+    views = [one.permute(*np.argsort(o)) for one, o in zip(stored, orders, strict=True)]
+    tensors = listed(tmp_path, *views)
+    read = []
+    fill = Reader.fill
+
+    def counted(reader, offset, buffer):
+        read.append(len(buffer))
+        fill(reader, offset, buffer)
+
+    monkeypatch.setattr(Reader, "fill", counted)
+    monkeypatch.setattr(module, "PART", part)
+    assert sum(len(block) for block, *_ in aligned(tensors)) == tensors[0].numel
+    assert sum(read) <= 2 * sum(tensor.nbytes for tensor in tensors)
 
 
 def test_tensors_of_two_shapes_are_refused(tmp_path):

@@ -1,29 +1,36 @@
 """The elements of several tensors side by side, as an update is computed from averages and weights.
 Tensors of one shape may lie in different orders, as a transposed weight and its state do."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.boxes import (
+    Box,
+    boxes,
+    places,
+    read_box,
+    row_major_steps,
+    steps_of,
+)
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
 ALIGNED = BLOCK_NBYTES // 8  # elements of each tensor in a block of several, as float64
-PART = 8 * ALIGNED  # elements at once of tensors that lie in different orders: each part is a pass
+PART = 8 * ALIGNED  # elements of each tensor in a box of those that lie in different orders
 
 
 def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ...]]:
     """The elements of tensors of one shape side by side: of each the same ones, decoded, a block at
     a time, shape (n,).
 
-    Tensors that lie in their files in one order are read in it, once. Others are read in row-major
-    order, a transposed one as often as it has parts of `PART` elements. Raises CheckpointError as
-    `Tensor.blocks` does, and where the shapes differ.
+    Tensors that lie in their files in one order are read in it, others in boxes; either way each
+    byte is read about once. Raises CheckpointError as `Tensor.blocks` does, and where the shapes
+    differ.
     """
     for blocks in aligned_words(tensors):
         yield tuple(
@@ -39,15 +46,9 @@ def aligned_words(
 ) -> Iterator[tuple[NDArray[np.generic], ...]]:
     """As `aligned`, the words as they are stored. A block may be overwritten by the next one. Only
     dense tensors that lie in one order can be read in part, from `start` to `stop`."""
-    first, *others = tensors
-    for other in others:
-        if other.shape != first.shape:
-            raise CheckpointError(
-                other.source.path,
-                f"{excerpt(other.name)} has shape {list(other.shape)},"
-                f" {excerpt(first.name)} {list(first.shape)}",
-            )
-    if len({_steps(tensor) for tensor in tensors}) == 1:
+    _require_one_shape(tensors)
+    strides = [*map(steps_of, tensors)]
+    if strides.count(strides[0]) == len(strides):
         streams = [
             tensor.blocks(
                 start,
@@ -59,8 +60,56 @@ def aligned_words(
         ]
         yield from zip(*streams, strict=True)
     else:
-        for parts in zip(*map(_parts, tensors), strict=True):
-            yield tuple(map(_row_major, parts))
+        for _, blocks in _boxed(tensors, readers):
+            yield blocks
+
+
+def placed(
+    tensors: Sequence[Tensor],
+) -> Iterator[tuple[NDArray[np.intp], tuple[NDArray[np.float64], ...]]]:
+    """As `aligned`, with the places of the elements in row-major order, shape (n,)."""
+    if all(tensor.strides is None for tensor in tensors):
+        start = 0
+        for elements in aligned(tensors):
+            yield np.arange(start, start + len(elements[0])), elements
+            start += len(elements[0])
+        return
+    _require_one_shape(tensors)
+    for box, blocks in _boxed(tensors, {}):
+        yield (
+            places(box.start, box.sizes, tensors[0].shape),
+            tuple(tensor.dtype.decode(b) for tensor, b in zip(tensors, blocks, strict=True)),
+        )
+
+
+def _require_one_shape(tensors: Sequence[Tensor]) -> None:
+    first, *others = tensors
+    for other in others:
+        if other.shape != first.shape:
+            raise CheckpointError(
+                other.source.path,
+                f"{excerpt(other.name)} has shape {list(other.shape)},"
+                f" {excerpt(first.name)} {list(first.shape)}",
+            )
+
+
+def _boxed(
+    tensors: Sequence[Tensor], readers: Mapping[Source, Reader]
+) -> Iterator[tuple[Box, tuple[NDArray[np.generic], ...]]]:
+    """Each box of tensors of one shape, with the words of each in row-major order, shape (n,)."""
+    with ExitStack() as files:
+        own = [
+            readers.get(tensor.source) or files.enter_context(tensor.source.open())
+            for tensor in tensors
+        ]
+        for box in boxes(tensors[0].shape, [*map(steps_of, tensors)], PART):
+            yield (
+                box,
+                tuple(
+                    read_box(tensor, box, reader).ravel()
+                    for tensor, reader in zip(tensors, own, strict=True)
+                ),
+            )
 
 
 def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
@@ -70,36 +119,6 @@ def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
         buffer = np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8)
         yield from map(tensor.dtype.decode, tensor.blocks(buffer=buffer))
     else:
-        yield from map(tensor.dtype.decode, map(_row_major, _parts(tensor)))
-
-
-def _steps(tensor: Tensor) -> tuple[int, ...]:
-    """Its strides; equal for tensors that lie in one order."""
-    if tensor.strides is not None:
-        return tensor.strides
-    return tuple(math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
-
-
-def _parts(tensor: Tensor) -> Iterator[Tensor]:
-    """It in parts of at most `PART` elements, in row-major order."""
-    if tensor.numel <= PART:
-        yield tensor
-        return
-    (rows, *inner), (step, *steps) = tensor.shape, _steps(tensor)
-    at_once = max(1, PART // math.prod(inner))
-    for row in range(0, rows, at_once):
-        offset = tensor.offset + row * step * tensor.dtype.itemsize
-        if at_once > 1:
-            shape, strides = (min(at_once, rows - row), *inner), (step, *steps)
-        else:
-            shape, strides = (*inner,), (*steps,)
-        yield from _parts(replace(tensor, shape=shape, offset=offset, strides=strides))
-
-
-def _row_major(tensor: Tensor) -> NDArray[np.generic]:
-    """All its words in row-major order."""
-    steps = _steps(tensor)
-    axes = sorted(range(len(steps)), key=steps.__getitem__, reverse=True)
-    stored = np.concatenate([block.copy() for block in tensor.blocks()])
-    in_order = stored.reshape([tensor.shape[axis] for axis in axes])
-    return in_order.transpose(np.argsort(axes)).ravel()
+        with tensor.source.open() as reader:
+            for box in boxes(tensor.shape, [row_major_steps(tensor.shape)], PART):
+                yield tensor.dtype.decode(read_box(tensor, box, reader).ravel())

@@ -7,10 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
+from scalecheck.checkpoint.keys import text_key
+
 Shape = tuple[int, ...]
 Group = dict[int, Shape | None]
 """The numbers of a group's entries in their order, each with its parameter's shape where that is
 known."""
+
+_Keys = dict[int, str]
+"""The same with the key of each shape."""
+_ANY = text_key(None)
 
 
 def certain(
@@ -31,7 +37,7 @@ def certain(
     """
     lines, alike = _lines(parameters, in_order)
     names: dict[int, str] = {}
-    for group in groups:
+    for group in map(_keys, groups):
         answers = [line.certain(group) for line in lines]
         if alike is not None:
             answers.append(_by_index(group, alike, len(parameters)))
@@ -53,8 +59,8 @@ def reachable(
     another; None where a group has no assignment at all."""
     lines, alike = _lines(parameters, in_order)
     reached = [_Reached(line) for line in lines]
-    by_index: set[Shape | None] = set()
-    for group in groups:
+    by_index: set[str] = set()
+    for group in map(_keys, groups):
         found = [one.add(group, asked) for one in reached]
         if alike is not None and _by_index(group, alike, len(parameters)) is not None:
             found.append(True)
@@ -62,7 +68,11 @@ def reachable(
         if not any(found):
             return None
     names = {name for one in reached for name in one.names()}
-    return names | {n for n, shape in parameters.items() if by_index & {None, shape}}
+    return names | {n for n, shape in parameters.items() if by_index & {_ANY, text_key(shape)}}
+
+
+def _keys(group: Group) -> _Keys:
+    return {entry: text_key(shape) for entry, shape in group.items()}
 
 
 def _lines(
@@ -71,23 +81,24 @@ def _lines(
     """The orders in which the parameters may be listed, and where their module's is not known, what
     their indices say of it."""
     by_name = sorted(parameters)
+    keys = {name: text_key(shape) for name, shape in parameters.items()}
     if not in_order:
-        return [_Ordering(by_name, parameters)], _alike(parameters)
+        return [_Ordering(by_name, keys)], _alike(keys)
     by_shape = sorted(parameters, key=parameters.__getitem__, reverse=True)
-    return [_Ordering(order, parameters) for order in ([*parameters], by_name, by_shape)], None
+    return [_Ordering(order, keys) for order in ([*parameters], by_name, by_shape)], None
 
 
 class _Ordering:
-    """Parameters one after the other, and the places of each shape, under None of all shapes."""
+    """Parameters one after the other, and the places of each shape, under `_ANY` of all."""
 
-    def __init__(self, order: Sequence[str], parameters: Mapping[str, Shape]) -> None:
+    def __init__(self, order: Sequence[str], keys: Mapping[str, str]) -> None:
         self.order = order
-        self.places: dict[Shape | None, list[int]] = defaultdict(list)
+        self.places: dict[str, list[int]] = defaultdict(list)
         for place, name in enumerate(order):
-            self.places[parameters[name]].append(place)
-            self.places[None].append(place)
+            self.places[keys[name]].append(place)
+            self.places[_ANY].append(place)
 
-    def certain(self, group: Group) -> dict[int, str] | None:
+    def certain(self, group: _Keys) -> dict[int, str] | None:
         """The names that entries have in every assignment along the line: those on which the
         leftmost and the rightmost one agree. None where there is none."""
         bounds = self.bounds(group)
@@ -95,7 +106,7 @@ class _Ordering:
             return None
         return {entry: self.order[left] for entry, (left, right) in bounds.items() if left == right}
 
-    def bounds(self, group: Group) -> dict[int, tuple[int, int]] | None:
+    def bounds(self, group: _Keys) -> dict[int, tuple[int, int]] | None:
         """The leftmost and the rightmost place of each entry; None where there is none."""
         leftmost = {}
         last = -1
@@ -119,9 +130,9 @@ class _Reached:
 
     def __init__(self, line: _Ordering) -> None:
         self._line = line
-        self._edges: dict[Shape | None, Counter[int]] = defaultdict(Counter)
+        self._edges: dict[str, Counter[int]] = defaultdict(Counter)
 
-    def add(self, group: Group, asked: Collection[int]) -> bool:
+    def add(self, group: _Keys, asked: Collection[int]) -> bool:
         """Takes in the entries of a group that are asked about: each can have any place of its
         shape from its leftmost to its rightmost. False where the group has no assignment."""
         bounds = self._line.bounds(group)
@@ -141,14 +152,14 @@ class _Reached:
                     yield self._line.order[place]
 
 
-Alike = Mapping[Shape, tuple[Sequence[str], bool]]
+Alike = Mapping[str, tuple[Sequence[str], bool]]
 """The parameters of each shape by index, and whether indices alone order them."""
 
 
-def _alike(parameters: Mapping[str, Shape]) -> Alike:
+def _alike(keys: Mapping[str, str]) -> Alike:
     alike = defaultdict(list)
-    for key, name in sorted((_index_key(name), name) for name in parameters):
-        alike[parameters[name]].append((key, name))
+    for index_key, name in sorted((_index_key(name), name) for name in keys):
+        alike[keys[name]].append((index_key, name))
     return {
         shape: (
             [name for _, name in same],
@@ -158,7 +169,7 @@ def _alike(parameters: Mapping[str, Shape]) -> Alike:
     }
 
 
-def _by_index(group: Group, alike: Alike, parameters: int) -> dict[int, str] | None:
+def _by_index(group: _Keys, alike: Alike, parameters: int) -> dict[int, str] | None:
     """The names that entries of known shape have in every order of a module in which lists go by
     index, and so do parameters of one shape whose names first differ in an index. None where there
     is no assignment."""
@@ -166,7 +177,7 @@ def _by_index(group: Group, alike: Alike, parameters: int) -> dict[int, str] | N
         return None
     entries = defaultdict(list)
     for entry, shape in group.items():
-        if shape is not None:
+        if shape != _ANY:
             entries[shape].append(entry)
     names: dict[int, str] = {}
     for shape, same in entries.items():

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.checkpoint.wrappers import bare_name
@@ -51,8 +52,8 @@ def are_disjoint(found: Found, tensors: Sequence[Tensor]) -> bool:
         return False
     if all(one.saved_name is not None for one in states):
         return True
-    shapes = Counter(tensor.shape for tensor in trained)
-    wanted = Counter(one.shape for one in states if one.shape is not None)
+    shapes = Counter(text_key(tensor.shape) for tensor in trained)
+    wanted = Counter(text_key(one.shape) for one in states if one.shape is not None)
     return all(count <= shapes[shape] for shape, count in wanted.items())
 
 

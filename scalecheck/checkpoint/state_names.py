@@ -10,6 +10,7 @@ from typing import Any
 
 from scalecheck.checkpoint.given_names import given_names
 from scalecheck.checkpoint.inventory import words
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.module_order import certain_by_class, reachable_by_class
 from scalecheck.checkpoint.optimizer_state import OptimizerState
 from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
@@ -155,10 +156,10 @@ class _Search:
 
     def __init__(self, state: OptimizerState, checkpoint: Checkpoint) -> None:
         parameters = parameters_of(checkpoint)
-        others = {tensor.shape for tensor in beside(checkpoint)}
+        others = {text_key(tensor.shape) for tensor in beside(checkpoint)}
         self.groups: list[Group] = [{} for _ in state.groups]
         for place, one in enumerate(state.states):
-            if not others or (one.shape is not None and one.shape not in others):
+            if not others or (one.shape is not None and text_key(one.shape) not in others):
                 self.groups[one.group][place] = one.shape
         self.placed = {place for group in self.groups for place in group}
         self.in_order = checkpoint.in_order and not _is_sorted(parameters)

@@ -9,6 +9,7 @@ from typing import TypeGuard
 import numpy as np
 
 from scalecheck.checkpoint.formats import torch
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.malformed import NotUnderstood
 from scalecheck.checkpoint.optimizer_state import (
     Factored,
@@ -165,9 +166,9 @@ class StateReader:
         if not self.whole:
             return {}
         stored: dict[object, str] = {}
-        shapes = Counter(repr(record.shape) for _, record in self.whole.values())
+        shapes = Counter(text_key(record.shape) for _, record in self.whole.values())
         for tensor in model:
-            shapes[repr(tensor.shape)] -= 1
+            shapes[text_key(tensor.shape)] -= 1
             if tensor.source.path == self.file.reader.source.path:
                 stored.setdefault(_stretch(tensor), tensor.name)
         names: dict[ParamKey, str] = {}

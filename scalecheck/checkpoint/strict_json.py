@@ -6,20 +6,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
-MAX_VALUES = 6_000_000  # some 70 bytes each; a tensor of a header or of a report has up to 25
+MAX_VALUES = 6_000_000  # some 70 bytes each; a tensor of a report has up to 25
 _CHUNK_NBYTES = 1 << 16  # of a file at once; most are shorter
 
 
-def require_few(text: bytes | bytearray) -> None:
-    """Raises ValueError for a text of more than MAX_VALUES values, before it is parsed."""
+def require_few(text: bytes | bytearray, limit: int = MAX_VALUES) -> None:
+    """Raises ValueError for a text of more values than the limit, before it is parsed."""
     values = sum(text.count(mark) for mark in (b",", b"{", b"["))
-    if values > MAX_VALUES:
-        raise ValueError(f"it has up to {values} values, the limit is {MAX_VALUES}")
+    if values > limit:
+        raise ValueError(f"it has up to {values} values, the limit is {limit}")
 
 
-def parsed(text: bytes | bytearray) -> Any:
-    """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong."""
-    require_few(text)
+def parsed(text: bytes | bytearray, limit: int = MAX_VALUES) -> Any:
+    """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong,
+    and for a text of more values than the limit."""
+    require_few(text, limit)
     try:
         return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refused)
     except UnicodeDecodeError as error:

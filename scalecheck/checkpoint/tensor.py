@@ -100,10 +100,10 @@ class Tensor:
 
     name: str
     dtype: DType
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] = field(hash=False)
     source: Source
     offset: int
-    strides: tuple[int, ...] | None = None
+    strides: tuple[int, ...] | None = field(default=None, hash=False)
     tied_to: str | None = None
     unmeasured: str | None = None
     piece: str | None = None
@@ -136,6 +136,13 @@ class Tensor:
         """Its elements fill one stretch of the file, in whatever order."""
         return self.span == self.numel
 
+    @property
+    def words_type(self) -> str:
+        """The numpy type of its words. Raises CheckpointError where they are no numbers here."""
+        if self.unmeasured or self.dtype.words is None:
+            raise CheckpointError(self.source.path, f"{self.name}: {self.unmeasured}")
+        return self.dtype.words
+
     def blocks(
         self,
         start: int = 0,
@@ -150,15 +157,14 @@ class Tensor:
         A block is overwritten by the next one. Only a dense tensor can be read in part. Raises
         CheckpointError where the file ends early, changed, or holds no readable numbers for it.
         """
-        if self.unmeasured or self.dtype.words is None:
-            raise CheckpointError(self.source.path, f"{self.name}: {self.unmeasured}")
+        words_type = self.words_type
         if buffer is None:
             buffer = np.empty(BLOCK_NBYTES, np.uint8)
         if reader is None:
             with self.source.open() as reader:
                 yield from self.blocks(start, stop, reader=reader, buffer=buffer)
             return
-        words = buffer[: buffer.nbytes - buffer.nbytes % 8].view(self.dtype.words)
+        words = buffer[: buffer.nbytes - buffer.nbytes % 8].view(words_type)
         if self.is_dense:
             stop = self.numel if stop is None else stop
             for first in range(start, stop, len(words)):

@@ -59,8 +59,8 @@ class Pair:
         before, after = self.before, self.after
         if not isinstance(before, Tensor) or not isinstance(after, Tensor):
             return None
-        forms = {(side.dtype, side.shape, side.strides) for side in (before, after)}
-        if len(forms) > 1 or not before.is_dense:
+        form, other = ((side.dtype, side.shape, side.strides) for side in (before, after))
+        if form != other or not before.is_dense:
             return None
         is_code = before.kind.kind == after.kind.kind == "code"
         reasons = {before.unmeasured, after.unmeasured}

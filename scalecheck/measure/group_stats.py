@@ -54,17 +54,17 @@ class Sketches:
 
     def __init__(self, by: By) -> None:
         self._by = by
-        self._names: dict[str, list[str]] = {}
+        self._names: dict[str, set[str]] = {}
         self._sketches: dict[str, list[Sketch]] = {}
 
     def add(self, stats: TensorStats, sketch: Sketch) -> None:
         """Takes in a tensor; one tied to another of its group counts once."""
         key = getattr(stats, self._by)
-        names = self._names.setdefault(key, [])
+        names = self._names.setdefault(key, set())
         sketches = self._sketches.setdefault(key, [])
         if stats.tied_to is None or stats.tied_to not in names:
             sketches.append(sketch)
-        names.append(stats.name)
+        names.add(stats.name)
         if len(sketches) > _PENDING:
             sketches[:] = [Sketch.merge(sketches)]
 

@@ -14,6 +14,7 @@ from scalecheck.errors import UsageError
 
 MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
 STRETCH_NBYTES = 32 << 20  # what a worker takes at a time: long beside its end, short to wait for
+STRETCH_PIECES = 1024  # at most, as each leaves a result
 
 Progress = Callable[[int, int], None]
 """Told of the bytes read so far and of those there are to read, a few times a second or more."""
@@ -94,13 +95,13 @@ def _pieces(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Piece]:
 
 
 def _stretches(units: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Piece]]:
-    """The pieces gathered into stretches of about STRETCH_NBYTES."""
+    """The pieces gathered into stretches of about STRETCH_NBYTES, of STRETCH_PIECES at most."""
     stretch: list[Piece] = []
     nbytes = 0
     for piece in _pieces(units):
         stretch.append(piece)
         nbytes += piece.nbytes
-        if nbytes >= STRETCH_NBYTES:
+        if nbytes >= STRETCH_NBYTES or len(stretch) == STRETCH_PIECES:
             yield stretch
             stretch, nbytes = [], 0
     if stretch:

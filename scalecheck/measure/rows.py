@@ -2,23 +2,25 @@
 by the beginnings of its rows; others are read whole."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.aligned import row_major
+from scalecheck.checkpoint.boxes import boxes, places, read_box, steps_of
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 
-MAX_ROWS = 1 << 23  # of a tensor that is looked into: each takes some 40 bytes
+MAX_ROWS = 1 << 23  # of a tensor that is looked into: each takes some 20 bytes
 MAX_LENGTH = 1 << 22  # elements of such a row, which is held as float64
 SHOWN = 5
 
 _PREFIX_NBYTES = 64  # of a row, a line of the cache
 _LONG_NBYTES = 4096  # rows from here on are sought one by one: a page is what a read costs anyway
-_DIGEST_NBYTES = 8  # two of MAX_ROWS that differ meet once in half a million such tensors
+_AT_ONCE = 1 << 16  # rows that are looked through for the first of a kind
+_PARTS = 16  # in which digests are sorted, by their first 4 bits: a copy of all would be large
+_COMPARED, _ZERO, _CONSTANT, _NOT_A_NUMBER = np.arange(4, dtype=np.uint8)  # kinds of rows
 _MIX = np.array(
     [0x9E3779B97F4A7C15 * (2 * i + 1) % 2**64 | 1 for i in range(_PREFIX_NBYTES)], np.uint64
 )
@@ -34,10 +36,15 @@ class Occurrences:
     def __str__(self) -> str:
         return ", ".join(map(str, self.first)) + (", …" if self.count > len(self.first) else "")
 
-    def __add__(self, places: NDArray[np.intp]) -> "Occurrences":
-        """These and the ones at further indices, which are larger."""
-        first = places[: SHOWN - len(self.first)].tolist()
-        return Occurrences(self.count + len(places), (*self.first, *first))
+    @classmethod
+    def of(cls, is_one: NDArray[np.bool_]) -> "Occurrences":
+        """Those of an array that says it of each row or column."""
+        first: list[int] = []
+        for start in range(0, len(is_one), _AT_ONCE):
+            first += (start + np.flatnonzero(is_one[start : start + _AT_ONCE])).tolist()
+            if len(first) >= SHOWN:
+                break
+        return cls(int(np.count_nonzero(is_one)), (*first[:SHOWN],))
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ def row_figures(tensor: Tensor, zeros: int, role: str) -> Rows | None:
     """
     if len(tensor.shape) < 2 or tensor.unmeasured is not None or not tensor.dtype.is_float:
         return None
-    length = math.prod(tensor.shape[1:]) if role == "conv" else tensor.shape[-1]
+    row_axes = 1 if role == "conv" else len(tensor.shape) - 1
+    length = math.prod(tensor.shape[row_axes:])
     if length < 2 or tensor.numel < 2 * length:
         return None
     rows = tensor.numel // length
@@ -79,7 +87,7 @@ def row_figures(tensor: Tensor, zeros: int, role: str) -> Rows | None:
     is_plain = tensor.strides is None and not has_dead
     if is_plain and _begin_differently(tensor, rows, length):
         return Rows(rows, columns)
-    return _read_whole(tensor, rows, length, columns)
+    return _read_whole(tensor, row_axes, columns)
 
 
 def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
@@ -123,58 +131,106 @@ def _beginnings(
             yield first, buffer[:n].view(words_type)
 
 
-def _read_whole(tensor: Tensor, rows: int, length: int, columns: int | None) -> Rows:
-    """The figures from every element."""
-    zero, constant = Occurrences(), Occurrences()
-    alive = None if columns is None else np.zeros(columns, bool)
+def _read_whole(tensor: Tensor, row_axes: int, columns: int | None) -> Rows:
+    """The figures from every element; row_axes: the first dimensions, whose indices tell rows."""
+    rows = math.prod(tensor.shape[:row_axes])
+    kinds = np.empty(rows, np.uint8)
     digests = np.empty(rows, np.uint64)
-    first = 0
-    for block in _whole_rows(tensor, length):
-        values = block.reshape(-1, length)
-        is_zero = ~(values != 0).any(axis=1)
-        is_constant = (values == values[:, :1]).all(axis=1) & ~is_zero
-        zero += first + np.flatnonzero(is_zero)
-        constant += first + np.flatnonzero(is_constant)
-        if alive is not None:
-            alive |= (values != 0).any(axis=0)
-        is_alone = is_zero | is_constant | np.isnan(values).any(axis=1)
-        for row, alone in enumerate(is_alone):
-            digests[first + row] = _unlike(first + row) if alone else _digest(values[row].tobytes())
-        first += len(values)
-    dead = Occurrences()
-    if alive is not None:
-        dead += np.flatnonzero(~alive)
-    return Rows(rows, columns, zero, dead, constant, Occurrences() + _again(digests))
+    is_dead = np.ones(columns or 0, bool)
+    with tensor.source.open() as reader:
+        every = boxes(tensor.shape, [steps_of(tensor)], BLOCK_NBYTES // 8)
+        for start, parts in groupby(every, key=lambda box: box.start[:row_axes]):
+            band = None
+            for box in parts:
+                index, sizes = box.start[row_axes:], box.sizes[row_axes:]
+                at = places(index, sizes, tensor.shape[row_axes:])
+                band = band or _Band(box.sizes[:row_axes])
+                values = band.add(tensor, read_box(tensor, box, reader), at)
+                if columns is not None:
+                    is_dead[at] &= (values == 0).all(axis=0)
+            if band is not None:
+                at = places(start, band.sizes, tensor.shape[:row_axes])
+                kinds[at], digests[at] = band.kinds(), band.digests
+    return Rows(
+        rows,
+        columns,
+        zero_rows=Occurrences.of(kinds == _ZERO),
+        zero_columns=Occurrences.of(is_dead),
+        constant_rows=Occurrences.of(kinds == _CONSTANT),
+        repeated_rows=_repeated(digests, kinds == _COMPARED),
+    )
 
 
-def _whole_rows(tensor: Tensor, length: int) -> Iterator[NDArray[np.float64]]:
-    """All elements in row-major order, whole rows at a time."""
-    pending: list[NDArray[np.float64]] = []
-    held = 0
-    for part in row_major(tensor):
-        pending.append(part.copy())
-        held += len(part)
-        if held < length:
-            continue
-        joined = np.concatenate(pending) if len(pending) > 1 else pending[0]
-        whole = held - held % length
-        yield joined[:whole]
-        pending, held = [joined[whole:]], held - whole
+class _Band:
+    """Some rows, of which some columns after others are looked at."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = sizes
+        count = math.prod(sizes)
+        self.low, self.high = np.full(count, np.inf), np.full(count, -np.inf)
+        self.digests = np.zeros(count, np.uint64)
+
+    def add(
+        self, tensor: Tensor, box: NDArray[np.generic], columns: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Takes in the words of some columns, and gives their values, shape (rows, columns)."""
+        words = box.reshape(len(self.low), len(columns))
+        values = tensor.dtype.decode(words)
+        np.minimum(self.low, values.min(axis=1), out=self.low)  # NaN where there is one
+        np.maximum(self.high, values.max(axis=1), out=self.high)
+        self.digests += _mixed(words, columns).sum(axis=1)
+        return values
+
+    def kinds(self) -> NDArray[np.uint8]:
+        """What each of its rows is."""
+        kinds = np.where(self.low < self.high, _COMPARED, _NOT_A_NUMBER)
+        kinds[self.low == self.high] = _CONSTANT
+        kinds[(self.low == 0) & (self.high == 0)] = _ZERO
+        return kinds
 
 
-def _digest(content: bytes, key: bytes = b"") -> int:
-    return int.from_bytes(blake2b(content, digest_size=_DIGEST_NBYTES, key=key).digest())
+def _mixed(words: NDArray[np.generic], columns: NDArray[np.intp]) -> NDArray[np.uint64]:
+    """Of each word and its column a number that looks random (SplitMix64, Steele 2014): their sum
+    over a row tells it from others as a digest does."""
+    mixed: NDArray[np.uint64] = words.view(f"<u{words.itemsize}").astype(np.uint64)
+    mixed += (columns.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
-def _unlike(row: int) -> int:
-    """In place of a digest, of a row that is not compared: what no other row has."""
-    return _digest(row.to_bytes(8, "little"), b"alone")
+def _repeated(digests: NDArray[np.uint64], is_compared: NDArray[np.bool_]) -> Occurrences:
+    """The rows that are compared and of which one before has the same digest."""
+    count, several = 0, []
+    for part in range(_PARTS):
+        rising = digests[is_compared & (digests >> np.uint64(60) == part)]
+        rising.sort()
+        is_again = rising[1:] == rising[:-1]
+        count += int(np.count_nonzero(is_again))
+        is_again[1:] &= ~is_again[:-1].copy()
+        several.append(rising[1:][is_again])
+    return Occurrences(count, _first_repeated(digests, is_compared, np.concatenate(several)))
 
 
-def _again(digests: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """The indices at which a digest stands that stood before, rising."""
-    order = digests.argsort(kind="stable")
-    in_order = digests[order]
-    again: NDArray[np.intp] = order[1:][in_order[1:] == in_order[:-1]]
-    again.sort()
-    return again
+def _first_repeated(
+    digests: NDArray[np.uint64], is_compared: NDArray[np.bool_], several: NDArray[np.uint64]
+) -> tuple[int, ...]:
+    """The first rows that repeat one before; several: the digests of several rows, rising."""
+    found: list[int] = []
+    is_seen = np.zeros(len(several), bool)
+    for start in range(0, len(digests) if len(several) else 0, _AT_ONCE):
+        part = digests[start : start + _AT_ONCE]
+        at = np.searchsorted(several, part)
+        at[at == len(several)] = 0
+        rows = np.flatnonzero((several[at] == part) & is_compared[start : start + _AT_ONCE])
+        at = at[rows]
+        is_first = np.zeros(len(rows), bool)
+        is_first[np.unique(at, return_index=True)[1]] = True
+        is_first &= ~is_seen[at]
+        is_seen[at] = True
+        found += (start + rows[~is_first]).tolist()
+        if len(found) >= SHOWN:
+            break
+    return (*found[:SHOWN],)

@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
@@ -25,6 +27,7 @@ from scalecheck.updates.trained import EMPTY_STATE, Trained, trained
 from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NONE = "none"
+_UNKNOWN = text_key(None)  # the shape of states that do not tell it
 GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
 
 DIFFERENT = "optimizer not known: the groups that the tensor can be in have different ones"
@@ -63,20 +66,21 @@ class States:
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
-        tensors = [*parameters_of(checkpoint), *beside(checkpoint)]
-        shapes = {None, *(tensor.shape for tensor in tensors)}
-        fits_nothing = not self.by_name and not shapes & {one.shape for one in self.unnamed}
-        self._shared: dict[Shape, Mapping[str, Any]] = {}
-        self._numbers: dict[Shape | None, set[int]] = defaultdict(set)
+        shapes = _shapes([*parameters_of(checkpoint), *beside(checkpoint)])
+        fits_nothing = not self.by_name and not any(
+            text_key(one.shape) in shapes for one in self.unnamed
+        )
+        self._shared: dict[str, Mapping[str, Any]] = {}
+        self._numbers: dict[str, set[int]] = defaultdict(set)
         if state is None or fits_nothing:
             self._trained = Trained()
-            self._numbers[None] = {*range(len(groups))}
+            self._numbers[_UNKNOWN] = {*range(len(groups))}
             return
         empty = empty_states(states, known)
         self._trained = trained(state, checkpoint, empty, self._still)
         for place, one in enumerate(states):
             if one.name is None and place not in empty:
-                self._numbers[one.shape].add(one.group)
+                self._numbers[text_key(one.shape)].add(one.group)
 
     def not_trained(self, name: str) -> str | None:
         """Why the optimizer does not train a tensor; None where it does, or may."""
@@ -112,10 +116,19 @@ class States:
         UNCERTAIN."""
         if (known := self.by_name.get(name)) is not None:
             return self._groups[known.group]
-        if shape not in self._shared:
-            numbers = self._numbers[shape] | self._numbers[None]
-            self._shared[shape] = _common([self._groups[number] for number in sorted(numbers)])
-        return self._shared[shape]
+        key = text_key(shape)
+        if key not in self._shared:
+            numbers = sorted(self._numbers.get(key, ()))
+            groups = [self._groups[number] for number in numbers]
+            if _UNKNOWN in self._numbers:
+                groups.append(self._of_unknown)
+            self._shared[key] = _common(groups)
+        return self._shared[key]
+
+    @cached_property
+    def _of_unknown(self) -> Mapping[str, Any]:
+        """The settings in which the groups agree whose states do not tell their shapes."""
+        return _common([self._groups[number] for number in sorted(self._numbers[_UNKNOWN])])
 
     def of_group(self, state: ParamState) -> Mapping[str, Any]:
         """The settings of a state's group; its lr is UNCERTAIN where it does not move."""
@@ -166,10 +179,15 @@ def states_of(
     return States(unread(found, problem) if problem else state, checkpoint)
 
 
+def _shapes(tensors: Iterable[Tensor]) -> set[str]:
+    """The keys of their shapes, and of one that is not known."""
+    return {_UNKNOWN, *(text_key(tensor.shape) for tensor in tensors)}
+
+
 def _misfit(state: OptimizerState, checkpoint: Checkpoint) -> str:
     """Why a state is of no tensor of the checkpoint; empty where it may be of some."""
-    shapes = {None, *(tensor.shape for tensor in checkpoint.tensors)}
-    if any(one.name is not None or one.shape in shapes for one in state.states):
+    shapes = _shapes(checkpoint.tensors)
+    if any(one.name is not None or text_key(one.shape) in shapes for one in state.states):
         return ""
     states = plural(len(state.states), "state")
     return f"its {states} fit none of {len(checkpoint.tensors)} tensors"

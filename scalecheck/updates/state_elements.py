@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.aligned import ALIGNED, aligned, row_major
+from scalecheck.checkpoint.aligned import ALIGNED, aligned, placed, row_major
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.optimizers.contract import SECOND_MOMENTS, Entry
@@ -114,18 +114,14 @@ def _factored(
     shape: tuple[int, ...],
     weights: Tensor | None,
 ) -> Iterator[Block]:
-    """Each element beside the averages over its row and its column, in row-major order."""
+    """Each element beside the averages over its row and its column."""
     height, width = shape[-2:]
     row = {name: _whole(tensor).reshape(-1, height) for name, tensor in rows.items()}
     with np.errstate(all="ignore"):
         row = {name: (each / each.mean(1, keepdims=True)).ravel() for name, each in row.items()}
     column = {name: _whole(tensor) for name, tensor in columns.items()}
     every = [*own.values()] if weights is None else [*own.values(), weights]
-    streams = [_evenly(row_major(tensor)) for tensor in every]
-    start = 0
-    for elements in zip(*streams, strict=True):
-        place = np.arange(start, start + elements[0].size)
-        start = int(place[-1]) + 1
+    for place, elements in placed(every):
         block = dict(zip(own, elements, strict=False))
         block |= {name: each[place // width] for name, each in row.items()}
         at = place // (height * width) * width + place % width

@@ -3,9 +3,10 @@ tensors, however its rows are grouped."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
@@ -25,7 +26,7 @@ STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
     """The checkpoint, who trains it, and where that was found."""
     names = {each.training.name for each in forecasts}
-    lrs = {each.lr for each in forecasts if each.lr is not None}
+    lrs = _different(each.lr for each in forecasts if each.lr is not None)
     lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
     words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
@@ -77,6 +78,11 @@ def notes(
         yield f"the lr of {name} is relative to the weights already"
 
 
+def _different(numbers: Iterable[float]) -> list[float]:
+    """Each of them once."""
+    return [*{text_key(number): number for number in numbers}.values()]
+
+
 def _spread(matrices: Forecasts) -> Iterator[str]:
     updates = {each.name: each.relative_update or 0.0 for each in matrices}
     if not updates:
@@ -105,7 +111,7 @@ def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
         return
     words = f"{out} of {len(updates)} are out of the typical band, {span}"
     moving = [update for update in updates if update]
-    lrs = {each.lr or 0.0 for each in matrices}
+    lrs = _different(each.lr or 0.0 for each in matrices)
     if moving and len(lrs) == 1:
         (lr,) = lrs
         floor, ceiling = lr * low / min(moving), lr * high / max(moving)

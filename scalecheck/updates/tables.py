@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.naming import MATRICES
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.errors import UsageError
@@ -138,14 +139,14 @@ class UncertainStates:
         selection: Selection,
         settings: Settings,
     ) -> None:
-        shapes = {None, *(each.shape for each in forecasts)}
+        shapes = {text_key(None), *(text_key(each.shape) for each in forecasts)}
         self._some = "--match" if selection.match else "--exclude" if selection.exclude else ""
         self._hiding = "--by" if settings.by != "tensor" else "--top" if selection.top else ""
         self._selection = replace(selection, top=None)
         self._rows: list[Row] = []
         self._others: list[Row] = []
         for state in forecaster.states.unnamed:
-            is_near = not self._some or state.shape in shapes
+            is_near = not self._some or text_key(state.shape) in shapes
             (self._rows if is_near else self._others).append(forecaster.unnamed(state))
 
     def tables(self) -> list[Table]:
@@ -180,7 +181,8 @@ def rescaled_tables(trainings: Iterable[Training], k: float | None) -> list[Tabl
     """The settings that train weights k times larger as those at hand, y = (w'/k)·x: a table for
     each way of training, none where k is None. Raises UsageError where an optimizer has no such
     law, or k is no positive number."""
-    return [] if k is None else [_rescaled(training, k) for training in dict.fromkeys(trainings)]
+    different = {text_key(training): training for training in trainings}.values()
+    return [] if k is None else [_rescaled(training, k) for training in different]
 
 
 def _rescaled(training: Training, k: float) -> Table:

@@ -1,10 +1,12 @@
 """Which of a model's tensors an optimizer trains, by the states that were saved of them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from scalecheck.checkpoint.optimizer_state import OptimizerState
+from scalecheck.checkpoint.keys import text_key
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import beside, parameters_of, trainable
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -12,6 +14,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 NO_STATE = "no state"
 EMPTY_STATE = "empty state, as it had no gradient"
 STILL = "its group has lr 0"
+_UNKNOWN = text_key(None)  # the shape of states that do not tell it
 
 
 @dataclass(frozen=True)
@@ -40,57 +43,66 @@ def trained(
         if one.name is None and place not in empty
     }
     reached = trainable(state, checkpoint, left.keys())
-    elsewhere = {tensor.shape for tensor in others}
-    groups: dict[Shape | None, set[int]] = defaultdict(set)
+    elsewhere = {text_key(tensor.shape) for tensor in others}
+    moves: dict[str, bool] = defaultdict(bool)  # by the shapes of states that are left
     for one in left.values():
-        groups[one.shape].add(one.group)
+        moves[text_key(one.shape)] |= one.group not in still
 
     def without_update(tensor: Tensor) -> str | None:
         if (place := places.get(tensor.name)) is not None:
             is_still = state.states[place].group in still
             return EMPTY_STATE if place in empty else STILL if is_still else None
-        is_free = reached is None or tensor.shape in elsewhere or tensor.name in reached
-        possible = groups.get(tensor.shape, set()) | groups.get(None, set())
+        key = text_key(tensor.shape)
+        is_free = reached is None or key in elsewhere or tensor.name in reached
+        possible = [moves[shape] for shape in (key, _UNKNOWN) if shape in moves]
         if not (is_free and possible):
             return NO_STATE
-        return STILL if possible <= still else None
+        return None if any(possible) else STILL
 
     reasons = {tensor.name: without_update(tensor) for tensor in parameters}
     not_trained = {name: why for name, why in reasons.items() if why is not None}
-    counts = _Counts(
-        every=Counter(tensor.shape for tensor in [*parameters, *others]),
-        named=Counter(
-            tensor.shape
-            for tensor in parameters
-            if tensor.name in places and tensor.name not in not_trained
-        ),
-        left=Counter(one.shape for one in left.values()),
-    )
     candidates = [t for t in parameters if t.name not in places and t.name not in not_trained]
-    room = Counter(tensor.shape for tensor in [*candidates, *others])
-    doubts = {tensor.name: counts.doubt(tensor.shape, room) for tensor in candidates}
+    counts = _Counts(
+        every=_by_shape([*parameters, *others]),
+        named=_by_shape(t for t in parameters if t.name in places and t.name not in not_trained),
+        left=_by_shape(left.values()),
+        room=_by_shape([*candidates, *others]),
+    )
+    doubts = {tensor.name: counts.doubt(tensor.shape) for tensor in candidates}
     return Trained(not_trained, {name: why for name, why in doubts.items() if why is not None})
+
+
+def _by_shape(shaped: Iterable[Tensor | ParamState]) -> Counter[str]:
+    return Counter(text_key(one.shape) for one in shaped)
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """By shape: every tensor, those that are certainly trained, and the states that are left for
-    the others, those of unknown shape under None."""
+    """By shape: every tensor, those that are certainly trained, the states that are left for the
+    others, and the tensors that these can be of."""
 
-    every: Counter[Shape]
-    named: Counter[Shape]
-    left: Counter[Shape | None]
+    every: Counter[str]
+    named: Counter[str]
+    left: Counter[str]
+    room: Counter[str]
 
-    def doubt(self, shape: Shape, room: Counter[Shape]) -> str | None:
-        """Why it is not certain whether a tensor of this shape is trained; None where it is. room:
-        the tensors that the states left can be of."""
-        if None in self.left:
-            states, tensors, what = self.left.total(), room.total(), "tensors"
-            count, every = states + self.named.total(), self.every.total()
+    @cached_property
+    def _of_all(self) -> tuple[int, int, int, int]:
+        """Of all shapes: the states left, the tensors that they can be of, those that are trained
+        and every one."""
+        states = self.left.total()
+        return states, self.room.total(), states + self.named.total(), self.every.total()
+
+    def doubt(self, shape: Shape) -> str | None:
+        """Why it is not certain whether a tensor of this shape is trained; None where it is."""
+        if _UNKNOWN in self.left:
+            states, tensors, count, every = self._of_all
+            what = "tensors"
         else:
-            states, tensors = self.left[shape], room[shape]
+            key = text_key(shape)
+            states, tensors = self.left[key], self.room[key]
+            count, every = states + self.named[key], self.every[key]
             what = f"tensors of shape {'×'.join(map(str, shape)) or '()'}"
-            count, every = states + self.named[shape], self.every[shape]
         if states >= tensors:
             return None
         return f"{count} of {every} {what} are trained; which is not certain"

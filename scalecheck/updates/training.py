@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self, get_type_hints
 
 from scalecheck import registry
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
 from scalecheck.errors import OptionError, UsageError, unknown
@@ -131,7 +132,7 @@ class Trainings:
         groups: Sequence[str | Group] = (),
     ) -> None:
         self._optimizer = None if optimizer is None else _known(optimizer, "optimizer")
-        self._made: dict[tuple[tuple[str, Any], ...], Training] = {}
+        self._made: dict[str, Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
         self.groups = [g if isinstance(g, Group) else Group.parsed(g) for g in groups]
         # A group a tensor, as translate writes them, is found by the name alone.
@@ -170,7 +171,7 @@ class Trainings:
         found = {n for n in self._wild if self.groups[n].matched.hold(name)}
         for n in sorted(found.union(self._named.get(name, ()))):
             settings |= self.groups[n].settings
-        key = tuple(settings.items())
+        key = text_key(settings)
         if key not in self._made:
             self._made[key] = self._training(settings)
         return self._made[key]

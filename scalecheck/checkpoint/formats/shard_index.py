@@ -13,7 +13,8 @@ from scalecheck.checkpoint.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 
-MAX_INDEX_NBYTES = 100_000_000  # a hundred bytes a tensor: a million tensors
+MAX_INDEX_NBYTES = 32_000_000  # a hundred bytes a tensor; the largest models have 140,000
+MAX_INDEX_VALUES = 500_000
 
 _NAME = re.compile(r".*\.index(?:\.[^.]+)?\.json", re.DOTALL)
 
@@ -60,7 +61,7 @@ def _weight_map(path: Path) -> dict[str, str]:
     if text is None:
         raise CheckpointError(path, f"is an index of over {MAX_INDEX_NBYTES} bytes, the limit")
     try:
-        index = parsed(text)
+        index = parsed(text, MAX_INDEX_VALUES)
     except ValueError as error:
         raise CheckpointError(path, f"has bad JSON in {len(text)} bytes: {error}") from error
     files = index.get("weight_map") if isinstance(index, dict) else None

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.contents import (
     Child,
@@ -183,7 +184,7 @@ def _copies(tree: Tree, inside: list[Child], undotted: bool) -> list[Child]:
         return []
     names = [
         {
-            (".".join(one.path), one.record.shape)
+            (".".join(one.path), text_key(one.record.shape))
             for one in tree.tensors(child.node)
             if not one.is_optimizer and (undotted or len(one.path) > 1 or "." in one.path[0])
         }
