@@ -278,3 +278,10 @@ def test_what_torch_writes_is_read(name, zipped, tmp_path):
 def test_a_long_name_is_refused(tmp_path):
     entry = b"}" + text("w" * ((1 << 20) + 1)) + GOOD + b"s"
     assert problem(of(tmp_path, entry)) == "its pickle has a key of 1048577 bytes"
+
+
+def test_members_that_no_pickle_names_are_listed(tmp_path):
+    path = of(tmp_path, b"}" + text("w") + GOOD + b"s")
+    assert load(path).notes == ("members not read, as no pickle names them: data/1",)
+    path = of(tmp_path, b"}" + text("w") + GOOD + b"s" + text("v") + EVIL + b"s")
+    assert load(path).notes == ()
