@@ -405,6 +405,11 @@ def test_a_view_is_measured_as_numpy_sees_it(tmp_path, view):
     np.testing.assert_array_equal(sketch.counts, alone.counts)
 
 
+def test_a_tensor_without_elements_has_no_words_however_large_its_other_sizes(tmp_path):
+    tensor, _ = stored_run(tmp_path, 4)
+    assert replace(tensor, shape=(0, (1 << 63) - 1)).array().shape == (0, 1)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_is_decoded_as_numpy_sees_it(tmp_path, view):
     shape, strides = VIEWS[view]

@@ -113,3 +113,20 @@ def test_time_and_memory_grow_no_faster_than_the_file(kind, tmp_path):
         assert seconds[times] < most * seconds[1], f"{times} times the size: {seconds}"
     with bounded(FREE + GROWTH * len(content)):
         read(paths[4])
+
+
+LONG = {
+    "text": lambda many: text("a" * many + "\U0001f600"),
+    "string": lambda many: b"T" + struct.pack("<I", many) + bytes(many),
+    "line": lambda many: b"S'" + b"a" * many + b"'\n",
+    "name": lambda many: b"ca\n" + b"a" * many + b"\n",
+    "integer": lambda many: b"\x8b" + struct.pack("<I", many) + bytes(many),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_long_text_takes_little_more_memory_than_it_has_bytes(kind, tmp_path):
+    content = b"\x80\x02" + LONG[kind](48 * MIB) + b"."
+    path = torch_zip(tmp_path / "long.pt", content)
+    with bounded(10 * MIB + 2 * len(content)):
+        read(path)

@@ -211,9 +211,10 @@ NAN = float("nan")
     [
         (np.array([NAN, 1.0]), "a numpy array in the pickle: save it as a tensor"),
         (np.ones((2, 3), np.float32).T, "a numpy array in the pickle: save it as a tensor"),
+        (np.ones(1 << 18), "a numpy array in the pickle: save it as a tensor"),
         ([1.0, NAN], "a list of numbers, of which 1 of 2 are NaN or inf"),
     ],
-    ids=["array", "transposed", "list"],
+    ids=["array", "transposed", "large", "list"],
 )
 def test_numbers_in_a_pickle_are_no_weights_that_passed(numbers, said, protocol, tmp_path):
     path = tmp_path / "model.pt"
@@ -272,3 +273,15 @@ def test_what_torch_writes_is_read(name, zipped, tmp_path):
     torch.save({"w": ORDINARY[name](), **beside}, path, _use_new_zipfile_serialization=zipped)
     (found,) = load(path).tensors
     assert (found.name, found.unmeasured, set(found.array().flat)) == ("w", None, {1.0})
+
+
+def test_a_long_name_is_refused(tmp_path):
+    entry = b"}" + text("w" * ((1 << 20) + 1)) + GOOD + b"s"
+    assert problem(of(tmp_path, entry)) == "its pickle has a key of 1048577 bytes"
+
+
+def test_members_that_no_pickle_names_are_listed(tmp_path):
+    path = of(tmp_path, b"}" + text("w") + GOOD + b"s")
+    assert load(path).notes == ("members not read, as no pickle names them: data/1",)
+    path = of(tmp_path, b"}" + text("w") + GOOD + b"s" + text("v") + EVIL + b"s")
+    assert load(path).notes == ()

@@ -202,14 +202,19 @@ class Tensor:
             yield from self._gather(reader, words, first + index * stride, part + rest)
 
     def words(self) -> NDArray[np.generic]:
-        """All its raw words as one array of its shape. Raises CheckpointError as `blocks` does."""
+        """All its raw words as one array of its shape; where it has no elements and its sizes are
+        past what numpy has, these are 1. Raises CheckpointError as `blocks` does."""
+        if not self.numel:
+            is_held = math.prod(size or 1 for size in self.shape) < 1 << 58
+            shape = self.shape if is_held else [min(size, 1) for size in self.shape]
+            return np.empty(shape, self.dtype.words)
         stretch = replace(self, shape=(self.span,), strides=None)
         flat = np.empty(self.span, self.dtype.words)
         filled = 0
         for block in stretch.blocks():
             flat[filled : filled + len(block)] = block
             filled += len(block)
-        if self.strides is None or not self.numel:
+        if self.strides is None:
             return flat.reshape(self.shape)
         steps = [stride * self.dtype.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)

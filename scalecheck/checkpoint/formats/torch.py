@@ -212,5 +212,9 @@ def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     defines itself is no news, nor what says how a tensor lies on its ranks."""
     foreign = {name for name in pickled.foreign if not name.module.startswith("__torch__")}
     others = {name for name in foreign - holders if not name.module.startswith(_RANKS)}
-    notes = (("read as inert data", foreign & holders), ("set aside, not run", others))
-    return tuple(f"{how}: {listed(sorted(map(str, names)))}" for how, names in notes if names)
+    kinds = (("read as inert data", foreign & holders), ("set aside, not run", others))
+    notes = [f"{how}: {listed(sorted(map(str, names)))}" for how, names in kinds if names]
+    if pickled.unread:
+        members = listed([excerpt(name, 40) for name in pickled.unread])
+        notes.append(f"members not read, as no pickle names them: {members}")
+    return (*notes,)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from scalecheck.checkpoint.malformed import never_saved
-from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
+from scalecheck.checkpoint.pickle.inert import Foreign, LongText, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord, TorchDType
 from scalecheck.report.formatting import excerpt
 
@@ -51,4 +51,4 @@ def _is_plain(node: object) -> bool:
     return not todo
 
 
-_PLAIN = (bool, bytes, float, int, str, TorchDType, Foreign)
+_PLAIN = (bool, bytes, float, int, str, TorchDType, Foreign, LongText)

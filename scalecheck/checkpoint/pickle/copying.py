@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from scalecheck.checkpoint.malformed import never_saved
-from scalecheck.checkpoint.pickle.inert import OrderedDict, key_of
+from scalecheck.checkpoint.pickle.inert import LongText, OrderedDict, key_of
 
 
 def _ordered_dict(entries: object = None) -> object:
@@ -40,6 +40,8 @@ def _size(sizes: object = ()) -> object:
 
 def _encoded(text: object, encoding: object = None) -> object:
     """Bytes, as a pickle of protocol 2 has them."""
+    if isinstance(text, LongText):
+        return text
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise never_saved("has bytes that are encoded otherwise than by latin1")
     return text.encode("latin-1")

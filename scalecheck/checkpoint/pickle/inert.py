@@ -61,6 +61,14 @@ class Key:
     original: object
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LongText:
+    """Text, bytes or an integer of so many bytes, of which no more is kept: numpy pickles an array
+    as such."""
+
+    nbytes: int
+
+
 NEAR = 1 << 16  # past the entries of a dict: so few keys cost little however they are chosen
 MAX_FAR = 1 << 11  # the parameters of an optimizer whose keys are places in memory
 

@@ -67,7 +67,8 @@ class _Pickles(io.BufferedReader):
         return content
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(self.stop - self.position)
+        most = self.stop - self.position
+        line = super().readline(most if size is None or size < 0 else min(size, most))
         self.position += len(line)
         return line
 

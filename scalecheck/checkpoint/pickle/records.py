@@ -72,7 +72,7 @@ class Pickled:
 
     `stored` finds a storage by its key, and raises Malformed where it is not in the file; it needs
     the reader with which the file was read. `constants` are those of a TorchScript archive, among
-    them the weights of frozen modules.
+    them the weights of frozen modules. `unread` are the members of an archive that no pickle names.
     """
 
     format: str
@@ -80,3 +80,4 @@ class Pickled:
     foreign: Collection[Foreign]
     stored: Callable[[str], Stored]
     constants: "Pickled | None" = None
+    unread: Collection[str] = ()

@@ -15,6 +15,12 @@ from scalecheck.report.formatting import excerpt
 
 MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
 
+_OWN = (
+    *("data.pkl", "constants.pkl", "bytecode.pkl", "version", "byteorder", "code/"),
+    *(".data/", ".format_version", ".storage_alignment"),
+)
+"""How the members start that torch writes beside storages: they hold no tensors."""
+
 
 def read_zip(reader: Reader) -> Pickled:
     """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
@@ -39,18 +45,20 @@ def read_zip(reader: Reader) -> Pickled:
         order = archive.content(byteorder, 16, MAX_RATIO)
         if order != b"little":
             raise Malformed(f"has a byte order that is not read: {excerpt(repr(order))}")
-    constants = archive.find(f"{top}constants.pkl")
-    if constants is None:
-        return _unpickled(archive, pickled, f"{top}data/", "torch-zip")
-    return replace(
-        _unpickled(archive, pickled, f"{top}data/", "torchscript"),
-        constants=_unpickled(archive, constants, f"{top}constants/", "torchscript"),
-    )
+    names, others = Globals(), Globals()
+    found = _unpickled(archive, pickled, f"{top}data/", "torch-zip", names)
+    if constants := archive.find(f"{top}constants.pkl"):
+        inner = _unpickled(archive, constants, f"{top}constants/", "torchscript", others)
+        found = replace(found, format="torchscript", constants=inner)
+    stored = {f"data/{key}".lower() for key in names.storages}
+    stored |= {f"constants/{key}".lower() for key in others.storages}
+    members = (name.removeprefix(top) for name in archive if not name.endswith("/"))
+    unread = [m for m in members if not m.startswith(_OWN) and m.lower() not in stored]
+    return replace(found, unread=unread)
 
 
-def _unpickled(archive: Zip, member: Member, folder: str, form: str) -> Pickled:
+def _unpickled(archive: Zip, member: Member, folder: str, form: str, names: Globals) -> Pickled:
     """The object in a member, whose storages lie in a folder."""
-    names = Globals()
     content = archive.content(member, MAX_PICKLE_NBYTES, MAX_RATIO)
     tree = unpickle(io.BytesIO(content), names.known, names.persistent)
 

@@ -1,7 +1,6 @@
 """Pickles read as inert data: `pickletools` names the opcodes and a stack machine of our own obeys
 them. Nothing that the file names is imported or called."""
 
-import pickletools
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -14,11 +13,13 @@ from scalecheck.checkpoint.pickle.inert import (
     IntegerKeys,
     Key,
     Known,
+    LongText,
     OrderedDict,
     Placeholder,
     integer_of,
     key_of,
 )
+from scalecheck.checkpoint.pickle.opcodes import opcodes_in
 from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
@@ -83,15 +84,15 @@ class _Machine:
 
     def run(self, stream: IO[bytes]) -> object:
         start = stream.tell()
-        for count, (opcode, argument, at) in enumerate(pickletools.genops(stream)):
-            self.nbytes = (at or 0) - start
+        for count, (name, argument, at) in enumerate(opcodes_in(stream)):
+            self.nbytes = at - start
             if count == MAX_OPCODES:
                 raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
-            if opcode.name in _MAKING:
+            if name in _MAKING:
                 self.count_object()
-            step = _STEPS.get(opcode.name)
+            step = _STEPS.get(name)
             if step is None:
-                raise Malformed(f"its pickle uses the opcode {opcode.name}: torch never does")
+                raise Malformed(f"its pickle uses the opcode {name}: torch never does")
             step(self, argument)
         return self.stack.pop()
 
@@ -137,6 +138,8 @@ class _Machine:
             if type(key) is str:
                 target[key] = item
                 continue
+            if isinstance(key, LongText):
+                raise Malformed(f"its pickle has a key of {key.nbytes} bytes")
             self.check_number(target, key)
             if type(kept := key_of(key)) is Key:
                 self.count_object()
@@ -219,9 +222,11 @@ def _memo_key(index: int) -> object:
     return index if index < NEAR else str(index)
 
 
-def _string(coded: str) -> object:
+def _string(coded: object) -> object:
     """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
     where it is none."""
+    if not isinstance(coded, str):
+        return coded
     raw = coded.encode("latin-1")
     try:
         return raw.decode()
