@@ -325,3 +325,12 @@ def test_a_state_is_named_whatever_buffers_and_averages_lie_beside_its_parameter
     how = "by shape and index, as the file does not keep the model's order"
     assert f"{count} of {count} parameters named {how}" in done.notes
     assert {row["name"] for row in done.rows} == {name for name, _ in net.named_parameters()}
+
+
+def test_a_layer_has_the_scale_of_its_weights_alone():
+    layer = {"block.0.up.weight": noise(16, 8), "block.0.norm.running_var": torch.full((8,), HUGE)}
+    torch.save({**layer, "norm.running_var": torch.full((8,), HUGE)}, "m.pt")
+    rows = {row["name"]: row for row in api.inspect("m.pt", by="layer").rows}
+    weights = layer["block.0.up.weight"].double().square().mean().sqrt().item()
+    assert rows["block.0"]["rms"] == pytest.approx(weights)
+    assert rows["norm"]["rms"] == pytest.approx(HUGE)

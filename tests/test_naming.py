@@ -191,7 +191,6 @@ FLOATS = {
     "classifier.6.weight": ((1000, 4096), "matrix"),
     "model.22.dfl.conv.weight": ((1, 16, 1, 1), "conv"),
     "conv.weight_orig": ((64, 3, 3, 3), "conv"),
-    "conv.weight_u": ((64,), "buffer"),
     # LSTM and GRU, Mamba
     "lstm.weight_ih_l0": ((512, 128), "matrix"),
     "lstm.weight_hh_l1": ((512, 128), "matrix"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from scalecheck.checkpoint.naming import layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection, retied
@@ -37,11 +38,18 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     sketches = Sketches(settings.by)
     total = Total()
     readable = tuple(tensor for tensor in wanted if tensor.unmeasured is None)
+    layers = {layer(tensor.name) for tensor in readable if tensor.kind.is_weight}
+
+    def is_counted(stats: TensorStats) -> bool:
+        """Nor an average, which would count the model twice, nor the buffers beside weights."""
+        is_beside = settings.by == "layer" and stats.layer in layers
+        return stats.kind.kind != "average" and not (is_beside and stats.kind.kind == "buffer")
+
     for tensor, sketch in measure(readable, settings.jobs, progress):
         stats = TensorStats.of(tensor, sketch)
         measured.append(stats)
         total.add(stats, sketch)
-        if settings.by != "tensor" and stats.kind.kind != "average":
+        if settings.by != "tensor" and is_counted(stats):
             sketches.add(stats, sketch)
         if settings.quantiles and settings.by == "tensor":
             percentiles[stats.name] = quantiles_of(sketch)
@@ -56,9 +64,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     tensors = flagged(measured, checkpoint.siblings, references, percentiles)
     items: Sequence[FlaggedStats | GroupStats] = tensors
     if settings.by != "tensor":
-        # an average would count the model twice
-        counted = (stats for stats in tensors if stats.kind.kind != "average")
-        members = grouped(counted, settings.by)
+        members = grouped(filter(is_counted, tensors), settings.by)
         items = [
             GroupStats(
                 name,
