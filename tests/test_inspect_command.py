@@ -468,10 +468,10 @@ def test_a_shard_whose_siblings_are_missing_is_no_model(tmp_path):
 def test_files_joined_and_files_left_are_named(tmp_path):
     for name in ("unet", "vae"):
         save_file({f"{name}.weight": np.ones(2)}, tmp_path / f"{name}.safetensors")
-    (tmp_path / "pytorch_model.bin").write_bytes(b"another copy")
+    (tmp_path / "weights.bin").write_bytes(b"another copy")
     done = scalecheck("inspect", tmp_path)
     assert "joined as one model: unet.safetensors, vae.safetensors" in done.out
-    assert "beside the model, not inspected: pytorch_model.bin" in done.out
+    assert "beside the model, not inspected: weights.bin" in done.out
 
 
 def test_csv_keeps_what_was_skipped_and_spreads_quantiles(tmp_path):

@@ -257,3 +257,24 @@ def test_nan_in_a_slice_is_an_error():
     torch.save(broken, "m/consolidated.01.pth")
     done = scalecheck("check", "m")
     assert (done.code, "m: rank1/norm.weight: SC101 1 NaN" in done.out) == (1, True)
+
+
+ORDER = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json", "weights.safetensors"),
+)
+"""The files of which transformers loads the first one that is there."""
+
+
+@pytest.mark.parametrize("there", range(1, 1 << len(ORDER)))
+def test_of_all_the_files_together_the_one_that_transformers_loads_is_read(there):
+    files = [file for place, file in enumerate(ORDER) if there >> place & 1]
+    for file in files:
+        whole = Path(file.removesuffix(".index.json"))
+        if whole.name == file:
+            save(file)
+        else:
+            shards(whole.stem, whole.suffix, file)
+    first = Path(files[0].removesuffix(".index.json"))
+    part = f"{first.stem}-00001-of-00002{first.suffix}"
+    assert read() == [files[0] if files[0] == first.name else part]

@@ -18,6 +18,7 @@ _BESIDE = re.compile(
 )
 # Safetensors go before the pickles that many directories hold beside them.
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pth.tar")
+_SAFE = ("model", "adapter_model", "diffusion_pytorch_model")  # those that libraries look for
 _JOINED = (".safetensors", ".bin")  # formats in which libraries part one model into files
 _SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt)")
 _INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
@@ -67,12 +68,16 @@ def is_weights(file: str) -> bool:
 
 def chosen(path: Path, files: Iterable[str]) -> Choice | None:
     """The model among the files of a folder, None where there is none: the plain file before its
-    variants, safetensors before pickles, and as transformers has it a whole file before an index.
+    variants, safetensors before pickles, and as transformers has it a whole file before an index
+    and names that it looks for before others.
 
     Raises CheckpointError where several files could be it, UsageError where several variants could.
     """
     weights = _with_variants([one for f in sorted(files) if is_weights(f) and (one := _parsed(f))])
     pool = [one for one in weights if not one.variant] or weights
+    safe = [one for one in pool if one.suffix == ".safetensors"]
+    if not any(one.name in _SAFE for one in safe) and any(map(_is_pickled_model, pool)):
+        pool = [one for one in pool if one not in safe]
     own: list[WeightFile] = []
     for suffix in _SUFFIXES:
         if own := [one for one in pool if one.suffix == suffix]:
@@ -88,6 +93,11 @@ def chosen(path: Path, files: Iterable[str]) -> Choice | None:
     model = _model(path, own)
     are_ranks = len(model) > 1 and _are_ranks(model)
     return Choice(tuple(one.file for one in model), variants[0], are_ranks)
+
+
+def _is_pickled_model(one: WeightFile) -> bool:
+    """What transformers loads where no safetensors file has the name that it looks for."""
+    return (one.name, one.suffix) == ("pytorch_model", ".bin")
 
 
 def slice_of(name: str) -> tuple[str, int] | None:
