@@ -190,6 +190,7 @@ def test_everything_that_is_printed_is_escaped_where_it_is_printed():
         ("__main__.py", "print(f'scalecheck: {problem}: {words}'"),
         ("cli/main.py", "print(f'scalecheck {__version__}')"),
         ("cli/main.py", "print(inert(traceback.format_exc())"),
+        ("cli/main.py", "print(printable(f'  help: {help}')"),
         ("cli/main.py", "print(printable(f'scalecheck: {shortened(message, MAX_MESSAGE)}')"),
         ("cli/output.py", "sys.stdout.write(text)"),
     ]

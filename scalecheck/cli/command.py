@@ -31,9 +31,10 @@ class Run:
 
     @property
     def reads(self) -> list[Path]:
-        """The files and folders that were given to be read."""
-        options = options_of(self.function)
-        return [Path(value) for name, value in self.given.items() if Path in options[name].types]
+        """The files and folders that were given to be read; of FILE::PLACE the file."""
+        paths = {name for name, one in options_of(self.function).items() if Path in one.types}
+        given = [str(value) for name, value in self.given.items() if name in paths]
+        return [Path(each) for value in given for each in {value, value.rpartition("::")[0]} - {""}]
 
     def report(self, quiet: bool, **more: Any) -> Report:
         """The report, under a progress bar. Raises ScalecheckError."""
