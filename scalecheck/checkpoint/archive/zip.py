@@ -233,7 +233,8 @@ def _decoded(name: bytearray) -> str:
     try:
         decoded = name.decode()
     except UnicodeDecodeError as error:
-        raise Malformed(f"has a member whose name is no UTF-8: {excerpt(repr(bytes(name)))}") from error
+        stored = excerpt(repr(bytes(name)))
+        raise Malformed(f"has a member whose name is no UTF-8: {stored}") from error
     if "\0" in decoded:
         raise Malformed(f"has a member with a zero byte in its name: {excerpt(repr(decoded))}")
     return decoded
