@@ -40,7 +40,7 @@ WORDS = (
 Edit = Callable[[bytes, Random], bytes]
 """Damages a content. Raises what reading it raises where it is already too damaged."""
 
-UNFIT = (
+UNFIT = (  # NotImplementedError is zipfile's, of a way of compression that it lacks
     *(AttributeError, EOFError, IndexError, KeyError, NotImplementedError, OverflowError),
     *(OSError, RecursionError, RuntimeError, TypeError, ValueError),
     *(struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
