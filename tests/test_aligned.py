@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from scalecheck.checkpoint import aligned as module
 from scalecheck.checkpoint.aligned import aligned, placed
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.tensor import Reader
+from scalecheck.checkpoint.source import FileReader
 from scalecheck.errors import CheckpointError
 
 
@@ -126,13 +126,13 @@ def test_each_byte_is_read_about_once_in_whatever_order_tensors_lie(
     views = [one.permute(*np.argsort(o)) for one, o in zip(stored, orders, strict=True)]
     tensors = listed(tmp_path, *views)
     read = []
-    fill = Reader.fill
+    fill = FileReader.fill
 
     def counted(reader, offset, buffer):
         read.append(len(buffer))
         fill(reader, offset, buffer)
 
-    monkeypatch.setattr(Reader, "fill", counted)
+    monkeypatch.setattr(FileReader, "fill", counted)
     monkeypatch.setattr(module, "PART", part)
     assert sum(len(block) for block, *_ in aligned(tensors)) == tensors[0].numel
     assert sum(read) <= 2 * sum(tensor.nbytes for tensor in tensors)

@@ -18,7 +18,8 @@ MODULES = {
         """A file of float32 numbers behind a magic word."""
 
         from scalecheck.checkpoint.formats.contract import Evidence
-        from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+        from scalecheck.checkpoint.source import FileSource
+        from scalecheck.checkpoint.tensor import Checkpoint, Tensor
         from scalecheck.dtypes import DTYPES
 
 
@@ -28,7 +29,7 @@ MODULES = {
 
         def load(path):
             """Lists the one tensor."""
-            source = Source.of(path)
+            source = FileSource.of(path)
             shape = ((source.nbytes - 5) // 4,)
             return Checkpoint(path, "raw", (Tensor("w", DTYPES["F32"], shape, source, 5),))
     ''',

@@ -1,9 +1,7 @@
 """The elements of several tensors side by side, as an update is computed from averages and weights.
 Tensors of one shape may lie in different orders, as a transposed weight and its state do."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +14,8 @@ from scalecheck.checkpoint.boxes import (
     row_major_steps,
     steps_of,
 )
-from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Reader, Source, Tensor
+from scalecheck.checkpoint.source import Readers
+from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
@@ -32,17 +31,15 @@ def aligned(tensors: Sequence[Tensor]) -> Iterator[tuple[NDArray[np.float64], ..
     byte is read about once. Raises CheckpointError as `Tensor.blocks` does, and where the shapes
     differ.
     """
-    for blocks in aligned_words(tensors):
-        yield tuple(
-            tensor.dtype.decode(block) for tensor, block in zip(tensors, blocks, strict=True)
-        )
+    with Readers() as readers:
+        for blocks in aligned_words(tensors, readers):
+            yield tuple(
+                tensor.dtype.decode(block) for tensor, block in zip(tensors, blocks, strict=True)
+            )
 
 
 def aligned_words(
-    tensors: Sequence[Tensor],
-    start: int = 0,
-    stop: int | None = None,
-    readers: Mapping[Source, Reader] = MappingProxyType({}),
+    tensors: Sequence[Tensor], readers: Readers, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[NDArray[np.generic], ...]]:
     """As `aligned`, the words as they are stored. A block may be overwritten by the next one. Only
     dense tensors that lie in one order can be read in part, from `start` to `stop`."""
@@ -53,7 +50,7 @@ def aligned_words(
             tensor.blocks(
                 start,
                 stop,
-                reader=readers.get(tensor.source),
+                readers=readers,
                 buffer=np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8),
             )
             for tensor in tensors
@@ -75,11 +72,12 @@ def placed(
             start += len(elements[0])
         return
     _require_one_shape(tensors)
-    for box, blocks in _boxed(tensors, {}):
-        yield (
-            places(box.start, box.sizes, tensors[0].shape),
-            tuple(tensor.dtype.decode(b) for tensor, b in zip(tensors, blocks, strict=True)),
-        )
+    with Readers() as readers:
+        for box, blocks in _boxed(tensors, readers):
+            yield (
+                places(box.start, box.sizes, tensors[0].shape),
+                tuple(tensor.dtype.decode(b) for tensor, b in zip(tensors, blocks, strict=True)),
+            )
 
 
 def _require_one_shape(tensors: Sequence[Tensor]) -> None:
@@ -94,22 +92,11 @@ def _require_one_shape(tensors: Sequence[Tensor]) -> None:
 
 
 def _boxed(
-    tensors: Sequence[Tensor], readers: Mapping[Source, Reader]
+    tensors: Sequence[Tensor], readers: Readers
 ) -> Iterator[tuple[Box, tuple[NDArray[np.generic], ...]]]:
     """Each box of tensors of one shape, with the words of each in row-major order, shape (n,)."""
-    with ExitStack() as files:
-        own = [
-            readers.get(tensor.source) or files.enter_context(tensor.source.open())
-            for tensor in tensors
-        ]
-        for box in boxes(tensors[0].shape, [*map(steps_of, tensors)], PART):
-            yield (
-                box,
-                tuple(
-                    read_box(tensor, box, reader).ravel()
-                    for tensor, reader in zip(tensors, own, strict=True)
-                ),
-            )
+    for box in boxes(tensors[0].shape, [*map(steps_of, tensors)], PART):
+        yield box, tuple(read_box(tensor, box, readers).ravel() for tensor in tensors)
 
 
 def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
@@ -119,6 +106,6 @@ def row_major(tensor: Tensor) -> Iterator[NDArray[np.float64]]:
         buffer = np.empty(ALIGNED * tensor.dtype.itemsize, np.uint8)
         yield from map(tensor.dtype.decode, tensor.blocks(buffer=buffer))
     else:
-        with tensor.source.open() as reader:
+        with Readers() as readers:
             for box in boxes(tensor.shape, [row_major_steps(tensor.shape)], PART):
-                yield tensor.dtype.decode(read_box(tensor, box, reader).ravel())
+                yield tensor.dtype.decode(read_box(tensor, box, readers).ravel())

@@ -10,7 +10,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.tensor import Reader, Tensor
+from scalecheck.checkpoint.source import Readers
+from scalecheck.checkpoint.tensor import Tensor
 
 PAGE_NBYTES = 4096  # what reading a byte costs anyway
 
@@ -60,7 +61,7 @@ def _sizes(shape: Sequence[int], strides: Sequence[Sequence[int]], most: int) ->
     return sizes
 
 
-def read_box(tensor: Tensor, box: Box, reader: Reader) -> NDArray[np.generic]:
+def read_box(tensor: Tensor, box: Box, readers: Readers) -> NDArray[np.generic]:
     """The words of a box, in its shape. Raises CheckpointError as `Tensor.blocks` does."""
     words_type = tensor.words_type
     steps, itemsize = steps_of(tensor), tensor.dtype.itemsize
@@ -76,6 +77,7 @@ def read_box(tensor: Tensor, box: Box, reader: Reader) -> NDArray[np.generic]:
     for axis in outer:
         places = (places[:, None] + np.arange(box.sizes[axis]) * steps[axis]).ravel()
     found = np.empty((len(places), *elements.shape), stretch.dtype)
+    reader = readers[tensor.source]
     for part, place in zip(found, places.tolist(), strict=True):
         reader.fill(tensor.offset + place * itemsize, stretch.view(np.uint8).data)
         part[...] = elements

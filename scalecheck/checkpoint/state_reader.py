@@ -191,7 +191,7 @@ class StateReader:
         tensor = self.file.tensor(where, kept)
         if tensor.unmeasured:
             raise NotUnderstood(f"{where}: {tensor.unmeasured}")
-        [block] = tensor.blocks(reader=self.file.reader, buffer=np.empty(8, np.uint8))
+        [block] = tensor.blocks(readers=self.file.readers, buffer=np.empty(8, np.uint8))
         return float(tensor.dtype.decode(block)[0])
 
     def param_state(

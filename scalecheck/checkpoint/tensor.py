@@ -2,11 +2,9 @@
 bounded by the block, never by the tensor."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -15,87 +13,27 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
+from scalecheck.checkpoint.source import Readers, Source
 from scalecheck.dtypes import DType
-from scalecheck.errors import CheckpointError, reason
+from scalecheck.errors import CheckpointError
 
 MAX_NAME = 1024  # characters; the longest names of real models have some 150
 MAX_DIMENSIONS = 64  # numpy's and torch's own limit
 BLOCK_NBYTES = 1 << 20  # half of a common level-2 cache: a block is counted where it was read
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file as it was when its checkpoint was opened; a later change of it is an error."""
-
-    path: Path
-    nbytes: int
-    inode: int
-    modified_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The file's identity. Raises CheckpointError where it cannot be had."""
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise CheckpointError(path, reason(error)) from error
-        return cls(path, status.st_size, status.st_ino, status.st_mtime_ns)
-
-    def open(self) -> "Reader":
-        """A reader of its bytes. Raises CheckpointError where it changed or is out of reach."""
-        try:
-            reader = Reader(self)
-        except OSError as error:
-            raise CheckpointError(self.path, reason(error)) from error
-        status = os.fstat(reader.fileno())
-        if (status.st_size, status.st_ino, status.st_mtime_ns) != (
-            self.nbytes,
-            self.inode,
-            self.modified_ns,
-        ):
-            reader.close()
-            raise CheckpointError(
-                self.path,
-                f"changed while it was read ({status.st_size} bytes, {self.nbytes} at the start)",
-            )
-        return reader
-
-
-class Reader(FileIO):
-    """Positioned reads of one source. A mapping would be as fast and would let a file that shrinks
-    kill the process."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(source.path, "rb")
-        self.source = source
-
-    def fill(self, offset: int, buffer: memoryview) -> None:
-        """Fills the buffer from a byte offset. Raises CheckpointError where the file ends."""
-        done = 0
-        try:
-            self.seek(offset)
-            while done < len(buffer):
-                count = self.readinto(buffer[done:])
-                if not count:
-                    raise CheckpointError(
-                        self.source.path,
-                        f"ends at byte {offset + done} and had {self.source.nbytes} at the start",
-                    )
-                done += count
-        except OSError as error:
-            raise CheckpointError(self.source.path, reason(error)) from error
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
-    """A named array of a checkpoint whose elements lie in a file.
+    """A named array of a checkpoint, whose elements lie in a source: in a file, in pieces of
+    several, or in numbers that are made of codes and factors when they are read.
 
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
     says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
-    trained, where its file does. `kind` says what it is, which
-    takes the tensors beside it: `open_checkpoint` decides it.
+    trained, where its file does. `stored_nbytes` is what its words take where these are not its
+    elements, and `parts` names the stored tensors that it is made of. `kind` says what it is,
+    which takes the tensors beside it: `open_checkpoint` decides it.
     """
 
     name: str
@@ -108,11 +46,13 @@ class Tensor:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    stored_nbytes: int | None = None
+    parts: tuple[str, ...] = field(default=(), hash=False)
     kind: TensorKind = LONE
+    numel: int = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def numel(self) -> int:
-        return math.prod(self.shape)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numel", math.prod(self.shape))
 
     @property
     def role(self) -> str:
@@ -122,6 +62,8 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         """Bytes of its elements in storage, packed types rounded up."""
+        if self.stored_nbytes is not None:
+            return self.stored_nbytes
         return -(-self.numel * self.dtype.bits // 8)
 
     @property
@@ -148,7 +90,7 @@ class Tensor:
         start: int = 0,
         stop: int | None = None,
         *,
-        reader: Reader | None = None,
+        readers: Readers | None = None,
         buffer: NDArray[np.uint8] | None = None,
     ) -> Iterator[NDArray[np.generic]]:
         """Its raw words `start` to `stop`, in the order of storage, a block of at most the buffer's
@@ -160,24 +102,25 @@ class Tensor:
         words_type = self.words_type
         if buffer is None:
             buffer = np.empty(BLOCK_NBYTES, np.uint8)
-        if reader is None:
-            with self.source.open() as reader:
-                yield from self.blocks(start, stop, reader=reader, buffer=buffer)
+        if readers is None:
+            with Readers() as readers:
+                yield from self.blocks(start, stop, readers=readers, buffer=buffer)
             return
         words = buffer[: buffer.nbytes - buffer.nbytes % 8].view(words_type)
         if self.is_dense:
             stop = self.numel if stop is None else stop
             for first in range(start, stop, len(words)):
                 block = words[: stop - first]
-                reader.fill(self.offset + first * self.dtype.itemsize, block.view(np.uint8).data)
+                at = self.offset + first * self.dtype.itemsize
+                readers[self.source].fill(at, block.view(np.uint8).data)
                 yield block
         else:
             dimensions = sorted(zip(self.strides or (), self.shape, strict=True), reverse=True)
-            yield from self._gather(reader, words, 0, [d for d in dimensions if d[1] > 1])
+            yield from self._gather(readers, words, 0, [d for d in dimensions if d[1] > 1])
 
     def _gather(
         self,
-        reader: Reader,
+        readers: Readers,
         words: NDArray[np.generic],
         first: int,
         dimensions: list[tuple[int, int]],
@@ -186,7 +129,8 @@ class Tensor:
         cut along the widest dimension until a stretch of storage fits into `words`."""
         span = 1 + sum((n - 1) * stride for stride, n in dimensions)
         if span <= len(words):
-            reader.fill(self.offset + first * self.dtype.itemsize, words[:span].view(np.uint8).data)
+            at = self.offset + first * self.dtype.itemsize
+            readers[self.source].fill(at, words[:span].view(np.uint8).data)
             yield np.lib.stride_tricks.as_strided(
                 words,
                 [n for _, n in dimensions],
@@ -199,7 +143,7 @@ class Tensor:
         at_once = max(1, (len(words) - rest_span) // stride + 1)
         for index in range(0, size, at_once):
             part = [(stride, count)] if (count := min(at_once, size - index)) > 1 else []
-            yield from self._gather(reader, words, first + index * stride, part + rest)
+            yield from self._gather(readers, words, first + index * stride, part + rest)
 
     def words(self) -> NDArray[np.generic]:
         """All its raw words as one array of its shape; where it has no elements and its sizes are

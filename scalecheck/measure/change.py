@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.aligned import aligned_words
+from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DType
 from scalecheck.measure.counting import kernel
-from scalecheck.measure.pipeline import Piece, Progress, Readers, worked
+from scalecheck.measure.pipeline import Portion, Progress, worked
 from scalecheck.measure.scaled_float import ScaledFloat, in_range
 
 _TINY = 2.0**-800  # a sum of squares below it may lack elements whose squares underflowed
@@ -113,10 +114,10 @@ def compare(
         yield sum(changes, Change())
 
 
-def _compared(stop: Event, piece: Piece, readers: Readers) -> Change:
-    before, after = piece.tensors
+def _compared(stop: Event, portion: Portion, readers: Readers) -> Change:
+    before, after = portion.tensors
     whole = Change()
-    for was, now in aligned_words(piece.tensors, piece.start, piece.stop, readers):
+    for was, now in aligned_words(portion.tensors, readers, portion.start, portion.stop):
         if stop.is_set():
             break
         whole += _between(was, before.dtype, now, after.dtype)

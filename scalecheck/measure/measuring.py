@@ -6,9 +6,10 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.measure.counting import MAX_WORDS, Counter
-from scalecheck.measure.pipeline import Piece, Progress, Readers, worked
+from scalecheck.measure.pipeline import Portion, Progress, worked
 from scalecheck.measure.sketch import Sketch
 
 
@@ -51,16 +52,16 @@ class _Counting:
         self._buffer: NDArray[np.uint8] = np.empty(BLOCK_NBYTES, np.uint8)
         self._counters: dict[str, Counter] = {}
 
-    def __call__(self, piece: Piece, readers: Readers) -> Sketch:
-        (tensor,) = piece.tensors
-        if not piece.nbytes:
+    def __call__(self, portion: Portion, readers: Readers) -> Sketch:
+        (tensor,) = portion.tensors
+        if not portion.nbytes:
             return Sketch()
         counter = self._counters.get(tensor.dtype.name)
         if counter is None:
             counter = self._counters[tensor.dtype.name] = Counter(tensor.dtype)
         parts, room = [], MAX_WORDS
         for block in tensor.blocks(
-            piece.start, piece.stop, reader=readers[tensor.source], buffer=self._buffer
+            portion.start, portion.stop, readers=readers, buffer=self._buffer
         ):
             if self._stop.is_set():
                 break

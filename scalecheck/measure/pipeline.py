@@ -1,29 +1,28 @@
-"""Pieces of files worked on by threads, in stretches: one huge tensor uses all cores, and ten
+"""Portions of tensors worked on by threads, in stretches: one huge tensor uses all cores, and ten
 thousand small ones cost little more than their bytes."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from threading import Event
 from typing import TypeVar
 
-from scalecheck.checkpoint.tensor import Reader, Source, Tensor
+from scalecheck.checkpoint.source import Readers
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
 
 MAX_JOBS = 256  # threads; each holds a block and its tables, some 6 MB
 STRETCH_NBYTES = 32 << 20  # what a worker takes at a time: long beside its end, short to wait for
-STRETCH_PIECES = 1024  # at most, as each leaves a result
+STRETCH_PORTIONS = 1024  # at most, as each leaves a result
 
 Progress = Callable[[int, int], None]
 """Told of the bytes read so far and of those there are to read, a few times a second or more."""
 
-Readers = Mapping[Source, Reader]
-
 
 @dataclass(frozen=True)
-class Piece:
+class Portion:
     """Elements `start` to `stop` of tensors of one shape, in the order of storage."""
 
     tensors: tuple[Tensor, ...]
@@ -32,7 +31,10 @@ class Piece:
 
     @property
     def nbytes(self) -> int:
-        return (self.stop - self.start) * sum(tensor.dtype.itemsize for tensor in self.tensors)
+        """Bytes of its elements in storage."""
+        share = self.stop - self.start
+        numel = self.tensors[0].numel or 1
+        return sum(tensor.nbytes * share // numel for tensor in self.tensors)
 
     @property
     def is_last(self) -> bool:
@@ -41,9 +43,9 @@ class Piece:
 
 R = TypeVar("R")
 
-Worker = Callable[[Piece, Readers], R]
-"""Works on a piece with its files open. It is used by one thread at a time, and keeps its buffers
-from piece to piece."""
+Worker = Callable[[Portion, Readers], R]
+"""Works on a portion, with readers that stay open for the next. It is used by one thread at a time,
+and keeps its buffers from portion to portion."""
 
 
 def worked(
@@ -52,7 +54,7 @@ def worked(
     jobs: int | None,
     progress: Progress,
 ) -> Iterator[list[R]]:
-    """The worker's results on the pieces of each unit, which is a few tensors of one shape, in
+    """The worker's results on the portions of each unit, which is a few tensors of one shape, in
     order; at most a few stretches are worked on ahead.
 
     `new_worker` is called for each of the `jobs` threads, as many as cores where None, with an
@@ -66,11 +68,11 @@ def worked(
     done = 0
     parts = []
     for stretch, results in _in_threads(_stretches(units), new_worker, jobs or cores()):
-        done += sum(piece.nbytes for piece in stretch)
+        done += sum(portion.nbytes for portion in stretch)
         progress(done, total)
-        for piece, result in zip(stretch, results, strict=True):
+        for portion, result in zip(stretch, results, strict=True):
             parts.append(result)
-            if piece.is_last:
+            if portion.is_last:
                 yield parts
                 parts = []
 
@@ -82,7 +84,7 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _pieces(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Piece]:
+def _portions(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Portion]:
     """The units in order, those that can be read in part cut into stretches."""
     for tensors in units:
         numel = tensors[0].numel
@@ -91,17 +93,17 @@ def _pieces(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Piece]:
         itemsize = sum(tensor.dtype.itemsize for tensor in tensors)
         step = max(1, STRETCH_NBYTES // itemsize if itemsize and can_be_cut else numel)
         for start in range(0, max(1, numel), step):
-            yield Piece(tensors, start, min(start + step, numel))
+            yield Portion(tensors, start, min(start + step, numel))
 
 
-def _stretches(units: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Piece]]:
-    """The pieces gathered into stretches of about STRETCH_NBYTES, of STRETCH_PIECES at most."""
-    stretch: list[Piece] = []
+def _stretches(units: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Portion]]:
+    """The portions gathered into stretches of about STRETCH_NBYTES, of STRETCH_PORTIONS at most."""
+    stretch: list[Portion] = []
     nbytes = 0
-    for piece in _pieces(units):
-        stretch.append(piece)
-        nbytes += piece.nbytes
-        if nbytes >= STRETCH_NBYTES or len(stretch) == STRETCH_PIECES:
+    for portion in _portions(units):
+        stretch.append(portion)
+        nbytes += portion.nbytes
+        if nbytes >= STRETCH_NBYTES or len(stretch) == STRETCH_PORTIONS:
             yield stretch
             stretch, nbytes = [], 0
     if stretch:
@@ -109,8 +111,8 @@ def _stretches(units: Iterable[tuple[Tensor, ...]]) -> Iterator[list[Piece]]:
 
 
 def _in_threads(
-    stretches: Iterator[list[Piece]], new_worker: Callable[[Event], Worker[R]], jobs: int
-) -> Iterator[tuple[list[Piece], list[R]]]:
+    stretches: Iterator[list[Portion]], new_worker: Callable[[Event], Worker[R]], jobs: int
+) -> Iterator[tuple[list[Portion], list[R]]]:
     """Each stretch with its results, in order; without threads where there is but one."""
     first = [stretch for _, stretch in zip(range(2), stretches, strict=False)]
     stretches = chain(first, stretches)
@@ -118,22 +120,22 @@ def _in_threads(
     if jobs == 1 or len(first) < 2:
         worker = new_worker(stop)
         for stretch in stretches:
-            yield stretch, _results(stretch, worker)
+            yield stretch, _results(stretch, worker, 1)
         return
     from concurrent.futures import Future, ThreadPoolExecutor
 
     idle = deque(new_worker(stop) for _ in range(jobs))
 
-    def task(stretch: list[Piece]) -> list[R]:
+    def task(stretch: list[Portion]) -> list[R]:
         worker = idle.popleft()
         try:
-            return _results(stretch, worker)
+            return _results(stretch, worker, jobs)
         finally:
             idle.append(worker)
 
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="scalecheck")
     try:
-        ahead: deque[tuple[list[Piece], Future[list[R]]]] = deque()
+        ahead: deque[tuple[list[Portion], Future[list[R]]]] = deque()
         for stretch in stretches:
             ahead.append((stretch, pool.submit(task, stretch)))
             if len(ahead) > 2 * jobs:
@@ -146,20 +148,7 @@ def _in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def _results(stretch: list[Piece], worker: Worker[R]) -> list[R]:
-    """The worker's result of each piece; the files of one stay open for the next."""
-    readers: dict[Source, Reader] = {}
-    results = []
-    try:
-        for piece in stretch:
-            if piece.nbytes:
-                sources = {tensor.source for tensor in piece.tensors}
-                for source in readers.keys() - sources:
-                    readers.pop(source).close()
-                for source in sources - readers.keys():
-                    readers[source] = source.open()
-            results.append(worker(piece, readers))
-        return results
-    finally:
-        for reader in readers.values():
-            reader.close()
+def _results(stretch: list[Portion], worker: Worker[R], jobs: int) -> list[R]:
+    """The worker's result of each portion, in one of so many threads."""
+    with Readers(jobs) as readers:
+        return [worker(portion, readers) for portion in stretch]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.boxes import boxes, places, read_box, steps_of
+from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 
 MAX_ROWS = 1 << 23  # of a tensor that is looked into: each takes some 20 bytes
@@ -112,7 +113,8 @@ def _beginnings(
     """The first `count` words of every row, some rows at a time: the first row's index, and an
     array of shape (n, count)."""
     size, words_type = tensor.dtype.itemsize, np.dtype(tensor.dtype.words)
-    with tensor.source.open() as reader:
+    with Readers() as readers:
+        reader = readers[tensor.source]
         if length * size < _LONG_NBYTES:
             at_once = max(1, BLOCK_NBYTES // (length * size))
             buffer = np.empty(at_once * length * size, np.uint8)
@@ -137,7 +139,7 @@ def _read_whole(tensor: Tensor, row_axes: int, columns: int | None) -> Rows:
     kinds = np.empty(rows, np.uint8)
     digests = np.empty(rows, np.uint64)
     is_dead = np.ones(columns or 0, bool)
-    with tensor.source.open() as reader:
+    with Readers() as readers:
         every = boxes(tensor.shape, [steps_of(tensor)], BLOCK_NBYTES // 8)
         for start, parts in groupby(every, key=lambda box: box.start[:row_axes]):
             band = None
@@ -145,7 +147,7 @@ def _read_whole(tensor: Tensor, row_axes: int, columns: int | None) -> Rows:
                 index, sizes = box.start[row_axes:], box.sizes[row_axes:]
                 at = places(index, sizes, tensor.shape[row_axes:])
                 band = band or _Band(box.sizes[:row_axes])
-                values = band.add(tensor, read_box(tensor, box, reader), at)
+                values = band.add(tensor, read_box(tensor, box, readers), at)
                 if columns is not None:
                     is_dead[at] &= (values == 0).all(axis=0)
             if band is not None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from scalecheck.checkpoint.open import open_checkpoint, with_kinds
-from scalecheck.checkpoint.tensor import Checkpoint, Source, Tensor
+from scalecheck.checkpoint.source import MemorySource
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.initial_scale import Model, scheme
@@ -84,7 +85,7 @@ def opened(checkpoint: Checkpoint | str | Path | None, settings: Settings) -> Ch
         raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
     if settings.assume is None:
         raise UsageError("--shape: needs --assume, the initialization that gives the scale")
-    source = Source(Path("-"), 0, 0, 0)
+    source = MemorySource(Path("-"), memoryview(b""))
     sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)
     return with_kinds(Checkpoint(source.path, "shapes", tuple(tensors)))

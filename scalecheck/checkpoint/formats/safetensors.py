@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
-from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Source, Tensor
+from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, DType
 
 MAX_HEADER_NBYTES = 16_000_000  # some 100 a tensor; the library's own limit is 100 million
@@ -29,12 +30,12 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
-    source = Source.of(path)
+    source = FileSource.of(path)
     with content_of(path):
         return Checkpoint(path, "safetensors", *_listed(source))
 
 
-def _listed(source: Source) -> tuple[tuple[Tensor, ...], dict[str, str]]:
+def _listed(source: FileSource) -> tuple[tuple[Tensor, ...], dict[str, str]]:
     """The tensors and the metadata. Raises Malformed on a bad header."""
     text = _header(source)
     bad = f"has a bad header of {len(text)} bytes"
@@ -64,7 +65,7 @@ def _listed(source: Source) -> tuple[tuple[Tensor, ...], dict[str, str]]:
     return tuple(_tensor(name, header[name], source, start) for name in names), metadata
 
 
-def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Tensor:
+def _tensor(name: str, entry: dict[str, Any], source: FileSource, start: int) -> Tensor:
     dtype = DTYPES.get(entry["dtype"])
     begin, end = entry["data_offsets"]
     if dtype is None:  # a type younger than this program, which the library knows
@@ -75,7 +76,7 @@ def _tensor(name: str, entry: dict[str, Any], source: Source, start: int) -> Ten
     return Tensor(name, dtype, shape, source, start + begin, unmeasured=dtype.unmeasured)
 
 
-def _header(source: Source) -> bytearray:
+def _header(source: FileSource) -> bytearray:
     """The text of the header, bounded before it is read. Raises Malformed."""
     with source.open() as reader:
         if source.nbytes < 8:

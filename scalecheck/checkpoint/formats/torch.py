@@ -15,7 +15,8 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.tensor import Checkpoint, Reader, Source, Tensor
+from scalecheck.checkpoint.source import FileReader, FileSource, Readers
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
 
@@ -36,10 +37,11 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Unpickled:
-    """A file that is open, and what its pickle holds."""
+    """A file that is open, what its pickle holds, and readers for the elements."""
 
-    reader: Reader
+    reader: FileReader
     pickled: Pickled
+    readers: Readers
 
     def tensor(self, name: str, record: TensorRecord, tied_to: str | None = None) -> Tensor:
         """The tensor of a record. Raises CheckpointError where its elements are not in the file."""
@@ -58,14 +60,14 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
 
     Raises CheckpointError where the file is damaged or hostile.
     """
-    source = Source.of(path)
-    with content_of(path), source.open() as reader:
+    source = FileSource.of(path)
+    with content_of(path), source.open() as reader, Readers() as readers:
         head = bytearray(min(HEAD_NBYTES, source.nbytes))
         reader.fill(0, memoryview(head))
         if _is_tar(head):
             raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
         pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
-        yield Unpickled(reader, pickled)
+        yield Unpickled(reader, pickled, readers)
 
 
 def load(path: Path) -> Checkpoint:
@@ -112,7 +114,7 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
         return ()
     found = parts(Tree(constants.root)).rows
     named = [(f"constants.{name}", record) for name, record in found]
-    return _tensors(named, Unpickled(file.reader, constants))
+    return _tensors(named, replace(file, pickled=constants))
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:

@@ -8,7 +8,7 @@ from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.tensor import Reader
+from scalecheck.checkpoint.source import FileReader
 from scalecheck.report.formatting import excerpt
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -16,7 +16,7 @@ VERSION = 1001
 _MAGIC_NBYTES = 64  # more than the pickled magic number takes under any protocol
 
 
-def read_legacy(reader: Reader) -> Pickled:
+def read_legacy(reader: FileReader) -> Pickled:
     """The object in a file of torch.save before 1.6. Raises Malformed, CheckpointError."""
     reader.seek(0)
     stream = _Pickles(reader)
@@ -51,7 +51,7 @@ def read_legacy(reader: Reader) -> Pickled:
 class _Pickles(io.BufferedReader):
     """The start of a file as pickletools reads it, no further than byte `stop`."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: FileReader) -> None:
         super().__init__(reader)
         self.position = 0
         self.stop = reader.source.nbytes
@@ -73,7 +73,7 @@ class _Pickles(io.BufferedReader):
         return line
 
 
-def _places(reader: Reader, position: int, keys: object, names: Globals) -> dict[str, Stored]:
+def _places(reader: FileReader, position: int, keys: object, names: Globals) -> dict[str, Stored]:
     """Where each storage lies: one after the other in the order of their keys, behind an int64 that
     counts their elements."""
     if not isinstance(keys, list):
