@@ -23,6 +23,7 @@ _FOREIGN = (
     (b"<!DOCTYPE", "is a web page, not a checkpoint"),
     (b"<html", "is a web page, not a checkpoint"),
 )
+_COMMONEST = ("safetensors", "torch")
 
 
 def open_checkpoint(path: str | Path, *, recursive: bool = False) -> Checkpoint:
@@ -102,10 +103,12 @@ def open_part(path: Path) -> Checkpoint:
 
 def _format(path: Path, head: bytes) -> Format | None:
     """The format with the strongest evidence; None where none has any. Of equal evidence the first
-    counts: formats of this package before installed ones, each by name."""
+    counts: formats of this package before installed ones, each by name. The commonest are asked
+    first, so that the others need not be imported for them."""
     found, strongest = None, Evidence.NONE
     own = registry.built_in("format")
-    for name in sorted(registry.names("format"), key=lambda name: (name not in own, name)):
+    order = sorted(registry.names("format"), key=lambda n: (n not in own, n not in _COMMONEST, n))
+    for name in order:
         format: Format = registry.load("format", name)
         evidence = format.recognises(path, head)
         if evidence > strongest:

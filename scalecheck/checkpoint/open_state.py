@@ -3,6 +3,7 @@ torch is not needed."""
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from os.path import isdir, isfile, lexists
 from pathlib import Path
@@ -16,6 +17,7 @@ from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, St
 from scalecheck.checkpoint.pickle.state_dict import described
 from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.several_states import are_disjoint, counted, together
+from scalecheck.checkpoint.state_file import StateFile, opened
 from scalecheck.checkpoint.state_places import Place, places
 from scalecheck.checkpoint.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -37,12 +39,12 @@ def open_state(
     damaged or contradicts itself; OptionError where there is none at PLACE.
     """
     file_path, at = _file_and_place(path)
-    with torch.unpickled(_file_at(file_path)) as file:
-        found = places(file.pickled.root)
+    with _opened(file_path) as file:
+        found = places(file.root)
         if at is not None:
             found = _chosen(found, at, path)
         if not found:
-            raise Malformed(_without_state(file.pickled.root))
+            raise Malformed(_without_state(file.root))
         states = [
             (place.at, _read(StateReader(file, place, layout), place, model)) for place in found
         ]
@@ -68,25 +70,25 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         beside = optimizer_beside(checkpoint.path)
     except CheckpointError as error:
         return unread(OptimizerState(checkpoint.path, (), ()), error.problem)
-    path = beside or _only_file(checkpoint)
-    if path is None:
+    holder = _opened(beside) if beside else _holder(checkpoint)
+    if holder is None:
         return None
-    with torch.unpickled(_file_at(path)) as file:
-        root = file.pickled.root
+    with holder as file:
+        root = file.root
         found = places(root)
         if not found:
             if beside:
-                problem = f"{path.name}: {_without_state(root)}"
+                problem = f"{beside.name}: {_without_state(root)}"
             elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
                 problem = _other_layout(other)
             else:
                 return None
-            return unread(OptimizerState(path, (), ()), problem)
+            return unread(OptimizerState(file.path, (), ()), problem)
         return _found(file, found, layout, checkpoint)
 
 
 def _found(
-    file: torch.Unpickled, found: Sequence[Place], layout: StateLayout, checkpoint: Checkpoint
+    file: StateFile, found: Sequence[Place], layout: StateLayout, checkpoint: Checkpoint
 ) -> OptimizerState:
     """What was found at places of a file, as far as it is understood."""
     states: list[tuple[str, OptimizerState]] = []
@@ -103,7 +105,7 @@ def _found(
         return states[0][1]
     if not problems and are_disjoint(states, checkpoint.tensors):
         return together(states)
-    path = file.reader.source.path
+    path = file.path
     if states and len(found) > 1:
         why = (
             f"{counted(states)}, as another may train the same tensors"
@@ -143,17 +145,25 @@ def _chosen(found: Sequence[Place], at: str, path: object) -> list[Place]:
     raise OptionError("state", f"no optimizer state there; there is {there}", excerpt(str(path)))
 
 
-def _file_at(path: Path) -> Path:
-    """The torch file that a state is looked for in. Raises CheckpointError where there is none."""
+def _opened(path: Path) -> AbstractContextManager[StateFile]:
+    """What a state is looked for in at a path. Raises CheckpointError where there is nothing."""
     if isdir(path) or isfile(path):
         path = optimizer_beside(path) or path
     if isfile(path) and torch.recognises(path, _head(path)):
-        return path
+        return torch.unpickled(path)
     checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
-    if only := _only_file(checkpoint):
-        return only
+    if holder := _holder(checkpoint):
+        return holder
     tensors = len(checkpoint.tensors)
     raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
+
+
+def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
+    """What may hold the state of a checkpoint's optimizer, where that is known."""
+    if checkpoint.tree is not None:
+        return opened(checkpoint.path, checkpoint.tree)
+    only = _only_file(checkpoint)
+    return torch.unpickled(only) if only else None
 
 
 def _only_file(checkpoint: Checkpoint) -> Path | None:

@@ -1,5 +1,5 @@
-"""The optimizer state that lies at a place of a torch file, read: tensors by their place in the
-file, numbers by what they are."""
+"""The optimizer state that lies at a place of a file, read: tensors by their place in the file,
+numbers by what they are."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,6 +33,7 @@ from scalecheck.checkpoint.state_entries import (
     items_of,
     numbered,
 )
+from scalecheck.checkpoint.state_file import StateFile
 from scalecheck.checkpoint.state_places import Place
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt, listed
@@ -45,7 +46,7 @@ class StateReader:
     """Reads the optimizer state at a place of a file: tensors by their place in the file, numbers
     by what they are. `groups` are those that were read, also where the states could not be."""
 
-    def __init__(self, file: torch.Unpickled, place: Place, layout: StateLayout) -> None:
+    def __init__(self, file: StateFile, place: Place, layout: StateLayout) -> None:
         self.file = file
         self.at = place.at
         self.table = place.table
@@ -98,7 +99,7 @@ class StateReader:
             notes.append(f"left out of the optimizer state, as no parameter's: {others}")
         if bare := sum(not one.entries for one in read_states):
             notes.append(f"{bare} of {len(read_states)} parameters have no optimizer state")
-        return OptimizerState(self.file.reader.source.path, self.groups, read_states, (*notes,))
+        return OptimizerState(self.file.path, self.groups, read_states, (*notes,))
 
     def own_states(self, states: Table, known: Collection[ParamKey]) -> dict[ParamKey, Table]:
         """The states of the parameters; what lies beside them is left out."""
@@ -169,7 +170,7 @@ class StateReader:
         shapes = Counter(text_key(record.shape) for _, record in self.whole.values())
         for tensor in model:
             shapes[text_key(tensor.shape)] -= 1
-            if tensor.source.path == self.file.reader.source.path:
+            if tensor.source.path == self.file.path:
                 stored.setdefault(_stretch(tensor), tensor.name)
         names: dict[ParamKey, str] = {}
         for number, record in self.whole.values():

@@ -176,8 +176,9 @@ class Checkpoint:
     `optimizer` lists the tensors of a saved optimizer state, `notes` what was set aside, `layout`
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
-    module lists its parameters. It holds no open file; as a context manager it only marks the lines
-    that use it.
+    module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
+    tensors, of which an optimizer state may be read (state_file.recorded). It holds no open file;
+    as a context manager it only marks the lines that use it.
     """
 
     path: Path
@@ -190,6 +191,7 @@ class Checkpoint:
     in_order: bool = False
     layout: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
+    tree: object = field(default=None, repr=False)
 
     @cached_property
     def parameters(self) -> int:

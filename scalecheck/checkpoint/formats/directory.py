@@ -34,7 +34,8 @@ _MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.jso
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    return Evidence.CONTENT if path.is_dir() else Evidence.NONE
+    # a folder that is one checkpoint, as a distributed one is, has the content of its own format
+    return Evidence.NAME if path.is_dir() else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:

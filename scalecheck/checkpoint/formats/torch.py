@@ -43,12 +43,20 @@ class Unpickled:
     pickled: Pickled
     readers: Readers
 
+    @property
+    def path(self) -> Path:
+        return self.reader.source.path
+
+    @property
+    def root(self) -> object:
+        return self.pickled.root
+
     def tensor(self, name: str, record: TensorRecord, tied_to: str | None = None) -> Tensor:
         """The tensor of a record. Raises CheckpointError where its elements are not in the file."""
         try:
             tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
-            raise CheckpointError(self.reader.source.path, f"{excerpt(name)}: {error}") from error
+            raise CheckpointError(self.path, f"{excerpt(name)}: {error}") from error
         if not (record.piece or record.is_trained):
             return tensor
         return replace(tensor, piece=record.piece, is_trained=record.is_trained)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.pickle.inert import Foreign
+from scalecheck.checkpoint.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -41,7 +42,7 @@ class StorageRecord:
 class TensorRecord:
     """A tensor as its pickle tells it; offset and strides are in elements of `dtype`. `piece` says
     of which larger tensor it is a piece, None of a whole one. `is_trained`: it is an nn.Parameter
-    that requires a gradient."""
+    that requires a gradient. `made` is the tensor itself, where it is of another format."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -51,6 +52,7 @@ class TensorRecord:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    made: Tensor | None = None
 
     @property
     def numel(self) -> int:

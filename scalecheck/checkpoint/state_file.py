@@ -1,0 +1,55 @@
+"""What an optimizer state is read from: a tree of dicts, lists, numbers and tensors, whatever the
+file's format is."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.source import Readers
+from scalecheck.checkpoint.tensor import Tensor
+
+
+class StateFile(Protocol):
+    """A file or folder that is open: `root` is the tree that it holds, with a TensorRecord for each
+    tensor; `readers` are for their elements."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def root(self) -> object: ...
+
+    @property
+    def readers(self) -> Readers: ...
+
+    def tensor(self, name: str, record: TensorRecord) -> Tensor:
+        """The tensor of a record. Raises CheckpointError where its elements are not there."""
+        ...
+
+
+def recorded(tensor: Tensor) -> TensorRecord:
+    """The record of a tensor of another format than torch's, for a tree that `opened` takes."""
+    return TensorRecord(tensor.dtype.torch or tensor.dtype.name, tensor.shape, made=tensor)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A tree whose tensors are listed already."""
+
+    path: Path
+    root: object
+    readers: Readers
+
+    def tensor(self, name: str, record: TensorRecord) -> Tensor:
+        assert record.made is not None
+        return replace(record.made, name=name)
+
+
+@contextmanager
+def opened(path: Path, root: object) -> Iterator[StateFile]:
+    """The tree of a checkpoint that is no torch file, its tensors by `recorded`."""
+    with Readers() as readers:
+        yield _Listed(path, root, readers)
