@@ -19,6 +19,7 @@ SHOWN = 5
 
 _PREFIX_NBYTES = 64  # of a row, a line of the cache
 _LONG_NBYTES = 4096  # rows from here on are sought one by one: a page is what a read costs anyway
+_FEW_COLUMNS = 64  # below so many numpy is slow along rows, and quick along columns
 _AT_ONCE = 1 << 16  # rows that are looked through for the first of a kind
 _PARTS = 16  # in which digests are sorted, by their first 4 bits: a copy of all would be large
 _COMPARED, _ZERO, _CONSTANT, _NOT_A_NUMBER = np.arange(4, dtype=np.uint8)  # kinds of rows
@@ -177,6 +178,8 @@ class _Band:
     ) -> NDArray[np.float64]:
         """Takes in the words of some columns, and gives their values, shape (rows, columns)."""
         words = box.reshape(len(self.low), len(columns))
+        if len(columns) < _FEW_COLUMNS:
+            words = np.asfortranarray(words)
         values = tensor.dtype.decode(words)
         np.minimum(self.low, values.min(axis=1), out=self.low)  # NaN where there is one
         np.maximum(self.high, values.max(axis=1), out=self.high)
