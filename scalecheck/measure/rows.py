@@ -154,14 +154,10 @@ def _read_whole(tensor: Tensor, row_axes: int, columns: int | None) -> Rows:
             if band is not None:
                 at = places(start, band.sizes, tensor.shape[:row_axes])
                 kinds[at], digests[at] = band.kinds(), band.digests
-    return Rows(
-        rows,
-        columns,
-        zero_rows=Occurrences.of(kinds == _ZERO),
-        zero_columns=Occurrences.of(is_dead),
-        constant_rows=Occurrences.of(kinds == _CONSTANT),
-        repeated_rows=_repeated(digests, kinds == _COMPARED),
-    )
+    zero, constant = Occurrences.of(kinds == _ZERO), Occurrences.of(kinds == _CONSTANT)
+    is_compared = np.equal(kinds, _COMPARED, out=kinds.view(np.bool_))  # in its place
+    repeated = _repeated(digests, is_compared)
+    return Rows(rows, columns, zero, Occurrences.of(is_dead), constant, repeated)
 
 
 class _Band:
@@ -209,8 +205,9 @@ def _mixed(words: NDArray[np.generic], columns: NDArray[np.intp]) -> NDArray[np.
 def _repeated(digests: NDArray[np.uint64], is_compared: NDArray[np.bool_]) -> Occurrences:
     """The rows that are compared and of which one before has the same digest."""
     count, several = 0, []
+    first_bits = digests.astype("<u8", copy=False).view(np.uint8)[7::8] >> 4
     for part in range(_PARTS):
-        rising = digests[is_compared & (digests >> np.uint64(60) == part)]
+        rising = digests[is_compared & (first_bits == part)]
         rising.sort()
         is_again = rising[1:] == rising[:-1]
         count += int(np.count_nonzero(is_again))
