@@ -177,8 +177,10 @@ class Checkpoint:
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
-    tensors, of which an optimizer state may be read (state_file.recorded). It holds no open file;
-    as a context manager it only marks the lines that use it.
+    tensors, of which an optimizer state may be read (state_file.recorded). `masters` are the
+    weights of higher precision that the optimizer moves, by the names of those that are rounded
+    from them; `rounded` are such roundings beside tensors that are master weights. It holds no open
+    file; as a context manager it only marks the lines that use it.
     """
 
     path: Path
@@ -192,6 +194,8 @@ class Checkpoint:
     layout: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
+    masters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    rounded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def parameters(self) -> int:
