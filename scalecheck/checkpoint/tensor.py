@@ -207,6 +207,11 @@ class Checkpoint:
         """The parameters by names, each with a text that its siblings share."""
         return family_keys(self.tensors, {t.name: t.kind for t in self.tensors})
 
+    def trained(self, tensor: Tensor) -> Tensor:
+        """What an optimizer moves of one of its tensors: the master weights, where it has some."""
+        master = self.masters.get(tensor.name)
+        return tensor if master is None or master.unmeasured else master
+
     @property
     def nbytes(self) -> int:
         """Bytes of all its tensors, tied ones counted once."""

@@ -47,7 +47,7 @@ class States:
         self.path = state.path if state and state.groups else None
         self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
-        self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
+        self.tensors = {one.name: checkpoint.trained(one) for one in checkpoint.tensors}
         states = state.states if state else ()
         groups = state.groups if state else ()
         members: list[list[ParamState]] = [[] for _ in groups]

@@ -7,7 +7,7 @@ from pathlib import Path
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.zero.files import is_step, is_universal, latest, step_folder
+from scalecheck.checkpoint.zero.files import has_model, is_step, is_universal, latest, step_folder
 from scalecheck.checkpoint.zero.run import has_own_model, with_run
 from scalecheck.errors import CheckpointError
 
@@ -24,7 +24,8 @@ def recognises(path: Path, head: bytes) -> Evidence:
         folder = step_folder(path)
     except CheckpointError:
         return Evidence.NONE if has_own_model(path) else Evidence.CONTENT
-    return Evidence.CONTENT if is_step(folder) or is_universal(folder) else Evidence.NONE
+    found = is_step(folder) or is_universal(folder) or has_model(folder)
+    return Evidence.CONTENT if found else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:
@@ -33,10 +34,14 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where files are damaged or do not fit each other, or where `latest` names
     no folder.
     """
+    from scalecheck.checkpoint.formats import directory
     from scalecheck.checkpoint.zero.checkpoint import load_step
     from scalecheck.checkpoint.zero.universal import load_universal
 
     folder = path if is_step(path) or is_universal(path) else step_folder(path)
     with content_of(folder):
-        checkpoint = load_universal(folder) if is_universal(folder) else load_step(folder)
+        if is_universal(folder):
+            checkpoint = load_universal(folder)
+        else:
+            checkpoint = load_step(folder) if is_step(folder) else directory.load(folder)
     return with_run(replace(checkpoint, path=path), folder)

@@ -56,6 +56,11 @@ def is_step(path: Path) -> bool:
         return False
 
 
+def has_model(path: Path) -> bool:
+    """Whether a folder holds the model of a run without ZeRO, of one rank or more."""
+    return any(_MODEL.fullmatch(one.name) for one in path.glob("mp_rank_*_model_states.pt"))
+
+
 def is_universal(path: Path) -> bool:
     """Whether a folder holds a universal checkpoint: a folder for each parameter."""
     return (path / "zero").is_dir() and any(path.glob("*mp_rank_*_model_states.pt"))

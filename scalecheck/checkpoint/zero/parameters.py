@@ -109,10 +109,12 @@ def gathered(ranks: Ranks, shapes: Sequence[Shapes], is_partitioned: bool) -> Pa
         _dealt(ranks, shapes, found, names)
     else:
         _parted(ranks, shapes, found, names)
-    for settings, own in ranks.first.groups:
+    for settings, own in ranks.first.optimizer.groups:
         found.groups.append((settings, [name for vector in own for name in names[vector]]))
     found.notes += _different_steps(ranks)
-    if left_out := [*dict.fromkeys(one for file in ranks.files.values() for one in file.left_out)]:
+    if left_out := [
+        *dict.fromkeys(one for file in ranks.files.values() for one in file.optimizer.left_out)
+    ]:
         found.notes.append(f"left out of the optimizer state: {listed(left_out)}")
     return found
 
@@ -164,17 +166,11 @@ def _parted(
         local = len({match[2] for name in group if (match := _EXPERT.fullmatch(name))})
         for expert, own in ranks.experts(count):
             renamed = {_expert(name, expert * local): shape for name, shape in group.items()}
-            names[number].extend(_group(own, number, renamed, found, [*group]))
+            names[number].extend(_group(own, number, renamed, found))
 
 
-def _group(
-    ranks: Ranks,
-    number: int,
-    group: Shapes,
-    found: Parameters,
-    saved: Sequence[str] | None = None,
-) -> list[str]:
-    """The parameters of a group; saved: their names in the files, where these are others."""
+def _group(ranks: Ranks, number: int, group: Shapes, found: Parameters) -> list[str]:
+    """The parameters of a group."""
     sizes = {rank: file.masters[number].numel for rank, file in ranks.files.items()}
     end = ranks.world - 1
     each = max((size for rank, size in sizes.items() if rank != end), default=0)
@@ -194,11 +190,10 @@ def _group(
     masters = RankVectors.of(ranks.path, vectors, ranks.world)
     own = {rank: (each if rank != end else last, each) for rank in ranks.files}
     entries = _Entries.of(ranks, number, own, found)
-    for name, start, (shown, shape) in zip(saved or group, starts, group.items(), strict=False):
-        _check_slices(ranks, number, name, (start, start + prod(shape)), each)
+    for start, (name, shape) in zip(starts, group.items(), strict=False):
         place = Place(0, each, start)
-        found.add(shown, masters.tensor(shown, shape, place))
-        found.states[shown] = entries.of_parameter(shown, shape, place)
+        found.add(name, masters.tensor(name, shape, place))
+        found.states[name] = entries.of_parameter(name, shape, place)
     return [*group]
 
 
@@ -214,24 +209,6 @@ def _check_size(ranks: Ranks, number: int, needed: int, held: int) -> None:
         )
 
 
-def _check_slices(ranks: Ranks, number: int, name: str, ends: tuple[int, int], each: int) -> None:
-    """Raises Malformed where a rank says that its elements of a parameter lie elsewhere."""
-    start, stop = ends
-    few = range(start // each, -(-stop // each)) if each else ()
-    for rank in few if len(few) < len(ranks.files) else ranks.files:
-        file = ranks.files.get(rank)
-        if file is None or number >= len(file.slices) or name not in file.slices[number]:
-            continue
-        low, high = max(start, rank * each), min(stop, (rank + 1) * each)
-        said = file.slices[number][name]
-        if said != (high - low, low - rank * each):
-            place = f"{said[0]} elements of {excerpt(name)} from {said[1]} on"
-            raise Malformed(
-                f"{file.path.name}: has {place} in group {number}, where param_shapes has"
-                f" {high - low} from {low - rank * each} on"
-            )
-
-
 class _Entries(dict[str, object]):
     """What the optimizer keeps for the parameters of one vector, by its names: RankVectors of
     those that it keeps for each element, else one number for all."""
@@ -242,7 +219,7 @@ class _Entries(dict[str, object]):
     ) -> "_Entries":
         """sizes: the least and the most elements of each rank's vector."""
         entries = cls()
-        states = {rank: file.states[number] for rank, file in ranks.files.items()}
+        states = {rank: file.optimizer.states[number] for rank, file in ranks.files.items()}
         left_out = []
         for key in dict.fromkeys(key for state in states.values() for key in state):
             kept = {rank: state[key] for rank, state in states.items() if key in state}
@@ -289,7 +266,7 @@ def _different_steps(ranks: Ranks) -> list[str]:
     steps: dict[int, float] = {}
     with Readers() as readers:
         for rank, file in ranks.files.items():
-            for state in file.states:
+            for state in file.optimizer.states:
                 step = _number(state.get("step"), readers)
                 if step is not None and rank not in steps:
                     steps[rank] = step

@@ -8,6 +8,7 @@ from pathlib import Path
 from scalecheck.checkpoint.folders import Unread, folders_in
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import chosen
+from scalecheck.checkpoint.zero.checkpoint import MASTERS_ALONE
 from scalecheck.checkpoint.zero.files import latest
 from scalecheck.errors import ScalecheckError
 
@@ -43,13 +44,14 @@ def with_run(checkpoint: Checkpoint, step: Path) -> Checkpoint:
         for tensor in model.tensors
         if tensor.name in trained and trained[tensor.name].shape == tensor.shape
     }
+    layout = (one for one in checkpoint.layout if one != MASTERS_ALONE)
     what = "the optimizer state and the master weights"
     return replace(
         model,
         format=f"{model.format}, {checkpoint.format}",
         optimizer=checkpoint.optimizer,
         notes=(*model.notes, *checkpoint.notes),
-        layout=(*model.layout, f"{note}: {what}", *checkpoint.layout),
+        layout=(*model.layout, f"{note}: {what}", *layout),
         unread=tuple(one for one in model.unread if one.name.partition("/")[0] != step.name),
         tree=checkpoint.tree,
         masters=masters,

@@ -2,7 +2,7 @@
 vector of master weights, and of each moment, a group of parameters."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -51,23 +51,34 @@ class ModelFile:
 
 
 @dataclass(frozen=True)
+class Optimizer:
+    """The optimizer that ZeRO leads. states: what it keeps for each vector; groups: the settings,
+    each with the numbers of its vectors; left_out: entries that are no tensors and no numbers."""
+
+    states: tuple[Mapping[str, object], ...]
+    groups: tuple[tuple[Settings, tuple[int, ...]], ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> list[object]:
+        """The steps that each vector has made, None where it has no count."""
+        return [state.get("step") for state in self.states]
+
+
+@dataclass(frozen=True)
 class RankFile:
-    """A rank's optim_states file. masters: a flat vector a group; states: what the optimizer keeps
-    for each; groups: the settings, each with the numbers of its vectors; counts: of how many ranks
-    each vector is a part; paddings: of how many elements this rank's vector was cut; gaps: elements
-    after each parameter; slices: (elements, start) of parameters in each vector."""
+    """A rank's optim_states file. masters: a flat vector a group of parameters; counts: of how many
+    ranks each vector is a part; paddings: of how many elements this rank's vector was cut; gaps:
+    elements after each parameter."""
 
     path: Path
     stage: int | None
     masters: tuple[Tensor, ...]
-    states: tuple[Mapping[str, object], ...]
-    groups: tuple[tuple[Settings, tuple[int, ...]], ...]
+    optimizer: Optimizer
     counts: tuple[int, ...]
     paddings: tuple[int, ...]
     gaps: tuple[tuple[int, ...], ...]
-    slices: tuple[Mapping[str, tuple[int, int]], ...]
     slicing: Table
-    left_out: tuple[str, ...] = field(default=())
 
 
 def read_model(path: Path) -> ModelFile:
@@ -120,67 +131,57 @@ def read_rank(path: Path) -> RankFile:
             raise Malformed(f"has no flat fp32 weights of ZeRO; it has {', '.join(names)}")
         masters = [*_vectors(file, held[where], where)]
         inner = next((held[key] for key in _INNER if key in held), None)
-        states, groups, left_out = _inner(file, inner, len(masters))
-        if (step := held.get("base_optimizer_state_step")) is not None:
-            states = [{"step": step, **state} for state in states]
+        optimizer = _optimizer(file, inner, len(masters))
+        if type(step := held.get("base_optimizer_state_step")) in (int, float):
+            states = tuple({"step": step, **state} for state in optimizer.states)
+            optimizer = replace(optimizer, states=states)
         read = RankFile(
             path,
             _stage(held.get("zero_stage")),
             (*masters,),
-            (*states,),
-            (*groups,),
+            optimizer,
             _counts(held.get("partition_count")),
             _counts(held.get("group_paddings")),
             tuple(map(_counts, _list(held.get("param_alignment_paddings")))),
-            tuple(map(_slices, _list(held.get("param_slice_mappings")))),
             _table(held.get("universal_checkpoint_info")),
-            (*left_out,),
         )
-        flat = [one for state in states for one in state.values() if isinstance(one, Tensor)]
+        flat = [
+            one for state in optimizer.states for one in state.values() if isinstance(one, Tensor)
+        ]
         torch.check_overlap((*masters, *flat))
         return read
 
 
-def _inner(
-    file: Unpickled, inner: object, count: int
-) -> tuple[list[Mapping[str, object]], list[tuple[Settings, tuple[int, ...]]], list[str]]:
-    """The states of `count` vectors and the groups of the optimizer that ZeRO leads. Of a state of
-    before version 0.4 these are a list without settings."""
-    left_out: list[str] = []
+def _optimizer(file: Unpickled, inner: object, count: int | None) -> Optimizer:
+    """The optimizer that ZeRO leads, of `count` vectors where that is known. An elastic state is a
+    list, without settings. Raises Malformed where it has other vectors."""
+    groups: list[tuple[Settings, tuple[int, ...]]] = []
+    tables: list[object] = []
     if isinstance(inner, list):
-        tables: list[object] = [*inner, *[{}] * (count - len(inner))][:count]
-        groups: list[tuple[Settings, tuple[int, ...]]] = [({}, (n,)) for n in range(count)]
-        return [_state(file, t, n, left_out) for n, t in enumerate(tables)], groups, left_out
-    table = _table(inner)
-    state = _table(table.get("state"))
-    groups, keys = _groups(file, table)
+        tables = inner
+    for group in _list(_table(inner).get("param_groups")):
+        keys = _list(_table(group).get("params"))
+        numbers = range(len(tables), len(tables) + len(keys))
+        groups.append((_settings(file, _table(group)), (*numbers,)))
+        states = _table(_table(inner).get("state"))
+        tables += [states.get(key) if type(key) is int else None for key in keys]
     if not groups:
-        groups = [({}, (n,)) for n in range(count)]
-        keys = [*range(count)]
-    if len(keys) != count:
-        raise Malformed(f"its groups have {len(keys)} vectors, it holds {count}")
-    tables = [state.get(key) if type(key) is int else None for key in keys]
-    return [_state(file, t, n, left_out) for n, t in enumerate(tables)], groups, left_out
+        tables = [*tables, *[None] * ((count or 0) - len(tables))]
+        groups = [({}, (number,)) for number in range(len(tables))]
+    if count not in (None, len(tables)):
+        raise Malformed(f"its groups have {len(tables)} vectors, it holds {count}")
+    left_out: list[str] = []
+    states_read = [_state(file, one, number, left_out) for number, one in enumerate(tables)]
+    return Optimizer((*states_read,), (*groups,), (*left_out,))
 
 
-def groups_of(path: Path) -> list[tuple[Settings, tuple[int, ...]]]:
-    """The groups in a file, each with the numbers of its vectors. Raises CheckpointError."""
+def read_optimizer(path: Path) -> Optimizer:
+    """The optimizer of a universal checkpoint, whose tensors lie elsewhere. Raises
+    CheckpointError."""
     with torch.unpickled(path) as file:
-        return _groups(file, _table(file.root))[0]
-
-
-def _groups(
-    file: Unpickled, table: Table
-) -> tuple[list[tuple[Settings, tuple[int, ...]]], list[object]]:
-    """The groups of an optimizer's state dict, and the key of each vector."""
-    keys: list[object] = []
-    groups = []
-    for group in _list(table.get("param_groups")):
-        settings = _table(group)
-        own = _list(settings.get("params"))
-        groups.append((_settings(file, settings), (*range(len(keys), len(keys) + len(own)),)))
-        keys += own
-    return groups, keys
+        root = _table(file.root)
+        inner = next((root[key] for key in _INNER if key in root), root)
+        return _optimizer(file, inner, None)
 
 
 def _state(
@@ -279,18 +280,6 @@ def _name(name: object) -> str:
     if len(name) > MAX_NAME:
         raise Malformed(f"holds a tensor with a name of {len(name)} characters")
     return name
-
-
-def _slices(node: object) -> Mapping[str, tuple[int, int]]:
-    """The (elements, start) of the parameters in a vector."""
-    found = {}
-    for name, address in _table(node).items():
-        args = address.args if isinstance(address, Placeholder) else address
-        if type(name) is str and isinstance(args, tuple) and len(args) == 2:
-            numel, start = args
-            if type(numel) is int and type(start) is int:
-                found[name] = (numel, start)
-    return found
 
 
 def _ties(node: object) -> Mapping[str, str]:

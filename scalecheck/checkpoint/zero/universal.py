@@ -1,7 +1,6 @@
 """DeepSpeed's universal checkpoints: a folder for each parameter, with a file for its master
 weights, one for each moment and one for its steps."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -10,10 +9,11 @@ from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.state_file import recorded
-from scalecheck.checkpoint.tensor import MAX_NAME, Checkpoint, Tensor
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.zero.files import files_of
+from scalecheck.checkpoint.zero.model import Model
 from scalecheck.checkpoint.zero.parameters import tensors_of
-from scalecheck.checkpoint.zero.states import Settings, groups_of, read_model
+from scalecheck.checkpoint.zero.states import Settings, Shapes, read_model, read_optimizer
 from scalecheck.report.formatting import excerpt, listed
 
 _FP32 = "fp32"
@@ -25,55 +25,52 @@ MAX_ENTRIES = 64  # files of one parameter; Adam's has four
 def load_universal(folder: Path) -> Checkpoint:
     """The checkpoint in a folder with `zero/`. Raises Malformed, CheckpointError."""
     files = files_of(folder)
-    if not files.models:
+    models = {rank: read_model(path) for (rank, n), path in files.models.items() if not n}
+    if not models:
         raise Malformed("has no *_model_states.pt, which holds the names and shapes")
-    model = read_model(next(iter(files.models.values())))
-    shapes = {name: tensor.shape for name, tensor in model.module.items()}
-    for group in model.shapes or ():
+    first = next(iter(models.values()))
+    shapes = {name: tensor.shape for name, tensor in first.module.items() if tensor.numel}
+    for group in first.shapes or ():
         shapes |= group
-    rows: dict[str, Tensor] = {}
+    masters: dict[str, Tensor] = {}
     states: dict[str, dict[str, object]] = {}
     for name in _names(folder / "zero", [*shapes]):
-        entries = _entries(folder / "zero" / name)
-        for key, entry in entries.items():
-            if isinstance(entry, Tensor):
-                entries[key] = _shaped(name, entry, shapes.get(name), f"{name}.{key}")
-        master = entries.pop(_FP32, None)
-        if isinstance(master, Tensor):
-            rows[name] = replace(master, name=name)
+        entries = _entries(folder / "zero" / name, shapes.get(name))
+        if isinstance(master := entries.pop(_FP32, None), Tensor):
+            masters[name] = replace(master, name=name)
         if entries:
-            states[name] = {
-                key: recorded(one) if isinstance(one, Tensor) else one
-                for key, one in entries.items()
-            }
-    if not rows:
+            states[name] = {k: _kept(f"{name}.{k}", entry) for k, entry in entries.items()}
+    if not masters:
         raise Malformed("has no fp32.pt in the folders of zero/")
-    rounded = {}
-    for name, tensor in model.module.items():
-        if name not in rows:
-            rows[name] = tensor
-        elif tensor.shape == rows[name].shape and tensor.dtype != rows[name].dtype:
-            rounded[name] = tensor
-    lacking = [n for group in model.shapes or () for n in group if n not in states]
-    notes = []
-    if lacking:
-        notes.append(f"no optimizer state in zero/ of {listed(lacking)}")
-    if files.others and (others := [name for name in files.others if name != "zero"]):
-        notes.append(f"beside the checkpoint, not inspected: {listed(others)}")
-    groups = _groups(folder / "zero" / _OPTIMIZER, model.shapes, [*states])
-    tree = {"optimizer": {"state": states, "param_groups": groups}}
-    order = [name for name in model.module if name in rows]
+    model = Model(models, first.world or max(models) + 1, files.is_partitioned)
+    rows = {**model.rows(masters, files), **masters}
+    for name, original in first.tied.items():
+        if name in rows and original in rows:
+            rows[name] = replace(rows[original], name=name, tied_to=original)
+    lacking = [name for group in first.shapes or () for name in group if name not in states]
+    others = [name for name in files.others if name != "zero"]
+    notes = [f"no optimizer state in zero/ of {listed(lacking)}"] if lacking else []
+    notes += [f"beside the checkpoint, not inspected: {listed(others)}"] if others else []
     return Checkpoint(
         folder,
         "deepspeed-universal",
-        (*(rows[n] for n in dict.fromkeys((*order, *rows))), *model.beside),
-        non_model=frozenset(tensor.name for tensor in model.beside),
-        optimizer=(*tensors_of(states), *model.optimizer),
+        (*rows.values(), *first.beside),
+        non_model=frozenset(tensor.name for tensor in first.beside),
+        optimizer=(*tensors_of(states), *first.optimizer),
         notes=(*notes,),
-        in_order=len(order) == len(rows),
-        tree=tree if states else None,
-        rounded=rounded,
+        in_order=not masters.keys() - first.module.keys(),
+        tree=_tree(folder / "zero" / _OPTIMIZER, first.shapes, states) if states else None,
+        rounded={
+            name: tensor
+            for name, tensor in first.module.items()
+            if name in masters and tensor.numel and tensor.dtype != masters[name].dtype
+        },
     )
+
+
+def _kept(name: str, entry: object) -> object:
+    """An entry of a state as a tree has it."""
+    return recorded(replace(entry, name=name)) if isinstance(entry, Tensor) else entry
 
 
 def _names(folder: Path, known: list[str]) -> list[str]:
@@ -84,7 +81,7 @@ def _names(folder: Path, known: list[str]) -> list[str]:
     return [*dict.fromkeys((*(name for name in known if name in there), *sorted(there)))]
 
 
-def _entries(folder: Path) -> dict[str, object]:
+def _entries(folder: Path, shape: tuple[int, ...] | None) -> dict[str, object]:
     """What a parameter's files hold, tensors and numbers, by the names of the files."""
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".pt"))
     if len(names) > MAX_ENTRIES:
@@ -98,42 +95,40 @@ def _entries(folder: Path) -> dict[str, object]:
             if isinstance(held, TensorRecord):
                 tensor = file.tensor(key, held)
                 torch.check_overlap([tensor])
-                found[key] = tensor
-            elif type(held) in (int, float):
+                found[key] = _shaped(tensor, shape)
+            elif isinstance(held, (int, float)):
                 found[key] = held
             else:
-                raise Malformed(f"{excerpt(name)}: holds no tensor and no number")
+                raise Malformed("holds no tensor and no number")
     return found
 
 
-def _shaped(name: str, tensor: Tensor, shape: tuple[int, ...] | None, shown: str) -> Tensor:
+def _shaped(tensor: Tensor, shape: tuple[int, ...] | None) -> Tensor:
     """A tensor of a file, in the shape of its parameter where it is flat, as of stage 3."""
-    if len(shown) > MAX_NAME:
-        raise Malformed(f"holds a tensor with a name of {len(shown)} characters")
-    tensor = replace(tensor, name=shown)
-    if shape is None or tensor.shape == shape or not tensor.shape:
+    if shape is None or tensor.shape in (shape, ()):
         return tensor
     if len(tensor.shape) == 1 and tensor.numel == prod(shape) and tensor.strides is None:
         return replace(tensor, shape=shape)
-    if shape == (0,):  # a placeholder of stage 3
-        return tensor
-    shapes = f"{[*tensor.shape]} in {shown.rpartition('.')[2]}.pt and {[*shape]} in the model"
-    raise Malformed(f"{excerpt(name)}: has shape {shapes}")
+    raise Malformed(f"has shape {[*tensor.shape]}, its parameter {[*shape]}")
 
 
-def _groups(
-    path: Path, shapes: tuple[Mapping[str, object], ...] | None, names: list[str]
-) -> list[Settings]:
-    """The groups of the optimizer, each with the names of its parameters; one without settings
-    where it is not certain which are whose."""
+def _tree(
+    path: Path, shapes: tuple[Shapes, ...] | None, states: dict[str, dict[str, object]]
+) -> object:
+    """The tree of an optimizer state: its groups by the file that keeps them, one without settings
+    where it is not certain which parameters are whose."""
+    groups: list[Settings] = [{"params": [*states]}]
     if path.is_file():
-        groups = groups_of(path)
-        vectors = [[n for n in group if n in names] for group in shapes or ()]
-        if sum(len(own) for _, own in groups) == len(vectors):
-            return [
-                {**settings, "params": [n for number in own for n in vectors[number]]}
-                for settings, own in groups
+        saved = read_optimizer(path)
+        vectors = [[name for name in group if name in states] for group in shapes or ()]
+        if len(saved.steps) == len(vectors):
+            groups = [
+                {**settings, "params": [name for number in own for name in vectors[number]]}
+                for settings, own in saved.groups
             ]
-        if len(groups) == 1:
-            return [{**groups[0][0], "params": names}]
-    return [{"params": names}]
+            for names, step in zip(vectors, saved.steps, strict=True):
+                for name in names:
+                    states[name].setdefault("step", _kept("step", step))
+        elif len(saved.groups) == 1:
+            groups = [{**saved.groups[0][0], "params": [*states]}]
+    return {"optimizer": {"state": states, "param_groups": groups}}

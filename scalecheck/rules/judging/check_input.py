@@ -14,6 +14,7 @@ from scalecheck.checkpoint.wrappers import difference, matched
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.initial_scale import Model, scheme
+from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
@@ -117,6 +118,7 @@ def check_input(
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
     notes = [*states.notes, *([] if states.path else checkpoint.notes), *checkpoint.layout]
+    notes += agreement(checkpoint, [*roles], settings.jobs)
     notes += [states.lr_note] if states.lr_note and settings.lr is None else []
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
