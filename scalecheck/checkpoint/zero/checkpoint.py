@@ -1,7 +1,7 @@
 """A step of DeepSpeed's ZeRO as a checkpoint: the model's tensors, the master weights beside them,
 and the optimizer state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.zero.files import MAX_RANK, ZeroFiles, files_of, missing
 from scalecheck.checkpoint.zero.model import Model
 from scalecheck.checkpoint.zero.parameters import Parameters, Ranks, gathered
-from scalecheck.checkpoint.zero.states import ModelFile, RankFile, read_model, read_rank
+from scalecheck.checkpoint.zero.slices import Part, Slicing, merged
+from scalecheck.checkpoint.zero.states import ModelFile, RankFile, Table, read_model, read_rank
 from scalecheck.report.formatting import listed, plural
 
 _OFFLOADED = "offloaded_tensors"  # where DeepSpeed copies vectors that lay on NVMe
@@ -20,27 +21,59 @@ MASTERS_ALONE = "stage 3 keeps no whole 16-bit weights: the master weights are s
 def load_step(folder: Path) -> Checkpoint:
     """The checkpoint in a folder of ZeRO's files. Raises Malformed, CheckpointError."""
     files = files_of(folder)
-    parts = [_Part.of(files, number) for number in _numbers(files)]
+    loaded = {number: _Loaded.of(files, number) for number in _numbers(files)}
+    first = next(iter(loaded.values()))
+    slicing = Slicing(first.slicing, _tensor_parallel([*loaded.values()]))
+    parts = [
+        Part(number, one.model.rows(one.found.masters, files, number % slicing.ranks), one.found)
+        for number, one in loaded.items()
+    ]
+    rows, found = parts[0].rows, parts[0].found
+    layout = [*dict.fromkeys(note for one in loaded.values() for note in one.layout)]
     if len(parts) > 1:
-        raise Malformed(f"holds {len(parts)} tensor-parallel or pipeline ranks: not read")
-    [part] = parts
-    model, found = part.model.first, part.found
-    rows = part.model.rows(found.masters, files)
+        rows, found = merged(parts, slicing, folder)
+        layout.append(_how_merged(parts, slicing))
     notes = [*found.notes]
     if files.others:
         notes.append(f"beside the checkpoint, not inspected: {listed(files.others)}")
+    model = first.model.first
     return Checkpoint(
         folder,
-        part.format,
+        first.format,
         (*rows.values(), *model.beside),
         non_model=frozenset(tensor.name for tensor in model.beside),
         optimizer=(*found.tensors, *model.optimizer),
         notes=(*notes,),
-        in_order=not found.masters.keys() - model.module.keys(),
-        layout=(*part.layout,),
+        in_order=len(parts) == 1 and not found.masters.keys() - model.module.keys(),
+        layout=(*layout,),
         tree=found.tree,
         masters={name: one for name, one in found.masters.items() if rows[name] is not one},
     )
+
+
+def _tensor_parallel(loaded: Sequence["_Loaded"]) -> int:
+    """How many tensor-parallel ranks there are: as the checkpoint says, else as many as hold the
+    same names. Raises Malformed where the files are not of so many."""
+    count = len(loaded)
+    degrees = loaded[0].model.first.degrees
+    said = degrees.get("tp_degree")
+    if type(said) is not int:
+        names = [one.found.masters.keys() for one in loaded]
+        return sum(own == names[0] for own in names) or 1
+    if said < 1 or count % said:
+        raise Malformed(f"says that it has {said} tensor-parallel ranks, and has {count} mp_rank_")
+    return said
+
+
+def _how_merged(parts: Sequence[Part], slicing: Slicing) -> str:
+    """A note on how the tensors of tensor-parallel and pipeline ranks were read."""
+    stages = plural(-(-len(parts) // slicing.ranks), "pipeline stage")
+    if slicing.ranks == 1:
+        return f"read of {stages}"
+    words = f"read of {plural(slicing.ranks, 'tensor-parallel rank')} in {stages}"
+    if slicing.is_known:
+        return f"{words}: slices put together as its universal_checkpoint_info says"
+    return f"{words}: slices, as it does not say how they were cut, named mp_rank_NN/NAME"
 
 
 def _numbers(files: ZeroFiles) -> list[int]:
@@ -59,16 +92,17 @@ def _numbers(files: ZeroFiles) -> list[int]:
 
 
 @dataclass
-class _Part:
+class _Loaded:
     """The files of one tensor-parallel or pipeline rank, read and put together."""
 
     model: Model
     ranks: Ranks
     found: Parameters
+    slicing: Table
     layout: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, files: ZeroFiles, number: int) -> "_Part":
+    def of(cls, files: ZeroFiles, number: int) -> "_Loaded":
         """Raises Malformed, CheckpointError."""
         models = {r: read_model(path) for (r, n), path in files.models.items() if n == number}
         own = {r: read_rank(path) for (r, n), path in files.optimizers.items() if n == number}
@@ -87,7 +121,8 @@ class _Part:
         if is_empty and (files.folder / _OFFLOADED).is_dir():
             raise Malformed(f"its fp32 weights lay on NVMe: those in {_OFFLOADED} are not read")
         found = gathered(ranks, first.shapes, files.is_partitioned)
-        return cls(Model(models, world, files.is_partitioned), ranks, found, layout)
+        slicing = first.slicing or ranks.first.slicing
+        return cls(Model(models, world, files.is_partitioned), ranks, found, slicing, layout)
 
     @property
     def format(self) -> str:

@@ -26,9 +26,12 @@ class Model:
     def first(self) -> ModelFile:
         return next(iter(self.files.values()))
 
-    def rows(self, masters: Mapping[str, Tensor], others: ZeroFiles) -> dict[str, Tensor]:
+    def rows(
+        self, masters: Mapping[str, Tensor], others: ZeroFiles, slice_number: int = 0
+    ) -> dict[str, Tensor]:
         """Every tensor by its name; masters: the weights that the optimizer moves, which stand for
-        those that the files have no elements of. Raises Malformed where shapes do not agree."""
+        those that the files have no elements of. The layers and experts are those of a
+        tensor-parallel rank. Raises Malformed where shapes do not agree."""
         first = self.first
         rows: dict[str, Tensor] = {}
         for name, tensor in first.module.items():
@@ -39,10 +42,12 @@ class Model:
                 rows[name] = self._frozen(name)
             else:
                 rows[name] = tensor
-        for (layer, _), path in others.layers.items():
+        for (layer, number), path in others.layers.items():
+            if number != slice_number:
+                continue
             rows |= {f"{layer}.{name}": tensor for name, tensor in read_tensors(path).items()}
-        for path in others.experts.values():
-            rows |= read_tensors(path)
+        for (_, _, number), path in others.experts.items():
+            rows |= read_tensors(path) if number == slice_number else {}
         for name in first.frozen_shapes:
             if name not in rows:
                 rows[name] = self._frozen(name)

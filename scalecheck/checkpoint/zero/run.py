@@ -40,18 +40,20 @@ def with_run(checkpoint: Checkpoint, step: Path) -> Checkpoint:
     model = directory.load(path)
     trained = {tensor.name: tensor for tensor in checkpoint.tensors} | {**checkpoint.masters}
     masters = {
-        tensor.name: trained[tensor.name]
+        tensor.name: master
         for tensor in model.tensors
-        if tensor.name in trained and trained[tensor.name].shape == tensor.shape
+        if (master := trained.get(tensor.name)) is not None
+        and master.shape == tensor.shape
+        and master.dtype != tensor.dtype
     }
-    layout = (one for one in checkpoint.layout if one != MASTERS_ALONE)
+    notes = [one for one in checkpoint.layout if one != MASTERS_ALONE]
     what = "the optimizer state and the master weights"
     return replace(
         model,
         format=f"{model.format}, {checkpoint.format}",
         optimizer=checkpoint.optimizer,
         notes=(*model.notes, *checkpoint.notes),
-        layout=(*model.layout, f"{note}: {what}", *layout),
+        layout=(*model.layout, f"{note}: {what}", *notes),
         unread=tuple(one for one in model.unread if one.name.partition("/")[0] != step.name),
         tree=checkpoint.tree,
         masters=masters,

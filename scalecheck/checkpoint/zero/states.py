@@ -48,6 +48,7 @@ class ModelFile:
     optimizer: tuple[Tensor, ...]
     world: int | None
     slicing: Table
+    degrees: Table
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def read_model(path: Path) -> ModelFile:
             _made(file, (one for one in found if one.is_optimizer)),
             _count(root.get("dp_world_size")),
             _table(root.get("universal_checkpoint_info")),
+            _table(root.get("checkpoint_parallel_dimensions")),
         )
         every = (*module.values(), *read.frozen.values(), *read.beside, *read.optimizer)
         torch.check_overlap(tensor for tensor in every if tensor.tied_to is None)
