@@ -15,7 +15,6 @@ from scalecheck.errors import CheckpointError, reason
 # What people hand over by mistake, by the first bytes of the file.
 _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull`"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which this version does not read"),
     (b"\x93NUMPY", "is a NumPy array file, which this version does not read"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
     (b"<!doctype", "is a web page, not a checkpoint"),
