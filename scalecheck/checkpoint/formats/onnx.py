@@ -49,10 +49,7 @@ _NODE, _INITIALIZER, _SPARSE = 1, 5, 15  # of GraphProto; of FunctionProto nodes
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """Its name: a protobuf says of itself neither what it is nor where it ends."""
-    is_message = len(head) > 3 and head[0] == 8 and 0 < head[1] < 64
-    if path.suffix == ".onnx" and is_message:
-        return Evidence.CONTENT
+    """Its name: a protobuf does not say of itself what it is."""
     return Evidence.NAME if path.suffix == ".onnx" else Evidence.NONE
 
 
