@@ -33,9 +33,7 @@ def load_step(folder: Path) -> Checkpoint:
     if len(parts) > 1:
         rows, found = merged(parts, slicing, folder)
         layout.append(_how_merged(parts, slicing))
-    notes = [*found.notes]
-    if files.others:
-        notes.append(f"beside the checkpoint, not inspected: {listed(files.others)}")
+    others = f"beside the checkpoint, not inspected: {listed(files.others)}"
     model = first.model.first
     return Checkpoint(
         folder,
@@ -43,9 +41,9 @@ def load_step(folder: Path) -> Checkpoint:
         (*rows.values(), *model.beside),
         non_model=frozenset(tensor.name for tensor in model.beside),
         optimizer=(*found.tensors, *model.optimizer),
-        notes=(*notes,),
+        notes=(others,) if files.others else (),
         in_order=len(parts) == 1 and not found.masters.keys() - model.module.keys(),
-        layout=(*layout,),
+        layout=(*layout, *found.notes),
         tree=found.tree,
         masters={name: one for name, one in found.masters.items() if rows[name] is not one},
     )
