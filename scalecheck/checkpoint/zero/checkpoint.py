@@ -108,10 +108,6 @@ class _Loaded:
         world = _world(own, first)
         ranks = Ranks(files.folder, own, world)
         layout = [MASTERS_ALONE] if files.is_partitioned else []
-        if lacks := missing(own, world):
-            layout.append(f"{lacks}: their parts of the fp32 weights and moments are in no file")
-        if files.is_partitioned and (lacks := missing(models, world)):
-            layout.append(f"{lacks}: their model_states.pt, with parts of frozen parameters")
         if first.shapes is None:
             path = first.path.name
             raise Malformed(f"{path} has no param_shapes: what lies in flat vectors is not known")
@@ -119,6 +115,13 @@ class _Loaded:
         if is_empty and (files.folder / _OFFLOADED).is_dir():
             raise Malformed(f"its fp32 weights lay on NVMe: those in {_OFFLOADED} are not read")
         found = gathered(ranks, first.shapes, files.is_partitioned)
+        if lacks := missing(own, world):
+            lacking = [name for name, master in found.masters.items() if master.unmeasured]
+            of = f"{len(lacking)} of {plural(len(found.masters), 'tensor')}"
+            what = f"of the master weights and moments of {of} elements are in no file"
+            layout.append(f"{lacks}: {what}{': ' if lacking else ''}{listed(lacking)}")
+        if files.is_partitioned and (lacks := missing(models, world)):
+            layout.append(f"{lacks}, of the model_states.pt with their parts of frozen parameters")
         slicing = first.slicing or ranks.first.slicing
         return cls(Model(models, world, files.is_partitioned), ranks, found, slicing, layout)
 

@@ -201,8 +201,8 @@ def _check_size(ranks: Ranks, number: int, needed: int, held: int) -> None:
     """Raises Malformed where the names of a group do not fill its vectors, up to the padding that
     ZeRO adds for an even start of each rank's."""
     even = 2 * ranks.world
-    is_filled = -(-needed // even) == -(-held // even)
-    if not is_filled and (needed > held or ranks.is_complete):
+    is_filled = not ranks.is_complete or -(-needed // even) == -(-held // even)
+    if needed > held or not is_filled:
         raise Malformed(
             f"param_shapes has {needed} elements in group {number}, the vectors of"
             f" {plural(ranks.world, 'rank')} {held}"
