@@ -1,7 +1,6 @@
 """Damaged and hostile DeepSpeed checkpoints: one line that says what is wrong, in bounded time."""
 
 import os
-from pathlib import Path
 
 import pytest
 import torch

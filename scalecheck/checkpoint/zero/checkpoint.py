@@ -11,7 +11,7 @@ from scalecheck.checkpoint.zero.files import MAX_RANK, ZeroFiles, files_of, miss
 from scalecheck.checkpoint.zero.model import Model
 from scalecheck.checkpoint.zero.parameters import Parameters, Ranks, gathered
 from scalecheck.checkpoint.zero.slices import Part, Slicing, merged
-from scalecheck.checkpoint.zero.states import ModelFile, RankFile, Table, read_model, read_rank
+from scalecheck.checkpoint.zero.states import ModelFile, RankFile, Table, read_models, read_rank
 from scalecheck.report.formatting import listed, plural
 
 _OFFLOADED = "offloaded_tensors"  # where DeepSpeed copies vectors that lay on NVMe
@@ -102,7 +102,8 @@ class _Loaded:
     @classmethod
     def of(cls, files: ZeroFiles, number: int) -> "_Loaded":
         """Raises Malformed, CheckpointError."""
-        models = {r: read_model(path) for (r, n), path in files.models.items() if n == number}
+        paths = {rank: path for (rank, n), path in files.models.items() if n == number}
+        models = read_models(paths)
         own = {r: read_rank(path) for (r, n), path in files.optimizers.items() if n == number}
         first = next(iter(models.values()))
         world = _world(own, first)
@@ -120,7 +121,7 @@ class _Loaded:
             of = f"{len(lacking)} of {plural(len(found.masters), 'tensor')}"
             what = f"of the master weights and moments of {of} elements are in no file"
             layout.append(f"{lacks}: {what}{': ' if lacking else ''}{listed(lacking)}")
-        if files.is_partitioned and (lacks := missing(models, world)):
+        if first.frozen_shapes and files.is_partitioned and (lacks := missing(models, world)):
             layout.append(f"{lacks}, of the model_states.pt with their parts of frozen parameters")
         slicing = first.slicing or ranks.first.slicing
         return cls(Model(models, world, files.is_partitioned), ranks, found, slicing, layout)

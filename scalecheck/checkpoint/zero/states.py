@@ -82,6 +82,17 @@ class RankFile:
     slicing: Table
 
 
+def read_models(paths: Mapping[int, Path]) -> dict[int, ModelFile]:
+    """The model_states files of data-parallel ranks: the first, and those that hold a part of
+    parameters that are not trained. Raises CheckpointError where one is damaged."""
+    ranks = iter(paths.items())
+    first = next(ranks)
+    found = {first[0]: read_model(first[1])}
+    if found[first[0]].frozen_shapes:
+        found |= {rank: read_model(path) for rank, path in ranks}
+    return found
+
+
 def read_model(path: Path) -> ModelFile:
     """A model_states file. Raises CheckpointError where it is damaged."""
     with torch.unpickled(path) as file:

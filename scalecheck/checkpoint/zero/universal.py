@@ -13,7 +13,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.zero.files import files_of
 from scalecheck.checkpoint.zero.model import Model
 from scalecheck.checkpoint.zero.parameters import tensors_of
-from scalecheck.checkpoint.zero.states import Settings, Shapes, read_model, read_optimizer
+from scalecheck.checkpoint.zero.states import Settings, Shapes, read_models, read_optimizer
 from scalecheck.report.formatting import excerpt, listed
 
 _FP32 = "fp32"
@@ -25,9 +25,10 @@ MAX_ENTRIES = 64  # files of one parameter; Adam's has four
 def load_universal(folder: Path) -> Checkpoint:
     """The checkpoint in a folder with `zero/`. Raises Malformed, CheckpointError."""
     files = files_of(folder)
-    models = {rank: read_model(path) for (rank, n), path in files.models.items() if not n}
-    if not models:
+    paths = {rank: path for (rank, number), path in files.models.items() if not number}
+    if not paths:
         raise Malformed("has no *_model_states.pt, which holds the names and shapes")
+    models = read_models(paths)
     first = next(iter(models.values()))
     shapes = {name: tensor.shape for name, tensor in first.module.items() if tensor.numel}
     for group in first.shapes or ():
