@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.zero.files import MAX_RANK, ZeroFiles, files_of, missing
 from scalecheck.checkpoint.zero.model import Model
 from scalecheck.checkpoint.zero.parameters import Parameters, Ranks, gathered
@@ -25,7 +25,7 @@ def load_step(folder: Path) -> Checkpoint:
     first = next(iter(loaded.values()))
     slicing = Slicing(first.slicing, _tensor_parallel([*loaded.values()]))
     parts = [
-        Part(number, one.model.rows(one.found.masters, files, number % slicing.ranks), one.found)
+        Part(number, one.rows(files, number % slicing.ranks), one.model.first.buffers, one.found)
         for number, one in loaded.items()
     ]
     rows, found = parts[0].rows, parts[0].found
@@ -125,6 +125,10 @@ class _Loaded:
             layout.append(f"{lacks}, of the model_states.pt with their parts of frozen parameters")
         slicing = first.slicing or ranks.first.slicing
         return cls(Model(models, world, files.is_partitioned), ranks, found, slicing, layout)
+
+    def rows(self, files: ZeroFiles, slice_number: int) -> dict[str, Tensor]:
+        """The model's tensors."""
+        return self.model.rows(self.found.masters, files, slice_number)
 
     @property
     def format(self) -> str:

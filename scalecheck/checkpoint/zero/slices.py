@@ -28,11 +28,12 @@ _UNCERTAIN = ("parameter_with_sub_params", "autotp_unsupported_parameter_pattern
 
 @dataclass(frozen=True)
 class Part:
-    """What one tensor-parallel or pipeline rank holds: the model's tensors, and what the optimizer
-    keeps for them."""
+    """What one tensor-parallel or pipeline rank holds: the model's tensors, its buffers among them,
+    and what the optimizer keeps for them."""
 
     number: int
     rows: Mapping[str, Tensor]
+    buffers: frozenset[str]
     found: Parameters
 
 
@@ -80,9 +81,11 @@ class Slicing:
         cut, first = self.cut(name), slices[0]
         if cut == "replicated" or not first.shape:
             return replace(first, name=shown)
-        if any(len(one.shape) != len(first.shape) for one in slices):
-            raise Malformed(f"{excerpt(name)}: its slices have shapes of different lengths")
         axis = 1 if cut == "columns" and len(first.shape) > 1 else 0
+        for one in slices:
+            if _beside(one, axis) != _beside(first, axis):
+                shapes = f"{[*first.shape]} and {[*one.shape]}"
+                raise Malformed(f"{excerpt(name)}: has slices of {shapes}, cut along {axis}")
         parts = [slices]
         if cut == "two halves":
             parts = [*zip(*(_halves(one, name) for one in slices), strict=True)]
@@ -99,6 +102,11 @@ class Slicing:
         if not 0 < rows < shape[0]:
             raise Malformed(f"{excerpt(name)}: has {shape[0]} rows, original_vocab_size is {rows}")
         return replace(whole, shape=(rows, *shape[1:]))
+
+
+def _beside(tensor: Tensor, axis: int) -> tuple[int, ...]:
+    """The sizes along the dimensions that a tensor was not cut along."""
+    return tensor.shape[:axis] + tensor.shape[axis + 1 :]
 
 
 def _halves(tensor: Tensor, name: str) -> tuple[Tensor, Tensor]:
@@ -127,6 +135,8 @@ def merged(
         owner = next((part for part in own if name in part.found.masters), own[0])
         stage = owner.number // slicing.ranks
         own = [part for part in own if part.number // slicing.ranks == stage]
+        if name in owner.buffers:  # every rank has them whole
+            own = own[:1]
         if len(own) == 1 or slicing.is_known:
             names[name] = [name]
             _put_together(name, own, slicing, path, rows, found)

@@ -28,6 +28,7 @@ _OF_MODULE = frozenset(
     ("module", "param_shapes", "frozen_param_shapes", "frozen_param_fragments", "buffer_names")
 )
 _MASTERS = ("single_partition_of_fp32_groups", "fp32_flat_groups")  # of stages 1 and 2, of 3
+_MARKS = ("params", "moe")  # of a group, which are no settings of its optimizer
 _INNER = ("base_optimizer_state", "optimizer_state_dict")
 
 
@@ -36,7 +37,7 @@ class ModelFile:
     """A rank's model_states file. module: its tensors by name, in the module's order; shapes: those
     of the parameters that are trained, a group each, None where it has none; frozen: those that are
     not, and this rank's elements of them; tied: names of a parameter that has another one too;
-    beside: what else it holds, the optimizer's apart."""
+    buffers: names of those in the module; beside: what else it holds, the optimizer's apart."""
 
     path: Path
     module: Mapping[str, Tensor]
@@ -44,6 +45,7 @@ class ModelFile:
     frozen_shapes: Shapes
     frozen: Mapping[str, Tensor]
     tied: Mapping[str, str]
+    buffers: frozenset[str]
     beside: tuple[Tensor, ...]
     optimizer: tuple[Tensor, ...]
     world: int | None
@@ -112,6 +114,7 @@ def read_model(path: Path) -> ModelFile:
             _shapes(root.get("frozen_param_shapes") or {}),
             _tensors(file, root.get("frozen_param_fragments")),
             _ties(root.get("shared_params")),
+            frozenset(name for name in _list(root.get("buffer_names")) if type(name) is str),
             _made(file, (one for one in found if not one.is_optimizer)),
             _made(file, (one for one in found if one.is_optimizer)),
             _count(root.get("dp_world_size")),
@@ -224,7 +227,7 @@ def _settings(file: Unpickled, group: Table) -> Settings:
             return [kept(name, item) for item in node]
         return node
 
-    return {name: kept(name, node) for name, node in group.items() if name != "params"}
+    return {name: kept(name, node) for name, node in group.items() if name not in _MARKS}
 
 
 def _vectors(file: Unpickled, node: object, where: str) -> Iterable[Tensor]:
