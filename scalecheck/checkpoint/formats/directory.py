@@ -11,7 +11,7 @@ from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
-from scalecheck.checkpoint.open import open_part
+from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import (
@@ -66,7 +66,8 @@ def load_recursively(path: Path) -> Checkpoint:
     errors: list[Exception] = []
     for folder in found.holding:
         try:
-            if checkpoint := _own(folder.path):
+            format = folder_format(folder.path)
+            if checkpoint := format.load(folder.path) if format else _own(folder.path):
                 parts.append((folder, checkpoint))
         except (ScalecheckError, OSError) as error:
             errors.append(error)

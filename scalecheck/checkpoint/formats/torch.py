@@ -126,17 +126,18 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of some files would be read for ever: a thousand views of all
-    its bytes but one take no more room than their names, and a view of a few elements can step
-    over all of them."""
+    """Raises Malformed where tensors of a file or folder would be read for ever: a thousand views
+    of all its bytes but one take no more room than their names, and a view of a few elements can
+    step over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
     )
-    held = sum(source.nbytes for source in {tensor.source for tensor in read})
-    if nbytes > MAX_OVERLAP * held:
-        words = f"{len(read)} tensors that step over {nbytes} bytes"
-        raise Malformed(f"has {words} in a file of {held}")
+    file = sum(source.nbytes for source in {tensor.source for tensor in read})
+    if nbytes > MAX_OVERLAP * file:
+        raise Malformed(
+            f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
+        )
 
 
 def _is_tar(head: bytes | bytearray) -> bool:
