@@ -1,6 +1,7 @@
 """DeepSpeed's checkpoints as its version 0.19 lays them out, written without DeepSpeed, and the
 numbers that are in them."""
 
+import io
 import math
 import sys
 import types
@@ -81,6 +82,7 @@ class Zero:
     mp: int = 0
     seed: int = 0
     extra: dict = field(default_factory=dict)
+    buffers: dict = field(default_factory=lambda: {"pos": torch.arange(4.0)})
 
     def __post_init__(self):
         names = [name for group in self.groups for name in group]
@@ -98,13 +100,13 @@ class Zero:
     @property
     def module(self):
         """The model's own tensors, as the stage leaves them."""
-        whole = {"pos": torch.arange(4.0)} | {
+        whole = self.buffers | {
             name: one.to(self.dtype) for name, one in (self.masters | self.still).items()
         }
         whole |= {name: whole[of] for name, of in self.tied.items()}
         if self.stage == 3:
             none = torch.empty(0, dtype=self.dtype)
-            whole = {name: none if name != "pos" else one for name, one in whole.items()}
+            whole = {name: self.buffers.get(name, none) for name in whole}
         return OrderedDict(whole)
 
     @property
@@ -167,7 +169,7 @@ class Zero:
         each = (lambda one: self.part(one.flatten(), rank)) if self.stage == 3 else lambda one: one
         return {
             "module": self.module,
-            "buffer_names": ["pos"],
+            "buffer_names": [*self.buffers],
             "optimizer": None,
             "param_shapes": self.shapes,
             "frozen_param_shapes": {n: torch.Size(s) for n, s in self.frozen.items()} or None,
@@ -189,6 +191,16 @@ class Zero:
                 found[f"zero_pp_rank_{rank}_{mp}_model_states.pt"] = self.model_state(rank)
         if self.stage < 3:
             found[f"{mp}_model_states.pt"] = self.model_state(0)
+        return found
+
+    def contents(self):
+        """The bytes of each file by its name."""
+        found = {}
+        with deepspeed():
+            for name, tables in self.files().items():
+                file = io.BytesIO()
+                torch.save(tables, file)
+                found[name] = file.getvalue()
         return found
 
     def save(self, folder, step="global_step12"):
@@ -224,3 +236,17 @@ class Zero:
                 if name.endswith("model_states.pt"):
                     torch.save(tables, folder / name)
         return folder
+
+
+def files_of_model(model):
+    """A step of stage 1 whose module is a model, by the names of its files."""
+    zero = Zero(1, 2, groups=({name: tuple(one.shape) for name, one in model.items()},), buffers={})
+    zero.masters = {name: one.float() for name, one in model.items()}
+
+    def files(own=zero.files):
+        found = own()
+        found["mp_rank_00_model_states.pt"]["module"] = OrderedDict(model)
+        return found
+
+    zero.files = files
+    return zero.contents()
