@@ -75,11 +75,6 @@ class Ranks:
         return next(iter(self.files.values()))
 
     @property
-    def last(self) -> RankFile | None:
-        """That of the last rank, which is cut where the vectors end in padding."""
-        return self.files.get(self.world - 1)
-
-    @property
     def is_complete(self) -> bool:
         return len(self.files) == self.world
 
