@@ -41,6 +41,7 @@ from scalecheck.errors import CheckpointError, UsageError
 
 SECONDS = 30  # of a processor for one file in the library
 ROOM = 6 << 30  # of its address space
+IN_TESTS = 500  # inputs that the tests compare
 MAX_NUMEL = 1 << 22  # of a tensor whose elements are compared
 
 KINDS = {
@@ -302,7 +303,7 @@ def inputs(kinds: list[str], first: int, count: int) -> Iterator[tuple[str, int]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--count", type=int, default=500, help="inputs in all")
+    parser.add_argument("--count", type=int, default=IN_TESTS, help="inputs in all")
     parser.add_argument("--first", type=int, default=0, help="number of the first of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", choices=[*KINDS], help="inputs of one kind only")
