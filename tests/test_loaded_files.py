@@ -96,6 +96,14 @@ def test_a_configuration_that_transformers_cannot_read_says_nothing(config):
     assert scalecheck("check", "m").code == 0
 
 
+@pytest.mark.parametrize("name", ["../x.safetensors", "/etc/passwd", "a/../../x.safetensors", "\0"])
+def test_a_file_outside_of_the_folder_is_not_looked_for(name):
+    save_file({"w": noise(4, 4)}, "x.safetensors")
+    folder("model.safetensors", config={"transformers_weights": name})
+    Path("m/a").mkdir()
+    assert scalecheck("check", "m").code == 0
+
+
 @pytest.mark.parametrize("limit", ["_MAX_CONFIG_NBYTES", "_MAX_VALUES"])
 def test_a_configuration_that_is_too_long_fails_a_check(limit, monkeypatch):
     folder("model.safetensors", config={"transformers_weights": "x", "a": [1, 2, 3]})

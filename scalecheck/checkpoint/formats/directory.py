@@ -131,7 +131,10 @@ def _named_by_config(path: Path, chosen: str) -> list[tuple[str, str]]:
     except Malformed as error:
         return [("config.json", str(error))]
     name = config.get("transformers_weights") if isinstance(config, dict) else None
-    if not isinstance(name, str) or name == chosen or not lexists(path / name):
+    if not isinstance(name, str) or name == chosen:
+        return []
+    parts = Path(name).parts
+    if ".." in parts or "/" in parts or not lexists(path / name):  # transformers refuses it
         return []
     return [(name, f"config.json has transformers load it in place of {chosen}")]
 
