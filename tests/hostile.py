@@ -448,7 +448,7 @@ def git_lfs_pointer_as_a_shard(folder):
     return with_index({"v": "a.safetensors", "w": "b.safetensors"}, folder)
 
 
-@unreadable("is no checkpoint: it starts with b'{\"step\":'")
+@unreadable("is text, not a checkpoint (19 bytes)")
 def other_json(folder):
     """A configuration file, whose ninth byte is a brace as in a safetensors file."""
     return written(folder / "config.json", b'{"step":{"now": 5}}')

@@ -20,6 +20,7 @@ from scalecheck.report.formatting import excerpt
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, HAS_DESCRIPTOR = 1, 8  # bits of the flags
+IS_FOLDER = 0x10  # bit of the attributes: torch reads nothing of such a member
 MAX_WORD = 0xFFFFFFFF  # of a number that is kept in the extra field of 64-bit numbers
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")
@@ -127,7 +128,7 @@ class Zip:
         """The entry at a place of the directory, and where the next one starts."""
         if place + _ENTRY.size > len(self._directory):
             raise Malformed("has a zip directory that ends before its last member")
-        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, _, at = (
+        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, kind, at = (
             _ENTRY.unpack_from(self._directory, place)
         )
         name_end = place + _ENTRY.size + lengths[0]
@@ -143,6 +144,8 @@ class Zip:
             raise Malformed(f"has member {excerpt(name)} compressed by method {method}")
         if method == STORED and packed != nbytes:
             raise Malformed(f"has member {excerpt(name)} of {nbytes} bytes stored in {packed}")
+        if nbytes and (kind & IS_FOLDER or name.endswith("/")):
+            raise Malformed(f"has member {excerpt(name)} of {nbytes} bytes that is marked a folder")
         if at + packed > self._start:
             raise Malformed(
                 f"has member {excerpt(name)} of {packed} bytes at {at},"

@@ -1,5 +1,6 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -11,8 +12,10 @@ from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
+from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import open_part
 from scalecheck.checkpoint.slices import sliced
+from scalecheck.checkpoint.strict_json import text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import (
     SUFFIXES,
@@ -27,6 +30,8 @@ from scalecheck.checkpoint.weight_files import (
 from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed
 
+_MAX_CONFIG_NBYTES = 1 << 22  # of config.json; those of models have some thousands
+_MAX_VALUES = 200_000
 _FEW = 8  # folders in one folder that are named each
 
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
@@ -50,7 +55,8 @@ def load(path: Path) -> Checkpoint:
     checkpoint = _own(path)
     if checkpoint is None:
         raise _without_model(path, below, found.others)
-    unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
+    below_it = (Unread(path, name) for name in _names(below))
+    unread = [*checkpoint.unread, *below_it, *found.unread]
     layout = (*checkpoint.layout, *_other_formats(found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
 
@@ -68,6 +74,9 @@ def load_recursively(path: Path) -> Checkpoint:
         try:
             if checkpoint := _own(folder.path):
                 parts.append((folder, checkpoint))
+                for one in checkpoint.unread:
+                    name = f"{folder.name}/{one.name}" if folder.name else one.name
+                    found.unread.append(Unread(path, name, one.problem))
         except (ScalecheckError, OSError) as error:
             errors.append(error)
             problem = str(error).removeprefix(str(folder.path)).lstrip("/: ")
@@ -108,7 +117,42 @@ def _own(path: Path) -> Checkpoint | None:
         layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
     if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
         notes.append(f"beside the model, not inspected: {listed(others)}")
-    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,))
+    unread = [*choice.unread, *_named_by_config(path, choice.files[0])]
+    apart = [
+        Unread(path, name, f"{how}; to read it, name {quote(str(path / name))}")
+        for name, how in unread
+    ]
+    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,), unread=(*apart,))
+
+
+def _named_by_config(path: Path, chosen: str) -> list[tuple[str, str]]:
+    """The file that the configuration has transformers load in place of the one chosen, and how; a
+    configuration that is too long to be looked into."""
+    try:
+        config = _config(path / "config.json")
+    except Malformed as error:
+        return [("config.json", str(error))]
+    name = config.get("transformers_weights") if isinstance(config, dict) else None
+    if not isinstance(name, str) or name == chosen:
+        return []
+    parts = Path(name).parts
+    if ".." in parts or "/" in parts or not lexists(path / name):  # transformers refuses it
+        return []
+    return [(name, f"config.json has transformers load it in place of {chosen}")]
+
+
+def _config(path: Path) -> object:
+    """What transformers reads in a configuration, of equal keys the last; None where it cannot be
+    read. Raises Malformed where it is too long."""
+    if not path.is_file():
+        return None
+    try:
+        text = text_of(path, _MAX_CONFIG_NBYTES)
+        if text is None or text.count(b",") + text.count(b"[") + text.count(b"{") > _MAX_VALUES:
+            raise Malformed("it is too long to see which file of the model it names")
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:

@@ -32,7 +32,17 @@ def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
     source = FileSource.of(path)
     with content_of(path):
+        if path.suffix != ".safetensors":
+            _require_no_pickle(path)
         return Checkpoint(path, "safetensors", *_listed(source))
+
+
+def _require_no_pickle(path: Path) -> None:
+    """Raises Malformed where torch.load would find other tensors in the file."""
+    from scalecheck.checkpoint.pickle.legacy_file import starts_with_magic  # few files need it
+
+    if starts_with_magic(path):
+        raise Malformed("is a file of safetensors and one of torch.save, with other tensors")
 
 
 def _listed(source: FileSource) -> tuple[tuple[Tensor, ...], dict[str, str]]:

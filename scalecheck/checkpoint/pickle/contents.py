@@ -202,5 +202,7 @@ def _items(container: object) -> Iterator[Child]:
             yield Child(part_of(key, place), numbers)
         elif isinstance(node, _NODES):
             yield Child(part_of(key, place), node)
-        if isinstance(key, Key) and isinstance(key.original, _NODES):
-            yield Child(f"#{place} key", key.original, is_alias=True)
+        if isinstance(key, Key):
+            held = numbers_of(key.original) or key.original
+            if isinstance(held, _NODES):
+                yield Child(f"#{place} key", held, is_alias=True)
