@@ -85,10 +85,6 @@ def load(path: Path) -> Checkpoint:
                 if count
                 else described(pickled.root)
             )
-        notes = [*_notes(pickled, tree.holders)]
-        if named.optimizer:
-            count = len(named.optimizer)
-            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
         if twice := {one.name for one in rows} & {one.name for one in constants}:
             raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
@@ -100,7 +96,7 @@ def load(path: Path) -> Checkpoint:
             rows,
             non_model=named.non_model | {tensor.name for tensor in constants},
             optimizer=optimizer,
-            notes=(*notes,),
+            notes=_notes(pickled, tree.holders),
             in_order=named.in_order,
         )
 
