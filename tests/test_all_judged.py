@@ -4,6 +4,7 @@ whatever holds it."""
 import array
 import collections
 import json
+import os
 import types
 
 import numpy as np
@@ -262,6 +263,15 @@ def test_state_none_leaves_an_optimizers_tensors_and_says_so():
     done = scalecheck("check", save(in_state("ema", numbers())), "--state", "none")
     assert done.code == 0
     assert "4 tensors of an optimizer state were not judged" in done.out
+
+
+def test_a_second_object_in_a_legacy_file_is_said_not_to_be_read():
+    with open("run.pt", "wb") as file:
+        for kept in (torch.ones(4), numbers()):
+            torch.save({"w": kept}, file, _use_new_zipfile_serialization=False)
+    nbytes = os.path.getsize("run.pt") - os.path.getsize(save({"w": torch.ones(4)}, "a.pt", False))
+    note = f"{nbytes:,} bytes behind the object were not read: save it alone"
+    assert note in scalecheck("check", "run.pt").out
 
 
 def test_the_parameters_in_a_whole_optimizer_are_judged_once():

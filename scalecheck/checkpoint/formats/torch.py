@@ -213,4 +213,8 @@ def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     if pickled.unread:
         members = listed([excerpt(name, 40) for name in pickled.unread])
         notes.append(f"members not read, as no pickle names them: {members}")
+    if pickled.nbytes_left:
+        notes.append(
+            f"{pickled.nbytes_left:,} bytes behind the object were not read: save it alone"
+        )
     return (*notes,)

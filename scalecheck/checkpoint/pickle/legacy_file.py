@@ -38,14 +38,15 @@ def read_legacy(reader: Reader) -> Pickled:
     tree = unpickle(stream, names.known, names.persistent)
     keys = unpickle(stream, names.known, names.persistent)
     stream.detach()  # or it would close the reader
-    places = _places(reader, stream.position, keys, names)
+    places, end = _places(reader, stream.position, keys, names)
+    left = reader.source.nbytes - end
 
     def stored(key: str) -> Stored:
         if key not in places:
             raise Malformed(f"does not list storage {excerpt(key)}")
         return places[key]
 
-    return Pickled("torch-legacy", tree, names.foreign.values(), stored)
+    return Pickled("torch-legacy", tree, names.foreign.values(), stored, nbytes_left=left)
 
 
 class _Pickles(io.BufferedReader):
@@ -73,9 +74,11 @@ class _Pickles(io.BufferedReader):
         return line
 
 
-def _places(reader: Reader, position: int, keys: object, names: Globals) -> dict[str, Stored]:
-    """Where each storage lies: one after the other in the order of their keys, behind an int64 that
-    counts their elements."""
+def _places(
+    reader: Reader, position: int, keys: object, names: Globals
+) -> tuple[dict[str, Stored], int]:
+    """Where each storage lies, and where the last one ends: one after the other in the order of
+    their keys, behind an int64 that counts their elements."""
     if not isinstance(keys, list):
         raise Malformed("has no list of storages behind its pickle")
     nbytes = reader.source.nbytes
@@ -99,4 +102,4 @@ def _places(reader: Reader, position: int, keys: object, names: Globals) -> dict
             raise Malformed(
                 f"is truncated: storage {excerpt(key)} ends at byte {position} of {nbytes}"
             )
-    return places
+    return places, position

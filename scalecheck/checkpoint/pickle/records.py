@@ -75,7 +75,8 @@ class Pickled:
 
     `stored` finds a storage by its key, and raises Malformed where it is not in the file; it needs
     the reader with which the file was read. `constants` are those of a TorchScript archive, among
-    them the weights of frozen modules. `unread` are the members of an archive that no pickle names.
+    them the weights of frozen modules. `unread` are the members of an archive that no pickle names,
+    `nbytes_left` what a legacy file has behind its object.
     """
 
     format: str
@@ -84,3 +85,4 @@ class Pickled:
     stored: Callable[[str], Stored]
     constants: "Pickled | None" = None
     unread: Collection[str] = ()
+    nbytes_left: int = 0
