@@ -56,11 +56,13 @@ class Selection:
     def _globs(self) -> tuple[Globs, Globs]:
         return Globs(self.match), Globs(self.exclude)
 
-    def tensors(self, tensors: Sequence[N], unread: Sequence[Unread] = ()) -> tuple[N, ...]:
-        """The tensors wanted. Raises UsageError where a glob matches no tensor, and none of the
-        folders that were not read."""
+    def tensors(
+        self, tensors: Sequence[N], unread: Sequence[Unread] = (), beside: Sequence[str] = ()
+    ) -> tuple[N, ...]:
+        """The tensors wanted. Raises UsageError where a glob matches no tensor, none of the folders
+        that were not read, and no name of what lies beside."""
         names = [tensor.name for tensor in tensors]
-        known = [*names, *(f"{folder.name}/" for folder in unread)]
+        known = [*names, *(f"{folder.name}/" for folder in unread), *beside]
         for option, globs in (("match", self.match), ("exclude", self.exclude)):
             for glob in dict.fromkeys(globs):
                 if not any(map(Globs([glob]).hold, known)):

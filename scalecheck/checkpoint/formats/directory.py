@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
@@ -33,6 +34,8 @@ from scalecheck.report.formatting import listed
 _MAX_CONFIG_NBYTES = 1 << 22  # of config.json; those of models have some thousands
 _MAX_VALUES = 200_000
 _FEW = 8  # folders in one folder that are named each
+
+_BESIDE = "beside the model, not inspected: "
 
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
@@ -114,9 +117,9 @@ def _own(path: Path) -> Checkpoint | None:
     beside = [file.name for file in files if file.name not in read]
     if weights := without_shards([name for name in beside if is_weights(name)]):
         how = f"scalecheck inspect {quote(str(path / weights[0]))}"
-        layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
+        layout.append(f"{_BESIDE}{listed(weights)} (to read one: {how})")
     if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
-        notes.append(f"beside the model, not inspected: {listed(others)}")
+        notes.append(f"{_BESIDE}{listed(others)}")
     unread = [*choice.unread, *_named_by_config(path, choice.files[0])]
     apart = [
         Unread(path, name, f"{how}; to read it, name {quote(str(path / name))}")
@@ -224,6 +227,16 @@ def optimizer_beside(model: Path) -> Path | None:
     if found and isdir(found[0]):
         raise CheckpointError(found[0], "is a directory, where an optimizer state should be")
     return found[0] if found else None
+
+
+def without_file(notes: Iterable[str], file: str) -> list[str]:
+    """The notes on a directory; that on files which were not inspected leaves this one out."""
+    kept = []
+    for note in notes:
+        names = note.removeprefix(_BESIDE).split(", ") if note.startswith(_BESIDE) else [note]
+        if others := ", ".join(name for name in names if name != file):
+            kept.append(f"{_BESIDE}{others}" if note.startswith(_BESIDE) else note)
+    return kept
 
 
 def _listed(entries: list[Path]) -> str:

@@ -41,14 +41,15 @@ def read_legacy(reader: FileReader) -> Pickled:
     tree = unpickle(stream, names.known, names.persistent)
     keys = unpickle(stream, names.known, names.persistent)
     stream.detach()  # or it would close the reader
-    places = _places(reader, stream.position, keys, names)
+    places, end = _places(reader, stream.position, keys, names)
+    left = reader.source.nbytes - end
 
     def stored(key: str) -> Stored:
         if key not in places:
             raise Malformed(f"does not list storage {excerpt(key)}")
         return places[key]
 
-    return Pickled("torch-legacy", tree, names.foreign.values(), stored)
+    return Pickled("torch-legacy", tree, names.foreign.values(), stored, nbytes_left=left)
 
 
 def starts_with_magic(path: Path) -> bool:
@@ -93,9 +94,11 @@ class _Pickles(io.BufferedReader):
         return line
 
 
-def _places(reader: FileReader, position: int, keys: object, names: Globals) -> dict[str, Stored]:
-    """Where each storage lies: one after the other in the order of their keys, behind an int64 that
-    counts their elements."""
+def _places(
+    reader: FileReader, position: int, keys: object, names: Globals
+) -> tuple[dict[str, Stored], int]:
+    """Where each storage lies, and where the last one ends: one after the other in the order of
+    their keys, behind an int64 that counts their elements."""
     if not isinstance(keys, list):
         raise Malformed("has no list of storages behind its pickle")
     nbytes = reader.source.nbytes
@@ -119,4 +122,4 @@ def _places(reader: FileReader, position: int, keys: object, names: Globals) -> 
             raise Malformed(
                 f"is truncated: storage {excerpt(key)} ends at byte {position} of {nbytes}"
             )
-    return places
+    return places, position

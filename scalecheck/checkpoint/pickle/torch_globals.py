@@ -52,13 +52,13 @@ def _storage(saved: tuple[object, ...]) -> StorageRecord:
     if not isinstance(kind, StorageType) or type(key) is not str:
         raise Malformed("its pickle has a storage without a known type and a name")
     if len(saved) == 5 or saved[5] is None:
-        return StorageRecord(key, kind.dtype, whole, 0, whole)
+        return StorageRecord(key, kind.dtype, whole, 0, whole, kind.is_untyped)
     if not isinstance(saved[5], tuple) or len(saved[5]) != 3:
         raise Malformed("its pickle has a storage view that torch never writes")
     start, numel = _count(saved[5][1], "view's start"), _count(saved[5][2], "view's size")
     if start + numel > whole:
         raise Malformed(f"holds a storage view {start}..{start + numel} past its {whole} elements")
-    return StorageRecord(key, kind.dtype, whole, start, numel)
+    return StorageRecord(key, kind.dtype, whole, start, numel, kind.is_untyped)
 
 
 def _torch_dtype(dtype: object) -> str:
@@ -259,7 +259,7 @@ class Globals:
         if module == "torch" and (name in BY_TORCH_NAME or name in OTHER_BITS):
             return TorchDType(name)
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
-            return StorageType(STORAGES[name])
+            return StorageType(STORAGES[name], name == "UntypedStorage")
         if module in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse") and (
             name.endswith("Tensor")
         ):
