@@ -115,9 +115,7 @@ def _mark(
         if said & _AVERAGES and not said & _POOLED:
             while place + 1 < len(path) and words(path[place + 1]) & _AVERAGES:
                 place += 1  # as in `ema.shadow`
-            if place + 1 < len(path) and _DECAY.fullmatch(
-                f"{path[place]}.{path[place + 1]}"
-            ):
+            if place + 1 < len(path) and _DECAY.fullmatch(f"{path[place]}.{path[place + 1]}"):
                 place += 1
             return place, ()
         if part == "module":
