@@ -2,6 +2,7 @@
 and from what lies beside it. No element is read."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
@@ -206,7 +207,8 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
         for entry, around in zip(members, places, strict=True):
             if not kinds[entry.name].is_weight:
                 continue
-            keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
+            key = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
+            keys[entry.name] = sys.intern(key)
     return {name: keys[name] for name in entries if name in keys}
 
 

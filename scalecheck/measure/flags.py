@@ -14,7 +14,7 @@ _WORDS = {"nan": "NaN", "all_zero": "all zero"}  # the other flags are words as 
 Quantiles = Mapping[str, float | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FlaggedStats(TensorStats):
     """A tensor's statistics beside those of its siblings: the same tensor of the other blocks.
 
@@ -48,7 +48,7 @@ def flagged(
     out_of_scale = {name for rms in families.values() for name in strays(rms)}
     return [
         FlaggedStats(
-            **vars(stats),
+            **stats.fields(),
             family_ratio=ratios.get(stats.name),
             flags=_flags(stats, stats.name in out_of_scale),
             reference=references.get(stats.name),
@@ -58,7 +58,7 @@ def flagged(
     ]
 
 
-def _flags(stats: TensorStats, is_outlier: bool) -> list[str]:
+def _flags(stats: TensorStats, is_outlier: bool) -> tuple[str, ...]:
     flags = {
         "nan": stats.nan > 0,
         "inf": stats.inf > 0,
@@ -67,7 +67,7 @@ def _flags(stats: TensorStats, is_outlier: bool) -> list[str]:
         "empty": stats.numel == 0,
         "tied": stats.tied_to is not None,
     }
-    return [flag for flag, holds in flags.items() if holds]
+    return tuple(flag for flag, holds in flags.items() if holds)
 
 
 def tensor_words(row: Row) -> list[str]:
