@@ -62,7 +62,6 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             for stats in measured
         }
     tensors = flagged(measured, checkpoint.siblings, references, percentiles)
-    measured.clear()  # as large as the rows
     items: Sequence[FlaggedStats | GroupStats] = tensors
     if settings.by != "tensor":
         members = grouped(filter(is_counted, tensors), settings.by)

@@ -33,29 +33,34 @@ class FlaggedStats(TensorStats):
 
 
 def flagged(
-    tensors: Sequence[TensorStats],
+    tensors: list[TensorStats],
     siblings: Mapping[str, str],
     references: Mapping[str, Reference | None],
     quantiles: Mapping[str, Quantiles],
 ) -> list[FlaggedStats]:
     """The tensors with what their siblings decide, which share a text of `siblings`; it, references
-    and quantiles are by name."""
+    and quantiles are by name. Empties the list, which is as large as what is made of it."""
     families: dict[str, dict[str, float | None]] = {}
     for stats in tensors:
         if stats.name in siblings:
             families.setdefault(siblings[stats.name], {})[stats.name] = stats.rms
     ratios = {name: x for rms in families.values() for name, x in family_ratios(rms).items()}
     out_of_scale = {name for rms in families.values() for name in strays(rms)}
-    return [
-        FlaggedStats(
-            **stats.fields(),
-            family_ratio=ratios.get(stats.name),
-            flags=_flags(stats, stats.name in out_of_scale),
-            reference=references.get(stats.name),
-            quantiles=quantiles.get(stats.name),
+    families.clear()
+    tensors.reverse()
+    found = []
+    while tensors:
+        stats = tensors.pop()
+        found.append(
+            FlaggedStats(
+                **stats.fields(),
+                family_ratio=ratios.get(stats.name),
+                flags=_flags(stats, stats.name in out_of_scale),
+                reference=references.get(stats.name),
+                quantiles=quantiles.get(stats.name),
+            )
         )
-        for stats in tensors
-    ]
+    return found
 
 
 def _flags(stats: TensorStats, is_outlier: bool) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ MAX_HEADER_NBYTES = 100_000_000  # as the library has it; a tensor takes some 10
 MAX_TENSORS = 150_000  # the largest models have 140,000
 MAX_METADATA_NBYTES = 16_000_000
 MAX_METADATA = 1 << 16
+_LARGE_NBYTES = 1 << 20  # of a header, from which on it matters what the library leaves behind
 MAX_COUNT = 1 << 64  # the library keeps sizes and offsets in 64 bits
 
 
@@ -59,6 +60,8 @@ def _listed(source: Source) -> tuple[tuple[Tensor, ...], dict[str, str]]:
             pass
     except (SafetensorError, OSError) as error:
         refusal = str(error).removeprefix("Error while deserializing header: ")
+    if nbytes > _LARGE_NBYTES:
+        _return_freed()
     source.open().close()  # the library read what was read here
     if refusal and header.unknown:
         raise Malformed(header.unknown)
@@ -70,6 +73,15 @@ def _listed(source: Source) -> tuple[tuple[Tensor, ...], dict[str, str]]:
     if not tensors:
         raise Malformed(f"holds no tensor: a header of {nbytes} bytes names none")
     return tensors, header.metadata
+
+
+def _return_freed() -> None:
+    """Has glibc return what the library freed: some 700 bytes a tensor, which Python, whose objects
+    lie elsewhere, would not use again. Other systems need no telling, or have no way to be told."""
+    from ctypes import CDLL  # here, as few files need it
+
+    with suppress(OSError, AttributeError, TypeError):
+        CDLL(None).malloc_trim(0)
 
 
 class _Header:
