@@ -297,12 +297,12 @@ CLAIMS = {
     # A length that is negative where it is read as signed.
     "header_length_of_2_to_the_63": (
         1 << 63,
-        "claims a header of 9223372036854775808 bytes, the limit is 16000000",
+        "claims a header of 9223372036854775808 bytes, the limit is 100000000",
     ),
     # A length that wraps around when 8 is added.
     "header_length_of_2_to_the_64_less_1": (
         (1 << 64) - 1,
-        "claims a header of 18446744073709551615 bytes, the limit is 16000000",
+        "claims a header of 18446744073709551615 bytes, the limit is 100000000",
     ),
     # A length within the limit, in a file of 10 bytes.
     "header_length_of_16_mb": (
