@@ -166,7 +166,7 @@ def test_a_missing_rank_is_named_and_its_tensors_are_skipped(tmp_path):
     (run / "global_step12" / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
     done = scalecheck("check", run)
     assert done.code == 1
-    words = "of the master weights and moments of 5 of 6 tensors elements are in no file"
+    words = "5 of 6 tensors lack elements of their master weights and moments"
     assert f"rank 1 of 3 missing: {words}: emb.weight" in done.out
     assert "emb.weight: SC107" in done.out
     assert "26 of 77 elements are in no file" in done.out

@@ -119,7 +119,7 @@ class _Loaded:
         if lacks := missing(own, world):
             lacking = [name for name, master in found.masters.items() if master.unmeasured]
             of = f"{len(lacking)} of {plural(len(found.masters), 'tensor')}"
-            what = f"of the master weights and moments of {of} elements are in no file"
+            what = f"{of} lack elements of their master weights and moments"
             layout.append(f"{lacks}: {what}{': ' if lacking else ''}{listed(lacking)}")
         if first.frozen_shapes and files.is_partitioned and (lacks := missing(models, world)):
             layout.append(f"{lacks}, of the model_states.pt with their parts of frozen parameters")
