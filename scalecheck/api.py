@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, get_type_hints
 
 from scalecheck import config as configuration
 from scalecheck import options
+from scalecheck.arguments import given_from_python, in_python_words
 from scalecheck.config import Config
-from scalecheck.errors import OptionError
+from scalecheck.errors import ArgumentTypeError, OptionError, ScalecheckError
 from scalecheck.report.report import Report
-from scalecheck.settings import Argument, Settings, options_of
+from scalecheck.settings import HYPERPARAMETERS, Argument, Settings, options_of
 from scalecheck.updates.bands import LIMITS
 
 P = ParamSpec("P")
@@ -40,32 +41,48 @@ def read_config(path: str | Path) -> Config:
     return configuration.read(path, options_of(check))
 
 
+def report_of(function: Callable[..., Report], given: Mapping[str, Any]) -> Report:
+    """The report of a function of this module, from the command of the same name in
+    scalecheck.commands, which takes the paths, the settings and the progress. Errors are in the
+    words of the command line."""
+    given = introspection.signature(function).bind(**given).arguments
+    progress = given.pop("progress", None) or (lambda done, total: None)
+    config = given.pop("config", None)
+    if isinstance(config, str | Path):
+        config = read_config(config)
+    paths = [
+        given.pop(word, option.default)
+        for word, option in options_of(function).items()
+        if isinstance(option, Argument)
+    ]
+    in_force = settings(function, given, config)
+    name = function.__name__
+    command = getattr(import_module(f"scalecheck.commands.{name}"), name)
+    try:
+        report: Report = command(*paths, in_force, progress)
+    except OptionError as error:
+        raise in_force.located(error) from None
+    return report
+
+
 def _command(signature: Callable[P, None]) -> Callable[P, Report]:
-    """What runs the command of a signature, the function of the same name in scalecheck.commands,
-    which takes the paths, the settings and the progress."""
+    """The function that a signature describes."""
     name, options = signature.__name__, options_of(signature)
     bare = introspection.signature(signature)
     types = get_type_hints(signature)
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
-        given = bare.bind(*args, **keywords).arguments
-        progress = given.pop("progress", None) or (lambda done, total: None)
-        config = given.pop("config", None)
-        if isinstance(config, str | Path):
-            config = read_config(config)
-        paths = [
-            given.pop(word, option.default)
-            for word, option in options.items()
-            if isinstance(option, Argument)
-        ]
-        in_force = settings(signature, given, config)
-        command = getattr(import_module(f"scalecheck.commands.{name}"), name)
         try:
-            report: Report = command(*paths, in_force, progress)
-        except OptionError as error:
-            raise in_force.located(error) from None
-        return report
+            bound = bare.bind(*args, **keywords).arguments
+        except TypeError as error:
+            raise ArgumentTypeError(f"scalecheck.{name}() {error}") from None
+        given = given_from_python(name, options, bound)
+        hyperparameters = given.pop(HYPERPARAMETERS, {})
+        try:
+            return report_of(run, {**given, **hyperparameters})
+        except ScalecheckError as error:
+            raise in_python_words(name, options, error) from error.__cause__
 
     # What help() shows: types without what the command line says of them.
     parameters = [one.replace(annotation=types[one.name]) for one in bare.parameters.values()]
@@ -102,6 +119,7 @@ def inspect(
 @_command
 def translate(
     checkpoint: options.OptionalCheckpoint = None,
+    optimizer: options.Optimizer = None,
     *,
     match: options.Match = (),
     exclude: options.Exclude = (),
@@ -112,7 +130,6 @@ def translate(
     columns: options.Columns = None,
     by: options.GroupBy = "tensor",
     lr: options.Lr = None,
-    optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,
     beta2: options.Beta2 = None,
     eps: options.Eps = None,
@@ -191,6 +208,7 @@ def diff(
 @_command
 def check(
     checkpoint: options.SomeCheckpoint,
+    optimizer: options.Optimizer = None,
     *,
     select: options.Select = (),
     ignore: options.Ignore = (),
@@ -199,7 +217,6 @@ def check(
     exclude: options.Exclude = (),
     recursive: options.Recursive = False,
     lr: options.Lr = None,
-    optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,
     beta2: options.Beta2 = None,
     eps: options.Eps = None,

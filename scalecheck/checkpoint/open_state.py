@@ -67,7 +67,7 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     Raises CheckpointError where the file is damaged.
     """
     try:
-        beside = optimizer_beside(checkpoint.path)
+        beside = None if checkpoint.in_memory else optimizer_beside(checkpoint.path)
     except CheckpointError as error:
         return unread(OptimizerState(checkpoint.path, (), ()), error.problem)
     holder = _opened(beside) if beside else _holder(checkpoint)

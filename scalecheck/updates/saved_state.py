@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scalecheck.checkpoint.keys import text_key
+from scalecheck.checkpoint.live.optimizers import LiveState
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
@@ -104,7 +105,8 @@ class States:
         if self.path is None or self.unread:
             return {}
         return {
-            tensor.name: self.not_trained(tensor.name) in (None, EMPTY_STATE)
+            tensor.name: not tensor.is_frozen
+            and self.not_trained(tensor.name) in (None, EMPTY_STATE)
             for tensor in tensors
             if tensor.kind.is_parameter and tensor.tied_to is None
             if self.not_certain(tensor.name) is None
@@ -150,10 +152,10 @@ def asked_states(checkpoint: Checkpoint, settings: Settings) -> States:
 
 
 def states_of(
-    checkpoint: Checkpoint, where: str | Path | None, names: str | Path | None = None
+    checkpoint: Checkpoint, where: str | Path | LiveState | None, names: str | Path | None = None
 ) -> States:
-    """The state in a file, that saved with the checkpoint where None, or none at all for "none";
-    names: a file of the names of its parameters.
+    """The state in a file or in memory, that saved with the checkpoint where None, or none at all
+    for "none"; names: a file of the names of its parameters.
 
     Raises CheckpointError where a file is damaged, and as open_state for one that was asked for;
     UsageError where a state that was asked for fits no tensor.
@@ -161,7 +163,12 @@ def states_of(
     if str(where) == NONE:
         return States(None, checkpoint)
     if where is not None:
-        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint, names)
+        if isinstance(where, LiveState):
+            state = where.read(state_layout(), checkpoint, names)
+            where = where.path
+        else:
+            state = open_state(where, state_layout(), checkpoint.tensors)
+            state = named(state, checkpoint, names)
         if problem := _misfit(state, checkpoint):
             raise OptionError("state", problem, where)
         return States(state, checkpoint)

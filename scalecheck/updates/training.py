@@ -259,6 +259,8 @@ def untrained(tensor: Tensor, states: States) -> str | None:
         return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
+    if tensor.is_frozen:
+        return f"requires_grad is False: {NOT_TRAINED}"
     why = states.not_trained(tensor.name)
     return None if why is None else f"{why}: {NOT_TRAINED}"
 

@@ -1,0 +1,89 @@
+"""A model that a program holds as a checkpoint: an nn.Module, or a mapping of names to arrays."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scalecheck.checkpoint.live.arrays import tensor_of, view_of
+from scalecheck.checkpoint.live.objects import Module
+from scalecheck.checkpoint.live.trees import tree_of
+from scalecheck.checkpoint.malformed import content_of
+from scalecheck.checkpoint.open import with_kinds
+from scalecheck.checkpoint.pickle.state_dict import described, parts
+from scalecheck.checkpoint.pickle.tree import Tree
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.errors import CheckpointError
+
+MODULE, MAPPING = "nn.Module", "mapping"
+
+
+def checkpoint_of(model: Module | Mapping[Any, Any]) -> Checkpoint:
+    """Lists the tensors of a model in memory; reads none of them and copies none.
+
+    Its path is the name of its class. A mapping is looked at as a file of torch.save is that holds
+    it: the model's part of a trainer's dict is found, and an optimizer state beside it. Raises
+    CheckpointError where it holds no tensor.
+    """
+    path = Path(type(model).__name__)
+    if isinstance(model, Mapping):
+        return _of_mapping(path, model)
+    tensors = _tied(_module_tensors(model, path))
+    if not tensors:
+        raise CheckpointError(path, "is a module without parameters and buffers")
+    return with_kinds(Checkpoint(path, MODULE, tensors, in_order=True, in_memory=True))
+
+
+def _module_tensors(model: Module, path: Path) -> Iterator[Tensor]:
+    """The parameters and buffers of a module, in the order of its state dict, each under every name
+    that it has there; buffers that are not saved too."""
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        start = f"{prefix}." if prefix else ""
+        for word, parameter in module._parameters.items():
+            if parameter is not None:
+                yield replace(
+                    tensor_of(start + word, parameter, path),
+                    declared="parameter",
+                    is_trained=parameter.requires_grad,
+                )
+        for word, buffer in module._buffers.items():
+            if buffer is not None:
+                yield replace(tensor_of(start + word, buffer, path), declared="buffer")
+
+
+def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:
+    with content_of(path):
+        root = tree_of(mapping, path)
+        found = parts(Tree(root))
+    if not found.has_weights:
+        count = len(found.optimizer) + len(found.rows)
+        held = f"holds an optimizer state of {count} tensors and no model weights"
+        raise CheckpointError(path, held if count else described(root))
+    notes = [f"holds an optimizer state of {len(found.optimizer)} tensors too, not inspected"]
+    rows, optimizer = (
+        [replace(record.made, name=name) for name, record in named if record.made is not None]
+        for named in (found.rows, found.optimizer)
+    )
+    checkpoint = Checkpoint(
+        path,
+        MAPPING,
+        _tied(rows),
+        non_model=found.non_model,
+        optimizer=(*optimizer,),
+        notes=(*notes,) if optimizer else (),
+        in_order=found.in_order,
+        tree=root,
+        in_memory=True,
+    )
+    return with_kinds(checkpoint)
+
+
+def _tied(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The tensors; those that are the same view of the same memory as one before are tied to it."""
+    first: dict[object, str] = {}
+    found = []
+    for tensor in tensors:
+        view = view_of(tensor)
+        tie = None if view is None else first.setdefault(view, tensor.name)
+        found.append(tensor if tie in (None, tensor.name) else replace(tensor, tied_to=tie))
+    return (*found,)

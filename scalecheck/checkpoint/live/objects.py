@@ -1,0 +1,77 @@
+"""What an object of a program is: a tensor, an array, a module, an optimizer. torch is never
+imported for it: who has an object of torch's has imported torch."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+
+
+class Module(Protocol):
+    """An nn.Module, as far as it is looked at."""
+
+    def named_modules(
+        self, memo: Any = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+class Optimizer(Protocol):
+    """A torch Optimizer, as far as it is looked at."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+
+def torch() -> Any:
+    """The torch that the program has imported; None where it has not."""
+    return sys.modules.get("torch")
+
+
+def is_tensor(value: object) -> bool:
+    """A torch tensor, of whatever class."""
+    return torch() is not None and isinstance(value, torch().Tensor)
+
+
+def is_module(value: object) -> TypeGuard[Module]:
+    """An nn.Module."""
+    return torch() is not None and isinstance(value, torch().nn.Module)
+
+
+def is_optimizer(value: object) -> TypeGuard[Optimizer]:
+    """A torch Optimizer, or what has its groups and states, as those of other libraries."""
+    has = (getattr(value, name, None) for name in ("param_groups", "state"))
+    groups, state = has
+    return isinstance(groups, list) and isinstance(state, Mapping) and hasattr(value, "step")
+
+
+def unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimizer inside those of accelerate, Lightning and DeepSpeed."""
+    for name in ("optimizer", "_optimizer"):
+        inner = getattr(optimizer, name, None)
+        if inner is not optimizer and is_optimizer(inner):
+            return unwrapped(inner)
+    return optimizer
+
+
+def is_array(value: object) -> bool:
+    """An array that is no torch tensor: numpy's own, and those that numpy can make one of, as of
+    JAX, MLX and TensorFlow. Single numbers of numpy are none."""
+    if isinstance(value, np.ndarray):
+        return True
+    if isinstance(value, np.generic | type) or is_tensor(value):
+        return False
+    is_convertible = hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+    return is_convertible and hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def described(value: object) -> str:
+    """The type of an object as Python writes it: int, numpy.float32, torch.dtype."""
+    kind = type(value)
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"

@@ -1,0 +1,110 @@
+"""The optimizers that a program holds as an optimizer state: settings, steps and moments as they
+are at the moment, and names by what the parameters are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from scalecheck.checkpoint.live.arrays import tensor_of, view_of
+from scalecheck.checkpoint.live.objects import Optimizer, is_optimizer, unwrapped
+from scalecheck.checkpoint.live.trees import optimizer_table, tree_of
+from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState, StateLayout
+from scalecheck.checkpoint.several_states import together
+from scalecheck.checkpoint.state_file import opened
+from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.state_places import Place, places
+from scalecheck.checkpoint.state_reader import StateReader
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.report.formatting import listed, plural
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """Optimizers in memory, or their state_dict()s; `path` is what they are called."""
+
+    path: Path
+    optimizers: Sequence[Optimizer | Mapping[Any, Any]]
+
+    @classmethod
+    def of(cls, *optimizers: Optimizer | Mapping[Any, Any]) -> "LiveState":
+        words = [
+            type(unwrapped(one)).__name__ if is_optimizer(one) else "state dict"
+            for one in optimizers
+        ]
+        return cls(Path(" and ".join(dict.fromkeys(words))), optimizers)
+
+    def read(
+        self, layout: StateLayout, checkpoint: Checkpoint, names: str | Path | None = None
+    ) -> OptimizerState:
+        """The state, with the checkpoint's names for its parameters: those of the tensors that are
+        the same memory where some are, else as `state_names.named` finds them; names: a file of
+        them.
+
+        Raises CheckpointError where it is not understood.
+        """
+        views = {
+            view: tensor.tied_to or tensor.name
+            for tensor in checkpoint.tensors
+            if (view := view_of(tensor)) is not None
+        }
+        with content_of(self.path):
+            read = [self._read(one, layout, views) for one in self.optimizers]
+        is_same = any(one.name for state in read for one in state.states)
+        if is_same and names is None:
+            read = [_of_model(state) for state in read]
+        places = [(f"optimizers[{number}]", one) for number, one in enumerate(read)]
+        state = together(places) if len(read) > 1 else read[0]
+        if names is not None or not is_same:
+            return named(state, checkpoint, names)
+        words = "named, as they are the model's own tensors"
+        count = plural(len(state.states), "parameter")
+        return replace(state, notes=(*state.notes, f"{count} of the optimizer {words}"))
+
+    def _read(
+        self, one: Optimizer | Mapping[Any, Any], layout: StateLayout, views: Mapping[object, str]
+    ) -> OptimizerState:
+        """The state of one optimizer, with the names of parameters that are the model's own."""
+        path = self.path
+        if not is_optimizer(one):
+            root = tree_of(one, path)
+            found = places(root)
+            if len(found) != 1:
+                raise Malformed(
+                    f"holds {plural(len(found), 'optimizer state')}, and has to hold one"
+                )
+            with opened(path, root) as file:
+                return replace(
+                    StateReader(file, found[0], layout).read(), is_inner=found[0].is_inner
+                )
+        table = optimizer_table(one, path)
+        params = _distinct([p for group in unwrapped(one).param_groups for p in group["params"]])
+        tensors = [tensor_of("", param, path) for param in params]
+        with opened(path, table) as file:
+            state = StateReader(file, Place("", table), layout).read()
+        states = (_named(one, tensors, views) for one in state.states)
+        return replace(state, states=(*states,))
+
+
+def _named(state: ParamState, tensors: Sequence[Tensor], views: Mapping[object, str]) -> ParamState:
+    """The state with the shape of its parameter, and the model's name for it."""
+    tensor = tensors[int(state.key)]
+    return replace(state, name=views.get(view_of(tensor)), shape=tensor.shape)
+
+
+def _of_model(state: OptimizerState) -> OptimizerState:
+    """The states of the model's own parameters; a note names the others."""
+    own = [one for one in state.states if one.name is not None]
+    others = [one for one in state.states if one.name is None]
+    if not others:
+        return state
+    labels = listed([one.label for one in others])
+    count = f"{len(others)} of {len(state.states)} parameters of the optimizer"
+    note = f"{count} are not the model's, and are left out: {labels}"
+    return replace(state, states=(*own,), notes=(*state.notes, note))
+
+
+def _distinct(params: Sequence[Any]) -> list[Any]:
+    """Each parameter once, in the order of the numbers that `optimizer_table` gives them."""
+    return [*{id(param): param for param in params}.values()]
