@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from scalecheck.config import Config
 from scalecheck.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -18,7 +19,7 @@ from scalecheck.errors import (
 )
 from scalecheck.settings import HYPERPARAMETERS, Argument, Option
 
-_STARTS = re.compile(r"--(?P<flag>[a-z][a-z0-9-]*) (?P<value>.*?)(?=: )")
+_STARTS = re.compile(r"--(?P<flag>[a-z][a-z0-9-]*) (?P<value>(?:(?!--).)*?)(?=: )")
 _SETTING = re.compile(r"--set (\w+)=?")
 _FLAG = re.compile(r"--(?P<flag>[a-z][a-z0-9-]*)(?: (?P<value>none\b|[A-Z]+=\w+|[.\d][\w.+-]*))?")
 
@@ -37,7 +38,7 @@ def given_from_python(
     """The arguments as commands take them: models and optimizers in memory as checkpoints and
     states, and single numbers of numpy and torch as Python's. Raises UsageErrors that are also
     TypeErrors or ValueErrors, and CheckpointError for a model that holds no tensor."""
-    from scalecheck.checkpoint.live.given import is_live_optimizer, model_of, state_of
+    from scalecheck.checkpoint.live.given import is_live_optimizer
 
     found = {**given}
     if is_live_optimizer(found.get("optimizer")) and "state" in options:
@@ -47,20 +48,43 @@ def given_from_python(
     if HYPERPARAMETERS in found:
         _require_known(command, options, found[HYPERPARAMETERS])
     for name, value in found.items():
-        option = options.get(name)
-        if option is None or name == HYPERPARAMETERS:
-            continue
         try:
-            if isinstance(option, Argument) or name == "like":
-                found[name] = model_of(value)
-            elif name == "state":
-                found[name] = state_of(value)
-            else:
-                found[name] = _typed(option, value)
+            found[name] = _taken(name, value, options)
         except TypeError as error:
             problem = f"{name} must be {error}"
             raise ArgumentTypeError(f"scalecheck.{command}: {problem}") from None
     return found
+
+
+def _taken(name: str, value: Any, options: Mapping[str, Option]) -> Any:
+    """The value as commands take it. Raises TypeError with what was expected."""
+    from scalecheck.checkpoint.live.given import model_of, state_of
+
+    if name == HYPERPARAMETERS:
+        return value
+    option = options.get(name)
+    default = None if option is None else option.default
+    if value is None and default is None:
+        return None
+    if option is None:
+        return _others(name, value)
+    if isinstance(option, Argument) or name == "like":
+        return model_of(value)
+    if name == "state":
+        return state_of(value)
+    if name == "optimizer" and "state" in options and not isinstance(value, str):
+        expected = "the name of an optimizer, a torch Optimizer or a list of them"
+        raise TypeError(f"{expected}, not {type(value).__name__}")
+    return _typed(option, value)
+
+
+def _others(name: str, value: Any) -> Any:
+    """What is no option: the configuration, and a function that is told of the progress."""
+    if name == "progress" and not callable(value):
+        raise TypeError(f"a function, not {type(value).__name__}")
+    if name == "config" and not isinstance(value, Config | str | os.PathLike):
+        raise TypeError(f"a path or a configuration, not {type(value).__name__}")
+    return Path(value) if isinstance(value, os.PathLike) else value
 
 
 def _require_known(
@@ -80,7 +104,7 @@ def _typed(option: Option, value: Any) -> Any:
     """The value, where it is of a type of the option. Raises TypeError with what was expected."""
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()
-    if (value is None and option.default is None) or any(_is(value, k) for k in option.types):
+    if any(_is(value, kind) for kind in option.types):
         return value
     expected = " or ".join(dict.fromkeys(map(_words, option.types)))
     raise TypeError(f"{expected}, not {_of_type(value)}")
@@ -111,7 +135,7 @@ def _of_type(value: Any) -> str:
     """The type of a value, of a list the first item that is of a type of its own."""
     if isinstance(value, list | tuple) and value:
         return f"{type(value).__name__} of {', '.join(sorted({type(x).__name__ for x in value}))}"
-    return "None" if value is None else type(value).__name__
+    return type(value).__name__
 
 
 def in_python_words(

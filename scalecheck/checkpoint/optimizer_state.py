@@ -18,13 +18,15 @@ class ParamGroup:
     table those of its rows.
 
     `params` are the keys of its parameters, `param_names` their names where they were saved,
-    `left_out` its settings that are nothing of that.
+    `left_out` its settings that are nothing of that. `torch_class` is torch.optim's class of an
+    optimizer that is in memory.
     """
 
     settings: Mapping[str, Scalar | tuple[Scalar, ...]]
     params: tuple[ParamKey, ...]
     param_names: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
+    torch_class: str = ""
 
 
 class Factored(NamedTuple):
@@ -84,7 +86,8 @@ class OptimizerState:
     """What a file holds of an optimizer: the states in the order of the groups' params, and notes
     on what was left out and on how names were found. is_inner: it is of an optimizer inside another
     one, which may have changed its updates. unread: why there are no states though one was found,
-    in a phrase; the notes say more. The groups are then those that are certain, or none.
+    in a phrase; the notes say more. The groups are then those that are certain, or none. in_memory:
+    no file holds it.
     """
 
     path: Path
@@ -93,3 +96,4 @@ class OptimizerState:
     notes: tuple[str, ...] = ()
     is_inner: bool = False
     unread: str = ""
+    in_memory: bool = False

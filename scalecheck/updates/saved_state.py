@@ -42,10 +42,12 @@ INNER = "optimizer not known: its state lies inside that of another, which may c
 class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
-    where the lr of a group is not the one that the state has; empty where none is."""
+    where the lr of a group is not the one that the state has; empty where none is. in_memory: they
+    are those of an optimizer of the program."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state and state.groups else None
+        self.in_memory = state is not None and state.in_memory
         self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
         self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}

@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.live.models import checkpoint_of
-from scalecheck.checkpoint.live.objects import described, is_module, is_optimizer
+from scalecheck.checkpoint.live.objects import is_module, is_optimizer
 from scalecheck.checkpoint.live.optimizers import LiveState
 from scalecheck.checkpoint.tensor import Checkpoint
 
 
 def model_of(given: Any) -> Any:
-    """The checkpoint of a model in memory; a path, a checkpoint and None as they are. Raises
-    TypeError with what was expected."""
-    if given is None or isinstance(given, str | Checkpoint):
+    """The checkpoint of a model in memory; a path and a checkpoint as they are. Raises TypeError
+    with what was expected."""
+    if isinstance(given, str | Checkpoint):
         return given
     if isinstance(given, os.PathLike):
         return Path(given)
     if is_module(given) or isinstance(given, Mapping):
         return checkpoint_of(given)
     expected = "a path, an nn.Module or a mapping of names to arrays"
-    raise TypeError(f"{expected}, not {described(given)}")
+    raise TypeError(f"{expected}, not {type(given).__name__}")
 
 
 def state_of(given: Any) -> Any:
-    """The state of an optimizer in memory, of its state_dict(), or of a list of them; a path and
-    None as they are. Raises TypeError with what was expected."""
-    if given is None or isinstance(given, str | LiveState):
+    """The state of an optimizer in memory, of its state_dict(), or of a list of them; a path as it
+    is. Raises TypeError with what was expected."""
+    if isinstance(given, str | LiveState):
         return given
     if isinstance(given, os.PathLike):
         return Path(given)
@@ -36,7 +36,7 @@ def state_of(given: Any) -> Any:
         return LiveState.of(*several)
     wrong = next((one for one in several if not is_optimizer(one)), given)
     expected = "a path, a torch Optimizer or a list of them"
-    raise TypeError(f"{expected}, not {described(wrong)}")
+    raise TypeError(f"{expected}, not {type(wrong).__name__}")
 
 
 def is_live_optimizer(given: object) -> bool:

@@ -44,8 +44,7 @@ def is_module(value: object) -> TypeGuard[Module]:
 
 def is_optimizer(value: object) -> TypeGuard[Optimizer]:
     """A torch Optimizer, or what has its groups and states, as those of other libraries."""
-    has = (getattr(value, name, None) for name in ("param_groups", "state"))
-    groups, state = has
+    groups, state = getattr(value, "param_groups", None), getattr(value, "state", None)
     return isinstance(groups, list) and isinstance(state, Mapping) and hasattr(value, "step")
 
 
@@ -67,11 +66,3 @@ def is_array(value: object) -> bool:
         return False
     is_convertible = hasattr(value, "__array__") or hasattr(value, "__dlpack__")
     return is_convertible and hasattr(value, "shape") and hasattr(value, "dtype")
-
-
-def described(value: object) -> str:
-    """The type of an object as Python writes it: int, numpy.float32, torch.dtype."""
-    kind = type(value)
-    if kind.__module__ in ("builtins", "__main__"):
-        return kind.__qualname__
-    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"

@@ -56,6 +56,7 @@ class LiveState:
             read = [_of_model(state) for state in read]
         places = [(f"optimizers[{number}]", one) for number, one in enumerate(read)]
         state = together(places) if len(read) > 1 else read[0]
+        state = replace(state, in_memory=True)
         if names is not None or not is_same:
             return named(state, checkpoint, names)
         words = "named, as they are the model's own tensors"
@@ -84,7 +85,11 @@ class LiveState:
         with opened(path, table) as file:
             state = StateReader(file, Place("", table), layout).read()
         states = (_named(one, tensors, views) for one in state.states)
-        return replace(state, states=(*states,))
+        kind = type(unwrapped(one))
+        is_torchs = kind.__module__.partition(".optim.")[0] == "torch"
+        torch_class = kind.__name__ if is_torchs else ""
+        groups = (replace(group, torch_class=torch_class) for group in state.groups)
+        return replace(state, groups=(*groups,), states=(*states,))
 
 
 def _named(state: ParamState, tensors: Sequence[Tensor], views: Mapping[object, str]) -> ParamState:
