@@ -200,6 +200,49 @@ def test_nested_dicts_of_arrays_of_other_libraries_are_read():
     assert rows["Dense_0.kernel"]["rms"] == rows["Dense_1.kernel"]["rms"] == pytest.approx(rms)
 
 
+class Codes(torch.Tensor):
+    """A tensor that is made of codes and a factor when it is used, as torchao's are."""
+
+    @staticmethod
+    def __new__(cls, codes, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, codes.shape, dtype=scale.dtype)
+
+    def __init__(self, codes, scale):
+        self.codes, self.scale = codes, scale
+
+    def __tensor_flatten__(self):
+        return ["codes", "scale"], None
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return args[0] if func is torch.ops.aten.detach.default else NotImplemented
+
+
+class Coded(nn.Linear):
+    """A layer of codes that saves their factors with them, as those of bitsandbytes do."""
+
+    def __init__(self):
+        super().__init__(8, 8)
+        codes = torch.randint(-127, 127, (8, 8), dtype=torch.int8)
+        self.weight = nn.Parameter(codes, requires_grad=False)
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination[prefix + "SCB"] = torch.full((8,), 0.1)
+
+
+def test_a_module_of_codes_has_the_tensors_of_its_state_dict():
+    model = nn.Sequential(nn.Linear(8, 8), Coded())
+    codes = torch.randint(-127, 127, (8, 8), dtype=torch.int8)
+    model[0].weight = nn.Parameter(Codes(codes, torch.full((8, 1), 0.1)), requires_grad=False)
+    live, saved = scalecheck.inspect(model), scalecheck.inspect(model.state_dict())
+    key = "name"
+    assert sorted(live.rows, key=lambda row: row[key]) == sorted(saved, key=lambda row: row[key])
+    names = {row["name"] for row in live} | {one["name"] for one in live.skipped}
+    assert names >= {"0.weight.codes", "0.weight.scale", "1.weight", "1.SCB"}
+    assert "1.weight" in {one["name"] for one in live.skipped}
+
+
 def test_a_model_without_tensors_is_refused():
     with pytest.raises(CheckpointError, match="ReLU: is a module without parameters"):
         scalecheck.inspect(nn.ReLU())

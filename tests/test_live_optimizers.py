@@ -152,6 +152,8 @@ def test_an_optimizer_inside_that_of_a_trainer_is_read(net, name):
     class Wrapper:
         """As accelerate's and Lightning's."""
 
+        __module__ = "accelerate.optimizer"
+
         def __init__(self, inner):
             setattr(self, name, inner)
             self.param_groups, self.state = inner.param_groups, inner.state
@@ -164,6 +166,19 @@ def test_an_optimizer_inside_that_of_a_trainer_is_read(net, name):
     wrapped = scalecheck.translate(net, Wrapper(optimizer))
     assert wrapped.rows == scalecheck.translate(net, optimizer).rows
     assert wrapped.source["state"] == "AdamW"
+
+
+def test_an_optimizer_that_another_leads_is_not_taken_for_it(net):
+    class Lookahead(torch.optim.Optimizer):
+        """Moves weights between the steps of the optimizer that it leads."""
+
+        def __init__(self, inner):
+            self.optimizer, self.state = inner, inner.state
+            self.param_groups = inner.param_groups
+
+    report = scalecheck.translate(net, Lookahead(torch.optim.AdamW(net.parameters(), lr=LR)))
+    assert {row["relative_update"] for row in report} == {None}
+    assert all("inside that of another" in row["reason"] for row in report)
 
 
 def test_an_optimizer_stands_for_a_file_of_its_state(net, tmp_path):

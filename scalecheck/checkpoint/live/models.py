@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.live.arrays import tensor_of, view_of
-from scalecheck.checkpoint.live.objects import Module
+from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of
 from scalecheck.checkpoint.live.trees import tree_of
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.open import with_kinds
@@ -40,15 +40,35 @@ def _module_tensors(model: Module, path: Path) -> Iterator[Tensor]:
     for prefix, module in model.named_modules(remove_duplicate=False):
         start = f"{prefix}." if prefix else ""
         for word, parameter in module._parameters.items():
-            if parameter is not None:
-                yield replace(
-                    tensor_of(start + word, parameter, path),
-                    declared="parameter",
-                    is_trained=parameter.requires_grad,
-                )
+            for tensor in _parts(start + word, parameter, path, "parameter"):
+                yield replace(tensor, is_trained=parameter.requires_grad and bool(tensor.declared))
         for word, buffer in module._buffers.items():
-            if buffer is not None:
-                yield replace(tensor_of(start + word, buffer, path), declared="buffer")
+            yield from _parts(start + word, buffer, path, "buffer")
+        for word, tensor in _factors(module).items():
+            yield tensor_of(start + word, tensor, path)
+
+
+def _parts(name: str, value: Any, path: Path, declared: str) -> Iterator[Tensor]:
+    """The tensor, or those that one of a class of its own is made of, as in its state dict; none
+    where a module has None under the name."""
+    if value is None:
+        return
+    inner = parts_of(value)
+    if inner is None:
+        yield replace(tensor_of(name, value, path), declared=declared)
+        return
+    for word in inner:
+        yield from _parts(f"{name}.{word}", getattr(value, word), path, "")
+
+
+def _factors(module: Any) -> Mapping[str, Any]:
+    """What a module with codes as parameters saves beside them, as those of bitsandbytes do."""
+    own = {**module._parameters, **module._buffers}
+    if all(value is None or value.is_floating_point() for value in module._parameters.values()):
+        return {}
+    saved: dict[str, Any] = {}
+    module._save_to_state_dict(saved, "", True)
+    return {name: one for name, one in saved.items() if name not in own and is_tensor(one)}
 
 
 def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:

@@ -7,6 +7,9 @@ from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
+_INNER = ("optimizer", "_optimizer", "base_optimizer")  # where optimizers keep one that they lead
+_TRAINERS = ("accelerate", "deepspeed", "lightning", "lightning_fabric", "pytorch_lightning")
+
 
 class Module(Protocol):
     """An nn.Module, as far as it is looked at."""
@@ -48,13 +51,27 @@ def is_optimizer(value: object) -> TypeGuard[Optimizer]:
     return isinstance(groups, list) and isinstance(state, Mapping) and hasattr(value, "step")
 
 
-def unwrapped(optimizer: Optimizer) -> Optimizer:
-    """The optimizer inside those of accelerate, Lightning and DeepSpeed."""
-    for name in ("optimizer", "_optimizer"):
+def unwrapped(optimizer: Optimizer) -> tuple[Optimizer, bool]:
+    """The optimizer inside another one, and whether that may change its updates, as Lookahead and
+    SAM do; those of training libraries hand the step on."""
+    for name in _INNER:
         inner = getattr(optimizer, name, None)
         if inner is not optimizer and is_optimizer(inner):
-            return unwrapped(inner)
-    return optimizer
+            found, is_led = unwrapped(inner)
+            library = type(optimizer).__module__.partition(".")[0]
+            return found, is_led or library not in _TRAINERS
+    return optimizer, False
+
+
+def parts_of(value: Any) -> list[str] | None:
+    """The names of the tensors that a tensor of a class of its own is made of, as quantised ones
+    are; None of a plain one, and of a DTensor and a nested one, which are read by themselves."""
+    if hasattr(value, "_local_tensor") or not hasattr(value, "__tensor_flatten__"):
+        return None
+    if value.is_nested:
+        return None
+    names, _ = value.__tensor_flatten__()
+    return [*names]
 
 
 def is_array(value: object) -> bool:

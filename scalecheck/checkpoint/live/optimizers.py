@@ -30,7 +30,7 @@ class LiveState:
     @classmethod
     def of(cls, *optimizers: Optimizer | Mapping[Any, Any]) -> "LiveState":
         words = [
-            type(unwrapped(one)).__name__ if is_optimizer(one) else "state dict"
+            type(unwrapped(one)[0]).__name__ if is_optimizer(one) else "state dict"
             for one in optimizers
         ]
         return cls(Path(" and ".join(dict.fromkeys(words))), optimizers)
@@ -79,17 +79,18 @@ class LiveState:
                 return replace(
                     StateReader(file, found[0], layout).read(), is_inner=found[0].is_inner
                 )
+        one, is_led = unwrapped(one)
         table = optimizer_table(one, path)
-        params = _distinct([p for group in unwrapped(one).param_groups for p in group["params"]])
+        params = _distinct([param for group in one.param_groups for param in group["params"]])
         tensors = [tensor_of("", param, path) for param in params]
         with opened(path, table) as file:
             state = StateReader(file, Place("", table), layout).read()
         states = (_named(one, tensors, views) for one in state.states)
-        kind = type(unwrapped(one))
+        kind = type(one)
         is_torchs = kind.__module__.partition(".optim.")[0] == "torch"
         torch_class = kind.__name__ if is_torchs else ""
         groups = (replace(group, torch_class=torch_class) for group in state.groups)
-        return replace(state, groups=(*groups,), states=(*states,))
+        return replace(state, groups=(*groups,), states=(*states,), is_inner=is_led)
 
 
 def _named(state: ParamState, tensors: Sequence[Tensor], views: Mapping[object, str]) -> ParamState:

@@ -14,6 +14,7 @@ from scalecheck.checkpoint.live.objects import (
     is_module,
     is_optimizer,
     is_tensor,
+    parts_of,
     unwrapped,
 )
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder, key_of
@@ -31,8 +32,8 @@ def tree_of(value: object, path: Path) -> object:
 
 
 def optimizer_table(optimizer: Optimizer, path: Path) -> dict[object, object]:
-    """The `param_groups` and `state` of an optimizer, in which its parameters have numbers in the
-    order of the groups, as in its state_dict()."""
+    """The `param_groups` and `state` of an optimizer, or of the one inside it, in which its
+    parameters have numbers in the order of the groups, as in its state_dict()."""
     return _Trees(path).optimizer(optimizer)
 
 
@@ -59,7 +60,7 @@ class _Trees:
         """Makes the node of an object; False for one that is not looked into."""
         made = self._made
         if is_tensor(value) or is_array(value):
-            inner = _flattened(value)
+            inner = parts_of(value)
             made[id(value)] = self._tensor(value) if inner is None else self._coded(value, inner)
         elif not deeper:
             return False
@@ -94,7 +95,7 @@ class _Trees:
         return Placeholder(kind, (kind, None, tuple(map(int, value.shape))), state=state)
 
     def optimizer(self, optimizer: Optimizer) -> dict[object, object]:
-        inner: Any = unwrapped(optimizer)
+        inner: Any = unwrapped(optimizer)[0]
         numbers: dict[int, int] = {}
         groups: list[object] = []
         for group in inner.param_groups:
@@ -106,15 +107,6 @@ class _Trees:
             key = numbers.get(id(param))
             state[key_of(param) if key is None else key] = self.of(own)
         return {"state": state, "param_groups": groups}
-
-
-def _flattened(value: Any) -> list[str] | None:
-    """The names of the tensors that a tensor of a class of its own is made of; None of a plain one
-    and of a DTensor, which is read by itself."""
-    if hasattr(value, "_local_tensor") or not hasattr(value, "__tensor_flatten__"):
-        return None
-    names, _ = value.__tensor_flatten__()
-    return [*names]
 
 
 def _class_of(value: object) -> Foreign:
