@@ -110,9 +110,10 @@ def inspect(
 ) -> None:
     """Measure the scale of every tensor of a checkpoint: rms, the root mean square, and more.
 
-    It is a row a tensor, or a row a layer, family or role. progress: called with the bytes read so
-    far and in all. Raises UsageError where an option fits nothing, CheckpointError where the
-    checkpoint cannot be read.
+    It is a row a tensor, or a row a layer, family or role. checkpoint: a path, an nn.Module, or a
+    mapping of names to arrays, which is not copied. progress: called with the bytes read so far
+    and in all. Raises UsageError, which is a TypeError or a ValueError too, where an argument fits
+    nothing, CheckpointError where the checkpoint cannot be read.
     """
 
 
@@ -159,10 +160,12 @@ def translate(
 ) -> None:
     """Tell the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
 
-    It is expected, nominal, and where an optimizer state was saved, measured. lr, optimizer and
-    hyperparameters, which are any of the optimizer's own, go before those of the state, which go
-    before the optimizer's defaults. With assume, shape may take the place of a checkpoint. Raises
-    UsageError, CheckpointError.
+    It is expected, nominal, and where there is an optimizer state, measured: shares of the
+    tensor's rms a step. checkpoint: as of inspect. optimizer: its name, or a torch Optimizer or a
+    list of them, whose groups and moments are then the state; state: a path, or the same. lr,
+    optimizer and hyperparameters, which are any of the optimizer's own, go before those of the
+    state, which go before the optimizer's defaults. With assume, shape may take the place of a
+    checkpoint. Raises UsageError, CheckpointError.
     """
 
 
@@ -199,9 +202,10 @@ def diff(
 ) -> None:
     """Measure how far each tensor moved from one checkpoint to another, beside what a run would do.
 
-    The change is exact, in float64. A path may be a report of `inspect --format json`, of which
-    only figures are compared. With lr and steps the displacement that such a run is expected to
-    bring is set beside it. Raises UsageError, CheckpointError.
+    The change is exact, in float64. Each side is a path, an nn.Module, or a mapping of names to
+    arrays. A path may be a report of `inspect --format json`, of which only figures are compared.
+    With lr and steps the displacement that such a run is expected to bring is set beside it. Raises
+    UsageError, CheckpointError.
     """
 
 
@@ -244,7 +248,8 @@ def check(
 ) -> None:
     """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
 
-    The report's `failed` says whether CI should stop. config: a configuration, or the file it is
+    checkpoint, optimizer and state: as of translate. The report's `failed` says whether CI should
+    stop. config: a configuration, or the file it is
     in; none is looked for, and the other options go before it. Raises UsageError, CheckpointError.
     """
 
