@@ -212,6 +212,18 @@ def test_a_check_judges_the_optimizer(net):
     assert ("SC205", "embed.weight") in found
 
 
+def test_a_partition_of_zero_3_is_a_piece_of_the_size_of_the_whole():
+    """As DeepSpeed leaves a parameter between steps: empty, its partition beside it."""
+    model = nn.Linear(8, 8, bias=False)
+    model.weight.data = torch.empty(0)
+    model.weight.ds_tensor = torch.arange(16.0)
+    model.weight.ds_shape = (8, 8)
+    report = scalecheck.inspect(model)
+    assert report["weight"]["kind"] == "piece"
+    assert report["weight"]["rms"] == pytest.approx(rms(torch.arange(16.0)))
+    assert any("25 % of a parameter of ZeRO 3 of 8×8" in note for note in report.notes)
+
+
 def test_the_parts_of_a_distributed_tensor_are_pieces_of_the_size_of_the_whole():
     """Two ranks of which this process is the first; nothing is sent between them."""
     import torch.distributed as dist

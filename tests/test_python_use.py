@@ -1,6 +1,8 @@
 """A report as Python uses it, and what is wrong with arguments in the words of Python."""
 
+import json
 import re
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -38,6 +40,7 @@ def test_a_report_is_the_sequence_of_its_rows_which_hold_plain_values():
         assert len(report) == len(rows) > 0
         assert all(is_plain(value) for row in rows for value in row.values())
         assert [*rows[0]] == [column.name for column in report.tables[0].columns]
+        assert json.loads(report.rendered("json"))[report.tables[0].name] == rows
 
 
 def test_a_row_is_found_by_its_name():
@@ -170,6 +173,16 @@ def test_a_value_that_does_not_fit_is_told_in_the_words_of_python(command, given
         getattr(scalecheck, command)(MODEL, **given)
     assert isinstance(raised.value, UsageError)
     assert "--" not in str(raised.value)
+
+
+def test_arrays_of_numpy_are_read_without_torch():
+    code = (
+        "import sys, numpy, scalecheck\n"
+        "report = scalecheck.translate({'w': numpy.ones((4, 4))}, lr=1e-3)\n"
+        "assert report['w']['rms'] == 1.0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_missing_file_is_an_error_of_the_checkpoint():

@@ -188,11 +188,8 @@ def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | 
 def same_memory(pairs: Sequence[Pair]) -> list[str]:
     """A note on tensors that are the same memory on both sides, where some are: they are compared
     with themselves."""
-    views = [
-        [view_of(side) for side in (pair.before, pair.after) if isinstance(side, Tensor)]
-        for pair in pairs
-    ]
-    count = sum(len(own) == 2 and own[0] == own[1] is not None for own in views)
+    views = [[*map(view_of, pair.tensors)] for pair in pairs if pair.tensors]
+    count = sum(before == after is not None for before, after in views)
     if not count:
         return []
     hint = "copy.deepcopy(model.state_dict()) keeps the values of before"

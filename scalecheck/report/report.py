@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cached_property
 from importlib import import_module
 from operator import attrgetter, itemgetter
@@ -132,6 +131,8 @@ class Report:
             return found[0]
         if found:
             raise KeyError(f"{name}: has {len(found)} rows; go through the report for them")
+        from difflib import get_close_matches
+
         near = get_close_matches(str(name), [own for own in names if own], _NEAR)
         hint = f"; did you mean {' or '.join(near)}?" if near else f", of {len(names)}"
         raise KeyError(f"no row is called {name}{hint}")
