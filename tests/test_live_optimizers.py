@@ -2,6 +2,7 @@
 parameters are."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_every_optimizer_is_known_by_its_class_before_and_after_steps(name, step
 def test_an_optimizer_without_formula_is_said_to_be_none(name):
     model = matrices()
     report = scalecheck.translate(model, getattr(torch.optim, name)(model.parameters(), lr=LR))
-    assert all("optimizer not known" in row["reason"] for row in report)
+    assert {row["reason"] for row in report} == {f"torch.optim.{name} has no formula here"}
 
 
 def test_the_groups_say_the_settings_of_each_tensor(net):
@@ -222,6 +223,18 @@ def test_a_partition_of_zero_3_is_a_piece_of_the_size_of_the_whole():
     assert report["weight"]["kind"] == "piece"
     assert report["weight"]["rms"] == pytest.approx(rms(torch.arange(16.0)))
     assert any("25 % of a parameter of ZeRO 3 of 8×8" in note for note in report.notes)
+
+
+def test_what_fsdp_leaves_of_a_parameter_is_a_piece_of_its_shape():
+    """As FullyShardedDataParallel leaves it with use_orig_params: flat, or empty."""
+    model = nn.Sequential(nn.Linear(8, 8))
+    flat = nn.Parameter(torch.arange(48.0))
+    flat._params, flat._shapes = [model[0].weight, model[0].bias], [(8, 8), (8,)]
+    model[0].weight.data, model[0].bias.data = flat.data[:48], flat.data[48:]
+    model._handle = SimpleNamespace(flat_param=flat)
+    report = scalecheck.inspect(model)
+    assert {row["name"]: row["kind"] for row in report} == {"0.weight": "piece", "0.bias": "piece"}
+    assert any("75 % of a parameter of FSDP of 8×8" in note for note in report.notes)
 
 
 def test_the_parts_of_a_distributed_tensor_are_pieces_of_the_size_of_the_whole():

@@ -142,6 +142,9 @@ class Recognised:
             self.count = self.foreign.writer.count
             self.why = f"{self.foreign.name}: {self.foreign.why}"
             return
+        if torch_class and not found:
+            self.why = f"torch.optim.{torch_class} has no formula here"
+            return
         entries = sorted({name for one in kept for name in one})
         told = " or ".join(sorted(found))
         self.why = (

@@ -78,15 +78,18 @@ def _local_part(value: Any) -> tuple[Any, str | None]:
         if any(placement.is_partial() for placement in value.placements):
             return local, "one summand of a DTensor, whose ranks add up to the tensor"
         whole = tuple(value.shape)
-        return local, None if local.shape == whole else _share(local, "DTensor", whole)
+        piece = None if local.shape == whole else share_of(local.numel(), "DTensor", whole)
+        return local, piece
     partition: Any = getattr(value, "ds_tensor", None)
     if is_tensor(partition) and not value.numel():
-        return partition, _share(partition, "parameter of ZeRO 3", tuple(value.ds_shape))
+        whole = tuple(value.ds_shape)
+        return partition, share_of(partition.numel(), "parameter of ZeRO 3", whole)
     return value, None
 
 
-def _share(local: Any, what: str, whole: Sequence[int]) -> str:
-    share = 100 * local.numel() / max(1, math.prod(whole))
+def share_of(numel: int, what: str, whole: Sequence[int]) -> str:
+    """How much of a larger tensor so many elements are."""
+    share = 100 * numel / max(1, math.prod(whole))
     return f"{share:.3g} % of a {what} of {'×'.join(map(str, whole))}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.live.arrays import tensor_of, view_of
+from scalecheck.checkpoint.live.arrays import share_of, tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of
 from scalecheck.checkpoint.live.trees import tree_of
 from scalecheck.checkpoint.malformed import content_of
@@ -37,15 +37,38 @@ def checkpoint_of(model: Module | Mapping[Any, Any]) -> Checkpoint:
 def _module_tensors(model: Module, path: Path) -> Iterator[Tensor]:
     """The parameters and buffers of a module, in the order of its state dict, each under every name
     that it has there; buffers that are not saved too."""
-    for prefix, module in model.named_modules(remove_duplicate=False):
+    modules = [*model.named_modules(remove_duplicate=False)]
+    whole = _flattened_shapes(module for _, module in modules)
+    for prefix, module in modules:
         start = f"{prefix}." if prefix else ""
         for word, parameter in module._parameters.items():
             for tensor in _parts(start + word, parameter, path, "parameter"):
-                yield replace(tensor, is_trained=parameter.requires_grad and bool(tensor.declared))
+                trained = replace(
+                    tensor, is_trained=bool(tensor.declared) and parameter.requires_grad
+                )
+                shape = whole.get(id(parameter), tensor.shape)
+                yield trained if shape == tensor.shape else _piece_of(trained, shape)
         for word, buffer in module._buffers.items():
             yield from _parts(start + word, buffer, path, "buffer")
         for word, tensor in _factors(module).items():
             yield tensor_of(start + word, tensor, path)
+
+
+def _flattened_shapes(modules: Iterable[Any]) -> dict[int, tuple[int, ...]]:
+    """The shapes of parameters of which FSDP leaves this process a flat part under their names, by
+    the ids of what it leaves."""
+    flat = (getattr(getattr(module, "_handle", None), "flat_param", None) for module in modules)
+    return {
+        id(part): tuple(shape)
+        for one in flat
+        for part, shape in zip(
+            getattr(one, "_params", None) or (), getattr(one, "_shapes", ()), strict=False
+        )
+    }
+
+
+def _piece_of(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return replace(tensor, piece=share_of(tensor.numel, "parameter of FSDP", shape))
 
 
 def _parts(name: str, value: Any, path: Path, declared: str) -> Iterator[Tensor]:
