@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from scalecheck.measure.groups import By
 
     AnyCheckpoint = Path | str | Checkpoint | objects.Module | Mapping[str, Any]
-    AnyOptimizer = str | objects.Optimizer | Sequence[objects.Optimizer]
-    AnyState = str | Path | objects.Optimizer | Sequence[objects.Optimizer] | Mapping[str, Any]
+    LiveOptimizer = objects.Optimizer | Sequence[objects.Optimizer] | Mapping[str, Any]
+    AnyOptimizer = str | LiveOptimizer
+    AnyState = str | Path | LiveOptimizer
 else:
     # What the command line takes; the modules of what Python takes beside import numpy.
     By = AnyOptimizer = str

@@ -137,6 +137,14 @@ def test_parameters_of_another_model_are_left_out_and_named(net):
     assert "(5, 3)" in note
 
 
+def test_an_optimizer_of_a_copy_of_the_model_is_named_by_order_and_a_note_says_so(net):
+    optimizer = torch.optim.AdamW(net.parameters(), lr=LR)
+    step(net, optimizer)
+    report = scalecheck.translate(copy.deepcopy(net), optimizer)
+    assert "AdamW holds none of the tensors of this Net" in report.notes
+    assert report.rows == scalecheck.translate(net, optimizer).rows
+
+
 def test_several_optimizers_train_one_model(net):
     hidden = [p for name, p in net.named_parameters() if name.startswith("layers") and p.ndim == 2]
     rest = [p for p in net.parameters() if not any(p is one for one in hidden)]
@@ -189,6 +197,7 @@ def test_an_optimizer_stands_for_a_file_of_its_state(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / "net.pt")
     rows = scalecheck.translate(net, optimizer).rows
     assert scalecheck.translate(net, state=optimizer).rows == rows
+    assert scalecheck.translate(net, optimizer.state_dict()).rows == rows
     assert scalecheck.translate(net, state=optimizer.state_dict()).rows == rows
     assert scalecheck.translate(net, state=tmp_path / "optimizer.pt").rows == rows
     of_file = scalecheck.translate(tmp_path / "net.pt", optimizer)

@@ -40,7 +40,6 @@ def state_of(given: Any) -> Any:
 
 
 def is_live_optimizer(given: object) -> bool:
-    """Whether it is an optimizer in memory, or a list of them, and not the name of one."""
-    return is_optimizer(given) or (
-        isinstance(given, list | tuple) and any(map(is_optimizer, given))
-    )
+    """Whether it is an optimizer in memory, its state_dict() or a list of them, and no name."""
+    several = given if isinstance(given, list | tuple) else [given]
+    return any(is_optimizer(one) or isinstance(one, Mapping) for one in several)

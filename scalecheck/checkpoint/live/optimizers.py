@@ -50,46 +50,51 @@ class LiveState:
             if (view := view_of(tensor)) is not None
         }
         with content_of(self.path):
-            read = [self._read(one, layout, views) for one in self.optimizers]
+            read = [
+                self._of_mapping(one, layout)
+                if isinstance(one, Mapping)
+                else self._of_optimizer(one, layout, views)
+                for one in self.optimizers
+            ]
         is_same = any(one.name for state in read for one in state.states)
         if is_same and names is None:
             read = [_of_model(state) for state in read]
-        places = [(f"optimizers[{number}]", one) for number, one in enumerate(read)]
-        state = together(places) if len(read) > 1 else read[0]
+        found = [(f"optimizers[{number}]", one) for number, one in enumerate(read)]
+        state = together(found) if len(read) > 1 else read[0]
         state = replace(state, in_memory=True)
-        if names is not None or not is_same:
-            return named(state, checkpoint, names)
-        words = "named, as they are the model's own tensors"
-        count = plural(len(state.states), "parameter")
-        return replace(state, notes=(*state.notes, f"{count} of the optimizer {words}"))
+        if is_same and names is None:
+            count = plural(len(state.states), "parameter")
+            note = f"{count} of the optimizer named, as they are the model's own tensors"
+            return replace(state, notes=(*state.notes, note))
+        if not is_same and checkpoint.in_memory and all(map(is_optimizer, self.optimizers)):
+            note = f"{self.path} holds none of the tensors of this {checkpoint.path}"
+            state = replace(state, notes=(*state.notes, note))
+        return named(state, checkpoint, names)
 
-    def _read(
-        self, one: Optimizer | Mapping[Any, Any], layout: StateLayout, views: Mapping[object, str]
+    def _of_mapping(self, mapping: Mapping[Any, Any], layout: StateLayout) -> OptimizerState:
+        root = tree_of(mapping, self.path)
+        found = places(root)
+        if len(found) != 1:
+            raise Malformed(f"holds {plural(len(found), 'optimizer state')}, and has to hold one")
+        [place] = found
+        with opened(self.path, root) as file:
+            return replace(StateReader(file, place, layout).read(), is_inner=place.is_inner)
+
+    def _of_optimizer(
+        self, optimizer: Optimizer, layout: StateLayout, views: Mapping[object, str]
     ) -> OptimizerState:
-        """The state of one optimizer, with the names of parameters that are the model's own."""
-        path = self.path
-        if not is_optimizer(one):
-            root = tree_of(one, path)
-            found = places(root)
-            if len(found) != 1:
-                raise Malformed(
-                    f"holds {plural(len(found), 'optimizer state')}, and has to hold one"
-                )
-            with opened(path, root) as file:
-                return replace(
-                    StateReader(file, found[0], layout).read(), is_inner=found[0].is_inner
-                )
-        one, is_led = unwrapped(one)
-        table = optimizer_table(one, path)
-        params = _distinct([param for group in one.param_groups for param in group["params"]])
-        tensors = [tensor_of("", param, path) for param in params]
-        with opened(path, table) as file:
+        """Its state, with the names of parameters that are the model's own."""
+        inner, is_led = unwrapped(optimizer)
+        table = optimizer_table(inner, self.path)
+        params = _distinct([param for group in inner.param_groups for param in group["params"]])
+        tensors = [tensor_of("", param, self.path) for param in params]
+        with opened(self.path, table) as file:
             state = StateReader(file, Place("", table), layout).read()
-        states = (_named(one, tensors, views) for one in state.states)
-        kind = type(one)
+        kind = type(inner)
         is_torchs = kind.__module__.partition(".optim.")[0] == "torch"
         torch_class = kind.__name__ if is_torchs else ""
         groups = (replace(group, torch_class=torch_class) for group in state.groups)
+        states = (_named(one, tensors, views) for one in state.states)
         return replace(state, groups=(*groups,), states=(*states,), is_inner=is_led)
 
 
