@@ -217,7 +217,9 @@ def test_a_check_judges_the_optimizer(net):
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.3)
     step(net, optimizer)
     optimizer.state[net.embed.weight]["exp_avg_sq"][0, 0] = float("nan")
+    optimizer.state["average"] = {"of losses": torch.tensor([1.0, float("inf")])}
     found = {(one["rule"], one["where"]) for one in scalecheck.check(net, optimizer)}
+    assert ("SC101", "state.average.of losses") in found
     assert ("SC201", "layers.0.weight") in found
     assert ("SC205", "embed.weight") in found
 

@@ -89,8 +89,7 @@ class OptimizerState:
     one, which may have changed its updates. unread: why there are no states though one was found,
     in a phrase; the notes say more. The groups are then those that are certain, or none. tensors:
     all of its file but for the rows of the checkpoint; others: those of them that are in no
-    parameter's state. unopened: what was not looked into at all. in_memory: no file
-    holds it.
+    parameter's state. unopened: what was not looked into at all. in_memory: no file holds it.
     """
 
     path: Path

@@ -10,6 +10,7 @@ from scalecheck.checkpoint.live.arrays import tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Optimizer, is_optimizer, unwrapped
 from scalecheck.checkpoint.live.trees import optimizer_table, tree_of
 from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.open_state import with_tensors
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState, StateLayout
 from scalecheck.checkpoint.several_states import together
 from scalecheck.checkpoint.state_file import opened
@@ -60,8 +61,12 @@ class LiveState:
         if is_same and names is None:
             read = [_of_model(state) for state in read]
         found = [(f"optimizers[{number}]", one) for number, one in enumerate(read)]
-        state = together(found) if len(read) > 1 else read[0]
-        state = replace(state, in_memory=True)
+        state = replace(
+            together(found) if len(read) > 1 else read[0],
+            tensors=tuple(tensor for one in read for tensor in one.tensors),
+            others=tuple(tensor for one in read for tensor in one.others),
+            in_memory=True,
+        )
         if is_same and names is None:
             count = plural(len(state.states), "parameter")
             note = f"{count} of the optimizer named, as they are the model's own tensors"
@@ -78,7 +83,9 @@ class LiveState:
             raise Malformed(f"holds {plural(len(found), 'optimizer state')}, and has to hold one")
         [place] = found
         with opened(self.path, root) as file:
-            return replace(StateReader(file, place, layout).read(), is_inner=place.is_inner)
+            reader = StateReader(file, place, layout)
+            state = replace(reader.read(), is_inner=place.is_inner)
+            return with_tensors(state, file, [reader], ())
 
     def _of_optimizer(
         self, optimizer: Optimizer, layout: StateLayout, views: Mapping[object, str]
@@ -89,7 +96,8 @@ class LiveState:
         params = _distinct([param for group in inner.param_groups for param in group["params"]])
         tensors = [tensor_of("", param, self.path) for param in params]
         with opened(self.path, table) as file:
-            state = StateReader(file, Place("", table), layout).read()
+            reader = StateReader(file, Place("", table), layout)
+            state = with_tensors(reader.read(), file, [reader], ())
         kind = type(inner)
         is_torchs = kind.__module__.partition(".optim.")[0] == "torch"
         torch_class = kind.__name__ if is_torchs else ""
