@@ -141,12 +141,15 @@ SOUND = safetensors(
 
 _CHECKPOINT: tuple[Step, ...] = (_inspected, _judged, _compared)
 _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
+_ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
+    "msgpack": _ARRAYS,
+    "numpy": _ARRAYS,
     "training": _TRAINING,
     "optimizer": _TRAINING,
     "config": (read_config, _judged_by_it),
@@ -155,7 +158,9 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 450,
+    "safetensors": 330,
+    "msgpack": 60,
+    "numpy": 60,
     "index": 400,
     "torch-zip": 220,
     "torch-legacy": 180,
@@ -170,7 +175,10 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
-    **dict.fromkeys(("training", "optimizer"), (_inspected_by_command, _translated_by_command)),
+    **dict.fromkeys(
+        ("training", "optimizer", "msgpack", "numpy"),
+        (_inspected_by_command, _translated_by_command),
+    ),
 }
 """The same from the command line, some ten times slower."""
 

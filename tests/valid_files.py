@@ -13,7 +13,9 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
+from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
 from trained import Network, steps
 
 Files = Mapping[str, bytes]
@@ -75,6 +77,7 @@ class Case:
     def write(self, folder: Path) -> Path:
         """Writes the files, and says what to read."""
         for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         return folder / self.path
 
@@ -274,11 +277,39 @@ def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[V
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
 
+def _of_msgpack(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    packed = {
+        name: flax_extension(bits(tensor), name=str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in model.items()
+    }
+    files = [flax_file(packed), flax_file({"params": nested(packed, ".")})]
+    return [_alone("flax_model.msgpack", "msgpack", content) for content in files]
+
+
+def _msgpack_files() -> list[Valid]:
+    state = flax_file(nested(adam_tree()))
+    return [_alone("train_state.msgpack", "msgpack", state), _of_msgpack({"w": torch.ones(3)})[0]]
+
+
+def _numpy_files() -> list[Valid]:
+    tree = adam_tree()
+    odd = {"wide": np.asfortranarray(tree["params/up/kernel"].astype(">f8")), "W": tree["step"]}
+    one = npy(odd["wide"])
+    return [
+        _alone("train.npz", "npz", npz(tree)),
+        _alone("train.npz", "npz", npz(tree, np.savez_compressed)),
+        _alone("odd.npz", "npz", npz({**odd, "w": np.ones(3, "c8"), "text": np.array(["a"])})),
+        _alone("one.npy", "npy", one),
+    ]
+
+
 VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
     "index": cache(_of_index),
     "torch-zip": cache(lambda: _of_objects("model.pt", "zip", torch_zip)),
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
+    "msgpack": cache(_msgpack_files),
+    "numpy": cache(_numpy_files),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
     "config": cache(_of_config),
@@ -309,6 +340,13 @@ def _as_shards(model: Mapping[str, torch.Tensor]) -> Files:
     return files | {"model.safetensors.index.json": json.dumps(index).encode()}
 
 
+def _of_numpy(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    arrays = {name: bits(tensor) for name, tensor in model.items()}
+    swapped = {name: a.astype(a.dtype.newbyteorder(">")) for name, a in arrays.items()}
+    saved = [npz(arrays), npz(arrays, np.savez_compressed), npz(swapped, np.savez_compressed)]
+    return [_alone("model.npz", "npz", content) for content in saved]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -316,6 +354,8 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         ),
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
+    "msgpack": _of_msgpack,
+    "numpy": _of_numpy,
     "safetensors": lambda model: [
         _alone("model.safetensors", "safetensors", _as_safetensors(model))
     ],

@@ -17,7 +17,6 @@ _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull`"),
     (b"GGUF", "is a GGUF file, which this version does not read"),
     (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which this version does not read"),
-    (b"\x93NUMPY", "is a NumPy array file, which this version does not read"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
     (b"<!doctype", "is a web page, not a checkpoint"),
     (b"<!DOCTYPE", "is a web page, not a checkpoint"),

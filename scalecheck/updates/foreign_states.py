@@ -83,7 +83,21 @@ _SOAPS_NUMBERS = {
 }
 
 
+_SAVED_BY_OPTAX = {"saved_by": "optax"}
+
 FOREIGN = (
+    Foreign(
+        "optax's Adam or a relative of it",
+        Writer(
+            ("saved_by",),
+            ("step", *_ADAM),
+            optional_settings=("betas", "eps", "weight_decay"),
+            optional_entries=("max_exp_avg_sq",),
+            values=_SAVED_BY_OPTAX,
+        ),
+        "optax keeps the moments and not which optimizer they are of, nor for certain its beta1, "
+        "beta2 and eps: --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or the like says it",
+    ),
     Foreign(
         "Adam-mini",
         Writer(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.archive.zip import first_name
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
@@ -28,8 +29,10 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote."""
+    """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote. A zip of
+    NumPy arrays is none of torch's."""
     is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    is_zip &= not first_name(head).endswith(".npy")
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
     return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
@@ -126,17 +129,17 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of one file would be read for ever: a thousand views of all
-    its bytes but one take no more room than their names, and a view of a few elements can step
-    over all of them."""
+    """Raises Malformed where tensors of a few sources would be read for ever: a thousand views of
+    all their bytes but one take no more room than their names, and a view of a few elements can
+    step over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
     )
-    if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
-        file = read[0].source.nbytes
+    held = sum(source.nbytes for source in {tensor.source for tensor in read})
+    if nbytes > MAX_OVERLAP * held:
         raise Malformed(
-            f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
+            f"has {len(read)} tensors that step over {nbytes} bytes in a file of {held}"
         )
 
 
