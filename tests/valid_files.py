@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
+from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from trained import Network, steps
 
 Files = Mapping[str, bytes]
@@ -347,6 +348,11 @@ def _of_numpy(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     return [_alone("model.npz", "npz", content) for content in saved]
 
 
+def _of_hdf5(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    ways = ({}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True})
+    return [_alone("model.h5", "hdf5", hdf5_file(model, **options)) for options in ways]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -356,6 +362,10 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     ],
     "msgpack": _of_msgpack,
     "numpy": _of_numpy,
+    "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
+    "hdf5": _of_hdf5,
+    "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],
+    "onnx": lambda model: [_alone("model.onnx", "onnx", onnx_file(model))],
     "safetensors": lambda model: [
         _alone("model.safetensors", "safetensors", _as_safetensors(model))
     ],

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.boxes import boxes, places, read_box, steps_of
+from scalecheck.checkpoint.pieces import stacked
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 
@@ -19,6 +20,7 @@ SHOWN = 5
 
 _PREFIX_NBYTES = 64  # of a row, a line of the cache
 _LONG_NBYTES = 4096  # rows from here on are sought one by one: a page is what a read costs anyway
+_FEW_COLUMNS = 64  # below so many numpy is slow along rows, and quick along columns
 _AT_ONCE = 1 << 16  # rows that are looked through for the first of a kind
 _PARTS = 16  # in which digests are sorted, by their first 4 bits: a copy of all would be large
 _COMPARED, _ZERO, _CONSTANT, _NOT_A_NUMBER = np.arange(4, dtype=np.uint8)  # kinds of rows
@@ -96,7 +98,7 @@ def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
     size = tensor.dtype.itemsize
     count = min(length, _PREFIX_NBYTES // size)
     keys = np.empty(rows, np.uint64)
-    for first, words in _beginnings(tensor, rows, length, count):
+    for first, words in _beginnings(tensor, length, count):
         numbers = tensor.dtype.decode(words)
         if (numbers == numbers[:, :1]).all(axis=1).any():
             return False
@@ -108,10 +110,22 @@ def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
 
 
 def _beginnings(
-    tensor: Tensor, rows: int, length: int, count: int
+    tensor: Tensor, length: int, count: int
 ) -> Iterator[tuple[int, NDArray[np.generic]]]:
     """The first `count` words of every row, some rows at a time: the first row's index, and an
     array of shape (n, count)."""
+    done = 0
+    for part in stacked(tensor):
+        own = part.numel // length
+        for first, words in _beginnings_of(part, own, length, count):
+            yield done + first, words
+        done += own
+
+
+def _beginnings_of(
+    tensor: Tensor, rows: int, length: int, count: int
+) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """The same of what lies in one source."""
     size, words_type = tensor.dtype.itemsize, np.dtype(tensor.dtype.words)
     with Readers() as readers:
         reader = readers[tensor.source]
@@ -153,14 +167,10 @@ def _read_whole(tensor: Tensor, row_axes: int, columns: int | None) -> Rows:
             if band is not None:
                 at = places(start, band.sizes, tensor.shape[:row_axes])
                 kinds[at], digests[at] = band.kinds(), band.digests
-    return Rows(
-        rows,
-        columns,
-        zero_rows=Occurrences.of(kinds == _ZERO),
-        zero_columns=Occurrences.of(is_dead),
-        constant_rows=Occurrences.of(kinds == _CONSTANT),
-        repeated_rows=_repeated(digests, kinds == _COMPARED),
-    )
+    zero, constant = Occurrences.of(kinds == _ZERO), Occurrences.of(kinds == _CONSTANT)
+    is_compared = np.equal(kinds, _COMPARED, out=kinds.view(np.bool_))  # in its place
+    repeated = _repeated(digests, is_compared)
+    return Rows(rows, columns, zero, Occurrences.of(is_dead), constant, repeated)
 
 
 class _Band:
@@ -177,6 +187,8 @@ class _Band:
     ) -> NDArray[np.float64]:
         """Takes in the words of some columns, and gives their values, shape (rows, columns)."""
         words = box.reshape(len(self.low), len(columns))
+        if len(columns) < _FEW_COLUMNS:
+            words = np.asfortranarray(words)
         values = tensor.dtype.decode(words)
         np.minimum(self.low, values.min(axis=1), out=self.low)  # NaN where there is one
         np.maximum(self.high, values.max(axis=1), out=self.high)
@@ -206,8 +218,9 @@ def _mixed(words: NDArray[np.generic], columns: NDArray[np.intp]) -> NDArray[np.
 def _repeated(digests: NDArray[np.uint64], is_compared: NDArray[np.bool_]) -> Occurrences:
     """The rows that are compared and of which one before has the same digest."""
     count, several = 0, []
+    first_bits = digests.astype("<u8", copy=False).view(np.uint8)[7::8] >> 4
     for part in range(_PARTS):
-        rising = digests[is_compared & (digests >> np.uint64(60) == part)]
+        rising = digests[is_compared & (first_bits == part)]
         rising.sort()
         is_again = rising[1:] == rising[:-1]
         count += int(np.count_nonzero(is_again))
