@@ -592,6 +592,7 @@ EDITS: dict[str, Sequence[Edit]] = {
     "zip": (zip_pickle, zip_pickle, zip_pickle, zip_elements, zip_members, zip_fields),
     "npz": (npz_headers, npz_headers, zip_fields),
     "npy": (npy_header,),
+    "bytes": BYTE_EDITS,
     "msgpack": (msgpack_markers,),
     "legacy": (legacy_pickles, legacy_pickles, legacy_elements),
     "toml": (toml_values, toml_values, tokens, digits),

@@ -150,6 +150,7 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "torch-legacy": _CHECKPOINT,
     "msgpack": _ARRAYS,
     "numpy": _ARRAYS,
+    "orbax": (_inspected, _judged),
     "training": _TRAINING,
     "optimizer": _TRAINING,
     "config": (read_config, _judged_by_it),
@@ -158,7 +159,8 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 330,
+    "safetensors": 290,
+    "orbax": 40,
     "msgpack": 60,
     "numpy": 60,
     "index": 400,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
+from orbax_files import orbax, under, zarr2, zarr3
 from trained import Network, steps
 
 Files = Mapping[str, bytes]
@@ -278,6 +279,43 @@ def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[V
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
 
+def _zarr(
+    model: Mapping[str, torch.Tensor], way: Callable[..., dict[str, bytes]]
+) -> dict[str, dict[str, bytes]]:
+    """The files of each tensor."""
+    names = {torch.bfloat16: "bfloat16"}
+    return {
+        name: way(
+            bits(tensor), [-(-n // 2) for n in tensor.shape], dtype=names.get(tensor.dtype, "")
+        )
+        for name, tensor in model.items()
+    }
+
+
+def _of_zarr(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    found = []
+    for way in (zarr2, zarr3):
+        arrays = _zarr(model, way)
+        files = {k: v for name, own in arrays.items() for k, v in under(name, own).items()}
+        mark = ".zgroup" if way is zarr2 else "zarr.json"
+        group = {"zarr_format": 2 if way is zarr2 else 3, "node_type": "group"}
+        target = f"{next(iter(arrays))}/{'.zarray' if way is zarr2 else 'zarr.json'}"
+        found.append(Valid({**files, mark: json.dumps(group).encode()}, target, "json", ""))
+    return found
+
+
+def _of_orbax(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    arrays = _zarr(model, zarr2)
+    kept = orbax(arrays)
+    database = orbax(_zarr(model, zarr3), is_ocdbt=True)
+    return [
+        Valid(kept, "_METADATA", "json", ""),
+        Valid(kept, f"{next(iter(arrays))}/.zarray", "json", ""),
+        Valid(database, "d/data", "bytes", ""),
+        Valid(database, "manifest.ocdbt", "bytes", ""),
+    ]
+
+
 def _of_msgpack(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     packed = {
         name: flax_extension(bits(tensor), name=str(tensor.dtype).removeprefix("torch."))
@@ -311,6 +349,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "msgpack": cache(_msgpack_files),
     "numpy": cache(_numpy_files),
+    "orbax": cache(lambda: _of_orbax({"up.weight": torch.ones(4, 3), "step": torch.ones(())})),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
     "config": cache(_of_config),
@@ -362,6 +401,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     ],
     "msgpack": _of_msgpack,
     "numpy": _of_numpy,
+    "orbax": _of_orbax,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],
@@ -377,6 +417,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         _alone("model.pt", "zip", torch_zip(model)),
         _alone("model.pth", "legacy", torch_legacy(model)),
     ],
+    "zarr": _of_zarr,
 }
 """How a model, a dict of float tensors by name, is written in each format, in every way there is of
 it. `target` is the file to damage."""
