@@ -70,6 +70,11 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         beside = optimizer_beside(checkpoint.path)
     except CheckpointError as error:
         return unread(OptimizerState(checkpoint.path, (), ()), error.problem)
+    if beside and beside.suffix == ".safetensors":
+        saved = open_checkpoint(beside)
+        if saved.tree is None:
+            held = plural(len(saved.tensors), "tensor")
+            return unread(OptimizerState(beside, (), ()), f"{beside.name}: {held} by unknown names")
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.mlx_state import saved_by_mlx
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
@@ -32,7 +33,8 @@ def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
     source = FileSource.of(path)
     with content_of(path):
-        return Checkpoint(path, "safetensors", *_listed(source))
+        tensors, metadata = _listed(source)
+        return Checkpoint(path, "safetensors", tensors, metadata, tree=saved_by_mlx(tensors))
 
 
 def _listed(source: FileSource) -> tuple[tuple[Tensor, ...], dict[str, str]]:

@@ -18,6 +18,7 @@ from scalecheck.checkpoint.zarr.stores import METADATA, Value
 from scalecheck.report.formatting import excerpt
 
 MANIFEST = "manifest.ocdbt"
+READ_NBYTES = 1 << 18  # of a node at once
 MAX_NODE_NBYTES = 1 << 26  # of a node, unpacked; TensorStore's own limit is some 100 million
 MAX_TREE_NBYTES = 1 << 28  # of all nodes
 MAX_KEYS = 1 << 20
@@ -176,12 +177,14 @@ class OcdbtStore:
         zstandard = library("zstandard", self.path, "an Orbax checkpoint")
         try:
             with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body) as stream:
-                unpacked: bytes = stream.read(MAX_NODE_NBYTES + 1)
+                unpacked = bytearray()
+                while len(unpacked) <= MAX_NODE_NBYTES and (more := stream.read(READ_NBYTES)):
+                    unpacked += more
         except zstandard.ZstdError as error:
             raise Malformed(f"{at}: {excerpt(str(error))}") from error
         if len(unpacked) > MAX_NODE_NBYTES:
             raise Malformed(f"{at}: a node of more than {MAX_NODE_NBYTES} bytes")
-        return unpacked
+        return bytes(unpacked)
 
 
 class _Fields:
