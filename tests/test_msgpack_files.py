@@ -240,3 +240,71 @@ def test_many_entries_are_refused_before_they_take_memory(tmp_path):
     path = written(tmp_path, b"\x81\xa1w\xdd" + struct.pack(">I", 1 << 20) + b"\xc0" * (1 << 20))
     with bounded(32 << 20):
         assert problem(path) == "has more than 400000 entries"
+
+
+def of_parts(tmp_path, opt_state):
+    """A model of two parameters and an optimizer's state of any kind."""
+    root = {"params": {"up": {"kernel": W, "bias": W[0]}}, "opt_state": opt_state}
+    return written(tmp_path, root)
+
+
+def test_a_parameter_without_moments_may_be_trained(tmp_path):
+    """As by a label of multi_transform that has no momentum."""
+    both = {"mu": {"up": {"kernel": W, "bias": {}}}, "nu": {"up": {"kernel": W**2, "bias": {}}}}
+    path = of_parts(tmp_path, {"0": {"count": np.array(3, "i4"), **both}})
+    report = scalecheck.translate(path, lr=1e-3, optimizer="adamw")
+    rows = {row["name"]: row for row in report.rows}
+    assert rows["up.kernel"]["update_rms"] is not None
+    assert rows["up.bias"]["update_rms"] is None
+    assert "1 of 2 parameters have no optimizer state" in report.notes
+    assert not any("not trained" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"mu": None, "nu": None, "nu_max": None},  # amsgrad, whose maximum is of corrected averages
+        {"v_row": None, "v_col": None, "v": None},  # adafactor
+        {"nu": None},  # rmsprop
+        {"mu": None, "ns_coeffs": np.ones(3, "f4")},  # muon
+    ],
+)
+def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entries):
+    moments = {"up": {"kernel": W, "bias": W[0]}}
+    state = {word: moments if value is None else value for word, value in entries.items()}
+    path = of_parts(tmp_path, {"0": {"count": np.array(3, "i4"), **state}})
+    checkpoint = open_checkpoint(path)
+    assert {tensor.name for tensor in checkpoint.tensors} == {"up.kernel", "up.bias"}
+    assert "opt_state.0.count" in {tensor.name for tensor in checkpoint.optimizer}
+    report = scalecheck.translate(path, lr=1e-3)
+    assert all(row["update_rms"] is None for row in report.rows)
+    words = ", ".join(sorted(word for word, value in entries.items() if value is None))
+    said = f"optimizer not known (settings optax; state {words}): --optimizer says which"
+    assert any(said in note for note in report.notes)
+    assert "2 of 2 parameters named as saved with the state" in report.notes
+
+
+def test_what_the_options_leave_out_is_said_to_be_a_default(tmp_path):
+    path = written(tmp_path, train_state())
+    notes = scalecheck.translate(path, lr=1e-3, optimizer="adamw").notes
+    assert any("those not given are the optimizer's defaults" in note for note in notes)
+
+
+def test_variables_of_nnx_have_their_moments(tmp_path):
+    """Each array is the `value` of a variable there."""
+    moments = {"up": {"kernel": {"value": W}, "bias": {"value": W[0]}}}
+    adam = {"count": {"value": np.array(3, "i4")}, "mu": moments, "nu": moments}
+    root = {"model": moments, "optimizer": {"opt_state": {"0": adam}, "step": {"value": np.array(3)}}}
+    path = written(tmp_path, root)
+    found = {tensor.name: tensor.role for tensor in open_checkpoint(path).tensors}
+    assert found == {"up.kernel.value": "matrix", "up.bias.value": "bias"}
+    rows = scalecheck.translate(path, lr=1e-3, optimizer="adamw").rows
+    assert [row["step"] for row in rows] == [3, 3]
+
+
+def test_a_batch_norm_of_nnx_has_two_statistics_and_two_parameters(tmp_path):
+    norm = dict.fromkeys(("scale", "bias", "mean", "var"), W[0])
+    found = tensors(written(tmp_path, {"bn": norm, "up": {"kernel": W}}))
+    kinds = {name: tensor.kind.kind for name, tensor in found.items()}
+    assert kinds["bn.mean"] == kinds["bn.var"] == "buffer"
+    assert kinds["bn.scale"] == kinds["bn.bias"] == "parameter"

@@ -2,12 +2,12 @@
 or in one list of names. Which part is which is told by what it holds."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.optax import OPTIMIZERS, OptaxState, optax_states, saved_optimizers
+from scalecheck.checkpoint.optax import MAX_DEPTH, OPTIMIZERS, Names, optax_states, saved_optimizers
 from scalecheck.checkpoint.tensor import MAX_NAME, Checkpoint, Tensor
 from scalecheck.report.formatting import excerpt, plural
 
@@ -22,6 +22,8 @@ _TRAINERS = re.compile(
     r"|learning_rate|lr|dynamic_scale|loss_scale|ema\w*|\w*_ema|metrics?|tx|version|config|metadata"
     r"|best\w*|data_\w+|dataloader\w*|iterator\w*|" + OPTIMIZERS
 )
+
+_STATES = re.compile(r"optimizers?|optimizer_states?|opt_states?|optim(?:izer)?_state(?:_dict)?")
 
 Keys = tuple[str, ...]
 
@@ -43,55 +45,69 @@ def checkpoint_of(
     states apart. Raises Malformed where two tensors have one name."""
     separator = "." if any(leaf.path for leaf in leaves) else _separator(leaves)
     placed = [leaf if leaf.path else _parted(leaf, separator) for leaf in leaves]
-    states = optax_states({leaf.path: leaf.node for leaf in placed})
+    is_nnx = _is_nnx(placed)
+    bare = {leaf.path[:-1] if is_nnx else leaf.path: leaf.node for leaf in placed}
+    states = optax_states(bare)
     roots = {state.root for state in states}
-    rest: list[Leaf] = []
-    optimizer: list[Leaf] = []
-    for leaf in placed:
-        is_state = any(leaf.path[: len(root)] == root for root in roots)
-        (optimizer if is_state else rest).append(leaf)
+    called = _called(placed)
+    if not all(_is_under(leaf.path, called) for leaf in placed if isinstance(leaf.node, Tensor)):
+        roots |= called
+    rest = [leaf for leaf in placed if not _is_under(leaf.path, roots)]
+    optimizer = [leaf for leaf in placed if _is_under(leaf.path, roots)]
     rows = [leaf for leaf in rest if isinstance(leaf.node, Tensor)]
+    inside = _model_path(rest, bool(roots)) if rows else ()
+    named, non_model = _named(rows or optimizer, inside, separator)
+    if not named:
+        raise Malformed("holds no array")
     if not rows:  # the state is all there is
-        return _of_state(path, format, optimizer, states, separator, notes)
-    inside = _model_path(rest, bool(states))
-    named, non_model = _named(rows, inside, separator)
+        non_model = frozenset(tensor.name for tensor in named)
     moments = [_under(leaf.node, leaf.name) for leaf in optimizer if isinstance(leaf.node, Tensor)]
     notes = [*notes]
-    if moments:
+    if moments and rows:
         held = plural(len(moments), "tensor")
         notes.append(f"holds an optimizer state of {held} too, not inspected")
-    names = {tensor.name for tensor in named}
+    value = f"{separator}value" if is_nnx else ""
+    trained = [one.name for one in named if one.name not in non_model and one.dtype.is_float]
+    stored = {name.removesuffix(value): name for name in trained}
+    names = Names(stored, inside, separator)
+    kept = {path: node for path, node in bare.items() if _is_under(path, roots)}
+    may_train = [name for name in trained if _may_train(name.removesuffix(value), separator)]
     return Checkpoint(
         path,
         format,
         (*named,),
         non_model=non_model,
-        optimizer=(*moments,),
+        optimizer=(*moments,) if rows else (),
         notes=(*notes,),
-        tree=saved_optimizers(states, names, inside, separator) or None,
+        tree=saved_optimizers(states, kept, names, may_train) or None,
     )
 
 
-def _of_state(
-    path: Path,
-    format: str,
-    optimizer: Sequence[Leaf],
-    states: Sequence[OptaxState],
-    separator: str,
-    notes: Sequence[str],
-) -> Checkpoint:
-    """A checkpoint that holds an optimizer state alone: its tensors are listed as what they are."""
-    tensors = [_under(leaf.node, leaf.name) for leaf in optimizer if isinstance(leaf.node, Tensor)]
-    if not tensors:
-        raise Malformed("holds no array")
-    return Checkpoint(
-        path,
-        format,
-        (*tensors,),
-        non_model=frozenset(tensor.name for tensor in tensors),
-        notes=(*notes,),
-        tree=saved_optimizers(states, frozenset(), (), separator),
-    )
+def _is_nnx(leaves: Sequence[Leaf]) -> bool:
+    """Whether each array is the `value` of a variable, as in the states of flax.nnx."""
+    paths = [leaf.path for leaf in leaves if isinstance(leaf.node, Tensor)]
+    return bool(paths) and all(len(path) > 1 and path[-1] == "value" for path in paths)
+
+
+def _may_train(name: str, separator: str) -> bool:
+    """Whether an optimizer may train what is called so: a running statistic it does not."""
+    parts = name.split(separator)
+    return not _COLLECTIONS.intersection(parts) and parts[-1] not in ("mean", "var")
+
+
+def _called(leaves: Sequence[Leaf]) -> set[Keys]:
+    """The parts of a tree that are called an optimizer's state."""
+    found = set()
+    for leaf in leaves:
+        for depth, part in enumerate(leaf.path[:MAX_WRAPPERS], 1):
+            if _STATES.fullmatch(part):
+                found.add(leaf.path[:depth])
+                break
+    return found
+
+
+def _is_under(path: Keys, roots: Collection[Keys]) -> bool:
+    return any(path[:depth] in roots for depth in range(min(len(path), MAX_DEPTH) + 1))
 
 
 def _separator(leaves: Iterable[Leaf]) -> str:
@@ -147,7 +163,8 @@ def _named(
     tensors: dict[str, Tensor] = {}
     outside = set()
     for leaf in rows:
-        assert isinstance(leaf.node, Tensor)
+        if not isinstance(leaf.node, Tensor):
+            continue
         is_inside = leaf.path[:depth] == inside
         name = separator.join(leaf.path[depth:]) if is_inside and depth else leaf.name
         name = leaf.name if name in stored else name

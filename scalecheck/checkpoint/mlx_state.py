@@ -7,6 +7,7 @@ from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Tensor
 
 MADE_BY = "mlx"
+"""The setting of a group that says so."""
 _COUNT, _LR = "step", "learning_rate"
 # What MLX's optimizers keep for a parameter: Adam's kind, Lion, one average of either kind.
 _ENTRIES = {frozenset("mv"): {"m": "exp_avg", "v": "exp_avg_sq"}, frozenset("m"): {"m": "exp_avg"}}
@@ -34,5 +35,5 @@ def saved_by_mlx(tensors: Sequence[Tensor]) -> dict[str, object] | None:
         }
         for parameter, own in kept.items()
     }
-    group = {"lr": recorded(lr), "saved_by": MADE_BY, "params": [*state]}
+    group = {"lr": recorded(lr), MADE_BY: True, "params": [*state]}
     return {"optimizer": {"state": state, "param_groups": [group]}}

@@ -12,7 +12,7 @@ WEIGHTS = MATRICES | {"embedding"}
 _BLOCK = re.compile(r"(?:^|(?<=[./]))\d+(?=[./]|$)")
 # A layer's variable by its number, as Keras saves it: layers/dense_1/vars/0.
 _NUMBERED = re.compile(r"((?:.*/)?([a-z][a-z0-9_]*?)(?:_\d+)?/)vars/(\d)")
-_VALUE = re.compile(r"((?:.*[./])?(?:kernel|bias|scale|embedding))[./]value")
+_VALUE = re.compile(r"((?:.*[./])?(?:kernel|bias|scale|embedding|mean|var|count))[./]value")
 _VARIABLES = (
     (re.compile(r".*dense|.*conv\d?d?\w*|lora\w*"), ("kernel", "bias")),
     (re.compile(r".*embedding"), ("embeddings",)),

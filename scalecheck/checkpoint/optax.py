@@ -11,21 +11,15 @@ from scalecheck.checkpoint.tensor import Tensor
 OPTIMIZERS = r"(?:\w*_)?opts?(?:_\w+)?|optim(?:izer)?s?(?:_\w+)?|\w+_optim(?:izer)?(?:_state)?"
 _IS_OPTIMIZER = re.compile(OPTIMIZERS)
 MADE_BY = "optax"
+"""The setting of a group that says so."""
 
-# The trees of moments that a transformation keeps, by its other entries, and their names in torch.
-_MOMENTS = {
-    "mu": "exp_avg",
-    "nu": "exp_avg_sq",
-    "nu_max": "max_exp_avg_sq",
-    "trace": "momentum_buffer",
-}
-_KINDS: tuple[tuple[set[str], set[str]], ...] = (
-    ({"count", "mu", "nu"}, {"nu_max"}),  # scale_by_adam and its relatives
-    ({"count", "mu"}, set()),  # scale_by_lion
-    ({"nu"}, {"count"}),  # scale_by_rms
-    ({"mu", "nu"}, {"count"}),  # scale_by_stddev
-    ({"trace"}, {"count"}),  # momentum
+# The entries of a transformation that is told by them alone, and their names in torch.
+_KINDS: tuple[Mapping[str, str], ...] = (
+    {"count": "step", "mu": "exp_avg", "nu": "exp_avg_sq"},  # scale_by_adam and its relatives
+    {"count": "step", "mu": "exp_avg"},  # scale_by_lion
+    {"trace": "momentum_buffer"},  # momentum
 )
+_TREES = frozenset(("mu", "nu", "trace"))
 MAX_DEPTH = 16  # keys around a state; those of real ones have some six
 _SETTINGS = {"learning_rate": "lr", "eps": "eps", "weight_decay": "weight_decay"}
 
@@ -51,7 +45,7 @@ def optax_states(leaves: Mapping[Path, Node]) -> list[OptaxState]:
     settings: dict[Path, dict[str, Node]] = {}
     for path, node in leaves.items():
         for place, part in enumerate(path[:MAX_DEPTH]):
-            if part in _MOMENTS or (part == "count" and place == len(path) - 1):
+            if part in _TREES or (part == "count" and place == len(path) - 1):
                 held = inside.setdefault(path[:place], {})
                 held.setdefault(part, {})[path[place + 1 :]] = node
         if path[-2:-1] == ("hyperparams",):
@@ -60,14 +54,15 @@ def optax_states(leaves: Mapping[Path, Node]) -> list[OptaxState]:
     is_list = all(path[0].isdigit() for path in leaves)
     found = []
     for path, held in inside.items():
-        moments = {name: tree for name, tree in held.items() if name in _MOMENTS}
+        moments = {name: tree for name, tree in held.items() if name in _TREES}
         count = held.get("count", {}).get(())
-        if not _is_state(path, entries[path], moments, count):
+        kind = _kind(path, entries[path], moments, count)
+        if kind is None:
             continue
         parameters: dict[Path, dict[str, Node]] = {}
         for name, tree in moments.items():
             for parameter, node in tree.items():
-                parameters.setdefault(parameter, {})[_MOMENTS[name]] = node
+                parameters.setdefault(parameter, {})[kind[name]] = node
         if count is not None:
             for one in parameters.values():
                 one["step"] = count
@@ -86,20 +81,20 @@ def _entries(leaves: Collection[Path], places: Collection[Path]) -> dict[Path, s
     return held
 
 
-def _is_state(
+def _kind(
     path: Path, entries: set[str], moments: Mapping[str, Mapping[Path, Node]], count: Node
-) -> bool:
-    """Whether a place holds the entries of one transformation and no others, and its moments are
-    of the same parameters. What a model may have too needs a place that is called an optimizer."""
-    kind = next((own for own, more in _KINDS if own <= entries <= own | more), None)
+) -> Mapping[str, str] | None:
+    """The kind whose entries a place has and no others, its moments of the same parameters. What a
+    model may have too needs a place that is called an optimizer."""
+    kind = next((kind for kind in _KINDS if kind.keys() == entries), None)
     if kind is None or ("count" in kind and not _is_count(count)):
-        return False
+        return None
     if "count" not in kind and not any(map(_IS_OPTIMIZER.fullmatch, path)):
-        return False
+        return None
     first, *others = moments.values()
     if any(not isinstance(node, Tensor) for tree in moments.values() for node in tree.values()):
-        return False
-    return all(first.keys() == tree.keys() for tree in others)
+        return None
+    return kind if all(first.keys() == tree.keys() for tree in others) else None
 
 
 def _is_count(node: Node) -> bool:
@@ -123,36 +118,78 @@ def _root(path: Path) -> Path:
     return path[:1]
 
 
+@dataclass(frozen=True)
+class Names:
+    """The model's names for the parameters of an optimizer. stored: each by the name that a state
+    has for it; inside: the keys that lead to the model."""
+
+    stored: Mapping[str, str]
+    inside: Path
+    separator: str
+
+    def of(self, path: Path) -> str | None:
+        """The name of the parameter that a path in a state leads to."""
+        # the tree that was trained may have been the one around the model
+        for depth in range(len(self.inside) + 1):
+            if path[:depth] == self.inside[len(self.inside) - depth :]:
+                name = self.stored.get(self.separator.join(path[depth:]))
+                if name is not None:
+                    return name
+        return None
+
+
 def saved_optimizers(
-    states: Sequence[OptaxState], names: Collection[str], inside: Path, separator: str
+    states: Sequence[OptaxState],
+    leaves: Mapping[Path, Node],
+    names: Names,
+    trained: Collection[str],
 ) -> dict[str, object]:
     """The states as a tree that state_places finds them in: by where they lie, each parameter by
-    its name. names: those of the model, which lies at a path."""
-    return {
-        separator.join(state.path) or "optimizer": {
-            "state": (table := _by_name(state, names, inside, separator)),
-            "param_groups": [{**_group(state.settings), "params": [*table]}],
+    its name. leaves: all of the optimizer; trained: the parameters that it may train. What is told
+    of them in other words is kept under these, and those of which nothing is kept are a group, as
+    optax trains some without."""
+    tree: dict[str, object] = {}
+    known: set[str] = set()
+    for state in states:
+        table = {}
+        for path, entries in state.parameters.items():
+            name = names.of(path) or names.separator.join(path)
+            table[name] = {entry: _kept(node) for entry, node in entries.items()}
+        known |= table.keys()
+        groups = [{**_group(state.settings), "params": [*table]}]
+        tree[names.separator.join(state.path) or "optimizer"] = {
+            "state": table,
+            "param_groups": groups,
         }
-        for state in states
-    }
+    others: dict[str, dict[str, object]] = {}
+    for path, node in leaves.items():
+        if isinstance(node, Tensor) and (found := _suffix(path, names)) and found[1] not in known:
+            others.setdefault(found[1], {})[found[0]] = _kept(node)
+    left = [*others, *(name for name in trained if name not in known and name not in others)]
+    if not leaves or not left:
+        return tree
+    group = {MADE_BY: True, "params": left}
+    if not tree:
+        tree["optimizer"] = {"state": others, "param_groups": [group]}
+        return tree
+    first = next(iter(tree.values()))
+    assert isinstance(first, dict)
+    first["state"] |= others
+    first["param_groups"].append(group)
+    return tree
 
 
-def _by_name(
-    state: OptaxState, names: Collection[str], inside: Path, separator: str
-) -> dict[str, dict[str, object]]:
-    table = {}
-    for path, entries in state.parameters.items():
-        name = separator.join(path)
-        # the tree that was trained may have been the one around the model
-        for depth in range(1, len(inside) + 1):
-            if name not in names and path[:depth] == inside[-depth:]:
-                name = separator.join(path[depth:])
-        table[name] = {entry: _kept(node) for entry, node in entries.items()}
-    return table
+def _suffix(path: Path, names: Names) -> tuple[str, str] | None:
+    """The word of an entry and the parameter whose name follows it in a path."""
+    for depth in range(1, min(len(path), MAX_DEPTH)):
+        name = names.of(path[depth:])
+        if name is not None:
+            return path[depth - 1], name
+    return None
 
 
 def _group(hyperparameters: Mapping[str, Node]) -> dict[str, object]:
-    settings: dict[str, object] = {"saved_by": MADE_BY}
+    settings: dict[str, object] = {MADE_BY: True}
     settings |= {
         there: _kept(hyperparameters[own])
         for own, there in _SETTINGS.items()

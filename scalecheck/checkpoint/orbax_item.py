@@ -93,7 +93,7 @@ def _keys(told: Mapping[str, Any]) -> Iterator[Keys]:
         about = entry.get("value_metadata") if isinstance(entry, dict) else None
         if not isinstance(keys, list) or not isinstance(about, dict):
             raise Malformed(f"has a {TREE} without the keys of {excerpt(label)}")
-        if about.get("skip_deserialize") or str(about.get("value_type")) in _NO_ARRAYS:
+        if about.get("skip_deserialize") or str(about.get("value_type", "")) in _NO_ARRAYS:
             continue
         words = [key.get("key") if isinstance(key, dict) else None for key in keys]
         if not words or not all(isinstance(word, (str, int)) for word in words):

@@ -86,7 +86,7 @@ _SOAPS_NUMBERS = {
 FOREIGN = (
     Foreign(
         "MLX's Adam, AdamW or Adamax",
-        Writer(("saved_by",), ("step", *_ADAM), values={"saved_by": "mlx"}),
+        Writer(("mlx",), ("step", *_ADAM), values={"mlx": True}),
         "MLX keeps neither which it is, nor beta1, beta2 and eps, nor bias_correction, which is off"
         " by default: where it was on, --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or "
         "the like says it",
@@ -94,11 +94,10 @@ FOREIGN = (
     Foreign(
         "optax's Adam or a relative of it",
         Writer(
-            ("saved_by",),
+            ("optax",),
             ("step", *_ADAM),
             optional_settings=("betas", "eps", "weight_decay"),
-            optional_entries=("max_exp_avg_sq",),
-            values={"saved_by": "optax"},
+            values={"optax": True},
         ),
         "optax keeps the moments and not which optimizer they are of, nor for certain its beta1, "
         "beta2 and eps: --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or the like says it",

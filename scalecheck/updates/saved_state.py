@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
-from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -38,6 +38,9 @@ UNCERTAIN: Final = object()
 INNER = "optimizer not known: its state lies inside that of another, which may change the updates"
 
 
+UNSAVED = "the state keeps no settings such as betas: those not given are the optimizer's defaults"
+
+
 class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
@@ -61,6 +64,8 @@ class States:
         self._groups, self._still, self.lr_note = with_lrs(saved)
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
+        if any("betas" not in group.settings and _lacks_settings(group) for group in groups):
+            self.notes = (*self.notes, UNSAVED)
         if self.unread:
             states = ()
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
@@ -177,6 +182,11 @@ def states_of(
         return States(unread(found, error.problem), checkpoint)
     problem = _misfit(state, checkpoint)
     return States(unread(found, problem) if problem else state, checkpoint)
+
+
+def _lacks_settings(group: ParamGroup) -> bool:
+    """Whether a group was saved by a program that keeps the averages and no settings."""
+    return bool(group.settings.get("optax") or group.settings.get("mlx"))
 
 
 def _shapes(tensors: Iterable[Tensor]) -> set[str]:
