@@ -294,7 +294,10 @@ def test_variables_of_nnx_have_their_moments(tmp_path):
     """Each array is the `value` of a variable there."""
     moments = {"up": {"kernel": {"value": W}, "bias": {"value": W[0]}}}
     adam = {"count": {"value": np.array(3, "i4")}, "mu": moments, "nu": moments}
-    root = {"model": moments, "optimizer": {"opt_state": {"0": adam}, "step": {"value": np.array(3)}}}
+    root = {
+        "model": moments,
+        "optimizer": {"opt_state": {"0": adam}, "step": {"value": np.array(3)}},
+    }
     path = written(tmp_path, root)
     found = {tensor.name: tensor.role for tensor in open_checkpoint(path).tensors}
     assert found == {"up.kernel.value": "matrix", "up.bias.value": "bias"}

@@ -7,7 +7,7 @@ from typing import Any
 from scalecheck.checkpoint.array_tree import Leaf
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import FileSource
-from scalecheck.checkpoint.strict_json import parsed, require_few
+from scalecheck.checkpoint.strict_json import parsed
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.checkpoint.zarr.arrays import ArrayReader
 from scalecheck.checkpoint.zarr.ocdbt import MANIFEST, OcdbtStore
@@ -74,8 +74,7 @@ def _told(path: Path) -> Mapping[str, Any]:
     source = FileSource.of(file)
     text = Value(source, 0, source.nbytes).read(MAX_TREE_NBYTES)
     try:
-        require_few(text, MAX_TREE_VALUES)
-        told = parsed(text)
+        told = parsed(text, MAX_TREE_VALUES)
     except ValueError as error:
         raise Malformed(f"has a bad {TREE}: {error}") from error
     if not isinstance(told, dict):
