@@ -76,12 +76,7 @@ def _version_2(told: Mapping[str, Any]) -> ArrayMetadata:
     if isinstance(description, list):
         description = [tuple(one) if isinstance(one, list) else one for one in description]
     known = named(description) if isinstance(description, str) else None
-    if known is not None:
-        dtype, is_swapped = known, False
-    elif isinstance(description, str) and description[:1].islower() and "4" in description[3:]:
-        dtype, is_swapped = unknown(description, 8), False
-    else:
-        dtype, is_swapped = _numpy_type(description)
+    dtype, is_swapped = (known, False) if known else _numpy_type(description)
     axes = tuple(range(len(shape)))
     order = told.get("order", "C")
     if order not in ("C", "F"):
