@@ -141,12 +141,16 @@ SOUND = safetensors(
 
 _CHECKPOINT: tuple[Step, ...] = (_inspected, _judged, _compared)
 _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
+_ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
+    "msgpack": _ARRAYS,
+    "numpy": _ARRAYS,
+    "orbax": (_inspected, _judged),
     "training": _TRAINING,
     "optimizer": _TRAINING,
     "deepspeed": _TRAINING,
@@ -156,7 +160,10 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 450,
+    "safetensors": 290,
+    "orbax": 40,
+    "msgpack": 60,
+    "numpy": 60,
     "index": 400,
     "torch-zip": 220,
     "torch-legacy": 180,
@@ -173,7 +180,8 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "deepspeed"), (_inspected_by_command, _translated_by_command)
+        ("training", "optimizer", "deepspeed", "msgpack", "numpy"),
+        (_inspected_by_command, _translated_by_command),
     ),
 }
 """The same from the command line, some ten times slower."""

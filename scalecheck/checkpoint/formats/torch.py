@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.archive.zip import first_name
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
@@ -29,8 +30,11 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip but Keras's, a pickle of protocol 2 or later, or a tar archive, as torch once wrote."""
-    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and head[30:43] != b"metadata.json"
+    """A zip but Keras's and NumPy's, a pickle of protocol 2 or later, or a tar archive, as torch
+    once wrote."""
+    first = first_name(head)
+    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    is_zip &= first != "metadata.json" and not first.endswith(".npy")
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
     return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
