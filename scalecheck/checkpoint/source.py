@@ -44,6 +44,13 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class SourceReader(Reader, Protocol):
+    """A reader that says what it reads."""
+
+    @property
+    def source(self) -> Source: ...
+
+
 def most_open() -> int:
     """How many files may be kept open."""
     try:
@@ -146,6 +153,60 @@ class FileReader(FileIO):
                 done += count
         except OSError as error:
             raise CheckpointError(self.source.path, reason(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSource:
+    """A stretch of a file, read as if it were one."""
+
+    file: FileSource
+    start: int
+    nbytes: int
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    def open(self, readers: Readers, /) -> "SliceReader":
+        return SliceReader(self, readers)
+
+
+_END_NBYTES = 4096  # of a stretch, in which an archive of one tensor has all but its elements
+
+
+class SliceReader:
+    """Positioned reads of a stretch of a file. Its ends are kept: archives are read there again
+    and again."""
+
+    has_file = False
+
+    def __init__(self, source: SliceSource, readers: Readers) -> None:
+        self.source = source
+        self._readers = readers
+        self._ends: list[tuple[int, bytearray]] = []
+        last = max(0, source.nbytes - _END_NBYTES)
+        whole = source.nbytes <= 4 * _END_NBYTES
+        for at, nbytes in [(0, source.nbytes)] if whole else [(0, _END_NBYTES), (last, _END_NBYTES)]:
+            end = bytearray(nbytes)
+            readers[source.file].fill(source.start + at, memoryview(end))
+            self._ends.append((at, end))
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Fills the buffer from a byte offset. Raises CheckpointError where the stretch ends."""
+        if not 0 <= offset <= self.source.nbytes - len(buffer):
+            end = offset + len(buffer)
+            raise CheckpointError(
+                self.source.path,
+                f"is read to byte {end} of an item of {self.source.nbytes} bytes",
+            )
+        for at, end in self._ends:
+            if at <= offset and offset + len(buffer) <= at + len(end):
+                buffer[:] = memoryview(end)[offset - at : offset - at + len(buffer)]
+                return
+        self._readers[self.source.file].fill(self.source.start + offset, buffer)
+
+    def close(self) -> None:
+        """Its readers are closed by whom they belong to."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from scalecheck.checkpoint.archive.directory import find_directory
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.report.formatting import excerpt
 
 STORED, DEFLATED = 0, 8
@@ -47,7 +47,7 @@ class Member(NamedTuple):
 class Zip:
     """An archive that is open. Raises Malformed where it is not canonical."""
 
-    def __init__(self, reader: FileReader) -> None:
+    def __init__(self, reader: SourceReader) -> None:
         self._reader = reader
         place = find_directory(reader)
         self._start = place.start

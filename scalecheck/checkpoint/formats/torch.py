@@ -15,7 +15,7 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.source import FileReader, FileSource, Readers
+from scalecheck.checkpoint.source import FileSource, Readers, SourceReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
@@ -29,6 +29,8 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote."""
+    if path.suffix == ".distcp" or path.name == ".metadata":
+        return Evidence.NONE  # parts of a distributed checkpoint, which are pickles and zips too
     is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
@@ -39,7 +41,7 @@ def recognises(path: Path, head: bytes) -> Evidence:
 class Unpickled:
     """A file that is open, what its pickle holds, and readers for the elements."""
 
-    reader: FileReader
+    reader: SourceReader
     pickled: Pickled
     readers: Readers
 

@@ -29,6 +29,7 @@ from scalecheck.report.formatting import excerpt
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
+NBYTES_AN_OBJECT = 12  # of an index; a chunk and its place make 7 and take some 150 bytes
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
@@ -50,16 +51,18 @@ def unpickle(
     stream: IO[bytes],
     known: Callable[[str, str], object],
     persistent: Callable[[object], object],
+    nbytes: int = 0,
 ) -> object:
     """The object of one pickle: dicts, lists, tuples, scalars, placeholders and what `known` gives.
 
     `known` maps module and name to a Known, a constant, or a Foreign; `persistent` resolves a
-    persistent id. Raises Malformed.
+    persistent id. nbytes: of a pickle that may make as many objects as it has room for, as the
+    index of a large distributed checkpoint does. Raises Malformed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools decodes escapes in names, and complains
-            return _Machine(known, persistent).run(stream)
+            return _Machine(known, persistent, nbytes).run(stream)
     except BROKEN as error:
         reason = excerpt(str(error)) or type(error).__name__
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
@@ -69,10 +72,15 @@ class _Machine:
     """The stack, the marks and the memo of one pickle, and what opcodes do that takes a check."""
 
     def __init__(
-        self, known: Callable[[str, str], object], persistent: Callable[[object], object]
+        self,
+        known: Callable[[str, str], object],
+        persistent: Callable[[object], object],
+        nbytes: int,
     ) -> None:
         self.known = known
         self.persistent = persistent
+        self.max_opcodes = max(MAX_OPCODES, nbytes)
+        self.max_objects = max(MAX_OBJECTS, nbytes // NBYTES_AN_OBJECT)
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
         self.memo: dict[object, object] = {}
@@ -86,8 +94,8 @@ class _Machine:
         start = stream.tell()
         for count, (name, argument, at) in enumerate(opcodes_in(stream)):
             self.nbytes = at - start
-            if count == MAX_OPCODES:
-                raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
+            if count == self.max_opcodes:
+                raise Malformed(f"its pickle has more than {count} opcodes")
             if name in _MAKING:
                 self.count_object()
             step = _STEPS.get(name)
@@ -98,8 +106,8 @@ class _Machine:
 
     def count_object(self) -> None:
         self.objects += 1
-        if self.objects > MAX_OBJECTS:
-            raise Malformed(f"its pickle makes more than {MAX_OBJECTS} containers and objects")
+        if self.objects > self.max_objects:
+            raise Malformed(f"its pickle makes more than {self.max_objects} containers and objects")
 
     def push(self, item: object) -> None:
         self.stack.append(item)

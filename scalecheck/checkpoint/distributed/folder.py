@@ -1,0 +1,137 @@
+"""A folder of torch.distributed.checkpoint as one dict: the one that was saved, each tensor put
+together from its pieces."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from scalecheck.checkpoint.distributed.index import Chunk, Index, ObjectEntry, Stored, TensorEntry
+from scalecheck.checkpoint.distributed.items import Items
+from scalecheck.checkpoint.distributed.nest import nested
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
+from scalecheck.checkpoint.pieces import Piece, joined
+from scalecheck.checkpoint.source import FileSource, Readers
+from scalecheck.checkpoint.state_file import recorded
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.report.formatting import excerpt, listed
+
+PACKED = "float4_e2m1fn_x2"  # torch counts pairs of its elements; safetensors, and so we, each
+
+
+@dataclass
+class Saved:
+    """The dict that was saved. `objects` are what is no tensor, by their keys; `lost` what is in
+    files that are missing, `refused` what could not be read, with the reason; `files` those that
+    the index names."""
+
+    root: object
+    objects: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
+
+
+def read_folder(folder: Path, index: Index) -> Saved:
+    """What a folder with such an index holds. Raises Malformed, CheckpointError."""
+    with Readers() as readers:
+        items = Items(folder, readers)
+        saved = Saved(None, files=_checked_files(index, items))
+        if saved.files and not saved.files - {*items.missing}:
+            raise Malformed(f"has an index and none of its files: {listed(sorted(saved.files))}")
+        leaves = _objects(index, items, saved) | _tensors(index, items, saved)
+    saved.root = nested((index.path(name), leaves[name]) for name in index.entries if name in leaves)
+    return saved
+
+
+def _checked_files(index: Index, items: Items) -> set[str]:
+    """The files that an index names, each looked for. Raises Malformed where items overlap, as what
+    is read again and again would have no end."""
+    places = sorted(_places(index), key=lambda place: (place[1].file, place[1].offset))
+    file, end, before = "", 0, ""
+    for name, stored in places:
+        items.is_there(stored)
+        if stored.file == file and stored.offset < end:
+            raise Malformed(
+                f"has items of {excerpt(before)} and {excerpt(name)} that overlap at byte"
+                f" {stored.offset} of {excerpt(file)}"
+            )
+        file, end, before = stored.file, stored.offset + stored.nbytes, name
+    return {stored.file for _, stored in places}
+
+
+def _places(index: Index) -> Iterator[tuple[str, Stored]]:
+    for name, entry in index.entries.items():
+        if isinstance(entry, ObjectEntry):
+            yield name, entry.stored
+        else:
+            yield from ((name, chunk.stored) for chunk in entry.chunks)
+
+
+def _tensors(index: Index, items: Items, saved: Saved) -> dict[str, object]:
+    entries = {n: entry for n, entry in index.entries.items() if isinstance(entry, TensorEntry)}
+    chunks = [(name, chunk) for name, entry in entries.items() for chunk in entry.chunks]
+    held: dict[str, list[Piece]] = {name: [] for name in entries}
+    # file by file, so that each is opened once
+    for name, chunk in sorted(chunks, key=lambda one: (one[1].stored.file, one[1].stored.offset)):
+        if items.is_there(chunk.stored):
+            dtype = entries[name].dtype
+            with _about(name):
+                tensor = items.tensor(name, chunk, dtype)
+            held[name].append(Piece(_counted(dtype, chunk.start), tensor))
+    found: dict[str, object] = {}
+    for name, entry in entries.items():
+        lost = [chunk for chunk in entry.chunks if chunk.stored.file in items.missing]
+        if lost:
+            saved.lost[name] = _lost(entry, lost)
+        found[name] = recorded(_joined(name, entry, held[name], saved.lost.get(name), items.folder))
+    return found
+
+
+def _joined(
+    name: str, entry: TensorEntry, held: Sequence[Piece], lost: str | None, folder: Path
+) -> Tensor:
+    shape = _counted(entry.dtype, entry.shape)
+    if held:
+        tensor = joined(excerpt(name), shape, held, folder)
+        return replace(tensor, name=name, unmeasured=lost or tensor.unmeasured)
+    dtype, numel = dtype_of(entry.dtype), math.prod(shape)
+    lacks = f"{numel} of {numel} elements are in no file" if numel else dtype.unmeasured
+    return Tensor(name, dtype, shape, FileSource(folder, 0, 0, 0), 0, unmeasured=lost or lacks)
+
+
+def _counted(dtype: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    return (*sizes[:-1], 2 * sizes[-1]) if dtype == PACKED and sizes else sizes
+
+
+def _lost(entry: TensorEntry, lost: Sequence[Chunk]) -> str:
+    files = sorted({excerpt(chunk.stored.file, 40) for chunk in lost})
+    numel, count = math.prod(entry.shape), sum(math.prod(chunk.sizes) for chunk in lost)
+    are = "which is missing" if len(files) == 1 else "which are missing"
+    return f"{count} of {numel} elements are in {listed(files)}, {are}"
+
+
+def _objects(index: Index, items: Items, saved: Saved) -> dict[str, object]:
+    entries = [(n, entry) for n, entry in index.entries.items() if isinstance(entry, ObjectEntry)]
+    found: dict[str, object] = {}
+    for name, entry in sorted(entries, key=lambda one: (one[1].stored.file, one[1].stored.offset)):
+        if not items.is_there(entry.stored):
+            saved.lost[name] = f"is in {excerpt(entry.stored.file, 40)}, which is missing"
+            continue
+        try:
+            found[name] = items.object(name, entry.stored)
+        except Malformed as error:
+            saved.refused[name] = str(error)
+    saved.objects = [*found]
+    return found
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Puts a name before a Malformed of the body."""
+    try:
+        yield
+    except Malformed as error:
+        raise Malformed(f"{excerpt(name)}: {error}") from error

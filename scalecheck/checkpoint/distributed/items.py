@@ -1,0 +1,134 @@
+"""The items of a distributed checkpoint: each is a whole file of torch.save, which lies in a stretch
+of a file of one rank."""
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from scalecheck.checkpoint.distributed.index import Chunk, Stored
+from scalecheck.checkpoint.distributed.mapped import mapped
+from scalecheck.checkpoint.formats.torch import Unpickled, check_overlap
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.inert import Placeholder
+from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
+from scalecheck.checkpoint.pickle.torch_zip import read_zip
+from scalecheck.checkpoint.source import FileSource, Readers, SliceSource
+from scalecheck.checkpoint.state_file import recorded
+from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.errors import CheckpointError
+from scalecheck.report.formatting import excerpt
+
+_FEW_NBYTES = 2048  # of an item whose bytes are looked up among those that were read before
+_MAX_KEPT = 4096  # of these
+
+
+class Items:
+    """Reads the items of a folder. `missing` are the files that are not there."""
+
+    def __init__(self, folder: Path, readers: Readers) -> None:
+        self.folder = folder
+        self.missing: dict[str, None] = {}
+        self._readers = readers
+        self._files: dict[str, FileSource] = {}
+        self._same: dict[bytes, object] = {}
+
+    def is_there(self, stored: Stored) -> bool:
+        """Whether the file of an item is there. Raises Malformed for one out of the folder."""
+        if stored.file not in self._files and stored.file not in self.missing:
+            path = self._path(stored.file)
+            try:
+                self._files[stored.file] = FileSource.of(path)
+            except CheckpointError:
+                if path.exists():
+                    raise
+                self.missing[stored.file] = None
+        return stored.file in self._files
+
+    def tensor(self, name: str, chunk: Chunk, dtype: str) -> Tensor:
+        """The tensor of a chunk whose file is there. Raises Malformed, CheckpointError."""
+        item = self._opened(chunk.stored)
+        root = item.root
+        if not isinstance(root, TensorRecord):
+            kind = str(root) if isinstance(root, Placeholder) else f"a {type(root).__name__}"
+            place = self._files[chunk.stored.file]
+            unmeasured = f"{kind}, not a plain tensor"
+            return Tensor(name, dtype_of(dtype), chunk.sizes, place, 0, unmeasured=unmeasured)
+        if root.shape != chunk.sizes or root.dtype != dtype:
+            raise Malformed(
+                f"its item at byte {chunk.stored.offset} of {excerpt(chunk.stored.file)} is"
+                f" {root.dtype} {list(root.shape)}, the index has {dtype} {list(chunk.sizes)}"
+            )
+        return _in_file(item.tensor(name, root))
+
+    def object(self, name: str, stored: Stored) -> object:
+        """The object of an item whose file is there, its tensors by `recorded`. Raises Malformed,
+        CheckpointError."""
+        content = b""
+        if stored.nbytes <= _FEW_NBYTES:
+            content = self._content(stored)
+            if content in self._same:
+                return self._same[content]
+        item = self._opened(stored)
+        tensors: list[Tensor] = []
+
+        def made(record: TensorRecord) -> TensorRecord:
+            tensor = item.tensor(name, record)
+            tensors.append(tensor)
+            return recorded(_in_file(tensor))
+
+        found = mapped(item.root, made)
+        check_overlap(tensors)
+        if content and not tensors and len(self._same) < _MAX_KEPT:
+            self._same[content] = found
+        return found
+
+    def _content(self, stored: Stored) -> bytes:
+        content = bytearray(stored.nbytes)
+        source = self._source(stored)
+        self._readers[source.file].fill(source.start, memoryview(content))
+        return bytes(content)
+
+    def _opened(self, stored: Stored) -> Unpickled:
+        reader = self._source(stored).open(self._readers)
+        try:
+            return Unpickled(reader, read_zip(reader), self._readers)
+        except Malformed as error:
+            place = f"{excerpt(stored.file)} at byte {stored.offset}"
+            raise Malformed(f"its item in {place}: {error}") from error
+
+    def _source(self, stored: Stored) -> SliceSource:
+        file = self._files[stored.file]
+        end = stored.offset + stored.nbytes
+        if end > file.nbytes:
+            raise Malformed(
+                f"its item is bytes {stored.offset} to {end} of {excerpt(stored.file)},"
+                f" which has {file.nbytes}"
+            )
+        if stored.transforms:
+            raise Malformed(f"its item went through {excerpt(', '.join(stored.transforms))}")
+        return SliceSource(file, stored.offset, stored.nbytes)
+
+    def _path(self, file: str) -> Path:
+        """The path of a file that an index names. Raises Malformed where it leads out of the
+        folder."""
+        parts = PurePosixPath(file).parts
+        is_inside = not (
+            PurePosixPath(file).is_absolute()
+            or PureWindowsPath(file).anchor
+            or ".." in parts
+            or "\\" in file
+        )
+        path = self.folder / file
+        if is_inside and len(parts) > 1:
+            is_inside = path.resolve().is_relative_to(self.folder.resolve())
+        if not is_inside:
+            raise Malformed(f"its item lies in {excerpt(file)}, outside of the folder")
+        return path
+
+
+def _in_file(tensor: Tensor) -> Tensor:
+    """The tensor of an item, by its place in the file."""
+    source = tensor.source
+    if not isinstance(source, SliceSource):
+        return tensor
+    return replace(tensor, source=source.file, offset=source.start + tensor.offset)
