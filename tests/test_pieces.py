@@ -14,6 +14,7 @@ from scalecheck.checkpoint.source import FileSource, MemorySource, Readers, Sour
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.measuring import measure
+from scalecheck.measure.rows import row_figures
 
 HERE = Path("pieces")
 
@@ -32,7 +33,8 @@ def held(numbers: np.ndarray, order: list[int], source: Source | None = None) ->
 def cut(draw: st.DrawFn) -> tuple[np.ndarray, list[Piece]]:
     """Numbers, and a tensor of them that is cut again and again along any dimension."""
     shape = draw(st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple))
-    numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) - 3
+    count = draw(st.sampled_from([1, 2, 3, 10_000]))  # of different numbers
+    numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) % count - 1
     boxes = [((0,) * len(shape), shape)]
     for _ in range(draw(st.integers(0, 6))):
         start, sizes = boxes.pop(draw(st.integers(0, len(boxes) - 1)))
@@ -85,6 +87,15 @@ def test_its_figures_are_those_of_the_whole(case):
     (_, one), (_, other) = measure((whole, joined("w", numbers.shape, pieces, HERE)))
     assert one.counts.tolist() == other.counts.tolist()
     assert other.rms == pytest.approx(one.rms, rel=1e-15)
+
+
+@given(cut(), st.sampled_from(["matrix", "conv"]))
+def test_its_rows_are_those_of_the_whole(case, role):
+    numbers, pieces = case
+    whole = held(numbers, list(range(numbers.ndim)))
+    zeros = int((numbers == 0).sum())
+    put_together = joined("w", numbers.shape, pieces, HERE)
+    assert row_figures(put_together, zeros, role) == row_figures(whole, zeros, role)
 
 
 @given(st.lists(st.integers(1, 6), max_size=4), st.data())

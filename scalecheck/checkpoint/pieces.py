@@ -186,6 +186,14 @@ def _firsts(source: JoinedSource) -> list[int] | None:
     return firsts
 
 
+def stacked(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that it is stacked of along its first dimension; itself where it is not."""
+    source = tensor.source
+    if isinstance(source, JoinedSource) and tensor.shape == source.shape and _firsts(source):
+        return tuple(piece.tensor for piece in source.pieces)
+    return (tensor,)
+
+
 def flat_boxes(shape: Sequence[int], start: int, stop: int) -> Iterator[Box]:
     """The elements `start` to `stop` in row-major order as few boxes, in that order."""
     if start >= stop:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.boxes import boxes, places, read_box, steps_of
+from scalecheck.checkpoint.pieces import stacked
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 
@@ -97,7 +98,7 @@ def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
     size = tensor.dtype.itemsize
     count = min(length, _PREFIX_NBYTES // size)
     keys = np.empty(rows, np.uint64)
-    for first, words in _beginnings(tensor, rows, length, count):
+    for first, words in _beginnings(tensor, length, count):
         numbers = tensor.dtype.decode(words)
         if (numbers == numbers[:, :1]).all(axis=1).any():
             return False
@@ -109,10 +110,22 @@ def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
 
 
 def _beginnings(
-    tensor: Tensor, rows: int, length: int, count: int
+    tensor: Tensor, length: int, count: int
 ) -> Iterator[tuple[int, NDArray[np.generic]]]:
     """The first `count` words of every row, some rows at a time: the first row's index, and an
     array of shape (n, count)."""
+    done = 0
+    for part in stacked(tensor):
+        own = part.numel // length
+        for first, words in _beginnings_of(part, own, length, count):
+            yield done + first, words
+        done += own
+
+
+def _beginnings_of(
+    tensor: Tensor, rows: int, length: int, count: int
+) -> Iterator[tuple[int, NDArray[np.generic]]]:
+    """The same of what lies in one source."""
     size, words_type = tensor.dtype.itemsize, np.dtype(tensor.dtype.words)
     with Readers() as readers:
         reader = readers[tensor.source]
