@@ -5,6 +5,7 @@ names start with a NAME, or all. Exits with 1 where a figure is off or a sample 
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -23,7 +24,10 @@ def off(found, true, scale=0.0):
 
 
 def row_of(rows, name, truth):
-    return rows.get(name) or rows.get(truth.get("stored", name))
+    """The row of a tensor: by its name, or the name in the file, or its end below a wrapper."""
+    found = rows.get(name) or rows.get(truth.get("stored", name))
+    ends = [rows[own] for own in rows if own.endswith(f".{name}")]
+    return found or (ends[0] if len(ends) == 1 else None)
 
 
 def tensors(path, sample, bound):
@@ -73,6 +77,8 @@ def main(folder, *wanted):
         bound = QUANTISED if sample["section"].startswith("quant") else EXACT
         try:
             path = folder / sample["path"]
+            if below := re.match(r"truth is of (\S+)\.", sample["note"]):
+                path /= below[1]
             wrong, count = tensors(path, sample, bound)
             wrong_updates, updated = updates(path, sample, bound)
         except scalecheck.ScalecheckError as error:

@@ -101,6 +101,13 @@ def open_part(path: Path) -> Checkpoint:
     raise CheckpointError(path, f"is no checkpoint: it starts with {head[:8]!r}")
 
 
+def folder_format(path: Path) -> Format | None:
+    """The format of a folder that is one checkpoint, and not files of a model."""
+    format = _format(path, b"")
+    is_one = format is not None and format.recognises(path, b"") == Evidence.CONTENT
+    return format if is_one else None
+
+
 def _format(path: Path, head: bytes) -> Format | None:
     """The format with the strongest evidence; None where none has any. Of equal evidence the first
     counts: formats of this package before installed ones, each by name. The commonest are asked

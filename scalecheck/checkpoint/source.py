@@ -185,8 +185,8 @@ class SliceReader:
         self._readers = readers
         self._ends: list[tuple[int, bytearray]] = []
         last = max(0, source.nbytes - _END_NBYTES)
-        whole = source.nbytes <= 4 * _END_NBYTES
-        for at, nbytes in [(0, source.nbytes)] if whole else [(0, _END_NBYTES), (last, _END_NBYTES)]:
+        ends = [(0, _END_NBYTES), (last, _END_NBYTES)]
+        for at, nbytes in ends if last > 3 * _END_NBYTES else [(0, source.nbytes)]:
             end = bytearray(nbytes)
             readers[source.file].fill(source.start + at, memoryview(end))
             self._ends.append((at, end))
@@ -199,9 +199,9 @@ class SliceReader:
                 self.source.path,
                 f"is read to byte {end} of an item of {self.source.nbytes} bytes",
             )
-        for at, end in self._ends:
-            if at <= offset and offset + len(buffer) <= at + len(end):
-                buffer[:] = memoryview(end)[offset - at : offset - at + len(buffer)]
+        for at, kept in self._ends:
+            if at <= offset and offset + len(buffer) <= at + len(kept):
+                buffer[:] = memoryview(kept)[offset - at : offset - at + len(buffer)]
                 return
         self._readers[self.source.file].fill(self.source.start + offset, buffer)
 

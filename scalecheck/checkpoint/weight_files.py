@@ -29,9 +29,7 @@ _SLICE = re.compile(
     r"(\d{1,6})((?:[_-].*)?)"
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
-_OTHER_FORMATS = re.compile(
-    r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|distcp|tflite|mlmodel|pdparams)"
-)
+_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|tflite|mlmodel|pdparams)")
 # Words that say of which precision or average a file is, after a dot, or a dash beside the plain
 # file. Any other word after a dot says it beside the plain file alone.
 _WORD = r"(?:fp|bf|f|float|bfloat|int)\d{1,2}\w*|\d{1,2}bit|(?:non?[_-]?)?ema(?:[_-]?only)?|pruned"

@@ -23,26 +23,45 @@ PACKED = "float4_e2m1fn_x2"  # torch counts pairs of its elements; safetensors, 
 
 @dataclass
 class Saved:
-    """The dict that was saved. `objects` are what is no tensor, by their keys; `lost` what is in
-    files that are missing, `refused` what could not be read, with the reason; `files` those that
-    the index names."""
+    """The dict that was saved. `objects` are the keys of what is no tensor; `lost` the keys of
+    what lies in files that are missing, by file; `refused` what could not be read, with the reason;
+    `files` those that were read, of `folders`."""
 
-    root: object
+    root: dict[object, object] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
-    lost: dict[str, str] = field(default_factory=dict)
+    lost: dict[Path, list[str]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
-    files: set[str] = field(default_factory=set)
+    files: set[Path] = field(default_factory=set)
+    folders: list[Path] = field(default_factory=list)
+
+    def add(self, other: "Saved") -> None:
+        """Takes in what another folder holds. Raises Malformed where both have one key."""
+        if twice := self.root.keys() & other.root.keys():
+            raise Malformed(f"holds {excerpt(str(min(twice, key=str)))} in two of its folders")
+        self.root |= other.root
+        self.objects += other.objects
+        self.lost |= other.lost
+        self.refused |= other.refused
+        self.files |= other.files
+        self.folders += other.folders
 
 
 def read_folder(folder: Path, index: Index) -> Saved:
     """What a folder with such an index holds. Raises Malformed, CheckpointError."""
+    saved = Saved(folders=[folder])
     with Readers() as readers:
         items = Items(folder, readers)
-        saved = Saved(None, files=_checked_files(index, items))
-        if saved.files and not saved.files - {*items.missing}:
-            raise Malformed(f"has an index and none of its files: {listed(sorted(saved.files))}")
-        leaves = _objects(index, items, saved) | _tensors(index, items, saved)
-    saved.root = nested((index.path(name), leaves[name]) for name in index.entries if name in leaves)
+        files = _checked_files(index, items)
+        saved.files = {folder / file for file in files if file not in items.missing}
+        if files and not saved.files:
+            raise Malformed(f"has an index and none of its files: {listed(sorted(files))}")
+        leaves = _objects(index, items, saved) | _tensors(index, items)
+    for name, stored in _places(index):
+        if stored.file in items.missing:
+            saved.lost.setdefault(folder / stored.file, []).append(name)
+    saved.root = nested(
+        (index.path(name), leaves[name]) for name in index.entries if name in leaves
+    )
     return saved
 
 
@@ -70,7 +89,7 @@ def _places(index: Index) -> Iterator[tuple[str, Stored]]:
             yield from ((name, chunk.stored) for chunk in entry.chunks)
 
 
-def _tensors(index: Index, items: Items, saved: Saved) -> dict[str, object]:
+def _tensors(index: Index, items: Items) -> dict[str, object]:
     entries = {n: entry for n, entry in index.entries.items() if isinstance(entry, TensorEntry)}
     chunks = [(name, chunk) for name, entry in entries.items() for chunk in entry.chunks]
     held: dict[str, list[Piece]] = {name: [] for name in entries}
@@ -84,22 +103,22 @@ def _tensors(index: Index, items: Items, saved: Saved) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, entry in entries.items():
         lost = [chunk for chunk in entry.chunks if chunk.stored.file in items.missing]
-        if lost:
-            saved.lost[name] = _lost(entry, lost)
-        found[name] = recorded(_joined(name, entry, held[name], saved.lost.get(name), items.folder))
+        found[name] = recorded(_joined(name, entry, held[name], lost, items.folder))
     return found
 
 
 def _joined(
-    name: str, entry: TensorEntry, held: Sequence[Piece], lost: str | None, folder: Path
+    name: str, entry: TensorEntry, held: Sequence[Piece], lost: Sequence[Chunk], folder: Path
 ) -> Tensor:
     shape = _counted(entry.dtype, entry.shape)
     if held:
         tensor = joined(excerpt(name), shape, held, folder)
-        return replace(tensor, name=name, unmeasured=lost or tensor.unmeasured)
+        return replace(tensor, name=name, unmeasured=_lost(entry, lost) or tensor.unmeasured)
     dtype, numel = dtype_of(entry.dtype), math.prod(shape)
     lacks = f"{numel} of {numel} elements are in no file" if numel else dtype.unmeasured
-    return Tensor(name, dtype, shape, FileSource(folder, 0, 0, 0), 0, unmeasured=lost or lacks)
+    return Tensor(
+        name, dtype, shape, FileSource(folder, 0, 0, 0), 0, unmeasured=_lost(entry, lost) or lacks
+    )
 
 
 def _counted(dtype: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
@@ -107,6 +126,9 @@ def _counted(dtype: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _lost(entry: TensorEntry, lost: Sequence[Chunk]) -> str:
+    """Which elements are not there, and why; empty where all are."""
+    if not lost:
+        return ""
     files = sorted({excerpt(chunk.stored.file, 40) for chunk in lost})
     numel, count = math.prod(entry.shape), sum(math.prod(chunk.sizes) for chunk in lost)
     are = "which is missing" if len(files) == 1 else "which are missing"
@@ -118,7 +140,6 @@ def _objects(index: Index, items: Items, saved: Saved) -> dict[str, object]:
     found: dict[str, object] = {}
     for name, entry in sorted(entries, key=lambda one: (one[1].stored.file, one[1].stored.offset)):
         if not items.is_there(entry.stored):
-            saved.lost[name] = f"is in {excerpt(entry.stored.file, 40)}, which is missing"
             continue
         try:
             found[name] = items.object(name, entry.stored)

@@ -2,8 +2,8 @@
 which stretch of which file each piece lies. torch unpickles it; here it is read as inert data."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scalecheck.checkpoint.keys import text_key
@@ -77,6 +77,28 @@ def read_index(path: Path) -> Index:
             raise Malformed(f"is an index of {nbytes} bytes, the limit is {MAX_PICKLE_NBYTES}")
         names = Globals()
         return _index(unpickle(file, names.known, names.persistent, nbytes))
+
+
+def merged(indexes: Sequence[Index]) -> Index:
+    """The index of ranks that wrote one each: what several have stands once, and of a tensor all
+    chunks. Raises Malformed where they differ on one."""
+    whole = Index()
+    for index in indexes:
+        whole.paths |= index.paths
+        for name, entry in index.entries.items():
+            before = whole.entries.get(name, entry)
+            if isinstance(entry, TensorEntry) and isinstance(before, TensorEntry):
+                if (entry.dtype, entry.shape) != (before.dtype, before.shape):
+                    raise Malformed(
+                        f"{excerpt(name)}: is {before.dtype} {list(before.shape)} in one index and"
+                        f" {entry.dtype} {list(entry.shape)} in another"
+                    )
+                chunks = {text_key((c.start, c.sizes)): c for c in (*entry.chunks, *before.chunks)}
+                before = replace(before, chunks=(*chunks.values(),))
+            elif type(entry) is not type(before):
+                raise Malformed(f"{excerpt(name)}: is a tensor in one index and none in another")
+            whole.entries[name] = before
+    return whole
 
 
 def _index(root: object) -> Index:

@@ -1,5 +1,5 @@
-"""The items of a distributed checkpoint: each is a whole file of torch.save, which lies in a stretch
-of a file of one rank."""
+"""The items of a distributed checkpoint: each is a whole file of torch.save in a stretch of a
+file of one rank."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath

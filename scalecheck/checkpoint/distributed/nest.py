@@ -15,14 +15,16 @@ class _Branch(dict[str, tuple[Part, object]]):
     """A dict or list that is built, by the texts of its keys."""
 
     def plain(self) -> dict[object, object] | list[object]:
-        entries = [*self.values()]
-        if all(isinstance(part, int) for part, _ in entries):
-            return [leaf for _, leaf in sorted(entries, key=lambda entry: entry[0])]
-        return {part: leaf for part, leaf in entries if isinstance(part, str)}
+        """A list where all keys are places, in the order of these."""
+        places = [(part, leaf) for part, leaf in self.values() if isinstance(part, int)]
+        if len(places) == len(self):
+            return [leaf for _, leaf in sorted(places, key=lambda place: place[0])]
+        return {str(part): leaf for part, leaf in self.values()}
 
 
-def nested(leaves: Iterable[tuple[Path, object]]) -> object:
-    """The dict of some leaves by their paths. Raises Malformed where one lies in another."""
+def nested(leaves: Iterable[tuple[Path, object]]) -> dict[object, object]:
+    """The dict of some leaves by their paths, which start with texts. Raises Malformed where one
+    lies in another."""
     root = _Branch()
     made: list[tuple[_Branch, Part, _Branch]] = []
     for path, leaf in leaves:
@@ -41,7 +43,7 @@ def nested(leaves: Iterable[tuple[Path, object]]) -> object:
         branch[text_key(path[-1])] = path[-1], leaf
     for outer, part, inside in reversed(made):
         outer[text_key(part)] = part, inside.plain()
-    return root.plain()
+    return dict(root.values())
 
 
 def _words(path: Path) -> str:

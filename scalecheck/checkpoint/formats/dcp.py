@@ -1,22 +1,23 @@
 """Folders of torch.distributed.checkpoint: an index, and files in which ranks wrote the pieces of
 their tensors. Neither torch nor a process group is needed: the index is read as inert data."""
 
-from os.path import isfile
+from contextlib import AbstractContextManager
+from os.path import isdir
 from pathlib import Path
 
+from scalecheck.checkpoint.distributed.names import INDEX, SUFFIX, is_folder
 from scalecheck.checkpoint.formats.contract import Evidence
+from scalecheck.checkpoint.state_file import StateFile
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
-
-_INDEX = ".metadata"
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """A folder with an index; its parts are recognised too, to say what to name instead."""
     if head:
-        is_part = path.suffix == ".distcp" or (path.name == _INDEX and head[:1] == b"\x80")
+        is_part = path.suffix == SUFFIX or (path.name == INDEX and head[:1] == b"\x80")
         return Evidence.CONTENT if is_part else Evidence.NONE
-    return Evidence.CONTENT if isfile(path / _INDEX) else Evidence.NONE
+    return Evidence.CONTENT if is_folder(path) else Evidence.NONE
 
 
 def load(path: Path) -> Checkpoint:
@@ -27,8 +28,16 @@ def load(path: Path) -> Checkpoint:
     """
     from scalecheck.checkpoint.distributed.checkpoint import loaded
 
-    if not path.is_dir():
-        what = "the index" if path.name == _INDEX else "one rank's file"
+    if not isdir(path):
+        what = "the index" if path.name == INDEX else "one rank's file"
         problem = f"is {what} of a distributed checkpoint"
         raise CheckpointError(path, problem, f"name its folder, {path.absolute().parent}")
     return loaded(path)
+
+
+def opened(path: Path) -> AbstractContextManager[StateFile]:
+    """A folder in which an optimizer state is looked for, whether it holds a model or not. Raises
+    CheckpointError as `load` does."""
+    from scalecheck.checkpoint.distributed.checkpoint import state_of
+
+    return state_of(path)

@@ -7,10 +7,15 @@ from os.path import isdir, lexists
 from pathlib import Path
 from shlex import quote
 
+from scalecheck.checkpoint.distributed.hugging_face import (
+    SHARDED,
+    are_pieces,
+    put_together,
+)
 from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
-from scalecheck.checkpoint.open import open_part
+from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import (
@@ -45,8 +50,8 @@ def load(path: Path) -> Checkpoint:
     there are several variants of it.
     """
     found = folders_in(path)
-    below = [folder for folder in found.holding if folder.name]
     checkpoint = _own(path)
+    below = [f for f in found.holding if f.name and not _is_copy(f, checkpoint)]
     if checkpoint is None:
         raise _without_model(path, below, found.others)
     unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
@@ -65,7 +70,8 @@ def load_recursively(path: Path) -> Checkpoint:
     errors: list[Exception] = []
     for folder in found.holding:
         try:
-            if checkpoint := _own(folder.path):
+            format = folder_format(folder.path)
+            if checkpoint := format.load(folder.path) if format else _own(folder.path):
                 parts.append((folder, checkpoint))
         except (ScalecheckError, OSError) as error:
             errors.append(error)
@@ -112,6 +118,8 @@ def _own(path: Path) -> Checkpoint | None:
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     """The model in the files that were chosen. Raises CheckpointError."""
+    if are_pieces(choice.files):
+        return put_together(path, [*map(open_part, found)])
     if len(found) == 1:
         return sliced(open_part(found[0]), found[0])
     if not choice.are_ranks:
@@ -128,6 +136,15 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     names = listed([f"rank{n}/NAME" for n in ranks])
     note = f"read rank by rank, as {names}: {_listed(found)}"
     return replace(joined, layout=(*joined.layout, note))
+
+
+def _is_copy(folder: Folder, model: Checkpoint | None) -> bool:
+    """Whether a folder holds the pieces that the model was put together from."""
+    if folder.name != SHARDED or model is None:
+        return False
+    pieces = _own(folder.path)
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors}
+    return pieces is not None and shapes == {t.name: t.shape for t in pieces.tensors}
 
 
 def _names(below: list[Folder]) -> list[str]:

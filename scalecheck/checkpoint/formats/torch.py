@@ -128,15 +128,15 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of one file would be read for ever: a thousand views of all
+    """Raises Malformed where tensors of a checkpoint would be read for ever: a thousand views of all
     its bytes but one take no more room than their names, and a view of a few elements can step
     over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
     )
-    if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
-        file = read[0].source.nbytes
+    file = sum(source.nbytes for source in {tensor.source for tensor in read})
+    if nbytes > MAX_OVERLAP * file:
         raise Malformed(
             f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
         )
