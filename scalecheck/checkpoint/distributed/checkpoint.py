@@ -10,6 +10,7 @@ from shlex import quote
 
 from scalecheck.checkpoint.distributed.folder import Saved, read_folder
 from scalecheck.checkpoint.distributed.layout import index_of, parts_of
+from scalecheck.checkpoint.distributed.megatron import COMMON, is_megatron, regrouped
 from scalecheck.checkpoint.distributed.names import SUFFIX
 from scalecheck.checkpoint.folders import Unread, folders_in
 from scalecheck.checkpoint.malformed import Malformed, content_of
@@ -70,7 +71,11 @@ def _saved(path: Path) -> Saved:
         for folder in folders:
             index = index_of(folder)
             with content_of(folder):
-                saved.add(read_folder(folder, index))
+                read = read_folder(folder, index)
+                if is_megatron(folder):
+                    read.root = regrouped(read.root, folder)
+                    read.files.add(folder / COMMON)
+                saved.add(read)
         if len(models) > 1:
             saved.root = {folders[0].name: saved.root}
         with content_of(path):

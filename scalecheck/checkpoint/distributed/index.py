@@ -18,6 +18,8 @@ from scalecheck.report.formatting import excerpt
 MAX_PATH = 64  # parts of a key; those of an optimizer's state have four
 MAX_COUNT = 1 << 63  # torch keeps sizes and offsets in signed 64-bit integers
 
+_HELD = frozenset(("state_dict_metadata", "storage_data"))
+
 Shape = tuple[int, ...]
 
 
@@ -103,7 +105,7 @@ def merged(indexes: Sequence[Index]) -> Index:
 
 def _index(root: object) -> Index:
     index = Index()
-    held = _attributes(root, "Metadata", "the index")
+    held = _held(root)
     entries = _table(held.get("state_dict_metadata"), "state_dict_metadata")
     stored = _places(_table(held.get("storage_data"), "storage_data"))
     for name, entry in entries.items():
@@ -118,6 +120,18 @@ def _index(root: object) -> Index:
         if type(name) is str and _is_path(path) and ".".join(map(str, path)) == name:
             index.paths[name] = path
     return index
+
+
+def _held(root: object) -> Mapping[object, object]:
+    """The attributes of the index, whose class Megatron-Core derives one from."""
+    if (
+        isinstance(root, Placeholder)
+        and isinstance(root.state, dict)
+        and root.state.keys() >= _HELD
+    ):
+        return root.state
+    found = str(root) if isinstance(root, Placeholder) else f"a {type(root).__name__}"
+    raise Malformed(f"holds {found}: it is no index of torch.distributed.checkpoint")
 
 
 def _entry(name: str, entry: object, stored: Mapping[str, Stored]) -> TensorEntry | ObjectEntry:

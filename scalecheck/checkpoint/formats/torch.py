@@ -128,9 +128,9 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of a checkpoint would be read for ever: a thousand views of all
-    its bytes but one take no more room than their names, and a view of a few elements can step
-    over all of them."""
+    """Raises Malformed where tensors of a file or folder would be read for ever: a thousand views
+    of all its bytes but one take no more room than their names, and a view of a few elements can
+    step over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
