@@ -69,6 +69,16 @@ class Zip:
         place = self._places.get(name.lower())
         return None if place is None else self._member(place)[0]
 
+    def checksums(self) -> Iterator[int]:
+        """Where the checksums of all members stand: in the directory, in their own headers, and
+        behind their content."""
+        for place in self._places.values():
+            member, _ = self._member(place)
+            yield self._start + place + 16
+            yield member.at + 14
+            if self._descriptor_end(member) > (end := self._header_end(member) + member.packed):
+                yield end + 4
+
     def position(self, member: Member) -> int:
         """The byte at which the content of a member starts. Raises Malformed."""
         return self._header_end(member)

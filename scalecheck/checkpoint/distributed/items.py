@@ -1,9 +1,10 @@
 """The items of a distributed checkpoint: each is a whole file of torch.save in a stretch of a
 file of one rank."""
 
-from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from scalecheck.checkpoint.archive.zip import Zip
+from scalecheck.checkpoint.distributed.alike import Alike
 from scalecheck.checkpoint.distributed.index import Chunk, Stored
 from scalecheck.checkpoint.distributed.mapped import mapped
 from scalecheck.checkpoint.formats.torch import Unpickled, check_overlap
@@ -11,7 +12,7 @@ from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
-from scalecheck.checkpoint.pickle.torch_zip import read_zip
+from scalecheck.checkpoint.pickle.torch_zip import read_archive
 from scalecheck.checkpoint.source import FileSource, Readers, SliceSource
 from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Tensor
@@ -20,6 +21,7 @@ from scalecheck.report.formatting import excerpt
 
 _FEW_NBYTES = 2048  # of an item whose bytes are looked up among those that were read before
 _MAX_KEPT = 4096  # of these
+_MOST_AROUND = 1 << 14  # bytes of an archive beside the elements; real ones have some two thousand
 
 
 class Items:
@@ -30,6 +32,7 @@ class Items:
         self.missing: dict[str, None] = {}
         self._readers = readers
         self._files: dict[str, FileSource] = {}
+        self._alike: dict[str, Alike] = {}
         self._same: dict[bytes, object] = {}
 
     def is_there(self, stored: Stored) -> bool:
@@ -46,19 +49,27 @@ class Items:
 
     def tensor(self, name: str, chunk: Chunk, dtype: str) -> Tensor:
         """The tensor of a chunk whose file is there. Raises Malformed, CheckpointError."""
-        item = self._opened(chunk.stored)
+        stored = chunk.stored
+        source = self._source(stored)
+        kind = f"{dtype} {chunk.sizes} {stored.nbytes}"
+        known = self._alike.get(kind)
+        if known is not None and known.is_at(self._readers[source.file], source.start):
+            return _in_file(known.tensor, name, source)
+        item, archive = self._opened(source)
         root = item.root
         if not isinstance(root, TensorRecord):
-            kind = str(root) if isinstance(root, Placeholder) else f"a {type(root).__name__}"
-            place = self._files[chunk.stored.file]
-            unmeasured = f"{kind}, not a plain tensor"
-            return Tensor(name, dtype_of(dtype), chunk.sizes, place, 0, unmeasured=unmeasured)
+            held = str(root) if isinstance(root, Placeholder) else f"a {type(root).__name__}"
+            unmeasured = f"{held}, not a plain tensor"
+            return Tensor(name, dtype_of(dtype), chunk.sizes, source, 0, unmeasured=unmeasured)
         if root.shape != chunk.sizes or root.dtype != dtype:
             raise Malformed(
-                f"its item at byte {chunk.stored.offset} of {excerpt(chunk.stored.file)} is"
+                f"its item at byte {stored.offset} of {excerpt(stored.file)} is"
                 f" {root.dtype} {list(root.shape)}, the index has {dtype} {list(chunk.sizes)}"
             )
-        return _in_file(item.tensor(name, root))
+        tensor = item.tensor(name, root)
+        if tensor.unmeasured is None and stored.nbytes - tensor.nbytes < _MOST_AROUND:
+            self._alike[kind] = Alike.of(archive, item.reader, tensor)
+        return _in_file(tensor, name, source)
 
     def object(self, name: str, stored: Stored) -> object:
         """The object of an item whose file is there, its tensors by `recorded`. Raises Malformed,
@@ -68,13 +79,14 @@ class Items:
             content = self._content(stored)
             if content in self._same:
                 return self._same[content]
-        item = self._opened(stored)
+        source = self._source(stored)
+        item, _ = self._opened(source)
         tensors: list[Tensor] = []
 
         def made(record: TensorRecord) -> TensorRecord:
             tensor = item.tensor(name, record)
             tensors.append(tensor)
-            return recorded(_in_file(tensor))
+            return recorded(_in_file(tensor, name, source))
 
         found = mapped(item.root, made)
         check_overlap(tensors)
@@ -88,12 +100,13 @@ class Items:
         self._readers[source.file].fill(source.start, memoryview(content))
         return bytes(content)
 
-    def _opened(self, stored: Stored) -> Unpickled:
-        reader = self._source(stored).open(self._readers)
+    def _opened(self, source: SliceSource) -> tuple[Unpickled, Zip]:
+        reader = source.open(self._readers)
         try:
-            return Unpickled(reader, read_zip(reader), self._readers)
+            archive = Zip(reader)
+            return Unpickled(reader, read_archive(archive), self._readers), archive
         except Malformed as error:
-            place = f"{excerpt(stored.file)} at byte {stored.offset}"
+            place = f"{excerpt(source.path.name)} at byte {source.start}"
             raise Malformed(f"its item in {place}: {error}") from error
 
     def _source(self, stored: Stored) -> SliceSource:
@@ -126,9 +139,16 @@ class Items:
         return path
 
 
-def _in_file(tensor: Tensor) -> Tensor:
-    """The tensor of an item, by its place in the file."""
-    source = tensor.source
-    if not isinstance(source, SliceSource):
-        return tensor
-    return replace(tensor, source=source.file, offset=source.start + tensor.offset)
+def _in_file(tensor: Tensor, name: str, source: SliceSource) -> Tensor:
+    """A tensor of an item, by its place in the file."""
+    return Tensor(
+        name,
+        tensor.dtype,
+        tensor.shape,
+        source.file,
+        source.start + tensor.offset,
+        tensor.strides,
+        unmeasured=tensor.unmeasured,
+        piece=tensor.piece,
+        is_trained=tensor.is_trained,
+    )

@@ -24,7 +24,11 @@ _OWN = (
 
 def read_zip(reader: SourceReader) -> Pickled:
     """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
-    archive = Zip(reader)
+    return read_archive(Zip(reader))
+
+
+def read_archive(archive: Zip) -> Pickled:
+    """The same of an archive that is open."""
     top = _top(archive)
     pickled = archive.find(f"{top}data.pkl")
     if pickled is None:
