@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from dcp_files import dcp_files
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from trained import Network, steps
 
@@ -315,6 +316,16 @@ def _of_hdf5(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     return [_alone("model.h5", "hdf5", hdf5_file(model, **options)) for options in ways]
 
 
+def _of_dcp(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    """One rank's, and of three ranks, the index and a file to damage."""
+    whole, parts = dcp_files(model), dcp_files(model, 3, ("model",))
+    return [
+        Valid(whole, "__0_0.distcp", "zip", ""),
+        Valid(parts, "__1_0.distcp", "zip", ""),
+        Valid(parts, ".metadata", "pickle", ""),
+    ]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -322,6 +333,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         ),
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
+    "dcp": _of_dcp,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],

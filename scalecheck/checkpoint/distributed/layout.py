@@ -7,12 +7,11 @@ from os.path import isfile, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint.distributed.index import Index, merged, read_index
-from scalecheck.checkpoint.distributed.names import INDEX, MODEL, OPTIMIZER, SUFFIX
+from scalecheck.checkpoint.distributed.names import INDEX, MODEL, OPTIMIZER, RANK_INDEX, SUFFIX
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed, plural
 
-_RANK_INDEX = re.compile(r"__(\d{1,9})\.metadata")
 _UNFINISHED = re.compile(r"(?:__\d{1,9})?\.metadata\.tmp")
 _MOST = 100  # models of one run; most have one
 
@@ -22,7 +21,7 @@ def index_of(folder: Path) -> Index:
     if isfile(folder / INDEX):
         return read_index(folder / INDEX)
     names = os.listdir(folder)
-    ranks = sorted(int(match[1]) for name in names if (match := _RANK_INDEX.fullmatch(name)))
+    ranks = sorted(int(match[1]) for name in names if (match := RANK_INDEX.fullmatch(name)))
     if ranks:
         with content_of(folder):
             return merged([read_index(folder / f"__{rank}{INDEX}") for rank in ranks])

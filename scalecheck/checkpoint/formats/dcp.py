@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from os.path import isdir
 from pathlib import Path
 
-from scalecheck.checkpoint.distributed.names import INDEX, SUFFIX, is_folder
+from scalecheck.checkpoint.distributed.names import SUFFIX, is_folder, is_index, is_of_rank
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.state_file import StateFile
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -15,8 +15,7 @@ from scalecheck.errors import CheckpointError
 def recognises(path: Path, head: bytes) -> Evidence:
     """A folder with an index; its parts are recognised too, to say what to name instead."""
     if head:
-        is_part = path.suffix == SUFFIX or (path.name == INDEX and head[:1] == b"\x80")
-        return Evidence.CONTENT if is_part else Evidence.NONE
+        return Evidence.CONTENT if is_index(head) or is_of_rank(path) else Evidence.NONE
     return Evidence.CONTENT if is_folder(path) else Evidence.NONE
 
 
@@ -29,7 +28,7 @@ def load(path: Path) -> Checkpoint:
     from scalecheck.checkpoint.distributed.checkpoint import loaded
 
     if not isdir(path):
-        what = "the index" if path.name == INDEX else "one rank's file"
+        what = "one rank's file" if path.suffix == SUFFIX else "the index"
         problem = f"is {what} of a distributed checkpoint"
         raise CheckpointError(path, problem, f"name its folder, {path.absolute().parent}")
     return loaded(path)

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.distributed.hugging_face import (
     are_pieces,
     put_together,
 )
-from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
+from scalecheck.checkpoint.folders import Folder, Folders, Unread, folders_in, last_step
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
@@ -54,7 +54,7 @@ def load(path: Path) -> Checkpoint:
     checkpoint = _own(path)
     below = [f for f in found.holding if f.name and not _is_copy(f, checkpoint)]
     if checkpoint is None:
-        raise _without_model(path, below, found.others)
+        raise _without_model(path, below, found)
     unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
     layout = (*checkpoint.layout, *_other_formats(found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
@@ -81,7 +81,7 @@ def load_recursively(path: Path) -> Checkpoint:
     if errors and not parts:
         raise errors[0]
     if not parts:
-        raise _without_model(path, [], found.others)
+        raise _without_model(path, [], found)
     joined = join(path, [renamed(part, f"{f.name}/" if f.name else "") for f, part in parts])
     if len(parts) > 1:
         formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
@@ -156,14 +156,16 @@ def _names(below: list[Folder]) -> list[str]:
     return list(dict.fromkeys(name if parts[part] <= _FEW else part for name, part in first))
 
 
-def _without_model(path: Path, below: list[Folder], others: list[str]) -> CheckpointError:
+def _without_model(path: Path, below: list[Folder], found: Folders) -> CheckpointError:
     """The error for a directory without a model of its own, which says where there are some."""
     if not below and (foreign := unread_folder(path)):
         return foreign
-    if not below and others:
+    if not below and found.others:
         return CheckpointError(
-            path, f"holds no checkpoint of a format that is read: {listed(others)}"
+            path, f"holds no checkpoint of a format that is read: {listed(found.others)}"
         )
+    if not below and (unread := [f"{one.name} is {one.problem}" for one in found.unread]):
+        return CheckpointError(path, f"holds no checkpoint that can be read: {listed(unread)}")
     if not below:
         entries = sorted(path.iterdir())
         held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.distributed.names import is_index, is_of_rank
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
@@ -29,7 +30,7 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """A zip but Keras's, a pickle of protocol 2 or later, or a tar archive, as torch once wrote."""
-    if path.suffix == ".distcp" or path.name == ".metadata":
+    if is_index(head) or is_of_rank(path):
         return Evidence.NONE  # parts of a distributed checkpoint, which are pickles and zips too
     is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and head[30:43] != b"metadata.json"
     # a safetensors file may start with a length that looks like a pickle's start
