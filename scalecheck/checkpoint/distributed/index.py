@@ -1,6 +1,7 @@
 """The `.metadata` of torch.distributed.checkpoint: which tensors there are, in which pieces, and in
 which stretch of which file each piece lies. torch unpickles it; here it is read as inert data."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -77,8 +78,8 @@ def read_index(path: Path) -> Index:
         nbytes = path.stat().st_size
         if nbytes > MAX_PICKLE_NBYTES:
             raise Malformed(f"is an index of {nbytes} bytes, the limit is {MAX_PICKLE_NBYTES}")
-        names = Globals()
-        return _index(unpickle(file, names.known, names.persistent, nbytes))
+        names, stream = Globals(), io.BytesIO(file.read(MAX_PICKLE_NBYTES))
+        return _index(unpickle(stream, names.known, names.persistent, nbytes))
 
 
 def merged(indexes: Sequence[Index]) -> Index:

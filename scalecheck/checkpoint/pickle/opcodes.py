@@ -1,9 +1,10 @@
-"""The opcodes of a pickle with their arguments, of which long texts are passed over."""
+"""The opcodes of pickles, and what reads their arguments; long texts are passed over."""
 
 import io
 import pickle
 import pickletools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import IO, NamedTuple
 
 from scalecheck.checkpoint.malformed import Malformed
@@ -13,41 +14,23 @@ MAX_LINE = 1 << 16  # of a number, a string or a class of protocol 0, before its
 MAX_TEXT = 1 << 20  # bytes of a text that is read; of a longer one only the length is kept
 _AT_ONCE = 1 << 20  # bytes that are passed over in one reading
 
-_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+Argument = Callable[[IO[bytes]], object]
 
 
-class Opcode(NamedTuple):
-    """An opcode by its name, and the byte at which it starts."""
-
-    name: str
-    argument: object
-    at: int
-
-
-def opcodes_in(stream: IO[bytes]) -> Iterator[Opcode]:
-    """The opcodes of a pickle up to its STOP. Raises Malformed, and what pickletools raises."""
-    while True:
-        at = stream.tell()
-        code = stream.read(1)
-        if not code:
-            raise EOFError("pickle exhausted before seeing STOP")
-        opcode = _OPCODES.get(code.decode("latin-1"))
-        if opcode is None:
-            raise ValueError(f"at position {at}, opcode {code!r} unknown")
-        yield Opcode(opcode.name, _argument(opcode, stream), at)
-        if opcode.name == "STOP":
-            return
-
-
-def _argument(opcode: pickletools.OpcodeInfo, stream: IO[bytes]) -> object:
-    if opcode.arg is None:
-        return None
+def _argument(opcode: pickletools.OpcodeInfo) -> Argument | None:
+    """What reads the argument of an opcode, None where it has none."""
+    if opcode.arg is None or opcode.name in _QUICK:
+        return _QUICK.get(opcode.name)
+    reader = opcode.arg.reader
     if opcode.arg.n == pickletools.UP_TO_NEWLINE:
         lines = 2 if opcode.name in ("GLOBAL", "INST") else 1
-        return opcode.arg.reader(io.BytesIO(b"".join(_line(stream) for _ in range(lines))))
-    if opcode.name not in _COUNTED:
-        return opcode.arg.reader(stream)
-    width, decoded = _COUNTED[opcode.name]
+        return lambda stream: reader(io.BytesIO(b"".join(_line(stream) for _ in range(lines))))
+    if opcode.name in _COUNTED:
+        return partial(_counted, *_COUNTED[opcode.name])
+    return reader
+
+
+def _counted(width: int, decoded: Callable[[bytes], object], stream: IO[bytes]) -> object:
     nbytes = int.from_bytes(_read(stream, width), "little")
     if nbytes <= MAX_TEXT:
         return decoded(_read(stream, nbytes))
@@ -84,3 +67,38 @@ _COUNTED: dict[str, tuple[int, Callable[[bytes], object]]] = {
     "LONG4": (4, pickle.decode_long),
 }
 """Bytes of the count before an argument, and what the argument is."""
+
+
+def _short_text(stream: IO[bytes]) -> str:
+    return _text(_read(stream, _byte(stream)))
+
+
+def _byte(stream: IO[bytes]) -> int:
+    return _read(stream, 1)[0]
+
+
+def _two_bytes(stream: IO[bytes]) -> int:
+    return int.from_bytes(_read(stream, 2), "little")
+
+
+_QUICK: dict[str, Argument] = {
+    **dict.fromkeys(("BININT1", "BINGET", "BINPUT"), _byte),
+    "BININT2": _two_bytes,
+    "SHORT_BINUNICODE": _short_text,
+}
+"""Those of which an index has most: what pickletools has for them takes twice as long."""
+
+
+class Opcode(NamedTuple):
+    """An opcode by its name; `argument` reads what follows it, and raises Malformed and what
+    pickletools raises."""
+
+    name: str
+    argument: Argument | None
+
+
+OPCODES = {
+    opcode.code.encode("latin-1"): Opcode(opcode.name, _argument(opcode))
+    for opcode in pickletools.opcodes
+}
+"""Every opcode by its byte."""

@@ -8,7 +8,6 @@ from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed, never_saved
 from scalecheck.checkpoint.pickle.inert import (
-    NEAR,
     Foreign,
     IntegerKeys,
     Key,
@@ -19,7 +18,7 @@ from scalecheck.checkpoint.pickle.inert import (
     integer_of,
     key_of,
 )
-from scalecheck.checkpoint.pickle.opcodes import opcodes_in
+from scalecheck.checkpoint.pickle.opcodes import OPCODES, Argument
 from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
@@ -83,38 +82,60 @@ class _Machine:
         self.max_objects = max(MAX_OBJECTS, nbytes // NBYTES_AN_OBJECT)
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
-        self.memo: dict[object, object] = {}
+        self.memo: list[object] = []  # by the places 0, 1, 2 …, as picklers count
+        self.far: dict[str, object] = {}  # by the others
         self.integer_keys = IntegerKeys()
-        self.nbytes = 0
         self.objects = 0
         self.copied = 0
         self.numbers: set[tuple[int, int]] = set()
 
     def run(self, stream: IO[bytes]) -> object:
-        start = stream.tell()
-        for count, (name, argument, at) in enumerate(opcodes_in(stream)):
-            self.nbytes = at - start
-            if count == self.max_opcodes:
-                raise Malformed(f"its pickle has more than {count} opcodes")
-            if name in _MAKING:
-                self.count_object()
-            step = _STEPS.get(name)
+        self.stream, self.start = stream, stream.tell()
+        read, table = stream.read, _TABLE
+        for _ in range(self.max_opcodes):
+            code = read(1)
+            if code == MEMOIZE and not self.far:  # every third one
+                self.memo.append(self.stack[-1])
+                continue
+            step = table.get(code)
             if step is None:
-                raise Malformed(f"its pickle uses the opcode {name}: torch never does")
-            step(self, argument)
-        return self.stack.pop()
+                raise self.unknown(code)
+            argument, obey = step
+            obey(self, None if argument is None else argument(stream))
+            if code == STOP:
+                return self.stack.pop()
+        raise Malformed(f"its pickle has more than {self.max_opcodes} opcodes")
+
+    def unknown(self, code: bytes) -> Exception:
+        """The error of a byte that is no opcode, or one that torch never writes."""
+        if not code:
+            return EOFError("pickle exhausted before seeing STOP")
+        if code not in OPCODES:
+            return ValueError(f"at position {self.stream.tell() - 1}, opcode {code!r} unknown")
+        name, argument = OPCODES[code]
+        if argument is not None:
+            argument(self.stream)  # garbage lacks it, and is said to be that
+        return Malformed(f"its pickle uses the opcode {name}: torch never does")
 
     def count_object(self) -> None:
         self.objects += 1
         if self.objects > self.max_objects:
             raise Malformed(f"its pickle makes more than {self.max_objects} containers and objects")
 
+    def make(self, container: object) -> None:
+        self.count_object()
+        self.stack.append(container)
+
     def push(self, item: object) -> None:
         self.stack.append(item)
 
     def popped(self, count: int) -> tuple[object, ...]:
         """The topmost items, the last one pushed at the end."""
-        return (*reversed([self.stack.pop() for _ in range(count)]),)
+        if count > len(self.stack):
+            raise IndexError("pop from empty list")
+        items = (*self.stack[-count:],)
+        del self.stack[-count:]
+        return items
 
     def mark(self) -> None:
         self.outer.append(self.stack)
@@ -168,18 +189,35 @@ class _Machine:
 
     def make_dict(self) -> None:
         above = self.above_mark()
-        self.push({})
+        self.make({})
         self.set(above)
 
     def put(self, index: object) -> None:
         if not isinstance(index, int) or not 0 <= index < 1 << 32:
             raise Malformed("its pickle has a memo index past 32 bits")
-        self.memo[_memo_key(index)] = self.stack[-1]
+        if index > len(self.memo):
+            # by its text: Python hashes that with a secret of the process, integers as they are
+            self.far[str(index)] = self.stack[-1]
+        elif index < len(self.memo):
+            self.memo[index] = self.stack[-1]
+        else:
+            self.memo.append(self.stack[-1])
+            self.far.pop(str(index), None)
+
+    def recall(self, index: int) -> None:
+        """As `get`, of an index that is none below 0."""
+        if index < len(self.memo):
+            self.stack.append(self.memo[index])
+        else:
+            self.get(index)
 
     def get(self, index: object) -> None:
-        if not isinstance(index, int) or (key := _memo_key(index)) not in self.memo:
+        if isinstance(index, int) and 0 <= index < len(self.memo):
+            self.stack.append(self.memo[index])
+        elif (key := str(index)) in self.far:
+            self.stack.append(self.far[key])
+        else:
             raise Malformed("its pickle recalls a memo index that was never set")
-        self.push(self.memo[key])
 
     def named(self, module: object, name: object) -> object:
         if type(module) is not str or type(name) is not str:
@@ -198,15 +236,20 @@ class _Machine:
             if kwargs:
                 raise Malformed("its pickle rebuilds a tensor by keyword arguments")
             if maker.copies:
-                self.copied += sum(len(arg) for arg in args if isinstance(arg, _SIZED))
-                if self.copied > self.nbytes + MAX_FREE_COPIES:
-                    raise Malformed(f"its pickle copies more than its {self.nbytes} bytes hold")
+                self.count_copies(args)
             self.push(maker.build(*args))
         elif isinstance(maker, StorageType):
             raise never_saved("makes a storage by calling its class")
         else:
             self.count_object()
             self.push(Placeholder(maker, args, kwargs))
+
+    def count_copies(self, args: tuple[object, ...]) -> None:
+        self.copied += sum([len(arg) for arg in args if isinstance(arg, _SIZED)])
+        if self.copied > MAX_FREE_COPIES:
+            nbytes = self.stream.tell() - self.start
+            if self.copied > nbytes + MAX_FREE_COPIES:
+                raise Malformed(f"its pickle copies more than its {nbytes} bytes hold")
 
     def make_object(self) -> None:
         maker, *args = self.above_mark()
@@ -225,11 +268,6 @@ class _Machine:
             raise never_saved(f"sets the state of a {_in_words(target)}")
 
 
-def _memo_key(index: int) -> object:
-    """Python hashes a text with a secret of the process, and an integer as it is."""
-    return index if index < NEAR else str(index)
-
-
 def _string(coded: object) -> object:
     """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
     where it is none."""
@@ -241,9 +279,6 @@ def _string(coded: object) -> object:
     except UnicodeDecodeError:
         return raw
 
-
-_MAKING = frozenset(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "FROZENSET"))
-"""Opcodes that make a container."""
 
 _SIZED = (bytes, dict, list, str, tuple)
 
@@ -281,8 +316,8 @@ _STEPS: dict[str, _Step] = {
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    **_alike("EMPTY_LIST EMPTY_SET", lambda machine, _: machine.push([])),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    **_alike("EMPTY_LIST EMPTY_SET", lambda machine, _: machine.make([])),
+    "EMPTY_DICT": lambda machine, _: machine.make({}),
     "MARK": lambda machine, _: machine.mark(),
     "POP": lambda machine, _: machine.stack.pop() if machine.stack else machine.above_mark(),
     "POP_MARK": lambda machine, _: machine.above_mark(),
@@ -291,15 +326,16 @@ _STEPS: dict[str, _Step] = {
     "TUPLE1": lambda machine, _: machine.push(machine.popped(1)),
     "TUPLE2": lambda machine, _: machine.push(machine.popped(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.popped(3)),
-    **_alike("LIST FROZENSET", lambda machine, _: machine.push(machine.above_mark())),
+    **_alike("LIST FROZENSET", lambda machine, _: machine.make(machine.above_mark())),
     "DICT": lambda machine, _: machine.make_dict(),
     "APPEND": lambda machine, _: machine.append(machine.popped(1)),
     **_alike("APPENDS ADDITEMS", lambda machine, _: machine.append(machine.above_mark())),
     "SETITEM": lambda machine, _: machine.set(machine.popped(2)),
     "SETITEMS": lambda machine, _: machine.set(machine.above_mark()),
     **_alike("PUT BINPUT LONG_BINPUT", _Machine.put),
-    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
-    **_alike("GET BINGET LONG_BINGET", _Machine.get),
+    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo) + len(machine.far)),
+    "GET": _Machine.get,
+    **_alike("BINGET LONG_BINGET", _Machine.recall),
     "GLOBAL": lambda machine, path: machine.push(machine.named(*path.split(" ", 1))),
     "STACK_GLOBAL": lambda machine, _: machine.push(machine.named(*machine.popped(2))),
     **_alike(
@@ -314,4 +350,12 @@ _STEPS: dict[str, _Step] = {
         machine.named(*path.split(" ", 1)), (*machine.above_mark(),)
     ),
     "BUILD": lambda machine, _: machine.build(),
+}
+
+
+STOP, MEMOIZE = b".", b"\x94"
+_TABLE: dict[bytes, tuple[Argument | None, _Step]] = {
+    code: (opcode.argument, _STEPS[opcode.name])
+    for code, opcode in OPCODES.items()
+    if opcode.name in _STEPS
 }
