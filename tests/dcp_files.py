@@ -2,6 +2,7 @@
 every process, which torch's own are not, and every part of them can be altered."""
 
 import io
+import pathlib
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class Folder:
     entries: dict[str, object] = field(default_factory=dict)
     stored: dict[MetadataIndex, _StorageInfo] = field(default_factory=dict)
     paths: dict[str, Path] | None = field(default_factory=dict)
-    data: dict[str, bytes] = field(default_factory=dict)
+    data: dict[str, bytearray] = field(default_factory=dict)
 
     def add(self, path: Path, obj: object, ranks: int = 1, axis: int = 0) -> None:
         """Adds an object, a tensor in as many chunks as there are ranks."""
@@ -60,18 +61,24 @@ class Folder:
     def put(self, index: MetadataIndex, rank: int, obj: object) -> None:
         """Writes an item to the file of a rank."""
         content, file = saved(obj), f"__{rank}_0.distcp"
-        before = self.data.get(file, b"")
-        self.stored[index] = _StorageInfo(file, len(before), len(content))
-        self.data[file] = before + content
+        held = self.data.setdefault(file, bytearray())
+        self.stored[index] = _StorageInfo(file, len(held), len(content))
+        held += content
 
     @property
     def index(self) -> bytes:
         return pickle.dumps(Metadata(self.entries, self.paths, self.stored))
 
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes the files into a folder."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+
     @property
     def files(self) -> dict[str, bytes]:
         """The files by name."""
-        return {**self.data, ".metadata": self.index}
+        data = {name: bytes(content) for name, content in self.data.items()}
+        return {**data, ".metadata": self.index}
 
 
 def dcp_files(

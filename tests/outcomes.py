@@ -149,19 +149,21 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "torch-legacy": _CHECKPOINT,
     "training": _TRAINING,
     "optimizer": _TRAINING,
+    "dcp": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 450,
-    "index": 400,
+    "safetensors": 420,
+    "index": 360,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
     "optimizer": 90,
-    "config": 300,
+    "dcp": 100,
+    "config": 270,
     "report": 280,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
@@ -170,7 +172,9 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
-    **dict.fromkeys(("training", "optimizer"), (_inspected_by_command, _translated_by_command)),
+    **dict.fromkeys(
+        ("training", "optimizer", "dcp"), (_inspected_by_command, _translated_by_command)
+    ),
 }
 """The same from the command line, some ten times slower."""
 

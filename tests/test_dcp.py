@@ -53,8 +53,7 @@ def save(state, **options):
 
 def write(folder, path="d"):
     Path(path).mkdir()
-    for name, content in folder.files.items():
-        (Path(path) / name).write_bytes(content)
+    folder.write(Path(path))
     return Path(path)
 
 
@@ -301,7 +300,7 @@ def first_place(folder):
 
 def overlapping(folder):
     chunks(folder)[0].sizes = torch.Size((4, 4))
-    folder.data["__0_0.distcp"] = b""
+    folder.data["__0_0.distcp"] = bytearray()
     folder.put(MetadataIndex("model.w", torch.Size((0, 0))), 0, torch.ones(4, 4))
     folder.put(MetadataIndex("model.b", torch.Size((0,))), 0, torch.ones(3))
 

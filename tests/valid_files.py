@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from dcp_files import dcp_files
+from dcp_files import Folder, dcp_files
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from trained import Network, steps
 
@@ -88,7 +88,7 @@ class Valid:
 
     files: Files
     target: str
-    form: str  # "safetensors", "json", "zip", "legacy" or "toml"
+    form: str  # "safetensors", "json", "zip", "legacy", "pickle", "distcp" or "toml"
     path: str
 
     def case(self, kind: str) -> Case:
@@ -272,6 +272,30 @@ def _of_training() -> list[Valid]:
     ]
 
 
+def _of_dcp_training() -> list[Valid]:
+    """A model of two ranks and its state by names, each hyperparameter an item."""
+    folder = Folder()
+    model, _, named = _trained()
+    for name, tensor in model.state_dict().items():
+        folder.add(("model", name), tensor, 2)
+    [group] = named["param_groups"]
+    names = dict(zip(group["params"], group["param_names"], strict=True))
+    for key, state in named["state"].items():
+        for entry, tensor in state.items():
+            folder.add(("optimizer", "state", names[key], entry), tensor, 2)
+    for word, setting in {**group, "params": group["param_names"]}.items():
+        if word != "param_names":
+            folder.add(("optimizer", "param_groups", 0, word), setting)
+    folder.add(("epoch",), 3)
+    files = folder.files
+    return [
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, "__0_0.distcp", "distcp", ""),
+        Valid(files, "__1_0.distcp", "distcp", ""),
+    ]
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
@@ -283,6 +307,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
+    "dcp": cache(_of_dcp_training),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }

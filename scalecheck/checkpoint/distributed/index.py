@@ -78,7 +78,7 @@ def read_index(path: Path) -> Index:
         nbytes = path.stat().st_size
         if nbytes > MAX_PICKLE_NBYTES:
             raise Malformed(f"is an index of {nbytes} bytes, the limit is {MAX_PICKLE_NBYTES}")
-        names, stream = Globals(), io.BytesIO(file.read(MAX_PICKLE_NBYTES))
+        names, stream = Globals(), io.BytesIO(file.read(nbytes))
         return _index(unpickle(stream, names.known, names.persistent, nbytes))
 
 

@@ -68,6 +68,8 @@ class Items:
             )
         tensor = item.tensor(name, root)
         if tensor.unmeasured is None and stored.nbytes - tensor.nbytes < _MOST_AROUND:
+            if len(self._alike) == _MAX_KEPT:
+                self._alike.clear()
             self._alike[kind] = Alike.of(archive, item.reader, tensor)
         return _in_file(tensor, name, source)
 
