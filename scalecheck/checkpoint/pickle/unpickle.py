@@ -154,11 +154,7 @@ class _Machine:
 
     def popped(self, count: int) -> tuple[object, ...]:
         """The topmost items, the last one pushed at the end."""
-        if count > len(self.stack):
-            raise IndexError("pop from empty list")
-        items = (*self.stack[-count:],)
-        del self.stack[-count:]
-        return items
+        return (*reversed([self.stack.pop() for _ in range(count)]),)
 
     def mark(self) -> None:
         self.outer.append(self.stack)
