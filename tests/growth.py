@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from array_files import flax_file, nested
+from dcp_files import Folder
 from orbax_files import orbax, zarr2
 
 _MODULUS = 1 << 64
@@ -119,6 +120,24 @@ def groups(folder: Path, n: int) -> Path:
     return _training(folder, n, n, 9)
 
 
+def chunks(folder: Path, n: int) -> Path:
+    """A model whose tensors lie in the files of ten ranks, a thousand bytes an archive."""
+    made = Folder()
+    for k in range(n // 10):
+        made.add(("model", f"layers.{k // 8}.block.{k % 8}.weight"), torch.ones(10, 4), ranks=10)
+    made.write(folder)
+    return folder
+
+
+def shapes(folder: Path, n: int) -> Path:
+    """The same, no two chunks of one shape."""
+    made = Folder()
+    for k in range(n // 2):
+        made.add(("model", f"layers.{k}.weight"), torch.ones(2 * k + 3, 1), ranks=2)
+    made.write(folder)
+    return folder
+
+
 _FORMAT = ("--format", "json")  # unless a command has another
 
 
@@ -134,6 +153,9 @@ def metadata_nbytes(path: Path) -> int:
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             return 8 + int.from_bytes(file.read(8), "little")
+    if (path / ".metadata").is_file():
+        archives = sum(file.stat().st_size for file in path.glob("*.distcp"))
+        return (path / ".metadata").stat().st_size + archives
     if not zipfile.is_zipfile(path):
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
         return sum(one.stat().st_size for one in files)
@@ -197,6 +219,8 @@ KINDS = {
     "a transposed matrix, check": Kind(transposed, ["check"], 32),
     "a transposed matrix, diff": Kind(beside_its_transpose, ["diff"], 32),
     "narrow rows, check": Kind(narrow_rows, ["check"], 1),
+    "chunks of a distributed checkpoint": Kind(chunks, ["inspect"], 4000),
+    "chunks of different shapes": Kind(shapes, ["inspect"], 1000),
     "states without names, translate": Kind(states, ["translate"], 1000),
     "states without names, check": Kind(states, ["check"], 1000),
     "a group for each state, translate": Kind(groups, ["translate"], 1000),

@@ -457,6 +457,11 @@ def _pickle(content: bytes, rng: Random, pickles: int = 1) -> bytes:
     return b"".join(opcodes) + rest
 
 
+def pickles(content: bytes, rng: Random) -> bytes:
+    """A pickle by itself with some of its opcodes damaged."""
+    return _pickle(content, rng)
+
+
 def legacy_pickles(content: bytes, rng: Random) -> bytes:
     """A file of torch before 1.6 with an opcode of its five pickles damaged."""
     return _pickle(content, rng, 5)
@@ -598,6 +603,8 @@ EDITS: dict[str, Sequence[Edit]] = {
     "bytes": BYTE_EDITS,
     "msgpack": (msgpack_markers,),
     "legacy": (legacy_pickles, legacy_pickles, legacy_elements),
+    "pickle": (pickles, digits),
+    "distcp": BYTE_EDITS,
     "toml": (toml_values, toml_values, tokens, digits),
 }
 """What is done to the meaning of files of each form."""

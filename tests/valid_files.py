@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
+from dcp_files import Folder, dcp_files
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from orbax_files import orbax, under, zarr2, zarr3
 from trained import Network, steps
@@ -92,7 +93,7 @@ class Valid:
 
     files: Files
     target: str
-    form: str  # "safetensors", "json", "zip", "legacy" or "toml"
+    form: str  # "safetensors", "json", "zip", "legacy", "pickle", "distcp" or "toml"
     path: str
 
     def case(self, kind: str) -> Case:
@@ -285,6 +286,30 @@ def _of_zero_training() -> list[Valid]:
     return found
 
 
+def _of_dcp_training() -> list[Valid]:
+    """A model of two ranks and its state by names, each hyperparameter an item."""
+    folder = Folder()
+    model, _, named = _trained()
+    for name, tensor in model.state_dict().items():
+        folder.add(("model", name), tensor, 2)
+    [group] = named["param_groups"]
+    names = dict(zip(group["params"], group["param_names"], strict=True))
+    for key, state in named["state"].items():
+        for entry, tensor in state.items():
+            folder.add(("optimizer", "state", names[key], entry), tensor, 2)
+    for word, setting in {**group, "params": group["param_names"]}.items():
+        if word != "param_names":
+            folder.add(("optimizer", "param_groups", 0, word), setting)
+    folder.add(("epoch",), 3)
+    files = folder.files
+    return [
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, "__0_0.distcp", "distcp", ""),
+        Valid(files, "__1_0.distcp", "distcp", ""),
+    ]
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
@@ -363,6 +388,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
     "deepspeed": cache(_of_zero_training),
+    "dcp": cache(_of_dcp_training),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
@@ -408,6 +434,16 @@ def _of_deepspeed(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     return [Valid(files, name, "zip", "") for name in files]
 
 
+def _of_dcp(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    """One rank's, and of three ranks, the index and a file to damage."""
+    whole, parts = dcp_files(model), dcp_files(model, 3, ("model",))
+    return [
+        Valid(whole, "__0_0.distcp", "zip", ""),
+        Valid(parts, "__1_0.distcp", "zip", ""),
+        Valid(parts, ".metadata", "pickle", ""),
+    ]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -419,6 +455,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "msgpack": _of_msgpack,
     "numpy": _of_numpy,
     "orbax": _of_orbax,
+    "dcp": _of_dcp,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],

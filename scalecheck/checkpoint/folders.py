@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
+from scalecheck.checkpoint.distributed.names import MODEL, OPTIMIZER, SUFFIX, is_index_name
 from scalecheck.checkpoint.weight_files import is_other_format, is_weights, rank_of
 from scalecheck.errors import reason
 
@@ -91,8 +92,15 @@ def folders_in(root: Path) -> Folders:
             found.unread.append(Unread(root, folder.name, reason(error)))
             continue
         entries += len(inside)
-        if any(is_weights(entry.name) and not _is_folder(entry) for entry in inside):
+        files = [entry.name for entry in inside if not _is_folder(entry)]
+        is_of_accelerate = f"{MODEL}0" in below
+        if any(name.endswith(SUFFIX) for name in files) and not any(map(is_index_name, files)):
+            problem = "a distributed checkpoint that was not finished: it has no .metadata"
+            found.unread.append(Unread(root, folder.name or ".", problem))
+        if is_of_accelerate or any(is_weights(name) or is_index_name(name) for name in files):
             found.holding.append(folder)
+        if is_of_accelerate:  # one checkpoint, whose parts lie in folders
+            below = [name for name in below if not name.startswith((MODEL, OPTIMIZER))]
         found.others += [
             f"{folder.name}/{entry.name}" if folder.name else entry.name
             for entry in inside

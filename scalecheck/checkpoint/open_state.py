@@ -9,7 +9,7 @@ from os.path import isdir, isfile, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint.folders import Unread
-from scalecheck.checkpoint.formats import torch
+from scalecheck.checkpoint.formats import dcp, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
@@ -191,6 +191,8 @@ def _opened(path: Path) -> AbstractContextManager[StateFile]:
         path = optimizer_beside(path) or path
     if isfile(path) and torch.recognises(path, _head(path)):
         return torch.unpickled(path)
+    if isdir(path) and dcp.recognises(path, b""):
+        return dcp.opened(path)
     checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
     if holder := _holder(checkpoint):
         return holder

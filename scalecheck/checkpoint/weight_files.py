@@ -41,7 +41,7 @@ _SLICE = re.compile(
     r"(\d{1,6})((?:[_-].*)?)"
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
-_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|ot|distcp|tflite|mlmodel|pdparams)")
+_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|ot|tflite|mlmodel|pdparams)")
 # Most .npz hold data; those of weights are called so.
 _DATA = re.compile(
     r"(?!(?:.*[_.-])?(?:model|weights?|params?|parameters|checkpoint|ckpt|train_?state|state"

@@ -16,7 +16,7 @@ import numpy as np
 
 from scalecheck.checkpoint.archive.directory import find_directory
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.report.formatting import excerpt
 
 STORED, DEFLATED = 0, 8
@@ -52,7 +52,7 @@ class Zip:
     """An archive that is open. is_case_kept: names that differ in case only are different ones,
     as they are not to torch. Raises Malformed where it is not canonical."""
 
-    def __init__(self, reader: FileReader, *, is_case_kept: bool = False) -> None:
+    def __init__(self, reader: SourceReader, *, is_case_kept: bool = False) -> None:
         self._reader = reader
         self._key = str if is_case_kept else str.lower
         place = find_directory(reader)
@@ -74,6 +74,16 @@ class Zip:
         """The member of a name."""
         place = self._places.get(self._key(name))
         return None if place is None else self._member(place)[0]
+
+    def checksums(self) -> Iterator[int]:
+        """Where the checksums of all members stand: in the directory, in their own headers, and
+        behind their content."""
+        for place in self._places.values():
+            member, _ = self._member(place)
+            yield self._start + place + 16
+            yield member.at + 14
+            if self._descriptor_end(member) > (end := self._header_end(member) + member.packed):
+                yield end + 4
 
     def position(self, member: Member) -> int:
         """The byte at which the content of a member starts. Raises Malformed."""
