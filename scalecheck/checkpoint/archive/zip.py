@@ -112,7 +112,8 @@ class Zip:
         try:
             piece, rest = b"", bytes(packed)
             while not unpacking.eof and unpacked.tell() <= member.nbytes and (piece or rest):
-                piece = unpacking.decompress(rest, _AT_ONCE)
+                left = member.nbytes + 1 - unpacked.tell()
+                piece = unpacking.decompress(rest, min(_AT_ONCE, left))
                 rest = unpacking.unconsumed_tail
                 unpacked.write(piece)
         except zlib.error as error:
