@@ -71,7 +71,8 @@ class DecodedSource:
     values[c]·scale + bias, or (values[c] − zero)·scale, with the factors of its block.
 
     values: of every code, or the tensor that holds them. scale, zero, bias: a factor of each block
-    of the grid, in row-major order.
+    of the grid, in row-major order. offset: is added to all numbers. is_divisor: the scale divides.
+    is_single: its library computes in float32, and so do we.
     """
 
     path: Path
@@ -81,6 +82,9 @@ class DecodedSource:
     scale: Tensor | None
     zero: Tensor | None = None
     bias: Tensor | None = None
+    offset: float = 0.0
+    is_divisor: bool = False
+    is_single: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -94,7 +98,7 @@ class DecodedSource:
         """So many codes share a factor that it pays to count them."""
         height, width = self.grid.block
         is_large = min(height, self.grid.rows) * min(width, self.grid.columns) >= TILE
-        return is_large and self.grid.groups is None
+        return is_large and self.grid.groups is None and not self.is_single
 
 
 class DecodedReader:
@@ -148,14 +152,18 @@ class DecodedReader:
         down, across = self._places("rows", rows), self._places("columns", columns)
         if not len(down) or not len(across):
             return numbers
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(all="ignore"):
             for tensor, apply in (
                 (self._source.zero, np.subtract),
-                (self._source.scale, np.multiply),
+                (self._source.scale, np.divide if self._source.is_divisor else np.multiply),
                 (self._source.bias, np.add),
             ):
                 if tensor is not None:
                     _spread(apply, numbers, self._factors(tensor, down, across), across)
+                    if self._source.is_single:
+                        numbers = numbers.astype(np.float32).astype(np.float64)
+        if self._source.offset:
+            numbers += self._source.offset
         return numbers
 
     def tiles(self, start: int, stop: int) -> Iterator[Tiles]:
@@ -183,11 +191,15 @@ class DecodedReader:
         ones = np.ones((len(down), len(across)))
         scales = ones if source.scale is None else self._factors(source.scale, down, across)
         shifts = None
-        with np.errstate(invalid="ignore", over="ignore"):
+        with np.errstate(all="ignore"):
+            if source.is_divisor:
+                scales = 1 / scales
             if source.zero is not None:
                 shifts = -self._factors(source.zero, down, across) * scales
             elif source.bias is not None:
                 shifts = self._factors(source.bias, down, across)
+            if source.offset:
+                shifts = source.offset + (0 if shifts is None else shifts) * ones
         height, width = grid.block
         return Tiles(
             source.codes.read(self._readers, rows, columns),

@@ -24,14 +24,16 @@ def made(
     zero: Tensor | None = None,
     bias: Tensor | None = None,
     beside: Iterable[Tensor | None] = (),
+    offset: float = 0.0,
+    is_divisor: bool = False,
+    is_single: bool = False,
     is_transposed: bool = False,
 ) -> Tensor:
-    """The weight of this shape and name in the module of the candidate. beside: the other tensors
-    that belong to it. is_transposed: its codes lie in the order of its columns. Raises NotDecoded
-    where the sizes do not fit."""
-    whole = candidate.module + name
-    if whole != candidate.codes.name and whole in candidate.tensors:
-        raise NotDecoded(f"{whole} is there, too, so that its codes are of something else")
+    """The weight of this name and shape. beside: the other tensors
+    that belong to it. offset, is_divisor, is_single: as of DecodedSource. is_transposed: its codes lie in the
+    order of its columns. Raises NotDecoded where the sizes do not fit."""
+    if name in candidate.tensors and name not in (codes.tensor.name, candidate.codes.name):
+        raise NotDecoded(f"{name} is there, too, so that its codes are of something else")
     require_plain(codes.tensor)
     if codes.tensor.nbytes != codes.nbytes:
         raise NotDecoded(
@@ -52,19 +54,28 @@ def made(
         require_plain(grid.groups)
     of_numbers = (values if isinstance(values, Tensor) else None, grid.groups)
     every = (codes.tensor, scale, zero, bias, *of_numbers, *beside)
-    parts = dict.fromkeys(
-        name for one in every if one is not None for name in one.parts or [one.name]
+    parts = [one for tensor in every if tensor is not None for one in tensor.parts or [tensor.name]]
+    source = DecodedSource(
+        codes.tensor.source.path,
+        codes,
+        values,
+        grid,
+        scale,
+        zero,
+        bias,
+        offset,
+        is_divisor,
+        is_single,
     )
-    source = DecodedSource(codes.tensor.source.path, codes, values, grid, scale, zero, bias)
     return Tensor(
-        whole,
+        name,
         number_type(title),
         shape,
         source,
         0,
         strides=(1, shape[0]) if is_transposed else None,
         stored_nbytes=codes.tensor.nbytes,
-        parts=(*parts,),
+        parts=(*dict.fromkeys(parts),),
     )
 
 

@@ -47,8 +47,8 @@ def weight(candidate: Candidate) -> Tensor | None:
     zero = candidate.beside(f"{word}_zero_point")
     return made(
         candidate,
-        f"{kind} {_per(grid)}",
-        word,
+        f"{kind} {per(grid)}",
+        codes.name,
         codes.shape,
         Codes(codes, grid.matrices * grid.rows, grid.columns),
         codes.dtype.values(),
@@ -75,7 +75,7 @@ def _block(candidate: Candidate) -> Sequence[int | None] | None:
     return pair(config.get("weight_block_size")) or pair(agreed(config, "block_structure"))
 
 
-def _per(grid: Grid) -> str:
+def per(grid: Grid) -> str:
     down, across = grid.block
     if (down, across) == (grid.rows, grid.columns):
         return "per tensor" if grid.matrices == 1 else "per matrix"
