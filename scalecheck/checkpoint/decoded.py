@@ -110,7 +110,11 @@ class DecodedReader:
         self._source = source
         self._readers = readers
         self._columns = source.codes.columns
-        self._kept: dict[Tensor, FloatArray] = {}
+        self._kept: dict[int, FloatArray] = {}  # by the tensor's id, which its source holds
+
+    @cached_property
+    def _buffer(self) -> NDArray[np.uint8]:
+        return np.empty(_AT_ONCE, np.uint8)
 
     @cached_property
     def values(self) -> FloatArray:
@@ -147,23 +151,23 @@ class DecodedReader:
     def box(self, rows: tuple[int, int], columns: tuple[int, int]) -> FloatArray:
         """The numbers of rows and columns from the first to below the second of each pair, in their
         shape."""
-        codes = self._source.codes.read(self._readers, rows, columns)
-        numbers = self.values[codes]
-        down, across = self._places("rows", rows), self._places("columns", columns)
-        if not len(down) or not len(across):
+        source = self._source
+        numbers = self.values[source.codes.read(self._readers, rows, columns)]
+        if not numbers.size:
             return numbers
+        down, across = self._places("rows", rows), self._places("columns", columns)
         with np.errstate(all="ignore"):
             for tensor, apply in (
-                (self._source.zero, np.subtract),
-                (self._source.scale, np.divide if self._source.is_divisor else np.multiply),
-                (self._source.bias, np.add),
+                (source.zero, np.subtract),
+                (source.scale, np.divide if source.is_divisor else np.multiply),
+                (source.bias, np.add),
             ):
                 if tensor is not None:
                     _spread(apply, numbers, self._factors(tensor, down, across), across)
-                    if self._source.is_single:
+                    if source.is_single:
                         numbers = numbers.astype(np.float32).astype(np.float64)
-        if self._source.offset:
-            numbers += self._source.offset
+        if source.offset:
+            numbers += source.offset
         return numbers
 
     def tiles(self, start: int, stop: int) -> Iterator[Tiles]:
@@ -183,26 +187,23 @@ class DecodedReader:
 
     def _tiles(self, rows: tuple[int, int], columns: tuple[int, int]) -> Tiles:
         grid, source = self._source.grid, self._source
-        (top, bottom), (left, right) = (
-            self._first_last("rows", rows),
-            (self._first_last("columns", columns)),
-        )
-        down, across = np.arange(top, bottom), np.arange(left, right)
-        ones = np.ones((len(down), len(across)))
-        scales = ones if source.scale is None else self._factors(source.scale, down, across)
+        down = self._place(rows[0]), self._place(rows[1] - 1) + 1
+        across = columns[0] // grid.block[1], (columns[1] - 1) // grid.block[1] + 1
+        scales = np.ones((down[1] - down[0], across[1] - across[0]))
         shifts = None
         with np.errstate(all="ignore"):
-            if source.is_divisor:
-                scales = 1 / scales
+            if source.scale is not None:
+                scale = self._table(source.scale, down, across)
+                scales = 1 / scale if source.is_divisor else scale
             if source.zero is not None:
-                shifts = -self._factors(source.zero, down, across) * scales
+                shifts = -self._table(source.zero, down, across) * scales
             elif source.bias is not None:
-                shifts = self._factors(source.bias, down, across)
+                shifts = self._table(source.bias, down, across)
             if source.offset:
-                shifts = source.offset + (0 if shifts is None else shifts) * ones
+                shifts = source.offset + (np.zeros_like(scales) if shifts is None else shifts)
         height, width = grid.block
         return Tiles(
-            source.codes.read(self._readers, rows, columns),
+            source.codes.read(self._readers, rows, columns, self._buffer),
             (height - rows[0] % grid.rows % height, height),
             (width - columns[0] % width, width),
             scales.reshape(-1),
@@ -210,13 +211,10 @@ class DecodedReader:
             self.values,
         )
 
-    def _first_last(self, axis: Axis, codes: tuple[int, int]) -> tuple[int, int]:
-        """The factors' places of these rows or columns, from the first to below the second."""
-        first, last = (
-            self._places(axis, (codes[0], codes[0] + 1)),
-            (self._places(axis, (codes[1] - 1, codes[1]))),
-        )
-        return int(first[0]), int(last[0]) + 1
+    def _place(self, row: int) -> int:
+        """The row of factors of a row of codes."""
+        grid = self._source.grid
+        return row // grid.rows * grid.shape[0] + row % grid.rows // grid.block[0]
 
     def _places(self, axis: Axis, codes: tuple[int, int]) -> NDArray[np.intp]:
         """The factor's place, along rows or columns, of each of these; −1 where it has none."""
@@ -235,32 +233,32 @@ class DecodedReader:
     ) -> FloatArray:
         """The factors at each place down, of all places from the first to the last across; shape
         (down, across). NaN at −1."""
-        width = self._source.grid.shape[1]
-        left, right = max(0, int(across.min())), int(across.max()) + 1
-        top, bottom = max(0, int(down.min())), int(down.max()) + 1
-        if right <= left or bottom <= top:
-            return np.full((len(down), max(1, right - left)), np.nan)
-        if tensor.numel <= KEPT:
-            table = self._kept_table(tensor).reshape(-1, width)[:, left:right]
-            found = table[down]
+        left, right = max(0, int(across.min())), max(0, int(across.max())) + 1
+        top, bottom = max(0, int(down.min())), max(0, int(down.max())) + 1
+        places, at = np.unique(np.maximum(down, 0), return_inverse=True)
+        if 2 * len(places) > bottom - top:
+            found = self._table(tensor, (top, bottom), (left, right))[np.maximum(down - top, 0)]
         else:
-            places, at = np.unique(np.maximum(down, 0), return_inverse=True)
-            if 2 * len(places) > bottom - top:
-                part = _flat(tensor, self._readers, top * width, bottom * width)
-                found = part.reshape(-1, width)[down - top, left:right]
-            else:
-                each = [
-                    _flat(tensor, self._readers, row * width + left, row * width + right)
-                    for row in places.tolist()
-                ]
-                found = np.stack(each)[at]
+            rows = [self._table(tensor, (row, row + 1), (left, right)) for row in places.tolist()]
+            found = np.concatenate(rows)[at]
         found[down < 0] = np.nan
         return found
 
-    def _kept_table(self, tensor: Tensor) -> FloatArray:
-        if tensor not in self._kept:
-            self._kept[tensor] = _flat(tensor, self._readers, 0, tensor.numel)
-        return self._kept[tensor]
+    def _table(self, tensor: Tensor, rows: tuple[int, int], columns: tuple[int, int]) -> FloatArray:
+        """The factors of some rows and columns of the grid."""
+        width = self._source.grid.shape[1]
+        if tensor.numel <= KEPT:
+            kept = self._kept.get(id(tensor))
+            if kept is None:
+                kept = _flat(tensor, self._readers, 0, tensor.numel).reshape(-1, width)
+                self._kept[id(tensor)] = kept
+            return kept[slice(*rows), slice(*columns)]
+        if rows[1] - rows[0] == 1:
+            first = rows[0] * width
+            one = _flat(tensor, self._readers, first + columns[0], first + columns[1])
+            return one.reshape(1, -1)
+        part = _flat(tensor, self._readers, rows[0] * width, rows[1] * width)
+        return part.reshape(-1, width)[:, slice(*columns)]
 
     def close(self) -> None:
         """Its readers are closed by whom they belong to."""

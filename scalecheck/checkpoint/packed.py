@@ -54,17 +54,21 @@ class Codes:
         return math.prod(self.shape) * self.word_bits // 8
 
     def read(
-        self, readers: Readers, rows: tuple[int, int], columns: tuple[int, int]
+        self,
+        readers: Readers,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        buffer: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.uint8]:
         """The codes of rows and columns from the first to below the second of each pair, in their
-        shape."""
+        shape. buffer: room for their words, which is overwritten."""
         if self.axis == "columns":
-            words, first = self._words(readers, rows, self._spanned(columns))
+            words, first = self._words(readers, rows, self._spanned(columns), buffer)
             return np.ascontiguousarray(
                 self._unpacked(words, columns[0] - first, columns[1] - columns[0])
             )
         span = self._spanned(rows)
-        words, _ = self._words(readers, span, columns)
+        words, _ = self._words(readers, span, columns, buffer)
         first = self._first_code(span[0])
         count = rows[1] - rows[0]
         return np.ascontiguousarray(self._unpacked(words.T, rows[0] - first, count).T)
@@ -85,12 +89,20 @@ class Codes:
         return word * self.word_bits // self.bits
 
     def _words(
-        self, readers: Readers, rows: tuple[int, int], columns: tuple[int, int]
+        self,
+        readers: Readers,
+        rows: tuple[int, int],
+        columns: tuple[int, int],
+        buffer: NDArray[np.uint8] | None,
     ) -> tuple[NDArray[np.unsignedinteger], int]:
         """Words in the shape of their rows and columns, and the first code of the first column."""
         size, width = self.word_bits // 8, self.shape[1]
         (top, bottom), (left, right) = rows, columns
-        words = np.empty((bottom - top, right - left), f"<u{size}")
+        shape = bottom - top, right - left
+        nbytes = shape[0] * shape[1] * size
+        if buffer is None or len(buffer) < nbytes:
+            buffer = np.empty(nbytes, np.uint8)
+        words = buffer[:nbytes].view(f"<u{size}").reshape(shape)
         reader, at = readers[self.tensor.source], self.tensor.offset
         if right - left == width:
             reader.fill(at + top * width * size, words.view(np.uint8).reshape(-1).data)

@@ -232,37 +232,42 @@ static double number_of(const double *values, const double *scales, const double
     return shifts ? x + shifts[tile] : x;
 }
 
+/* Adds up m->sum and m->square, of numbers over 2^exponent. */
 static void sums_of_tiles(const uint32_t *counts, size_t tiles, const double *values,
                           const double *scales, const double *shifts, Moments *m)
 {
     double half = ldexp(1.0, -(m->exponent / 2));
     double rest = ldexp(1.0, -(m->exponent - m->exponent / 2));
-    double seen = 0;
-    m->shift = m->sum = m->square = 0;
-    for (size_t tile = 0; tile < tiles && !seen; tile++) { /* the mean of the first that has one */
-        for (int code = 0; code < 256; code++) {
-            double x = number_of(values, scales, shifts, tile, code);
-            if (counts[256 * tile + code] && isfinite(x)) {
-                m->shift += counts[256 * tile + code] * (x * half * rest);
-                seen += counts[256 * tile + code];
-            }
-        }
-    }
-    m->shift = seen ? m->shift / seen : 0;
-    for (size_t tile = 0; tile < tiles; tile++) {
-        double sum = 0, square = 0;
+    m->shift = m->shift * half * rest;
+    for (size_t tile = 0; tile < tiles; tile++)
         for (int code = 0; code < 256; code++) {
             uint32_t n = counts[256 * tile + code];
             double x = n ? number_of(values, scales, shifts, tile, code) : NAN;
             if (isfinite(x)) {
                 double d = x * half * rest - m->shift;
-                sum += n * d;
-                square += n * (d * d);
+                m->sum += n * d;
+                m->square += n * (d * d);
             }
         }
-        m->sum += sum;
-        m->square += square;
+}
+
+/* The mean of the first tile that has one within a double's range. */
+static double mean_of_a_tile(const uint32_t *counts, size_t tiles, const double *values,
+                             const double *scales, const double *shifts)
+{
+    for (size_t tile = 0; tile < tiles; tile++) {
+        double sum = 0, seen = 0;
+        for (int code = 0; code < 256; code++) {
+            double x = number_of(values, scales, shifts, tile, code);
+            uint32_t n = isfinite(x) ? counts[256 * tile + code] : 0;
+            if (n)
+                sum += (x - sum) * (n / (seen + n));
+            seen += n;
+        }
+        if (seen && isfinite(sum))
+            return sum;
     }
+    return 0;
 }
 
 static void moments_of_tiles(const uint32_t *counts, size_t tiles, const double *values,
@@ -270,7 +275,9 @@ static void moments_of_tiles(const uint32_t *counts, size_t tiles, const double 
 {
     m->low = INFINITY;
     m->high = -INFINITY;
-    for (size_t tile = 0; tile < tiles; tile++)
+    m->shift = mean_of_a_tile(counts, tiles, values, scales, shifts);
+    for (size_t tile = 0; tile < tiles; tile++) {
+        double sum = 0, square = 0;
         for (int code = 0; code < 256; code++) {
             uint32_t n = counts[256 * tile + code];
             if (!n)
@@ -279,18 +286,27 @@ static void moments_of_tiles(const uint32_t *counts, size_t tiles, const double 
             uint64_t bits;
             memcpy(&bits, &x, sizeof bits);
             table[bits >> 44] += n;
-            m->nan += x != x ? n : 0;
-            m->inf += isinf(x) ? n : 0;
             m->zeros += x == 0 ? n : 0;
             if (isfinite(x)) {
+                double d = x - m->shift;
                 m->low = x < m->low ? x : m->low;
                 m->high = x > m->high ? x : m->high;
+                sum += n * d;
+                square += n * (d * d);
+            } else {
+                m->nan += x != x ? n : 0;
+                m->inf += x == x ? n : 0;
             }
         }
+        m->sum += sum;
+        m->square += square;
+    }
     double largest = fmax(fabs(m->low), fabs(m->high));
-    if (isfinite(largest) && largest > 0 && (largest > 0x1p400 || largest < 0x1p-400))
+    if (isfinite(largest) && largest > 0 && (largest > 0x1p400 || largest < 0x1p-400)) {
         m->exponent = ilogb(largest);
-    sums_of_tiles(counts, tiles, values, scales, shifts, m);
+        m->sum = m->square = 0;
+        sums_of_tiles(counts, tiles, values, scales, shifts, m);
+    }
 }
 
 static void leading_f64(const double *words, size_t n, uint32_t *table)
