@@ -47,7 +47,8 @@ def _candidates(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Iterat
 
     config = cache(quantisation)
     for tensor in checkpoint.tensors:
-        if tensor.dtype.name in _TYPES and tensor.shape:
+        is_stored_so = f"{tensor.name}.absmax" in tensors  # codes in the words of any type
+        if (tensor.dtype.name in _TYPES or is_stored_so) and tensor.shape:
             module, dot, word = tensor.name.rpartition(".")
             folder = tensor.source.path.parent
             yield Candidate(

@@ -29,9 +29,9 @@ def made(
     is_single: bool = False,
     is_transposed: bool = False,
 ) -> Tensor:
-    """The weight of this name and shape. beside: the other tensors
-    that belong to it. offset, is_divisor, is_single: as of DecodedSource. is_transposed: its codes lie in the
-    order of its columns. Raises NotDecoded where the sizes do not fit."""
+    """The weight of this name and shape. beside: the other tensors that belong to it. offset,
+    is_divisor, is_single: as of DecodedSource. is_transposed: its codes lie in the order of its
+    columns. Raises NotDecoded where the sizes do not fit."""
     if name in candidate.tensors and name not in (codes.tensor.name, candidate.codes.name):
         raise NotDecoded(f"{name} is there, too, so that its codes are of something else")
     require_plain(codes.tensor)

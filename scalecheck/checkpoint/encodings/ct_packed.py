@@ -7,7 +7,7 @@ from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import agreed, integer
 from scalecheck.checkpoint.encodings._weight import grid_of, made, table_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
-from scalecheck.checkpoint.encodings.scaled import by_group
+from scalecheck.checkpoint.encodings.scaled import by_group, per
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, Tensor
 
@@ -38,7 +38,7 @@ def weight(candidate: Candidate) -> Tensor | None:
         grid = by_group(grid, groups)
     return made(
         candidate,
-        f"INT{bits} by {grid.block[1]}",
+        f"INT{bits} {per(grid)}",
         candidate.module + stem,
         shape,
         Codes(codes, matrices * rows, columns, bits, _WORD, shifts),

@@ -43,6 +43,16 @@ def weight(candidate: Candidate) -> Tensor | None:
     return _made(candidate, bits, candidate.module + stem, shape, scale)
 
 
+def mxfp4(candidate: Candidate, name: str, scale: Tensor) -> Tensor:
+    """The weight of FP4 codes two a byte. Raises NotDecoded."""
+    codes = candidate.codes
+    if codes.shape != (*scale.shape[:-1], scale.shape[-1] * _BYTES[4]):
+        raise NotDecoded(
+            f"{scale.name} is {list(scale.shape)}, beside codes of {list(codes.shape)}"
+        )
+    return _made(candidate, 4, name, (*scale.shape[:-1], scale.shape[-1] * GROUP), scale)
+
+
 def _in_blocks(candidate: Candidate, stem: str) -> Tensor | None:
     codes, scale = candidate.codes, candidate.beside(f"{stem}_scales")
     if scale is None or scale.dtype.name not in ("U8", "F8_E8M0"):

@@ -81,4 +81,4 @@ def per(grid: Grid) -> str:
         return "per tensor" if grid.matrices == 1 else "per matrix"
     if across == grid.columns and down == 1:
         return "per channel"
-    return f"{down}×{across}"
+    return f"by {across}" if down == 1 else f"{down}×{across}"
