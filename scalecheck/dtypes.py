@@ -126,6 +126,12 @@ class DType:
             return words.astype(np.float64)
 
 
+def decoded_type(name: str) -> DType:
+    """The type of numbers that codes and factors stand for, under the encoding's name: a float64
+    holds their products."""
+    return DType(name, 64, "float", "<f8")
+
+
 _INTEGERS: dict[str, Callable[[], NDArray[np.generic]]] = {
     "I16": lambda: np.arange(2**16, dtype=np.uint16).view(np.int16),
     "U16": lambda: np.arange(2**16),

@@ -285,9 +285,9 @@ FILES = {
     # A login page in place of the file.
     "web_page": (b"<!doctype html><html></", "is a web page, not a checkpoint (23 bytes)"),
     # What a clone without Git LFS has in place of the file.
-    "git_lfs_pointer": (REF, "is a Git LFS pointer, not the file: run `git lfs pull` (71 bytes)"),
+    "git_lfs_pointer": (REF, "is a Git LFS pointer, not the file (71 bytes)"),
     # A checkpoint as it was sent.
-    "compressed": (b"\x1f\x8b" + bytes(8), "is compressed with gzip: unpack it first (10 bytes)"),
+    "compressed": (b"\x1f\x8b" + bytes(8), "is compressed with gzip (10 bytes)"),
 }
 """What stands in place of a model.safetensors, and what it is said to be."""
 
@@ -441,7 +441,7 @@ def folder_of_a_link_to_nothing(folder):
     return folder
 
 
-@unreadable("is a Git LFS pointer, not the file: run `git lfs pull` (71 bytes)", "b.safetensors")
+@unreadable("is a Git LFS pointer, not the file (71 bytes)", "b.safetensors")
 def git_lfs_pointer_as_a_shard(folder):
     """A clone with the index and without the shards."""
     written(folder / "b.safetensors", REF)

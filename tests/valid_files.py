@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from trained import Network, steps
 
 Files = Mapping[str, bytes]
@@ -309,6 +310,11 @@ def _as_shards(model: Mapping[str, torch.Tensor]) -> Files:
     return files | {"model.safetensors.index.json": json.dumps(index).encode()}
 
 
+def _of_hdf5(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    ways = ({}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True})
+    return [_alone("model.h5", "hdf5", hdf5_file(model, **options)) for options in ways]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -316,6 +322,10 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         ),
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
+    "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
+    "hdf5": _of_hdf5,
+    "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],
+    "onnx": lambda model: [_alone("model.onnx", "onnx", onnx_file(model))],
     "safetensors": lambda model: [
         _alone("model.safetensors", "safetensors", _as_safetensors(model))
     ],

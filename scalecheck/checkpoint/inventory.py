@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
 
+from scalecheck.checkpoint.naming import spelled
 from scalecheck.dtypes import DType
 
 REMEMBERED = 4096  # parts of names; a model repeats some hundred in every block
@@ -51,8 +52,9 @@ class Entry:
 
     @classmethod
     def of(cls, tensor: Described) -> "Entry":
-        *path, word = _SEPARATOR.split(tensor.name)
-        module = tensor.name[: max(0, len(tensor.name) - len(word) - 1)]
+        name = spelled(tensor.name)
+        *path, word = _SEPARATOR.split(name)
+        module = name[: max(0, len(name) - len(word) - 1)]
         return cls(tensor.name, tensor.dtype, tensor.shape, tuple(path), module, word)
 
     @cached_property

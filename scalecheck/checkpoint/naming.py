@@ -10,12 +10,30 @@ WEIGHTS = MATRICES | {"embedding"}
 
 # A part of a name that is a number, or the layer in torch's names for recurrent weights.
 _BLOCK = re.compile(r"(?:^|(?<=[./]))\d+(?=[./]|$)")
+# A layer's variable by its number, as Keras saves it: layers/dense_1/vars/0.
+_NUMBERED = re.compile(r"((?:.*/)?([a-z][a-z0-9_]*?)(?:_\d+)?/)vars/(\d)")
+_VARIABLES = (
+    (re.compile(r".*dense|.*conv\d?d?\w*|lora\w*"), ("kernel", "bias")),
+    (re.compile(r".*embedding"), ("embeddings",)),
+    (re.compile(r"batch_normalization"), ("gamma", "beta", "moving_mean", "moving_variance")),
+    (re.compile(r".*normalization"), ("gamma", "beta")),
+)
 _INDEX = re.compile(_BLOCK.pattern + r"|(?<=_[ih]h_l)\d+(?=_reverse$|$)")
 
 
 def family(name: str) -> str:
     """The name with every index replaced by N: what the same tensor of each block shares."""
     return _INDEX.sub("N", name)
+
+
+def spelled(name: str) -> str:
+    """The name with the word of a layer's variable in place of its number, where the layer's class
+    tells it: layers/dense_1/kernel of layers/dense_1/vars/0."""
+    if "/vars/" not in name or not (match := _NUMBERED.fullmatch(name)):
+        return name
+    words = next((words for layer, words in _VARIABLES if layer.fullmatch(match[2])), ())
+    number = int(match[3])
+    return match[1] + words[number] if number < len(words) else name
 
 
 def layer(name: str) -> str:

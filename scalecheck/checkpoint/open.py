@@ -7,23 +7,13 @@ from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.checkpoint.encoded import with_encoded
+from scalecheck.checkpoint.foreign import refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import kinds
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 
-# What people hand over by mistake, by the first bytes of the file.
-_FOREIGN = (
-    (b"version https://git-lfs", "is a Git LFS pointer, not the file: run `git lfs pull`"),
-    (b"GGUF", "is a GGUF file, which this version does not read"),
-    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, which this version does not read"),
-    (b"\x93NUMPY", "is a NumPy array file, which this version does not read"),
-    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
-    (b"<!doctype", "is a web page, not a checkpoint"),
-    (b"<!DOCTYPE", "is a web page, not a checkpoint"),
-    (b"<html", "is a web page, not a checkpoint"),
-)
 _COMMONEST = ("safetensors", "torch")
 
 
@@ -90,9 +80,7 @@ def open_part(path: Path) -> Checkpoint:
                 head = file.read(HEAD_NBYTES)
             if not head:
                 raise CheckpointError(path, "is empty (0 bytes)")
-        for magic, problem in _FOREIGN:
-            if head.startswith(magic):
-                raise CheckpointError(path, f"{problem} ({path.stat().st_size} bytes)")
+        refuse(path, head)
         if format := _format(path, head):
             return format.load(path)
     except OSError as error:
@@ -102,7 +90,7 @@ def open_part(path: Path) -> Checkpoint:
         raise CheckpointError(path, problem) from error
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
-    raise CheckpointError(path, f"is no checkpoint: it starts with {head[:8]!r}")
+    raise unknown(path, head)
 
 
 def _format(path: Path, head: bytes) -> Format | None:

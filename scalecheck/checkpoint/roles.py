@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Container
 
+from scalecheck.checkpoint.naming import spelled
 from scalecheck.checkpoint.wrappers import bare_name
 
 _SEPARATOR = re.compile(r"[./]")
@@ -50,7 +51,7 @@ def parameter_role(
 
     beside: the words of its module's tensors. A weight with a bias is no table.
     """
-    bare = bare_name(name)
+    bare = bare_name(spelled(name))
     *path, word = [part for part in _SEPARATOR.split(bare) if not part.isdigit()] or [bare]
     is_weight = word.startswith(("weight", "kernel"))
     module = path[-1] if path and is_weight else word

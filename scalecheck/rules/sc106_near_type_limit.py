@@ -23,7 +23,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if not tensor.is_parameter or absmax is None:
             continue
         headroom = limits.of(tensor)["headroom"]
-        types = [tensor.scale.dtype, *([subject.serve_dtype] if subject.serve_dtype else [])]
+        types = (tensor.scale.dtype, subject.serve_dtype)
         largest = {dtype: DTYPES[dtype].largest for dtype in types if dtype in DTYPES}
         for dtype, limit in sorted(largest.items(), key=lambda entry: entry[1])[:1]:
             if absmax > limit:

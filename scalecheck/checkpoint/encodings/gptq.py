@@ -34,8 +34,8 @@ def weight(candidate: Candidate) -> Tensor | None:
     if per_row != outputs:
         return None
     config = candidate.config()
-    layout = config.get("checkpoint_format", "gptq")
-    if layout not in ("gptq", "gptq_v2"):
+    layout = _layout(config)
+    if layout not in (None, "gptq", "gptq_v2"):
         raise NotDecoded(f"checkpoint_format {str(layout)[:40]!r} orders its codes otherwise")
     bits = _bits(zeros, outputs, groups)
     inputs = words * _WORD // bits
@@ -99,7 +99,7 @@ def _zero_values(candidate: Candidate, zeros: Tensor, bits: int, outputs: int) -
     largest; itself since. Without a configuration that says which, zero points in the middle of
     their range do."""
     config, values = candidate.config(), np.arange(1 << bits)
-    layout = config.get("checkpoint_format")
+    layout = _layout(config)
     if layout is None and config.get("quant_method", "gptq") == "gptq" and config.get("bits"):
         layout = "gptq"  # what its libraries take it for
     if layout is None:
@@ -113,6 +113,10 @@ def _zero_values(candidate: Candidate, zeros: Tensor, bits: int, outputs: int) -
         layout = "gptq" if first[0, 0] == middle - 1 else "gptq_v2"
     found = (values + 1) % (1 << bits) if layout == "gptq" else values
     return found.astype(np.float64)
+
+
+def _layout(config: Mapping[str, Any]) -> object:
+    return config.get("checkpoint_format") or config.get("format")
 
 
 def _shifts(bits: int) -> tuple[int, ...] | None:

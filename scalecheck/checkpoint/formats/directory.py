@@ -8,6 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
+from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.open import open_part
@@ -140,6 +141,8 @@ def _names(below: list[Folder]) -> list[str]:
 
 def _without_model(path: Path, below: list[Folder], others: list[str]) -> CheckpointError:
     """The error for a directory without a model of its own, which says where there are some."""
+    if not below and (foreign := unread_folder(path)):
+        return foreign
     if not below and others:
         return CheckpointError(
             path, f"holds no checkpoint of a format that is read: {listed(others)}"

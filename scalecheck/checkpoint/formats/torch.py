@@ -28,8 +28,8 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip, a pickle of protocol 2 or later, or a tar archive, which torch once wrote."""
-    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    """A zip but Keras's, a pickle of protocol 2 or later, or a tar archive, as torch once wrote."""
+    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and head[30:43] != b"metadata.json"
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
     return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
