@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
 
+_SHORT_NBYTES = 4096  # rows of fewer bytes are read whole: a page is what a read costs anyway
+
 Axis = Literal["rows", "columns"]
 
 
@@ -106,6 +108,8 @@ class Codes:
         reader, at = readers[self.tensor.source], self.tensor.offset
         if right - left == width:
             reader.fill(at + top * width * size, words.view(np.uint8).reshape(-1).data)
+        elif width * size < _SHORT_NBYTES:
+            return self._words(readers, rows, (0, width), None)
         else:
             for row, part in enumerate(words, top):
                 reader.fill(at + (row * width + left) * size, part.view(np.uint8).data)

@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from scalecheck.checkpoint.decoded import DecodedSource, FloatArray, Grid
-from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, number_type
+from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
+from scalecheck.dtypes import decoded_type
 
 MOST_BITS = 8  # of a code
 
@@ -69,7 +70,7 @@ def made(
     )
     return Tensor(
         name,
-        number_type(title),
+        decoded_type(title),
         shape,
         source,
         0,
