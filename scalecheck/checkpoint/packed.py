@@ -109,7 +109,7 @@ class Codes:
         if right - left == width:
             reader.fill(at + top * width * size, words.view(np.uint8).reshape(-1).data)
         elif width * size < _SHORT_NBYTES:
-            return self._words(readers, rows, (0, width), None)
+            words = self._words(readers, rows, (0, width), None)[0][:, left:right]
         else:
             for row, part in enumerate(words, top):
                 reader.fill(at + (row * width + left) * size, part.view(np.uint8).data)

@@ -1,5 +1,5 @@
-"""The beginnings of the rows, and of the columns, of a weight that is stored as codes: a few numbers
-of each are decoded, those of many rows at once."""
+"""The beginnings of the rows, and of the columns, of a weight that is stored as codes: a few
+numbers of each are decoded, those of many rows at once."""
 
 from collections.abc import Iterator
 

@@ -126,6 +126,9 @@ def grid_of(
         raise NotDecoded(
             f"{factor.name} is {listed(sizes)}, which does not fit {listed(shape)}{known}"
         ) from None
+    is_along_one = down in (1, rows) or across in (1, columns)
+    if block is None and down != across and not is_along_one:
+        raise NotDecoded(f"{factor.name} is {listed(sizes)}: blocks of {down}×{across}, not square")
     return Grid(matrices, rows, columns, (down, across))
 
 
