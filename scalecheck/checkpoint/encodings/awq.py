@@ -3,9 +3,9 @@ that a weight lies transposed, with a scale and a zero point for each group of i
 
 import numpy as np
 
+from scalecheck.checkpoint.coded_weight import coded_weight
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import integer
-from scalecheck.checkpoint.encodings._weight import made
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -38,7 +38,7 @@ def weight(candidate: Candidate) -> Tensor | None:
         raise NotDecoded(
             f"{zeros.name} is {list(zeros.shape)} beside {inputs} inputs in {groups} groups"
         )
-    zero = made(
+    zero = coded_weight(
         candidate,
         zeros.name,
         zeros.name,
@@ -47,7 +47,7 @@ def weight(candidate: Candidate) -> Tensor | None:
         np.arange(float(1 << _BITS)),
         Grid(1, groups, outputs, (groups, outputs)),
     )
-    return made(
+    return coded_weight(
         candidate,
         "INT4 AWQ",
         f"{candidate.module}weight",

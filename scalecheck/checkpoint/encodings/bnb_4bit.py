@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.coded_weight import coded_weight
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import integer
-from scalecheck.checkpoint.encodings._weight import made
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, Tensor
@@ -40,7 +40,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     rows, columns = (numel // shape[-1], shape[-1]) if shape[-1] % size == 0 else (1, numel)
     if not numel:
         raise NotDecoded(f"{state.name} says a shape of {list(shape)}, without elements")
-    return made(
+    return coded_weight(
         candidate,
         title,
         candidate.codes.name,
@@ -84,7 +84,7 @@ def _absmax(candidate: Candidate, state: Mapping[str, Any], absmax: Tensor) -> T
         raise NotDecoded(f"{absmax.name} is of {absmax.dtype.name} without what decodes it")
     if absmax.dtype.name != "U8" or table.numel != 256 or not table.dtype.is_float:
         raise NotDecoded(f"{absmax.name} is of {absmax.dtype.name}, its table has {table.numel}")
-    return made(
+    return coded_weight(
         candidate,
         absmax.name,
         absmax.name,

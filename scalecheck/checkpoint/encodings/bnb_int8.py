@@ -1,6 +1,6 @@
 """bitsandbytes' int8: a row of codes shares its largest size, which stands in `SCB`."""
 
-from scalecheck.checkpoint.encodings._weight import grid_of, made
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -22,7 +22,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     if len(codes.shape) != 2 or scale.shape != codes.shape[:1]:
         raise NotDecoded(f"{scale.name} is {list(scale.shape)}, beside {list(codes.shape)}")
     rows, columns = codes.shape
-    return made(
+    return coded_weight(
         candidate,
         "INT8 bitsandbytes",
         f"{candidate.module}weight",

@@ -3,9 +3,9 @@ they have some a zero point, of each group of columns."""
 
 import numpy as np
 
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of, table_of
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import agreed, integer
-from scalecheck.checkpoint.encodings._weight import grid_of, made, table_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
 from scalecheck.checkpoint.encodings.scaled import by_group, per
 from scalecheck.checkpoint.packed import Codes
@@ -36,7 +36,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     zero = _zero_points(candidate, stem, bits, shifts, grid, scale)
     if (groups := candidate.beside(f"{stem}_g_idx")) is not None:
         grid = by_group(grid, groups)
-    return made(
+    return coded_weight(
         candidate,
         f"INT{bits} {per(grid)}",
         candidate.module + stem,
@@ -84,7 +84,7 @@ def _zero_points(
     if grid.matrices != 1:
         raise NotDecoded(f"{zero.name}: packed zero points of several matrices")
     down, across = grid.shape
-    return made(
+    return coded_weight(
         candidate,
         zero.name,
         zero.name,

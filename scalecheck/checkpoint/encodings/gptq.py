@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from scalecheck.checkpoint.coded_weight import coded_weight, require_plain
 from scalecheck.checkpoint.decoded import FloatArray, Grid
 from scalecheck.checkpoint.encodings._config import integer
-from scalecheck.checkpoint.encodings._weight import made, require_plain
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.source import Readers
@@ -44,7 +44,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     places = candidate.beside("g_idx")
     grid = _grid(inputs, outputs, groups, places, config)
     shifts = _shifts(bits)
-    zero = made(
+    zero = coded_weight(
         candidate,
         zeros.name,
         zeros.name,
@@ -53,7 +53,7 @@ def weight(candidate: Candidate) -> Tensor | None:
         _zero_values(candidate, zeros, bits, outputs),
         Grid(1, groups, outputs, (groups, outputs)),
     )
-    return made(
+    return coded_weight(
         candidate,
         f"INT{bits} GPTQ",
         f"{candidate.module}weight",

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from scalecheck.checkpoint.coded_weight import coded_weight, table_of
 from scalecheck.checkpoint.decoded import FloatArray, Grid
 from scalecheck.checkpoint.encodings._config import integer
 from scalecheck.checkpoint.encodings._fp4 import E2M1
-from scalecheck.checkpoint.encodings._weight import made, table_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -65,7 +65,7 @@ def _made(
     shape = (*candidate.codes.shape[:-1], scales.shape[-1] * size)
     matrices, rows, columns = table_of(shape)
     shifts = None if _WORD % bits else tuple(range(0, _WORD, bits))
-    return made(
+    return coded_weight(
         candidate,
         title,
         candidate.codes.name,

@@ -3,9 +3,9 @@ Formats 1.0), as compressed-tensors, Quark and gpt-oss store them."""
 
 from dataclasses import replace
 
+from scalecheck.checkpoint.coded_weight import coded_weight, table_of
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._fp4 import E2M1, E2M3, low_nibble_first
-from scalecheck.checkpoint.encodings._weight import made, table_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -72,7 +72,7 @@ def _made(
     codes = low_nibble_first(candidate.codes, matrices * rows, columns)
     if bits == 6:
         codes = Codes(candidate.codes, matrices * rows, columns, 6, 8, None)
-    return made(
+    return coded_weight(
         candidate,
         f"MXFP{bits}",
         name,

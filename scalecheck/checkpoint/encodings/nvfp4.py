@@ -1,9 +1,9 @@
 """NVFP4: FP4 codes two a byte, a float8 scale for every 16, and one for the whole tensor, which
 compressed-tensors divides by and Model Optimizer multiplies with."""
 
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of, table_of
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._fp4 import E2M1, low_nibble_first
-from scalecheck.checkpoint.encodings._weight import grid_of, made, table_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -63,7 +63,7 @@ def two_levels(
         )
     factors = scale
     if whole is not None:
-        factors = made(
+        factors = coded_weight(
             candidate,
             scale.name,
             scale.name,
@@ -74,7 +74,7 @@ def two_levels(
             scale=whole,
             is_divisor=is_divisor,
         )
-    return made(
+    return coded_weight(
         candidate,
         title,
         name,

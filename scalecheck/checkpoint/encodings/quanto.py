@@ -1,6 +1,6 @@
 """optimum-quanto's weights of 8 bits: `weight._data` and a scale a row."""
 
-from scalecheck.checkpoint.encodings._weight import grid_of, made
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.encodings.scaled import per
 from scalecheck.checkpoint.packed import Codes
@@ -21,7 +21,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     if scale is None or kind is None or candidate.beside("_shift") is not None:
         return None
     grid = grid_of(codes.shape, scale)
-    return made(
+    return coded_weight(
         candidate,
         f"{kind} {per(grid)}",
         module,

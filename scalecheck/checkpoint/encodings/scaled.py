@@ -6,9 +6,9 @@ FP8 (DeepSeek's `weight_scale_inv`, compressed-tensors, Model Optimizer, FBGEMM,
 from collections.abc import Sequence
 from dataclasses import replace
 
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import agreed, integer, pair
-from scalecheck.checkpoint.encodings._weight import grid_of, made
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
@@ -45,7 +45,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     if groups is not None:
         grid = by_group(grid, groups)
     zero = candidate.beside(f"{word}_zero_point")
-    return made(
+    return coded_weight(
         candidate,
         f"{kind} {per(grid)}",
         codes.name,

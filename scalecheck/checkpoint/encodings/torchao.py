@@ -5,8 +5,8 @@ import re
 from dataclasses import replace
 
 from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.decoded import Grid
-from scalecheck.checkpoint.encodings._weight import grid_of, made
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.encodings.mx import mxfp4
 from scalecheck.checkpoint.encodings.nvfp4 import two_levels
@@ -49,7 +49,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     if codes.dtype.is_float and scale.dtype.name == "U8":
         scale = replace(scale, dtype=DTYPES["F8_E8M0"])
     grid = _grid(codes, scale, zero)
-    return made(
+    return coded_weight(
         candidate,
         f"{kind} {per(grid)}",
         name,

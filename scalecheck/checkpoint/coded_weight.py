@@ -12,7 +12,7 @@ from scalecheck.dtypes import decoded_type
 MOST_BITS = 8  # of a code
 
 
-def made(
+def coded_weight(
     candidate: Candidate,
     title: str,
     name: str,
