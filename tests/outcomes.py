@@ -145,6 +145,7 @@ _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
+    "encoded": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
     "training": _TRAINING,
@@ -155,8 +156,9 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 450,
-    "index": 400,
+    "safetensors": 350,
+    "index": 300,
+    "encoded": 200,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
@@ -168,7 +170,7 @@ SHARES: Mapping[str, int] = {
 
 COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
-        ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
+        ("safetensors", "index", "encoded", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(("training", "optimizer"), (_inspected_by_command, _translated_by_command)),
 }

@@ -13,8 +13,11 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
+from encoded import STORED
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
+from safetensors.torch import save
 from trained import Network, steps
 
 Files = Mapping[str, bytes]
@@ -263,6 +266,16 @@ def _of_config() -> list[Valid]:
     ]
 
 
+def _of_encodings() -> list[Valid]:
+    """A directory with a quantised weight in each layout, of which one file is changed."""
+    found = []
+    for number, (_, stored) in enumerate(STORED.values()):
+        tensors, config, _, _ = stored(np.random.default_rng(number))
+        files = {"model.safetensors": save(tensors), "config.json": json.dumps(config).encode()}
+        found.append(Valid(files, "model.safetensors", "safetensors", ""))
+    return found
+
+
 def _of_training() -> list[Valid]:
     return [
         _alone("training.pt", "zip", torch_zip(_training(0))),
@@ -278,6 +291,7 @@ def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[V
 VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
     "index": cache(_of_index),
+    "encoded": cache(_of_encodings),
     "torch-zip": cache(lambda: _of_objects("model.pt", "zip", torch_zip)),
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "training": cache(_of_training),
