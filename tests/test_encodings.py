@@ -328,6 +328,8 @@ def test_a_factor_makes_its_row_what_it_is(damage):
         ("nf4 twice quantised", "q.weight.quant_map", (15,)),
         ("nf4 twice quantised", "q.weight", (3073, 1)),
         ("bnb int8", "q.SCB", (63,)),
+        ("bnb int8", "q.weight_format", (0,)),
+        ("ct 4 bits", "q.weight_shape", (3,)),
         ("torchao", "q._weight_scale", (3, 2)),
         ("quanto", "q.weight._scale", (49, 1)),
         ("mlx 4 bits", "q.scales", (40, 3)),

@@ -36,6 +36,8 @@ def coded_weight(
     if name in candidate.tensors and name not in (codes.tensor.name, candidate.codes.name):
         raise NotDecoded(f"{name} is there, too, so that its codes are of something else")
     require_plain(codes.tensor)
+    if min(codes.rows, codes.columns, *grid.block) < 1:
+        raise NotDecoded(f"{codes.tensor.name} holds no codes of {listed(shape)}")
     if codes.tensor.nbytes != codes.nbytes:
         raise NotDecoded(
             f"{codes.tensor.name} has {codes.tensor.nbytes:,} bytes; {listed(shape)} in codes of "

@@ -48,7 +48,7 @@ def _candidates(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Iterat
     config = cache(quantisation)
     for tensor in checkpoint.tensors:
         is_stored_so = f"{tensor.name}.absmax" in tensors  # codes in the words of any type
-        if (tensor.dtype.name in _TYPES or is_stored_so) and tensor.shape:
+        if (tensor.dtype.name in _TYPES or is_stored_so) and tensor.shape and tensor.numel:
             module, dot, word = tensor.name.rpartition(".")
             folder = tensor.source.path.parent
             yield Candidate(

@@ -55,9 +55,12 @@ class Encoding(Protocol):
 
 
 def read_small(tensor: Tensor, most: int) -> NDArray[np.generic]:
-    """The words of a tensor of so many elements at most, in its shape. Raises NotDecoded."""
-    if tensor.numel > most or tensor.unmeasured is not None:
-        raise NotDecoded(f"{tensor.name} has {tensor.numel} elements, not up to {most}")
+    """The integers of a tensor of one to so many elements, in its shape. Raises NotDecoded."""
+    if not 1 <= tensor.numel <= most or tensor.unmeasured or tensor.dtype.kind != "integer":
+        raise NotDecoded(
+            f"{tensor.name} has {tensor.numel} elements of {tensor.dtype.name}, not 1 to {most} "
+            "integers"
+        )
     if tensor.source.nbytes < tensor.nbytes:
         raise NotDecoded(f"{tensor.name} is longer than its file")
     return tensor.words()

@@ -31,7 +31,7 @@ def weight(candidate: Candidate) -> Tensor | None:
     if not is_named or zeros is None or scales is None or len(scales.shape) != 2:
         return None
     (words, outputs), (groups, per_row) = codes.shape, scales.shape
-    if per_row != outputs:
+    if per_row != outputs or not groups:
         return None
     config = candidate.config()
     layout = _layout(config)
