@@ -76,7 +76,6 @@ def int8_zero_points(random, rows=48, columns=96):
 
 def ct_packed(random, bits, rows=40, columns=96, is_ordered=False):
     """compressed-tensors, asymmetric, groups of 32, with the groups of columns in any order."""
-    half = 1 << (bits - 1)
     codes = random.integers(0, 1 << bits, (rows, columns))
     zeros = random.integers(0, 1 << bits, (rows, columns // 32))
     factors, exact = floats(random, rows, columns // 32, dtype=torch.bfloat16)
@@ -94,7 +93,6 @@ def ct_packed(random, bits, rows=40, columns=96, is_ordered=False):
         tensors["q.weight_g_idx"] = torch.from_numpy(groups).to(torch.int32)
     said = {"num_bits": bits, "group_size": 32, "strategy": "group"}
     config = {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": said}}}
-    assert half
     return tensors, {"quantization_config": config}, "q.weight", numbers
 
 
@@ -112,7 +110,7 @@ def nvfp4(random, of="ct", rows=32, columns=96):
     return tensors | {"q.weight_scale": factors}, {}, "q.weight", numbers
 
 
-def mxfp4(random, is_stacked=False, columns=96):
+def mxfp4(random, is_stacked=False, columns=96, dot="_"):
     lead = (3, 16) if is_stacked else (48,)
     codes = random.integers(0, 16, (*lead, columns))
     exponents = random.integers(110, 130, (*lead, columns // 32))
@@ -120,7 +118,7 @@ def mxfp4(random, is_stacked=False, columns=96):
     scales = torch.from_numpy(exponents.astype(np.uint8))
     if is_stacked:
         blocks = nibbles(codes).reshape(*lead, columns // 32, 16)
-        tensors = {"experts.up_blocks": blocks, "experts.up_scales": scales}
+        tensors = {f"experts.up{dot}blocks": blocks, f"experts.up{dot}scales": scales}
         return tensors, {}, "experts.up", numbers
     return {"q.weight_packed": nibbles(codes), "q.weight_scale": scales}, {}, "q.weight", numbers
 
@@ -277,6 +275,7 @@ STORED = {
     "nvfp4 of modelopt": ("nvfp4", lambda r: nvfp4(r, "modelopt")),
     "mxfp4": ("mx", mxfp4),
     "mxfp4 of gpt-oss": ("mx", lambda r: mxfp4(r, is_stacked=True)),
+    "mxfp4 of gpt-oss as published": ("mx", lambda r: mxfp4(r, is_stacked=True, dot=".")),
     **{f"gptq {b} bits": ("gptq", lambda r, b=b: gptq(r, b)) for b in (2, 3, 4, 8)},
     "gptq v2": ("gptq", lambda r: gptq(r, version="gptq_v2")),
     "gptq in an order of groups": ("gptq", lambda r: gptq(r, 3, is_ordered=True)),

@@ -13,7 +13,8 @@ from scalecheck.dtypes import DTYPES
 
 HOLDS = (
     "`weight_packed` or `weight` U8 and `weight_scale` U8; `NAME_blocks` U8 of 16 bytes a block "
-    "and `NAME_scales` U8 (gpt-oss): FP4 or FP6 · 2^(scale − 127), a scale for every 32"
+    "and `NAME_scales` U8, or `NAME.blocks` and `NAME.scales` (gpt-oss): FP4 or FP6 · "
+    "2^(scale − 127), a scale for every 32"
 )
 GROUP = 32
 _BYTES = {4: 16, 6: 24}  # of a block, by the bits of a code
@@ -25,7 +26,10 @@ def weight(candidate: Candidate) -> Tensor | None:
     if codes.dtype.name != "U8" or len(codes.shape) < 2:
         return None
     if word.endswith("_blocks"):
-        return _in_blocks(candidate, word.removesuffix("_blocks"))
+        name = candidate.codes.name.removesuffix("_blocks")
+        return _in_blocks(candidate, name, candidate.beside(f"{word.removesuffix('blocks')}scales"))
+    if word == "blocks" and candidate.module:
+        return _in_blocks(candidate, candidate.module.removesuffix("."), candidate.beside("scales"))
     stem = word.removesuffix("_packed")
     scale = candidate.beside(f"{stem}_scale")
     others = candidate.beside(f"{stem}_global_scale", f"{stem}_scale_2")
@@ -53,8 +57,8 @@ def mxfp4(candidate: Candidate, name: str, scale: Tensor) -> Tensor:
     return _made(candidate, 4, name, (*scale.shape[:-1], scale.shape[-1] * GROUP), scale)
 
 
-def _in_blocks(candidate: Candidate, stem: str) -> Tensor | None:
-    codes, scale = candidate.codes, candidate.beside(f"{stem}_scales")
+def _in_blocks(candidate: Candidate, name: str, scale: Tensor | None) -> Tensor | None:
+    codes = candidate.codes
     if scale is None or scale.dtype.name not in ("U8", "F8_E8M0"):
         return None
     if codes.shape != (*scale.shape, _BYTES[4]):
@@ -62,7 +66,7 @@ def _in_blocks(candidate: Candidate, stem: str) -> Tensor | None:
             f"{scale.name} is {list(scale.shape)}, beside blocks of {list(codes.shape)}"
         )
     shape = (*scale.shape[:-1], scale.shape[-1] * GROUP)
-    return _made(candidate, 4, candidate.module + stem, shape, scale)
+    return _made(candidate, 4, name, shape, scale)
 
 
 def _made(
