@@ -46,7 +46,13 @@ def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
     trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
     own = [tensor for tensor in checkpoint.tensors if tensor.name not in factors]
-    found = kinds(own, pieces=pieces, trained=trained, non_model=checkpoint.non_model)
+    found = kinds(
+        own,
+        pieces=pieces,
+        trained=trained,
+        declared={tensor.name: tensor.declared for tensor in own if tensor.declared},
+        non_model=checkpoint.non_model,
+    )
     found |= factors
     tensors = []
     for tensor in checkpoint.tensors:
