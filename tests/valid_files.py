@@ -19,6 +19,7 @@ from encoded import STORED
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from safetensors.torch import save
 from trained import Network, steps
+from zero_files import Zero, files_of_model
 
 Files = Mapping[str, bytes]
 
@@ -284,6 +285,15 @@ def _of_training() -> list[Valid]:
     ]
 
 
+def _of_zero_training() -> list[Valid]:
+    """Steps of stage 2 and stage 3, some parameters of which are not trained."""
+    found = []
+    for stage in (2, 3):
+        files = Zero(stage, 2, frozen={"first.weight": (3, 5)}).contents()
+        found += [Valid(files, name, "zip", "") for name in files if "rank_1_" not in name]
+    return found
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
@@ -296,6 +306,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
+    "deepspeed": cache(_of_zero_training),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
@@ -329,6 +340,11 @@ def _of_hdf5(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     return [_alone("model.h5", "hdf5", hdf5_file(model, **options)) for options in ways]
 
 
+def _of_deepspeed(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    files = files_of_model(model)
+    return [Valid(files, name, "zip", "") for name in files]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -336,6 +352,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         ),
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
+    "deepspeed": _of_deepspeed,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],

@@ -14,7 +14,7 @@ from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import open_part
+from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.strict_json import text_of
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -75,9 +75,10 @@ def load_recursively(path: Path) -> Checkpoint:
     errors: list[Exception] = []
     for folder in found.holding:
         try:
-            if checkpoint := _own(folder.path):
+            format = folder_format(folder.path)
+            if checkpoint := format.load(folder.path) if format else _own(folder.path):
                 parts.append((folder, checkpoint))
-                for one in checkpoint.unread:
+                for one in (one for one in checkpoint.unread if one.problem):
                     name = f"{folder.name}/{one.name}" if folder.name else one.name
                     found.unread.append(Unread(path, name, one.problem))
         except (ScalecheckError, OSError) as error:
