@@ -8,10 +8,11 @@ from dataclasses import replace
 from os.path import isdir, isfile, lexists
 from pathlib import Path
 
+from scalecheck.checkpoint import rank_states
 from scalecheck.checkpoint.formats import dcp, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
-from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
+from scalecheck.checkpoint.malformed import Malformed, NotUnderstood, content_of
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
 from scalecheck.checkpoint.pickle.state_dict import described
@@ -39,7 +40,7 @@ def open_state(
     damaged or contradicts itself; OptionError where there is none at PLACE.
     """
     file_path, at = _file_and_place(path)
-    with _opened(file_path) as file:
+    with content_of(file_path), _opened(file_path) as file:
         found = places(file.root)
         if at is not None:
             found = _chosen(found, at, path)
@@ -73,18 +74,21 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None
-    with holder as file:
-        root = file.root
-        found = places(root)
-        if not found:
-            if beside:
-                problem = f"{beside.name}: {_without_state(root)}"
-            elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
-                problem = _other_layout(other)
-            else:
-                return None
-            return unread(OptimizerState(file.path, (), ()), problem)
-        return _found(file, found, layout, checkpoint)
+    try:
+        with holder as file:
+            root = file.root
+            found = places(root)
+            if not found:
+                if beside:
+                    problem = f"{beside.name}: {_without_state(root)}"
+                elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
+                    problem = _other_layout(other)
+                else:
+                    return None
+                return unread(OptimizerState(file.path, (), ()), problem)
+            return _found(file, found, layout, checkpoint)
+    except NotUnderstood as error:  # the files of ranks do not belong together
+        return unread(OptimizerState(checkpoint.path, (), ()), str(error))
 
 
 def _found(
@@ -164,6 +168,8 @@ def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
     """What may hold the state of a checkpoint's optimizer, where that is known."""
     if checkpoint.tree is not None:
         return opened(checkpoint.path, checkpoint.tree)
+    if checkpoint.rank_states:
+        return rank_states.together(checkpoint.path, checkpoint.rank_states)
     only = _only_file(checkpoint)
     return torch.unpickled(only) if only else None
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
+from scalecheck.checkpoint.share import Share
 from scalecheck.checkpoint.source import Readers, Source
 from scalecheck.dtypes import DType
 from scalecheck.errors import CheckpointError
@@ -30,10 +31,10 @@ class Tensor:
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
-    says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
-    trained, where its file does. `stored_nbytes` is what its words take where these are not its
-    elements, and `parts` names the stored tensors that it is made of. `kind` says what it is,
-    which takes the tensors beside it: `open_checkpoint` decides it.
+    says of which larger tensor it is a piece, `share` where in it, and `is_trained` that it is a
+    parameter which is trained, where its file does. `stored_nbytes` is what its words take where
+    these are not its elements, and `parts` names the stored tensors that it is made of. `kind` says
+    what it is, which takes the tensors beside it: `open_checkpoint` decides it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Tensor:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    share: Share | None = field(default=None, hash=False)
     stored_nbytes: int | None = None
     parts: tuple[str, ...] = field(default=(), hash=False)
     kind: TensorKind = LONE
@@ -177,8 +179,10 @@ class Checkpoint:
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
-    tensors, of which an optimizer state may be read (state_file.recorded). It holds no open file;
-    as a context manager it only marks the lines that use it.
+    tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those
+    whose files it was put together from, and `rank_states` the torch files of ranks that hold parts
+    of an optimizer state. It holds no open file; as a context manager it only
+    marks the lines that use it.
     """
 
     path: Path
@@ -192,6 +196,8 @@ class Checkpoint:
     layout: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
+    ranks: tuple[int, ...] = ()
+    rank_states: Mapping[int, Path] = field(default_factory=dict)
 
     @cached_property
     def parameters(self) -> int:

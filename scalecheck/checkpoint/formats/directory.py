@@ -17,6 +17,7 @@ from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.open import folder_format, open_part
+from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import (
@@ -26,6 +27,7 @@ from scalecheck.checkpoint.weight_files import (
     chosen,
     is_weights,
     missing_shards,
+    optimizer_ranks,
     rank_of,
     without_shards,
 )
@@ -114,7 +116,13 @@ def _own(path: Path) -> Checkpoint | None:
         layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
     if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
         notes.append(f"beside the model, not inspected: {listed(others)}")
-    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,))
+    states = optimizer_ranks(choice.files, [file.name for file in files])
+    if not states and len(checkpoint.optimizer) and checkpoint.ranks:
+        states = dict(zip(checkpoint.ranks, choice.files, strict=True))
+    rank_states = {rank: path / name for rank, name in states.items()}
+    return replace(
+        checkpoint, path=path, notes=(*notes,), layout=(*layout,), rank_states=rank_states
+    )
 
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
@@ -122,17 +130,24 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     if are_pieces(choice.files):
         return put_together(path, [*map(open_part, found)])
     if len(found) == 1:
-        return sliced(open_part(found[0]), found[0])
+        part = open_part(found[0])
+        rank = rank_of(found[0].name)
+        if rank and any(t.share and t.share.ranks > 1 for t in part.tensors):
+            return put_ranks_together(path, {rank[1]: part})
+        return sliced(part, found[0])
     if not choice.are_ranks:
         joined = join(path, map(open_shard, found))
         if not are_shards(choice.files):
             note = f"joined as one model: {_listed(found)}"
             joined = replace(joined, layout=(*joined.layout, note))
         return joined
-    parts = [sliced(open_part(file), file) for file in found]
+    parts = [open_part(file) for file in found]
+    ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
+    if any(tensor.share for part in parts for tensor in part.tensors):
+        return put_ranks_together(path, dict(zip(ranks, parts, strict=True)))
+    parts = [sliced(part, file) for part, file in zip(parts, found, strict=True)]
     if not any(tensor.piece for part in parts for tensor in part.tensors):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
-    ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
     joined = join(path, [renamed(part, f"rank{n}/") for n, part in zip(ranks, parts, strict=True)])
     names = listed([f"rank{n}/NAME" for n in ranks])
     note = f"read rank by rank, as {names}: {_listed(found)}"

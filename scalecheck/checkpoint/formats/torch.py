@@ -60,9 +60,9 @@ class Unpickled:
             tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.path, f"{excerpt(name)}: {error}") from error
-        if not (record.piece or record.is_trained):
+        if not (record.piece or record.is_trained or record.share):
             return tensor
-        return replace(tensor, piece=record.piece, is_trained=record.is_trained)
+        return replace(tensor, piece=record.piece, is_trained=record.is_trained, share=record.share)
 
 
 @contextmanager
