@@ -9,7 +9,7 @@ from os.path import isdir, isfile, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint import rank_states
-from scalecheck.checkpoint.formats import dcp, torch
+from scalecheck.checkpoint.formats import dcp, tar, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed, NotUnderstood, content_of
@@ -170,6 +170,8 @@ def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
         return opened(checkpoint.path, checkpoint.tree)
     if checkpoint.rank_states:
         return rank_states.together(checkpoint.path, checkpoint.rank_states)
+    if checkpoint.optimizer and tar.is_archived(checkpoint):
+        return tar.unpickled(checkpoint.path)
     only = _only_file(checkpoint)
     return torch.unpickled(only) if only else None
 

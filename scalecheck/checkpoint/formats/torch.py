@@ -29,13 +29,13 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip but Keras's, a pickle of protocol 2 or later, or a tar archive, as torch once wrote."""
+    """A zip but Keras's, or a pickle of protocol 2 or later."""
     if is_index(head) or is_of_rank(path):
         return Evidence.NONE  # parts of a distributed checkpoint, which are pickles and zips too
     is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and head[30:43] != b"metadata.json"
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
-    return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
+    return Evidence.CONTENT if is_zip or is_pickle else Evidence.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,6 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     with content_of(path), source.open() as reader, Readers() as readers:
         head = bytearray(min(HEAD_NBYTES, source.nbytes))
         reader.fill(0, memoryview(head))
-        if _is_tar(head):
-            raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
         pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
         yield Unpickled(reader, pickled, readers)
 
@@ -87,35 +85,40 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the file is damaged, hostile, or holds no model weights.
     """
     with unpickled(path) as file:
-        pickled = file.pickled
-        tree = Tree(pickled.root)
-        named = parts(tree)
-        constants = _constants(file)
-        if not named.has_weights and not constants:
-            count = len(named.optimizer) + len(named.rows)
-            raise Malformed(
-                f"holds an optimizer state of {count} tensors and no model weights"
-                if count
-                else described(pickled.root)
-            )
-        notes = [*_notes(pickled, tree.holders)]
-        if named.optimizer:
-            count = len(named.optimizer)
-            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
-        rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
-        if twice := {one.name for one in rows} & {one.name for one in constants}:
-            raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
-        rows += constants
-        check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
-        return Checkpoint(
-            path,
-            pickled.format,
-            rows,
-            non_model=named.non_model | {tensor.name for tensor in constants},
-            optimizer=optimizer,
-            notes=(*notes,),
-            in_order=named.in_order,
+        return listed_tensors(file)
+
+
+def listed_tensors(file: Unpickled) -> Checkpoint:
+    """The tensors of a file that is open. Raises Malformed and CheckpointError."""
+    pickled = file.pickled
+    tree = Tree(pickled.root)
+    named = parts(tree)
+    constants = _constants(file)
+    if not named.has_weights and not constants:
+        count = len(named.optimizer) + len(named.rows)
+        raise Malformed(
+            f"holds an optimizer state of {count} tensors and no model weights"
+            if count
+            else described(pickled.root)
         )
+    notes = [*_notes(pickled, tree.holders)]
+    if named.optimizer:
+        count = len(named.optimizer)
+        notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
+    rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
+    if twice := {one.name for one in rows} & {one.name for one in constants}:
+        raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
+    rows += constants
+    check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
+    return Checkpoint(
+        file.path,
+        pickled.format,
+        rows,
+        non_model=named.non_model | {tensor.name for tensor in constants},
+        optimizer=optimizer,
+        notes=(*notes,),
+        in_order=named.in_order,
+    )
 
 
 def _constants(file: Unpickled) -> tuple[Tensor, ...]:
@@ -141,10 +144,6 @@ def check_overlap(tensors: Iterable[Tensor]) -> None:
         raise Malformed(
             f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
         )
-
-
-def _is_tar(head: bytes | bytearray) -> bool:
-    return head[257:262] == b"ustar"
 
 
 def _tensors(named: Iterable[tuple[str, TensorRecord]], file: Unpickled) -> tuple[Tensor, ...]:
