@@ -2,6 +2,7 @@
 damaged or hostile is said to be that."""
 
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -274,6 +275,50 @@ def test_pieces_of_hugging_faces_writer_are_put_together():
         name = f"d/shard-{number:05}-model-00001-of-00001.safetensors"
         save_file({"w": tensor[start:stop].clone()}, name, {"DCP_SHARDING_INFO": info})
     same("d", {"w": tensor})
+
+
+def compressed():
+    """A folder whose items are compressed by zstandard, a piece in each of two files."""
+    zstandard = pytest.importorskip("zstandard")
+    folder, tensor = Folder(), torch.arange(600.0).reshape(60, 10)
+    folder.add(("model", "w"), tensor, 2)
+    folder.add(("epoch",), 3)
+    whole = {name: bytes(content) for name, content in folder.data.items()}
+    folder.data.clear()
+    for place in folder.stored.values():
+        content = whole[place.relative_path][place.offset : place.offset + place.length]
+        packed = zstandard.compress(content)
+        held = folder.data.setdefault(place.relative_path, bytearray())
+        place.offset, place.length = len(held), len(packed)
+        place.transform_descriptors = ["stream.zstd/1"]
+        held += packed
+    return folder, tensor
+
+
+def test_items_that_are_compressed_are_read_by_the_stream():
+    folder, tensor = compressed()
+    same(write(folder), {"w": tensor})
+
+
+def test_compressed_items_without_the_library_say_what_to_install(monkeypatch):
+    path = write(compressed()[0])
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    said = scalecheck("inspect", path)
+    assert said.code == 3
+    assert "an item compressed by stream.zstd needs the library zstandard" in said.err
+    assert said.err.endswith("help: pip install 'scalecheck[formats]'\n")
+
+
+def test_a_compressed_item_that_is_damaged_or_grows_without_end_is_refused():
+    zstandard = pytest.importorskip("zstandard")
+    for content in (b"no stream", zstandard.compress(bytes(1 << 22))):
+        folder, _ = compressed()
+        place = folder.stored[MetadataIndex("model.w", (0, 0))]
+        place.relative_path, place.offset, place.length = "__2_0.distcp", 0, len(content)
+        folder.data["__2_0.distcp"] = bytearray(content)
+        said = scalecheck("inspect", write(folder, f"d{len(content)}"))
+        assert said.code == 3
+        assert "model.w: its item in __2_0.distcp at byte 0: " in said.err
 
 
 class Ran:

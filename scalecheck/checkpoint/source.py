@@ -171,38 +171,21 @@ class SliceSource:
         return SliceReader(self, readers)
 
 
-_END_NBYTES = 4096  # of a stretch, in which an archive of one tensor has all but its elements
-
-
 class SliceReader:
-    """Positioned reads of a stretch of a file. Its ends are kept: archives are read there again
-    and again."""
+    """Positioned reads of a stretch of a file."""
 
     has_file = False
 
     def __init__(self, source: SliceSource, readers: Readers) -> None:
         self.source = source
         self._readers = readers
-        self._ends: list[tuple[int, bytearray]] = []
-        last = max(0, source.nbytes - _END_NBYTES)
-        ends = [(0, _END_NBYTES), (last, _END_NBYTES)]
-        for at, nbytes in ends if last > 3 * _END_NBYTES else [(0, source.nbytes)]:
-            end = bytearray(nbytes)
-            readers[source.file].fill(source.start + at, memoryview(end))
-            self._ends.append((at, end))
 
     def fill(self, offset: int, buffer: memoryview) -> None:
         """Fills the buffer from a byte offset. Raises CheckpointError where the stretch ends."""
-        if not 0 <= offset <= self.source.nbytes - len(buffer):
-            end = offset + len(buffer)
-            raise CheckpointError(
-                self.source.path,
-                f"is read to byte {end} of an item of {self.source.nbytes} bytes",
-            )
-        for at, kept in self._ends:
-            if at <= offset and offset + len(buffer) <= at + len(kept):
-                buffer[:] = memoryview(kept)[offset - at : offset - at + len(buffer)]
-                return
+        end, nbytes = offset + len(buffer), self.source.nbytes
+        if offset < 0 or end > nbytes:
+            problem = f"is read to byte {end} of a stretch of {nbytes} bytes"
+            raise CheckpointError(self.source.path, problem)
         self._readers[self.source.file].fill(self.source.start + offset, buffer)
 
     def close(self) -> None:

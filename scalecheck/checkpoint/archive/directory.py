@@ -92,5 +92,5 @@ def _check_alone(reader: SourceReader, before: int) -> None:
     if magic == b"PK\x05\x06":
         raise Malformed(
             f"has {before} bytes before its zip archive: several archives in one file, as"
-            " torch.distributed.checkpoint writes them, whose dcp_to_torch joins them"
+            " torch.distributed.checkpoint writes them beside the .metadata that says what they are"
         )

@@ -12,12 +12,14 @@ from scalecheck.checkpoint.distributed.folder import Saved, read_folder
 from scalecheck.checkpoint.distributed.layout import index_of, parts_of
 from scalecheck.checkpoint.distributed.megatron import COMMON, is_megatron, regrouped
 from scalecheck.checkpoint.distributed.names import SUFFIX
+from scalecheck.checkpoint.distributed.ties import with_ties
 from scalecheck.checkpoint.folders import Unread, folders_in
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import parts
 from scalecheck.checkpoint.pickle.tree import Tree
 from scalecheck.checkpoint.state_file import StateFile, opened
+from scalecheck.checkpoint.state_places import places
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
@@ -45,12 +47,12 @@ def loaded(path: Path) -> Checkpoint:
         return Checkpoint(
             path,
             "dcp",
-            _tensors(named.rows),
+            with_ties(_tensors(named.rows), _trained(saved.root)),
             non_model=named.non_model,
             optimizer=_tensors(named.optimizer),
             notes=(*notes,),
             layout=(*_layout(path, saved),),
-            in_order=named.in_order and _is_of_one_rank(saved),
+            in_order=named.in_order and saved.has_one_order,
             unread=_folders_below(path, saved),
             tree=saved.root,
         )
@@ -83,9 +85,10 @@ def _saved(path: Path) -> Saved:
     return whole
 
 
-def _is_of_one_rank(saved: Saved) -> bool:
-    """Whether one rank wrote all files: it lists its tensors in its own order."""
-    return len({file.name.rpartition("_")[0] for file in saved.files}) == 1
+def _trained(root: object) -> set[str]:
+    """The names of the parameters that have a state of their own."""
+    states = (place.table["state"] for place in places(root))
+    return {str(key) for state in states if isinstance(state, dict) for key in state}
 
 
 def _beside_tensors(saved: Saved, tree: Tree) -> list[str]:

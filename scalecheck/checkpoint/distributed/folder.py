@@ -25,7 +25,8 @@ PACKED = "float4_e2m1fn_x2"  # torch counts pairs of its elements; safetensors, 
 class Saved:
     """The dict that was saved. `objects` are the keys of what is no tensor; `lost` the keys of
     what lies in files that are missing, by file; `refused` what could not be read, with the reason;
-    `files` those that were read, of `folders`."""
+    `files` those that were read, of `folders`. has_one_order: the dict is in the order in which
+    every rank had it."""
 
     root: dict[object, object] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Saved:
     refused: dict[str, str] = field(default_factory=dict)
     files: set[Path] = field(default_factory=set)
     folders: list[Path] = field(default_factory=list)
+    has_one_order: bool = True
 
     def add(self, other: "Saved") -> None:
         """Takes in what another folder holds. Raises Malformed where both have one key."""
@@ -44,6 +46,7 @@ class Saved:
         self.refused |= other.refused
         self.files |= other.files
         self.folders += other.folders
+        self.has_one_order = self.has_one_order and other.has_one_order
 
 
 def read_folder(folder: Path, index: Index) -> Saved:
@@ -59,10 +62,21 @@ def read_folder(folder: Path, index: Index) -> Saved:
     for name, stored in _places(index):
         if stored.file in items.missing:
             saved.lost.setdefault(folder / stored.file, []).append(name)
-    saved.root = nested(
-        (index.path(name), leaves[name]) for name in index.entries if name in leaves
-    )
+    names = [name for name in index.in_order() if name in leaves]
+    saved.root = nested((index.path(name), leaves[name]) for name in names)
+    saved.has_one_order = _have_one_order(index)
     return saved
+
+
+def _have_one_order(index: Index) -> bool:
+    """Whether all ranks had the same dict: there is one rank, or there is a tensor of which each
+    has a piece, as there is none where ranks hold different layers."""
+    ranks = {stored.file.rpartition("_")[0] for _, stored in _places(index)}
+    return len(ranks) < 2 or any(
+        {chunk.stored.file.rpartition("_")[0] for chunk in entry.chunks} == ranks
+        for entry in index.entries.values()
+        if isinstance(entry, TensorEntry) and len(entry.chunks) >= len(ranks)
+    )
 
 
 def _checked_files(index: Index, items: Items) -> set[str]:

@@ -67,6 +67,12 @@ class Index:
     entries: dict[str, TensorEntry | ObjectEntry] = field(default_factory=dict)
     paths: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
 
+    def in_order(self) -> list[str]:
+        """The keys as the dict had them: an index lists those of one rank after another, and the
+        paths as each rank has them."""
+        with_path = [name for name in self.paths if name in self.entries]
+        return [*with_path, *(name for name in self.entries if name not in self.paths)]
+
     def path(self, name: str) -> tuple[str | int, ...]:
         return self.paths.get(name, (name,))
 
@@ -225,12 +231,11 @@ def _is_path(path: object) -> bool:
 
 
 def _is_made_by(node: object, name: str) -> bool:
-    """Whether a node is an object of a class of torch.distributed."""
+    """Whether a node is an object of a class of this name: of torch's, or of a program's own."""
     return (
         isinstance(node, Placeholder)
         and isinstance(node.maker, Foreign)
         and node.maker.name == name
-        and node.maker.module.startswith("torch.distributed.")
     )
 
 

@@ -1,18 +1,24 @@
 """The items of a distributed checkpoint: each is a whole file of torch.save in a stretch of a
 file of one rank."""
 
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from scalecheck.checkpoint.archive.zip import Zip
 from scalecheck.checkpoint.distributed.alike import Alike
+from scalecheck.checkpoint.distributed.ends import EndsReader, read_ends, unpacked_ends
 from scalecheck.checkpoint.distributed.index import Chunk, Stored
 from scalecheck.checkpoint.distributed.mapped import mapped
+from scalecheck.checkpoint.extras import library
 from scalecheck.checkpoint.formats.torch import Unpickled, check_overlap
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.inert import Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
+from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_archive
+from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES
 from scalecheck.checkpoint.source import FileSource, Readers, SliceSource
 from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Tensor
@@ -21,6 +27,8 @@ from scalecheck.report.formatting import excerpt
 
 _FEW_NBYTES = 2048  # of an item whose bytes are looked up among those that were read before
 _MAX_KEPT = 4096  # of these
+_MOST_BESIDE = 1 << 20  # bytes of one that is compressed, beside its elements
+_ZSTD = re.compile(r"stream\.zstd/1(\.\d+)*")
 _MOST_AROUND = 1 << 14  # bytes of an archive beside the elements; real ones have some two thousand
 
 
@@ -53,9 +61,11 @@ class Items:
         source = self._source(stored)
         kind = f"{dtype} {chunk.sizes} {stored.nbytes}"
         known = self._alike.get(kind)
-        if known is not None and known.is_at(self._readers[source.file], source.start):
+        is_plain = not stored.transforms
+        if known is not None and is_plain and known.is_at(self._readers[source.file], source.start):
             return _in_file(known.tensor, name, source)
-        item, archive = self._opened(source)
+        nbytes = math.prod(chunk.sizes) * itemsize_of(dtype)
+        item, archive = self._opened(source, stored.transforms, 2 * nbytes + _MOST_BESIDE)
         root = item.root
         if not isinstance(root, TensorRecord):
             held = str(root) if isinstance(root, Placeholder) else f"a {type(root).__name__}"
@@ -67,7 +77,7 @@ class Items:
                 f" {root.dtype} {list(root.shape)}, the index has {dtype} {list(chunk.sizes)}"
             )
         tensor = item.tensor(name, root)
-        if tensor.unmeasured is None and stored.nbytes - tensor.nbytes < _MOST_AROUND:
+        if tensor.unmeasured is None and is_plain and stored.nbytes - nbytes < _MOST_AROUND:
             if len(self._alike) == _MAX_KEPT:
                 self._alike.clear()
             self._alike[kind] = Alike.of(archive, item.reader, tensor)
@@ -82,7 +92,7 @@ class Items:
             if content in self._same:
                 return self._same[content]
         source = self._source(stored)
-        item, _ = self._opened(source)
+        item, _ = self._opened(source, stored.transforms, MAX_PICKLE_NBYTES)
         tensors: list[Tensor] = []
 
         def made(record: TensorRecord) -> TensorRecord:
@@ -102,14 +112,26 @@ class Items:
         self._readers[source.file].fill(source.start, memoryview(content))
         return bytes(content)
 
-    def _opened(self, source: SliceSource) -> tuple[Unpickled, Zip]:
-        reader = source.open(self._readers)
+    def _opened(
+        self, source: SliceSource, transforms: Sequence[str], most: int
+    ) -> tuple[Unpickled, Zip]:
+        """An item, no longer than so many bytes where it is compressed."""
         try:
+            reader = self._ends(source, transforms, most)
             archive = Zip(reader)
             return Unpickled(reader, read_archive(archive), self._readers), archive
         except Malformed as error:
             place = f"{excerpt(source.path.name)} at byte {source.start}"
             raise Malformed(f"its item in {place}: {error}") from error
+
+    def _ends(self, source: SliceSource, transforms: Sequence[str], most: int) -> EndsReader:
+        if not transforms:
+            return read_ends(source, self._readers)
+        if len(transforms) > 1 or not _ZSTD.fullmatch(transforms[0]):
+            words = excerpt(", ".join(transforms))
+            raise Malformed(f"was written through {words}, which is not read")
+        library("zstandard", source.path, "an item compressed by stream.zstd")
+        return unpacked_ends(source, most, self._readers)
 
     def _source(self, stored: Stored) -> SliceSource:
         file = self._files[stored.file]
@@ -119,8 +141,6 @@ class Items:
                 f"its item is bytes {stored.offset} to {end} of {excerpt(stored.file)},"
                 f" which has {file.nbytes}"
             )
-        if stored.transforms:
-            raise Malformed(f"its item went through {excerpt(', '.join(stored.transforms))}")
         return SliceSource(file, stored.offset, stored.nbytes)
 
     def _path(self, file: str) -> Path:
@@ -142,13 +162,14 @@ class Items:
 
 
 def _in_file(tensor: Tensor, name: str, source: SliceSource) -> Tensor:
-    """A tensor of an item, by its place in the file."""
+    """A tensor of an item, by its place in the file where it lies there as it is."""
+    is_plain = isinstance(tensor.source, SliceSource)
     return Tensor(
         name,
         tensor.dtype,
         tensor.shape,
-        source.file,
-        source.start + tensor.offset,
+        source.file if is_plain else tensor.source,
+        source.start + tensor.offset if is_plain else tensor.offset,
         tensor.strides,
         unmeasured=tensor.unmeasured,
         piece=tensor.piece,

@@ -10,7 +10,11 @@ MODEL, OPTIMIZER = "pytorch_model_fsdp_", "optimizer_"  # of accelerate, with a 
 
 
 RANK_INDEX = re.compile(r"__(\d{1,9})\.metadata")
-_CLASSES = (b"torch.distributed.checkpoint", b"megatron.core.dist_checkpointing")
+_CLASSES = (
+    b"torch.distributed.checkpoint",
+    b"torch.distributed._shard.checkpoint",  # in torch 1.12 and 1.13
+    b"megatron.core.dist_checkpointing",
+)
 _FIRST = 96  # bytes of an index, which name its class
 
 

@@ -81,9 +81,14 @@ def _two_bytes(stream: IO[bytes]) -> int:
     return int.from_bytes(_read(stream, 2), "little")
 
 
+def _four_bytes(stream: IO[bytes]) -> int:
+    return int.from_bytes(_read(stream, 4), "little")
+
+
 _QUICK: dict[str, Argument] = {
     **dict.fromkeys(("BININT1", "BINGET", "BINPUT"), _byte),
     "BININT2": _two_bytes,
+    **dict.fromkeys(("LONG_BINGET", "LONG_BINPUT"), _four_bytes),
     "SHORT_BINUNICODE": _short_text,
 }
 """Those of which an index has most: what pickletools has for them takes twice as long."""

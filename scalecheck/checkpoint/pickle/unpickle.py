@@ -229,6 +229,10 @@ class _Machine:
             self.count_object()
         return known
 
+    def reduce(self) -> None:
+        args = self.stack.pop()
+        self.call(self.stack.pop(), args)
+
     def call(self, maker: object, args: object, kwargs: object = None) -> None:
         if not isinstance(args, tuple):
             raise Malformed("its pickle calls with arguments that are no tuple")
@@ -323,7 +327,7 @@ _STEPS: dict[str, _Step] = {
     "POP_MARK": lambda machine, _: machine.above_mark(),
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
     "TUPLE": lambda machine, _: machine.push((*machine.above_mark(),)),
-    "TUPLE1": lambda machine, _: machine.push(machine.popped(1)),
+    "TUPLE1": lambda machine, _: machine.push((machine.stack.pop(),)),
     "TUPLE2": lambda machine, _: machine.push(machine.popped(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.popped(3)),
     **_alike("LIST FROZENSET", lambda machine, _: machine.make(machine.above_mark())),
@@ -343,7 +347,7 @@ _STEPS: dict[str, _Step] = {
         lambda machine, code: machine.push(machine.named("copyreg", f"extension {code}")),
     ),
     "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.stack.pop())),
-    **_alike("REDUCE NEWOBJ", lambda machine, _: machine.call(*machine.popped(2))),
+    **_alike("REDUCE NEWOBJ", lambda machine, _: machine.reduce()),
     "NEWOBJ_EX": lambda machine, _: machine.call(*machine.popped(3)),
     "OBJ": lambda machine, _: machine.make_object(),
     "INST": lambda machine, path: machine.call(
