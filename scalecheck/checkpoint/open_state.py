@@ -168,8 +168,10 @@ def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
     """What may hold the state of a checkpoint's optimizer, where that is known."""
     if checkpoint.tree is not None:
         return opened(checkpoint.path, checkpoint.tree)
-    if checkpoint.rank_states:
-        return rank_states.together(checkpoint.path, checkpoint.rank_states)
+    if checkpoint.state_files and not checkpoint.ranks:
+        return torch.unpickled(checkpoint.state_files[0])
+    if checkpoint.state_files:
+        return rank_states.together(checkpoint.path, checkpoint.state_files)
     if checkpoint.optimizer and tar.is_archived(checkpoint):
         return tar.unpickled(checkpoint.path)
     only = _only_file(checkpoint)

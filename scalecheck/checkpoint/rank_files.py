@@ -110,7 +110,7 @@ class Merging:
         self._compared += first.nbytes
         if self._compared > MAX_COMPARED_NBYTES:
             return "whether each rank has the same is not compared, so much is large"
-        if first.unmeasured or all(_are_equal(first, other) for other in others):
+        if first.unmeasured or all(are_equal(first, other) for other in others):
             return first
         return "each rank has another one, and no file says how they belong together"
 
@@ -181,7 +181,7 @@ def _box(tensor: Tensor, at: Sequence[int], sizes: tuple[int, ...]) -> Tensor:
     return replace(tensor, shape=sizes, offset=offset, strides=strides)
 
 
-def _are_equal(one: Tensor, other: Tensor) -> bool:
+def are_equal(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one type and shape have the same bits."""
     if one.unmeasured or other.unmeasured:
         return False

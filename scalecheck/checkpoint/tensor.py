@@ -180,8 +180,8 @@ class Checkpoint:
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
     tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those
-    whose files it was put together from, and `rank_states` the torch files of ranks that hold parts
-    of an optimizer state. It holds no open file; as a context manager it only
+    whose files it was put together from, and `state_files` the torch files that hold an optimizer
+    state, or the parts of ranks of one, by rank. It holds no open file; as a context manager it only
     marks the lines that use it.
     """
 
@@ -197,7 +197,7 @@ class Checkpoint:
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
     ranks: tuple[int, ...] = ()
-    rank_states: Mapping[int, Path] = field(default_factory=dict)
+    state_files: Mapping[int, Path] = field(default_factory=dict)
 
     @cached_property
     def parameters(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from scalecheck.errors import CheckpointError, UsageError
 from scalecheck.report.formatting import listed
 
-SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"))
+SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar", ".pkl"))
 
 # What trainers write beside a model, by the name they give it.
 _BESIDE = re.compile(

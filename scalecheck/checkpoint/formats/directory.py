@@ -1,5 +1,6 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -16,6 +17,7 @@ from scalecheck.checkpoint.folders import Folder, Folders, Unread, folders_in, l
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
+from scalecheck.checkpoint.llama_slices import with_shares
 from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
 from scalecheck.checkpoint.slices import sliced
@@ -36,9 +38,13 @@ from scalecheck.report.formatting import listed
 
 _FEW = 8  # folders in one folder that are named each
 
+_LATEST = re.compile(r"latest(?:-rank\d{1,6})?(?:\.\w+){1,2}")  # as Composer names its links
+
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
-_MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
+_MODELS = re.compile(
+    r"(?:adapter_|pytorch_)?model(_\d{1,6})?\.(?:safetensors|bin)(?:\.index\.json)?"
+)
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -96,7 +102,10 @@ def _own(path: Path) -> Checkpoint | None:
     """The model in the files of a directory itself; None where there is none."""
     # What cannot be read, such as a link to nothing, is not passed over: it may be the model.
     files = [entry for entry in sorted(path.iterdir()) if not entry.is_dir()]
-    choice = chosen(path, [file.name for file in files])
+    names = [file.name for file in files]
+    links = _links(path, files)
+    latest = [links[name] for name in names if name in links and _LATEST.fullmatch(name)]
+    choice = chosen(path, latest or [name for name in names if name not in links])
     if choice is None:
         return None
     found = [path / name for name in choice.files]
@@ -107,22 +116,37 @@ def _own(path: Path) -> Checkpoint | None:
         )
     checkpoint = _read(path, found, choice)
     notes, layout = [*checkpoint.notes], [*checkpoint.layout]
+    if latest:
+        layout.append(f"read of {listed([*choice.files])}, which is the latest by its link")
     if choice.variant:
         layout.append(f"holds no plain file of the model: its variant {choice.variant} is read")
     read = {tensor.source.path.name for tensor in checkpoint.tensors} | {*choice.files}
-    beside = [file.name for file in files if file.name not in read]
+    beside = [name for name in names if name not in read and links.get(name) not in read]
     if weights := without_shards([name for name in beside if is_weights(name)]):
         how = f"scalecheck inspect {quote(str(path / weights[0]))}"
         layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
     if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
         notes.append(f"beside the model, not inspected: {listed(others)}")
-    states = optimizer_ranks(choice.files, [file.name for file in files])
+    states = optimizer_ranks(choice.files, names)
     if not states and len(checkpoint.optimizer) and checkpoint.ranks:
         states = dict(zip(checkpoint.ranks, choice.files, strict=True))
-    rank_states = {rank: path / name for rank, name in states.items()}
+    state_files = {rank: path / name for rank, name in states.items()}
     return replace(
-        checkpoint, path=path, notes=(*notes,), layout=(*layout,), rank_states=rank_states
+        checkpoint, path=path, notes=(*notes,), layout=(*layout,), state_files=state_files
     )
+
+
+def _links(path: Path, files: list[Path]) -> dict[str, str]:
+    """The entries that are links to others of the folder, and the names of these."""
+    names = {file.name for file in files}
+    found = {}
+    for file in files:
+        if file.is_symlink():
+            target = Path(os.path.realpath(file))
+            is_beside = target.parent == Path(os.path.realpath(path)) and target.name != file.name
+            if is_beside and target.name in names:
+                found[file.name] = target.name
+    return found
 
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
@@ -145,6 +169,8 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
     if any(tensor.share for part in parts for tensor in part.tensors):
         return put_ranks_together(path, dict(zip(ranks, parts, strict=True)))
+    if slices := with_shares(path, dict(zip(ranks, parts, strict=True))):
+        return put_ranks_together(path, slices)
     parts = [sliced(part, file) for part, file in zip(parts, found, strict=True)]
     if not any(tensor.piece for part in parts for tensor in part.tensors):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
@@ -206,9 +232,12 @@ def optimizer_beside(model: Path) -> Path | None:
     """The optimizer state that a trainer wrote into the directory of a model, told by the names of
     both; None where there is none. Raises CheckpointError where there are two, or no file."""
     folder = model if isdir(model) else model.parent
-    if folder != model and not _MODELS.fullmatch(model.name):
+    named = None if folder == model else _MODELS.fullmatch(model.name)
+    if folder != model and not named:
         return None
-    found = [folder / name for name in _OPTIMIZERS if lexists(folder / name)]
+    number = named[1] if named and named[1] else ""
+    names = [name.replace(".", f"{number}.") for name in _OPTIMIZERS]
+    found = [folder / name for name in names if lexists(folder / name)]
     if len(found) > 1:
         raise CheckpointError(folder, f"holds 2 optimizer states, name one: {_listed(found)}")
     if found and isdir(found[0]):

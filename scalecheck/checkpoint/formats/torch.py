@@ -101,7 +101,7 @@ def listed_tensors(file: Unpickled) -> Checkpoint:
             if count
             else described(pickled.root)
         )
-    notes = [*_notes(pickled, tree.holders)]
+    notes = [*_notes(pickled, tree.holders), *_averaged(pickled.root)]
     if named.optimizer:
         count = len(named.optimizer)
         notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
@@ -119,6 +119,16 @@ def listed_tensors(file: Unpickled) -> Checkpoint:
         notes=(*notes,),
         in_order=named.in_order,
     )
+
+
+def _averaged(root: object) -> list[str]:
+    """A note on a checkpoint whose weights Lightning's WeightAveraging has changed for averages."""
+    if not isinstance(root, dict) or not {"current_model_state", "averaging_state"} <= root.keys():
+        return []
+    return [
+        "state_dict is a moving average of the weights: the optimizer's state belongs to those in"
+        " current_model_state"
+    ]
 
 
 def _constants(file: Unpickled) -> tuple[Tensor, ...]:
