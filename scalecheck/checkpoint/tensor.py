@@ -179,10 +179,10 @@ class Checkpoint:
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
-    tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those
-    whose files it was put together from, and `state_files` the torch files that hold an optimizer
-    state, or the parts of ranks of one, by rank. It holds no open file; as a context manager it only
-    marks the lines that use it.
+    tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those whose
+    files it was put together from, and `state_files` the torch files that hold an optimizer state,
+    or the parts of ranks of one, by rank. It holds no open file; as a context manager it only marks
+    the lines that use it.
     """
 
     path: Path
