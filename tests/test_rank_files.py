@@ -1,6 +1,9 @@
 """The files of several ranks in one folder: DTensors and ShardedTensors are put together as torch
 cut them, and what is not certain stays as it lies in each file."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,9 @@ from scalecheck.checkpoint.open_state import open_state
 from scalecheck.checkpoint.optimizer_state import StateLayout
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
+
+SAMPLES = Path(__file__).parent / "data" / "samples"
+TRUTH = json.loads((SAMPLES / "ranks.json").read_text())
 
 MODEL = "pytorch_model_fsdp_0_rank{}.bin"
 STATE = "optimizer_0_rank{}.bin"
@@ -242,3 +248,12 @@ def test_a_state_of_ranks_is_opened_by_its_folder():
         torch.save(shard_states(states, group, mesh, [Shard(0)]), STATE.format(rank))
     (state,) = open_state(".", StateLayout({"exp_avg", "exp_avg_sq"}, ())).states
     assert state.tensors["exp_avg"].shape == (8, 5)
+
+
+@pytest.mark.parametrize("sample", TRUTH)
+def test_samples_have_the_figures_of_the_whole_tensors(sample):
+    rows = {row["name"]: row for row in api.inspect(SAMPLES / sample).rows}
+    assert rows.keys() == TRUTH[sample].keys()
+    for name, truth in TRUTH[sample].items():
+        for field, expected in truth.items():
+            assert rows[name][field] == pytest.approx(expected, rel=1e-9, abs=1e-12), (name, field)
