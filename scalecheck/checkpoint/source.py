@@ -192,6 +192,11 @@ class SliceReader:
         """Its readers are closed by whom they belong to."""
 
 
+def identity(source: Source) -> object:
+    """What is equal for two sources of one file, by whatever path."""
+    return source.inode if isinstance(source, FileSource) else id(source)
+
+
 @dataclass(frozen=True, eq=False)
 class MemorySource:
     """Bytes in memory. `path` is what an error names."""

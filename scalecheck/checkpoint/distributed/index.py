@@ -85,7 +85,7 @@ def read_index(path: Path) -> Index:
         if nbytes > MAX_PICKLE_NBYTES:
             raise Malformed(f"is an index of {nbytes} bytes, the limit is {MAX_PICKLE_NBYTES}")
         names, stream = Globals(), io.BytesIO(file.read(nbytes))
-        return _index(unpickle(stream, names.known, names.persistent, nbytes))
+        return _index(unpickle(stream, names.known, names.persistent, nbytes=nbytes))
 
 
 def merged(indexes: Sequence[Index]) -> Index:

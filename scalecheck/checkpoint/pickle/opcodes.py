@@ -3,7 +3,7 @@
 import io
 import pickle
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import IO, NamedTuple
 
@@ -12,6 +12,7 @@ from scalecheck.checkpoint.pickle.inert import LongText
 
 MAX_LINE = 1 << 16  # of a number, a string or a class of protocol 0, before its end
 MAX_TEXT = 1 << 20  # bytes of a text that is read; of a longer one only the length is kept
+STOP, MEMOIZE = b".", b"\x94"
 _AT_ONCE = 1 << 20  # bytes that are passed over in one reading
 
 Argument = Callable[[IO[bytes]], object]
@@ -107,3 +108,13 @@ OPCODES = {
     for opcode in pickletools.opcodes
 }
 """Every opcode by its byte."""
+
+
+def arguments_in(stream: IO[bytes]) -> Iterator[object]:
+    """The arguments of the opcodes of a pickle up to its STOP, None of those without. Raises what
+    reading garbage raises."""
+    code = b""
+    while code != STOP:
+        code = stream.read(1)
+        argument = OPCODES[code].argument
+        yield None if argument is None else argument(stream)

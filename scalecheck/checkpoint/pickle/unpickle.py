@@ -4,6 +4,7 @@ them. Nothing that the file names is imported or called."""
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from sys import getsizeof
 from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed, never_saved
@@ -18,7 +19,7 @@ from scalecheck.checkpoint.pickle.inert import (
     integer_of,
     key_of,
 )
-from scalecheck.checkpoint.pickle.opcodes import OPCODES, Argument
+from scalecheck.checkpoint.pickle.opcodes import MEMOIZE, OPCODES, STOP, Argument
 from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
@@ -29,6 +30,8 @@ MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle 
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
 NBYTES_AN_OBJECT = 12  # of an index; a chunk and its place make 7 and take some 150 bytes
+MAX_MEMORY = 100 << 20  # that values, tuples and the memo take; half where the pickle is packed
+MEMORY_A_BYTE = 8  # of an index; a chunk takes some 900 bytes in 135
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
@@ -50,18 +53,20 @@ def unpickle(
     stream: IO[bytes],
     known: Callable[[str, str], object],
     persistent: Callable[[object], object],
+    ratio: float = 1.0,
     nbytes: int = 0,
 ) -> object:
     """The object of one pickle: dicts, lists, tuples, scalars, placeholders and what `known` gives.
 
     `known` maps module and name to a Known, a constant, or a Foreign; `persistent` resolves a
-    persistent id. nbytes: of a pickle that may make as many objects as it has room for, as the
-    index of a large distributed checkpoint does. Raises Malformed.
+    persistent id; `ratio` is that of the pickle's bytes to those it takes in its file;
+    nbytes: of a pickle that may make as many objects as it has room for, as the index of a large
+    distributed checkpoint does. Raises Malformed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools decodes escapes in names, and complains
-            return _Machine(known, persistent, nbytes).run(stream)
+            return _Machine(known, persistent, ratio, nbytes).run(stream)
     except BROKEN as error:
         reason = excerpt(str(error)) or type(error).__name__
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
@@ -74,12 +79,17 @@ class _Machine:
         self,
         known: Callable[[str, str], object],
         persistent: Callable[[object], object],
+        ratio: float,
         nbytes: int,
     ) -> None:
         self.known = known
         self.persistent = persistent
         self.max_opcodes = max(MAX_OPCODES, nbytes)
         self.max_objects = max(MAX_OBJECTS, nbytes // NBYTES_AN_OBJECT)
+        self.allowed = MAX_MEMORY if ratio == 1 else MAX_MEMORY // 2
+        # for each byte of the pickle, which is kept itself
+        self.allowed_more = MEMORY_A_BYTE if nbytes else 3 / ratio - 1
+        self.memory = self.checked = 0
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
         self.memo: list[object] = []  # by the places 0, 1, 2 …, as picklers count
@@ -96,14 +106,19 @@ class _Machine:
             code = read(1)
             if code == MEMOIZE and not self.far:  # every third one
                 self.memo.append(self.stack[-1])
-                continue
-            step = table.get(code)
-            if step is None:
-                raise self.unknown(code)
-            argument, obey = step
-            obey(self, None if argument is None else argument(stream))
-            if code == STOP:
-                return self.stack.pop()
+                self.memory += _PLACE_NBYTES
+            else:
+                step = table.get(code)
+                if step is None:
+                    raise self.unknown(code)
+                argument, obey, is_kept = step
+                obey(self, None if argument is None else argument(stream))
+                if is_kept:
+                    self.memory += getsizeof(self.stack[-1])
+                if code == STOP:
+                    return self.stack.pop()
+            if self.memory > self.checked:
+                self.check_memory()
         raise Malformed(f"its pickle has more than {self.max_opcodes} opcodes")
 
     def unknown(self, code: bytes) -> Exception:
@@ -116,6 +131,14 @@ class _Machine:
         if argument is not None:
             argument(self.stream)  # garbage lacks it, and is said to be that
         return Malformed(f"its pickle uses the opcode {name}: torch never does")
+
+    def check_memory(self) -> None:
+        """Raises Malformed where more is kept than a pickle of the bytes read so far may."""
+        nbytes = self.stream.tell() - self.start
+        self.checked = self.allowed + int(self.allowed_more * nbytes)
+        if self.memory > self.checked:
+            limit = self.checked
+            raise Malformed(f"its pickle makes objects of more than {limit} bytes of memory")
 
     def count_object(self) -> None:
         self.objects += 1
@@ -198,10 +221,12 @@ class _Machine:
         if index > len(self.memo):
             # by its text: Python hashes that with a secret of the process, integers as they are
             self.far[str(index)] = self.stack[-1]
+            self.memory += _FAR_NBYTES
         elif index < len(self.memo):
             self.memo[index] = self.stack[-1]
         else:
             self.memo.append(self.stack[-1])
+            self.memory += _PLACE_NBYTES
             self.far.pop(str(index), None)
 
     def recall(self, index: int) -> None:
@@ -284,6 +309,18 @@ def _string(coded: object) -> object:
         return raw
 
 
+_PLACE_NBYTES = 16  # of an entry of the memo, and of a list as it grows
+_FAR_NBYTES = 150  # of one far from the others, and the text of its number
+_KEEPING = frozenset(
+    (
+        *("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+        *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    )
+)
+"""Opcodes whose value takes memory of its own."""
+
 _SIZED = (bytes, dict, list, str, tuple)
 
 
@@ -357,9 +394,8 @@ _STEPS: dict[str, _Step] = {
 }
 
 
-STOP, MEMOIZE = b".", b"\x94"
-_TABLE: dict[bytes, tuple[Argument | None, _Step]] = {
-    code: (opcode.argument, _STEPS[opcode.name])
+_TABLE: dict[bytes, tuple[Argument | None, _Step, bool]] = {
+    code: (opcode.argument, _STEPS[opcode.name], opcode.name in _KEEPING)
     for code, opcode in OPCODES.items()
     if opcode.name in _STEPS
 }
