@@ -87,6 +87,7 @@ class GzipReader:
         self.source = source
         self._readers = readers
         self._starts = [place.at for place in source.places]
+        self._held = b""
         self._go_to(source.places[0])
 
     def fill(self, offset: int, buffer: memoryview) -> None:
