@@ -14,6 +14,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 _MAX_PARAMS_NBYTES = 1 << 20
 Shape = tuple[int, ...]
 
+_FILE = re.compile(r"consolidated\.\d{2,6}\.pth")
 _LAYER = r"layers\.\d+\."
 _KNOWN = re.compile(
     rf"(?:{_LAYER}attention\.|{_LAYER}feed_forward\.|)(?P<cut>w[qkvo]|w[123]|tok_embeddings|output)"
@@ -28,8 +29,10 @@ def with_shares(path: Path, parts: Mapping[int, Checkpoint]) -> dict[int, Checkp
     known, or a size does not fit.
 
     Matrices that read the model's width are cut along their rows, those that write it along their
-    columns; an embedding along the one of both that is shorter than the model says.
+    columns; an embedding along either, as its width or the vocabulary of params.json says.
     """
+    if not all(_FILE.fullmatch(part.path.name) for part in parts.values()):
+        return None
     first = next(iter(parts.values()))
     shapes = {tensor.name: tensor.shape for tensor in first.tensors}
     if {_NORM, _QUERY} - shapes.keys() or len(shapes[_NORM]) != 1 or len(shapes[_QUERY]) != 2:
@@ -103,7 +106,9 @@ class _Model:
         heads can be fewer than ranks, and each rank then has them all."""
         if word in ("tok_embeddings", "output"):
             said = self.params.get("vocab_size")
-            return type(said) is not int or said <= 0 or said == whole
+            if type(said) is int and said > 0:
+                return said == whole
+            return word == "output"  # an embedding of full width may be whole in each rank
         heads, kept = self.params.get("n_heads"), self.params.get("n_kv_heads")
         if word not in ("wk", "wv"):
             return True
