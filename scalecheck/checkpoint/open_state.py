@@ -55,13 +55,13 @@ def open_state(
         if len(states) == 1:
             [(_, state)] = states
             state = state if at is None else replace(state, path=Path(path))
-            return _with_tensors(state, file, readers, model)
+            return with_tensors(state, file, readers, model)
         if not are_disjoint(states, model):
             raise Malformed(
                 f"holds {len(states)} optimizer states that may train the same tensors:"
                 f" {counted(states)}; name one, as {file_path}::{excerpt(states[-1][0])}"
             )
-        return _with_tensors(together(states), file, readers, model)
+        return with_tensors(together(states), file, readers, model)
 
 
 def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
@@ -72,7 +72,7 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     Raises CheckpointError where the file is damaged.
     """
     try:
-        beside = optimizer_beside(checkpoint.path)
+        beside = None if checkpoint.in_memory else optimizer_beside(checkpoint.path)
     except CheckpointError as error:
         unopened = Unread(checkpoint.path, "optimizer state", error.problem)
         state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
@@ -82,22 +82,29 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         return None
     try:
         with holder as file:
-            root = file.root
-            found = places(root)
-            if not found:
-                if beside:
-                    problem = f"{beside.name}: {_without_state(root)}"
-                elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
-                    problem = _other_layout(other)
-                else:
-                    return None
-                state = unread(OptimizerState(file.path, (), ()), problem)
-                return _with_tensors(state, file, (), checkpoint.tensors)
-            readers = [StateReader(file, place, layout) for place in found]
-            state = _found(readers, found, checkpoint)
-            return _with_tensors(state, file, readers, checkpoint.tensors)
+            return _state_in(file, beside, layout, checkpoint)
     except NotUnderstood as error:  # the files of ranks do not belong together
         return unread(OptimizerState(checkpoint.path, (), ()), str(error))
+
+
+def _state_in(
+    file: StateFile, beside: Path | None, layout: StateLayout, checkpoint: Checkpoint
+) -> OptimizerState | None:
+    """The state in what may hold it; None where it holds none."""
+    root = file.root
+    found = places(root)
+    if not found:
+        if beside:
+            problem = f"{beside.name}: {_without_state(root)}"
+        elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
+            problem = _other_layout(other)
+        else:
+            return None
+        state = unread(OptimizerState(file.path, (), ()), problem)
+        return with_tensors(state, file, (), checkpoint.tensors)
+    readers = [StateReader(file, place, layout) for place in found]
+    state = _found(readers, found, checkpoint)
+    return with_tensors(state, file, readers, checkpoint.tensors)
 
 
 def _found(
@@ -133,7 +140,7 @@ def _read(reader: StateReader, place: Place, model: Sequence[Tensor]) -> Optimiz
     return replace(reader.read(model), is_inner=place.is_inner)
 
 
-def _with_tensors(
+def with_tensors(
     state: OptimizerState,
     file: StateFile,
     readers: Iterable[StateReader],

@@ -32,7 +32,8 @@ class Tensor:
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
     says of which larger tensor it is a piece, `share` where in it, and `is_trained` that it is a
-    parameter which is trained, where its file does. `stored_nbytes` is what its words take where
+    parameter which is trained, where its file does. `declared` says what its module calls it where
+    that is in memory: a "parameter" or a "buffer". `stored_nbytes` is what its words take where
     these are not its elements, and `parts` names the stored tensors that it is made of. `kind` says
     what it is, which takes the tensors beside it: `open_checkpoint` decides it.
     """
@@ -48,6 +49,7 @@ class Tensor:
     piece: str | None = None
     is_trained: bool = False
     share: Share | None = field(default=None, hash=False)
+    declared: str = ""
     stored_nbytes: int | None = None
     parts: tuple[str, ...] = field(default=(), hash=False)
     kind: TensorKind = LONE
@@ -60,6 +62,11 @@ class Tensor:
     def role(self) -> str:
         """One of naming.ROLES."""
         return self.kind.role
+
+    @property
+    def is_frozen(self) -> bool:
+        """It is a parameter of a module in memory that requires no gradient."""
+        return self.declared == "parameter" and not self.is_trained
 
     @property
     def nbytes(self) -> int:
@@ -181,8 +188,8 @@ class Checkpoint:
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
     tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those whose
     files it was put together from, and `state_files` the torch files that hold an optimizer state,
-    or the parts of ranks of one, by rank. It holds no open file; as a context manager it only marks
-    the lines that use it.
+    or the parts of ranks of one, by rank. `in_memory`: no file holds it, and the path is what it is
+    called. It holds no open file; as a context manager it only marks the lines that use it.
     """
 
     path: Path
@@ -198,6 +205,7 @@ class Checkpoint:
     tree: object = field(default=None, repr=False)
     ranks: tuple[int, ...] = ()
     state_files: Mapping[int, Path] = field(default_factory=dict)
+    in_memory: bool = False
 
     @cached_property
     def parameters(self) -> int:

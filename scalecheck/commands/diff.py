@@ -10,7 +10,14 @@ from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import compared, opened, pairs_of, renamed, unread_of
+from scalecheck.measure.comparison import (
+    compared,
+    opened,
+    pairs_of,
+    renamed,
+    same_memory,
+    unread_of,
+)
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
@@ -91,5 +98,9 @@ def diff(
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{count if shared.both else shared.none_shared('before', 'after')}",
         totals="\n".join(sentences(tensors, total)),
-        notes=[*([difference(names)] if names else []), *notes(sides, total, run)],
+        notes=[
+            *([difference(names)] if names else []),
+            *same_memory(wanted),
+            *notes(sides, total, run),
+        ],
     )
