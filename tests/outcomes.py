@@ -89,14 +89,17 @@ def _translated_by_command(path: Path) -> None:
 
 
 def _by_command(*arguments: object) -> None:
-    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program."""
+    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program, and perhaps one
+    that says what to do."""
     done = command(*arguments, columns=120)
-    lines = done.err.splitlines()
+    lines, help = done.err.splitlines(), []
+    if len(lines) == 2 and lines[1].startswith("  help: "):
+        help = [lines.pop()]
     if done.code not in (0, 2, 3) or len(lines) != bool(done.code):
         raise Undocumented(f"exit code {done.code}, {len(lines)} lines: {done.err[:300]}")
     if not all(line.startswith("scalecheck: ") for line in lines):
         raise Undocumented(f"stderr: {done.err[:300]}")
-    if not all(line.isprintable() for line in (*lines, *done.out.split("\n"))):
+    if not all(line.isprintable() for line in (*lines, *help, *done.out.split("\n"))):
         raise Undocumented("a line that writes to the terminal")
 
 
@@ -150,19 +153,23 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "training": _TRAINING,
     "optimizer": _TRAINING,
     "dcp": _TRAINING,
+    "ranks": _TRAINING,
+    "tar": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 420,
-    "index": 360,
+    "safetensors": 370,
+    "index": 310,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
     "optimizer": 90,
     "dcp": 100,
+    "ranks": 50,
+    "tar": 50,
     "config": 270,
     "report": 280,
 }
@@ -173,7 +180,8 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "dcp"), (_inspected_by_command, _translated_by_command)
+        ("training", "optimizer", "dcp", "ranks", "tar"),
+        (_inspected_by_command, _translated_by_command),
     ),
 }
 """The same from the command line, some ten times slower."""

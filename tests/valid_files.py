@@ -325,11 +325,9 @@ def _of_tar(saved: object) -> list[Valid]:
 
 def _of_ranks() -> list[Valid]:
     """What FSDP's ranks left, each file to be damaged."""
-    found = []
-    for sample in ("fsdp_rank_files", "fsdp1_local"):
-        files = {path.name: path.read_bytes() for path in sorted((SAMPLES / sample).iterdir())}
-        found += [Valid(files, name, "zip", "") for name in files]
-    return found
+    paths = sorted((SAMPLES / "fsdp_rank_files").iterdir())
+    files = {path.name: path.read_bytes() for path in paths}
+    return [Valid(files, name, "zip", "") for name in files]
 
 
 def _of_torchtune(model: Mapping[str, torch.Tensor]) -> list[Valid]:

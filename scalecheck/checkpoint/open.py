@@ -100,6 +100,15 @@ def folder_format(path: Path) -> Format | None:
     return format if is_one else None
 
 
+def is_read(path: Path) -> bool:
+    """Whether a file is of a format that is read, by its first bytes or its name."""
+    try:
+        with path.open("rb") as file:
+            return _format(path, file.read(HEAD_NBYTES)) is not None
+    except OSError:
+        return False
+
+
 def _format(path: Path, head: bytes) -> Format | None:
     """The format with the strongest evidence; None where none has any. Of equal evidence the first
     counts: formats of this package before installed ones, each by name. The commonest are asked

@@ -84,7 +84,9 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         with holder as file:
             return _state_in(file, beside, layout, checkpoint)
     except NotUnderstood as error:  # the files of ranks do not belong together
-        return unread(OptimizerState(checkpoint.path, (), ()), str(error))
+        unopened = Unread(checkpoint.path, "optimizer state", str(error))
+        state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
+        return unread(state, str(error))
 
 
 def _state_in(

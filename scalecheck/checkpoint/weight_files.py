@@ -43,7 +43,9 @@ _SLICE = re.compile(
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
 _FSDP = re.compile(r"pytorch_model_fsdp(_\d{1,6})?_rank\d{1,6}\.bin")
 _OPTIMIZER_RANK = re.compile(r"optimizer(_\d{1,6})?_rank(\d{1,6})\.bin")
-_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|tflite|mlmodel|pdparams)")
+_OTHER_FORMATS = re.compile(
+    r".+\.(?:onnx|gguf|h5|keras|nemo|msgpack|npz|ot|tflite|mlmodel|pdparams)"
+)
 # Words that say of which precision or average a file is, after a dot, or a dash beside the plain
 # file. Any other word after a dot says it beside the plain file alone.
 _WORD = r"(?:fp|bf|f|float|bfloat|int)\d{1,2}\w*|\d{1,2}bit|(?:non?[_-]?)?ema(?:[_-]?only)?|pruned"

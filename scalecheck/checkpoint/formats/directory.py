@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
@@ -21,7 +21,7 @@ from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.llama_slices import with_shares
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import folder_format, open_part
+from scalecheck.checkpoint.open import folder_format, is_read, open_part
 from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.strict_json import text_of
@@ -251,6 +251,9 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     """The error for a directory without a model of its own, which says where there are some."""
     if not below and (foreign := unread_folder(path)):
         return foreign
+    if not below and (alone := [n for n in found.others[:_FEW] if is_read(path / n)]):
+        problem = f"holds no safetensors or torch file, and what is read alone: {listed(alone)}"
+        return CheckpointError(path, problem, f"name the file: {quote(str(path / alone[0]))}")
     if not below and found.others:
         return CheckpointError(
             path, f"holds no checkpoint of a format that is read: {listed(found.others)}"
@@ -295,12 +298,12 @@ def optimizer_beside(model: Path) -> Path | None:
     return found[0] if found else None
 
 
-def without_file(notes: Iterable[str], file: str) -> list[str]:
-    """The notes on a directory; that on files which were not inspected leaves this one out."""
+def without_files(notes: Iterable[str], files: Collection[str]) -> list[str]:
+    """The notes on a directory; that on files which were not inspected leaves these out."""
     kept = []
     for note in notes:
         names = note.removeprefix(_BESIDE).split(", ") if note.startswith(_BESIDE) else [note]
-        if others := ", ".join(name for name in names if name != file):
+        if others := ", ".join(name for name in names if name not in files):
             kept.append(f"{_BESIDE}{others}" if note.startswith(_BESIDE) else note)
     return kept
 
