@@ -155,6 +155,7 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "dcp": _TRAINING,
     "ranks": _TRAINING,
     "tar": _TRAINING,
+    "deepspeed": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
@@ -168,10 +169,11 @@ SHARES: Mapping[str, int] = {
     "training": 80,
     "optimizer": 90,
     "dcp": 100,
-    "ranks": 50,
-    "tar": 50,
+    "deepspeed": 60,
+    "ranks": 40,
+    "tar": 40,
     "config": 270,
-    "report": 280,
+    "report": 240,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
@@ -180,7 +182,7 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "dcp", "ranks", "tar"),
+        ("training", "optimizer", "dcp", "deepspeed", "ranks", "tar"),
         (_inspected_by_command, _translated_by_command),
     ),
 }

@@ -19,6 +19,7 @@ import torch
 from dcp_files import Folder, dcp_files
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from trained import Network, steps
+from zero_files import Zero, files_of_model
 
 Files = Mapping[str, bytes]
 
@@ -337,6 +338,15 @@ def _of_torchtune(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     return [Valid(files, name, "zip", "") for name in files]
 
 
+def _of_zero_training() -> list[Valid]:
+    """Steps of stage 2 and stage 3, some parameters of which are not trained."""
+    found = []
+    for stage in (2, 3):
+        files = Zero(stage, 2, frozen={"first.weight": (3, 5)}).contents()
+        found += [Valid(files, name, "zip", "") for name in files if "rank_1_" not in name]
+    return found
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
@@ -351,6 +361,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "dcp": cache(_of_dcp_training),
     "ranks": cache(_of_ranks),
     "tar": cache(lambda: _of_tar(_training(1))),
+    "deepspeed": cache(_of_zero_training),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
@@ -394,6 +405,11 @@ def _of_dcp(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     ]
 
 
+def _of_deepspeed(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    files = files_of_model(model)
+    return [Valid(files, name, "zip", "") for name in files]
+
+
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
     "directory": lambda model: [
         Valid(
@@ -402,6 +418,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
     "dcp": _of_dcp,
+    "deepspeed": _of_deepspeed,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],

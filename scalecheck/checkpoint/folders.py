@@ -19,6 +19,7 @@ _STEP = re.compile(r"(?:.*[^0-9])?(\d{1,18})")  # checkpoint-500, global_step12,
 _OF_RUN = re.compile(
     r"(?:checkpoint|ckpt|(?:global[-_]?)?step|iter(?:ation)?|epoch)[-_=]?\d+\b.*", re.IGNORECASE
 )
+_OF_DEEPSPEED = "_model_states.pt"
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -85,6 +86,8 @@ def folders_in(root: Path) -> Folders:
             seen.add((status.st_dev, status.st_ino))
             inside = sorted(os.scandir(folder.path), key=lambda entry: _natural(entry.name))
             below = [entry.name for entry in inside if _is_folder(entry)]
+            if any(entry.name.endswith(_OF_DEEPSPEED) for entry in inside):
+                below = [name for name in below if name != "zero"]  # its parameters, one a folder
         except OSError as error:
             found.unread.append(Unread(root, folder.name, reason(error)))
             continue

@@ -55,7 +55,8 @@ def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
         unmeasured = kind.reason if is_code else tensor.unmeasured
         tensors.append(replace(tensor, kind=kind, unmeasured=unmeasured))
     layout = (*checkpoint.layout, *_pieces(tensors))
-    return replace(checkpoint, tensors=(*tensors,), layout=layout)
+    masters = {name: replace(one, kind=found[name]) for name, one in checkpoint.masters.items()}
+    return replace(checkpoint, tensors=(*tensors,), layout=layout, masters=masters)
 
 
 def _pieces(tensors: list[Tensor]) -> list[str]:

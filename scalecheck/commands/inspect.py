@@ -15,6 +15,7 @@ from scalecheck.measure.flags import FlaggedStats, flagged
 from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.initial_scale import Model, Reference, scheme, silence
+from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes
@@ -97,6 +98,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
         totals=f"{total.sentence()}\n{flagged_words(tensors)}",
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),
+            *agreement(checkpoint, [tensor.name for tensor in wanted], settings.jobs),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],
     )

@@ -90,7 +90,7 @@ def load_recursively(path: Path) -> Checkpoint:
             format = folder_format(folder.path)
             if checkpoint := format.load(folder.path) if format else _own(folder.path):
                 parts.append((folder, checkpoint))
-                for one in checkpoint.unread:
+                for one in (one for one in checkpoint.unread if one.problem):
                     name = f"{folder.name}/{one.name}" if folder.name else one.name
                     found.unread.append(Unread(path, name, one.problem))
         except (ScalecheckError, OSError) as error:
