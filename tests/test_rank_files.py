@@ -241,6 +241,55 @@ def test_flat_moments_without_a_place_are_not_read():
     assert "state.0.exp_avg of 2 ranks: each rank has another one" in notes
 
 
+def test_states_that_repeat_one_storage_for_ever_are_refused():
+    whole = drawn(64, 64)
+    for rank, mesh in ranks((2,)):
+        torch.save({"up.weight": spread(whole, mesh, [Shard(0)])}, MODEL.format(rank))
+        one = spread(whole, mesh, [Shard(0)])
+        own = {f"{n}.weight": {"exp_avg": one, "exp_avg_sq": one} for n in range(900)}
+        groups = [{"lr": 1e-3, "params": [*own]}]
+        torch.save({"state": own, "param_groups": groups}, STATE.format(rank))
+    done = scalecheck("translate", ".", "--lr", "1e-3")
+    assert (done.code, "step over" in done.err, len(done.err.splitlines())) == (3, True, 1)
+
+
+def test_a_whole_larger_than_any_tensor_is_no_whole():
+    saved({"up.weight": drawn(8, 6)}, (2,), [Shard(0)])
+    for rank in range(2):
+        local = torch.load(MODEL.format(rank), weights_only=False)["up.weight"]
+        content = Path(MODEL.format(rank)).read_bytes()
+        assert b"K\x08K\x06\x86" in content  # the shape (8, 6) in the pickle
+        assert local.shape == (8, 6)
+        long = b"\x8a\x07" + b"\xff" * 6 + b"\x7f"
+        loaded = rewritten(content, b"K\x08K\x06\x86", long + long + b"\x86")
+        Path(MODEL.format(rank)).write_bytes(loaded)
+    assert arrays().keys() == {"rank0/up.weight", "rank1/up.weight"}
+
+
+def rewritten(content, old, new):
+    """A torch file with other bytes in its pickle."""
+    import io
+    import zipfile
+
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as before, zipfile.ZipFile(made, "w") as after:
+        for info in before.infolist():
+            member = before.read(info)
+            if info.filename.endswith("data.pkl"):
+                member = member.replace(old, new)
+            after.writestr(info.filename, member)
+    return made.getvalue()
+
+
+def test_two_folders_of_ranks_are_compared():
+    for folder, factor in (("a", 1), ("b", 3)):
+        Path(folder).mkdir()
+        whole = {"up.weight": drawn(8, 6) * factor}
+        saved(whole, (2,), [Shard(0)], name=f"{folder}/{MODEL}")
+    (row,) = api.diff("a", "b").rows
+    assert row["relative_change"] == pytest.approx(2, rel=1e-6)
+
+
 def test_a_state_of_ranks_is_opened_by_its_folder():
     weights, states, group = trained({"up.weight": (8, 5)})
     for rank, mesh in ranks((2,)):

@@ -14,6 +14,7 @@ from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.tree import MAX_TENSORS
 from scalecheck.checkpoint.rank_files import Merging
 from scalecheck.checkpoint.state_file import StateFile, opened, recorded
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt
 
 MAX_DEPTH = 64  # of containers; states nest some ten deep
@@ -28,16 +29,16 @@ def together(folder: Path, files: Mapping[int, Path]) -> Iterator[StateFile]:
     root: object = None
     with ExitStack() as stack, content_of(folder):
         held = {rank: stack.enter_context(torch.unpickled(path)) for rank, path in files.items()}
+        merge = _Merge(held, Merging(folder, "rank"))
         try:
-            root = _Merge(held, Merging(folder, "rank")).of(
-                {r: f.root for r, f in held.items()}, ()
-            )
+            root = merge.of({rank: file.root for rank, file in held.items()}, ())
+            torch.check_overlap(merge.read)
         except NotUnderstood as error:
             problem = error
     if problem:
         raise problem
-    with opened(folder, root) as file:
-        yield file
+    with opened(folder, root) as whole:
+        yield whole
 
 
 @dataclass
@@ -46,7 +47,8 @@ class _Merge:
 
     files: Mapping[int, torch.Unpickled]
     merging: Merging
-    nodes: int = field(default=0)
+    nodes: int = 0
+    read: list[Tensor] = field(default_factory=list)
 
     def of(self, nodes: Mapping[int, object], path: tuple[str, ...]) -> object:
         """One node of those of ranks. Raises NotUnderstood where they differ, Malformed where parts
@@ -102,6 +104,7 @@ class _Merge:
             for rank, record in nodes.items()
             if isinstance(record, TensorRecord)
         }
+        self.read += held.values()
         whole = self.merging.one(name, held)
         if isinstance(whole, str):
             raise NotUnderstood(f"{excerpt(name)} of {len(held)} ranks: {whole}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+MAX_NUMEL = 1 << 63  # of a whole tensor; torch keeps counts in signed 64-bit integers
+
 Range = tuple[int, int]
 """Where a stretch of a dimension starts, and its length."""
 

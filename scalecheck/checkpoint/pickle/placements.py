@@ -6,7 +6,7 @@ from math import prod
 from scalecheck.checkpoint.pickle.attributes import attributes_of, sequence_of, sizes_of
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.share import Range, Share
+from scalecheck.checkpoint.share import MAX_NUMEL, Range, Share
 
 MAX_MESH = 8  # dimensions of a mesh; those of real runs have up to five
 MAX_STRETCHES = 1024  # of a dimension that a rank holds; strided shards have one or few
@@ -21,6 +21,8 @@ def share_of(spec: object, shape: tuple[int, ...], local: tuple[int, ...]) -> Sh
     at = sizes_of(mesh.get("_coordinate_on_dim"))
     placements = sequence_of(table.get("placements"))
     if sizes is None or at is None or not 0 < len(sizes) == len(at) == len(placements) <= MAX_MESH:
+        return None
+    if prod(shape) >= MAX_NUMEL or prod(sizes) >= MAX_NUMEL:
         return None
     if not all(place < size for place, size in zip(at, sizes, strict=True)):
         return None

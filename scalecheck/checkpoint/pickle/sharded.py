@@ -9,7 +9,7 @@ from scalecheck.checkpoint.pickle.attributes import attributes_of, sequence_of, 
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
 from scalecheck.checkpoint.pickle.placements import share_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.share import Share
+from scalecheck.checkpoint.share import MAX_NUMEL, Share
 
 _SIZE = 2  # place of the whole's shape in the arguments of torch._utils._rebuild_wrapper_subclass
 _LINES = ("rows", "columns")  # what the first two dimensions are called
@@ -61,6 +61,8 @@ def _shard(shard: object, whole: tuple[int, ...] | None) -> TensorRecord | None:
     start = sizes_of(held.get("shard_offsets"))
     marked = _marked(tensor, "ShardedTensor", whole, start)
     if whole is None or start is None or not len(start) == len(tensor.shape) == len(whole):
+        return marked
+    if math.prod(whole) >= MAX_NUMEL:
         return marked
     ranges = tuple(((at, n),) for at, n in zip(start, tensor.shape, strict=True))
     return replace(marked, share=Share(whole, ranges))
