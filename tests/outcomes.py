@@ -144,32 +144,39 @@ SOUND = safetensors(
 
 _CHECKPOINT: tuple[Step, ...] = (_inspected, _judged, _compared)
 _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
+_ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
+    "msgpack": _ARRAYS,
+    "numpy": _ARRAYS,
+    "orbax": (_inspected, _judged),
     "training": _TRAINING,
     "optimizer": _TRAINING,
+    "deepspeed": _TRAINING,
     "dcp": _TRAINING,
     "ranks": _TRAINING,
     "tar": _TRAINING,
-    "deepspeed": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 370,
-    "index": 310,
+    "safetensors": 240,
+    "orbax": 40,
+    "msgpack": 60,
+    "numpy": 60,
+    "index": 280,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
     "optimizer": 90,
-    "dcp": 100,
     "deepspeed": 60,
+    "dcp": 100,
     "ranks": 40,
     "tar": 40,
     "config": 270,
@@ -182,7 +189,7 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "dcp", "deepspeed", "ranks", "tar"),
+        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy", "ranks", "tar"),
         (_inspected_by_command, _translated_by_command),
     ),
 }

@@ -77,6 +77,12 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         unopened = Unread(checkpoint.path, "optimizer state", error.problem)
         state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
         return unread(state, error.problem)
+    if beside and beside.suffix == ".safetensors":
+        saved = open_checkpoint(beside)
+        if saved.tree is None:
+            problem = f"{beside.name}: {plural(len(saved.tensors), 'tensor')} by unknown names"
+            unopened = Unread(checkpoint.path, "optimizer state", problem)
+            return unread(OptimizerState(beside, (), (), unopened=(unopened,)), problem)
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None

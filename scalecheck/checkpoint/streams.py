@@ -95,36 +95,36 @@ class Zstd:
     def __init__(self) -> None:
         import zstandard
 
-        self.held = 0
-        self._pull: Pull = bytes
+        self._packed = _Pulled()
         self._refusal = zstandard.ZstdError
-        self._parameters = zstandard.get_frame_parameters
         inner = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
-        self._stream = inner.stream_reader(_Pulled(self))  # type: ignore[arg-type] # only read() is called
+        self._stream = inner.stream_reader(self._packed)  # type: ignore[arg-type] # only read() is called
+        self.held = 0
 
     def read(self, most: int, pull: Pull) -> bytes:
-        self._pull = pull
+        self._packed.pull = pull
         try:
             return self._stream.read(most)
         except self._refusal as error:
             raise Damaged(str(error)) from error
-
-    def pulled(self) -> bytes:
-        """The packed bytes that come next."""
-        packed = self._pull()
-        if not self.held and packed:
-            self.held = min(MAX_WINDOW, self._parameters(packed).window_size) + ZLIB_NBYTES
-        return packed
+        finally:
+            self._packed.pull = bytes  # which holds the reader no longer
+            self.held = self._packed.window + ZLIB_NBYTES
 
 
 class _Pulled:
-    """The packed bytes as the file that zstandard reads."""
+    """The packed bytes as the file that zstandard reads, and the window that their first say."""
 
-    def __init__(self, decoder: Zstd) -> None:
-        self._decoder = decoder
+    pull: Pull = bytes
+    window = 0
 
     def read(self, _: int) -> bytes:
-        return self._decoder.pulled()
+        packed = self.pull()
+        if not self.window and packed:
+            from zstandard import get_frame_parameters
+
+            self.window = min(MAX_WINDOW, get_frame_parameters(packed).window_size)
+        return packed
 
 
 class Whole:

@@ -47,8 +47,9 @@ _FEW = 8  # folders in one folder that are named each
 _LATEST = re.compile(r"latest(?:-rank\d{1,6})?(?:\.\w+){1,2}")  # as Composer names its links
 _BESIDE = "beside the model, not inspected: "
 
-# As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
-_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+# As Hugging Face's Trainer, Accelerate and MLX's programs name an optimizer state, and the model
+# beside it.
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer.safetensors")
 _MODELS = re.compile(
     r"(?:adapter_|pytorch_)?model(_\d{1,6})?\.(?:safetensors|bin)(?:\.index\.json)?"
 )

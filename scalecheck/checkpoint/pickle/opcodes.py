@@ -70,6 +70,18 @@ _COUNTED: dict[str, tuple[int, Callable[[bytes], object]]] = {
 """Bytes of the count before an argument, and what the argument is."""
 
 
+def string_of(coded: object) -> object:
+    """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
+    where it is none."""
+    if not isinstance(coded, str):
+        return coded
+    raw = coded.encode("latin-1")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
 def _short_text(stream: IO[bytes]) -> str:
     return _text(_read(stream, _byte(stream)))
 

@@ -8,6 +8,7 @@ from sys import getsizeof
 from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed, never_saved
+from scalecheck.checkpoint.pickle.attributes import is_flags
 from scalecheck.checkpoint.pickle.inert import (
     Foreign,
     IntegerKeys,
@@ -19,7 +20,8 @@ from scalecheck.checkpoint.pickle.inert import (
     integer_of,
     key_of,
 )
-from scalecheck.checkpoint.pickle.opcodes import MEMOIZE, OPCODES, STOP, Argument
+from scalecheck.checkpoint.pickle.memo import Memo
+from scalecheck.checkpoint.pickle.opcodes import MEMOIZE, OPCODES, STOP, Argument, string_of
 from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
@@ -92,8 +94,7 @@ class _Machine:
         self.memory = self.checked = 0
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
-        self.memo: list[object] = []  # by the places 0, 1, 2 …, as picklers count
-        self.far: dict[str, object] = {}  # by the others
+        self.memo = Memo()
         self.integer_keys = IntegerKeys()
         self.objects = 0
         self.copied = 0
@@ -101,12 +102,11 @@ class _Machine:
 
     def run(self, stream: IO[bytes]) -> object:
         self.stream, self.start = stream, stream.tell()
-        read, table = stream.read, _TABLE
+        read, table, memo = stream.read, _TABLE, self.memo
         for _ in range(self.max_opcodes):
             code = read(1)
-            if code == MEMOIZE and not self.far:  # every third one
-                self.memo.append(self.stack[-1])
-                self.memory += _PLACE_NBYTES
+            if code == MEMOIZE:  # every third one
+                self.memory += memo.add(self.stack[-1])
             else:
                 step = table.get(code)
                 if step is None:
@@ -154,11 +154,7 @@ class _Machine:
 
     def popped(self, count: int) -> tuple[object, ...]:
         """The topmost items, the last one pushed at the end."""
-        if count > len(self.stack):
-            raise IndexError("pop from empty list")
-        items = (*self.stack[-count:],)
-        del self.stack[-count:]
-        return items
+        return (*reversed([self.stack.pop() for _ in range(count)]),)
 
     def mark(self) -> None:
         self.outer.append(self.stack)
@@ -216,33 +212,7 @@ class _Machine:
         self.set(above)
 
     def put(self, index: object) -> None:
-        if not isinstance(index, int) or not 0 <= index < 1 << 32:
-            raise Malformed("its pickle has a memo index past 32 bits")
-        if index > len(self.memo):
-            # by its text: Python hashes that with a secret of the process, integers as they are
-            self.far[str(index)] = self.stack[-1]
-            self.memory += _FAR_NBYTES
-        elif index < len(self.memo):
-            self.memo[index] = self.stack[-1]
-        else:
-            self.memo.append(self.stack[-1])
-            self.memory += _PLACE_NBYTES
-            self.far.pop(str(index), None)
-
-    def recall(self, index: int) -> None:
-        """As `get`, of an index that is none below 0."""
-        if index < len(self.memo):
-            self.stack.append(self.memo[index])
-        else:
-            self.get(index)
-
-    def get(self, index: object) -> None:
-        if isinstance(index, int) and 0 <= index < len(self.memo):
-            self.stack.append(self.memo[index])
-        elif (key := str(index)) in self.far:
-            self.stack.append(self.far[key])
-        else:
-            raise Malformed("its pickle recalls a memo index that was never set")
+        self.memory += self.memo.put(index, self.stack[-1])
 
     def named(self, module: object, name: object) -> object:
         if type(module) is not str or type(name) is not str:
@@ -293,24 +263,10 @@ class _Machine:
             target.state = state if target.state is None else (target.state, state)
         elif type(target) is OrderedDict and target.attributes is None and isinstance(state, dict):
             target.attributes = state
-        elif not isinstance(target, TensorRecord) or not _is_flags(state):
+        elif not isinstance(target, TensorRecord) or not is_flags(state):
             raise never_saved(f"sets the state of a {_in_words(target)}")
 
 
-def _string(coded: object) -> object:
-    """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
-    where it is none."""
-    if not isinstance(coded, str):
-        return coded
-    raw = coded.encode("latin-1")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-_PLACE_NBYTES = 16  # of an entry of the memo, and of a list as it grows
-_FAR_NBYTES = 150  # of one far from the others, and the text of its number
 _KEEPING = frozenset(
     (
         *("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -322,15 +278,6 @@ _KEEPING = frozenset(
 """Opcodes whose value takes memory of its own."""
 
 _SIZED = (bytes, dict, list, str, tuple)
-
-
-def _is_flags(state: object) -> bool:
-    """What a variable of torch before 0.4 kept: requires_grad, volatile, hooks."""
-    return isinstance(state, tuple) and len(state) == 3 and all(map(_is_flag, state))
-
-
-def _is_flag(flag: object) -> bool:
-    return flag is None or isinstance(flag, bool) or flag == {}
 
 
 def _in_words(target: object) -> str:
@@ -350,7 +297,7 @@ _STEPS: dict[str, _Step] = {
     **_alike("PROTO FRAME STOP", lambda machine, _: None),
     **_alike("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
     "STRING": _Machine.push,
-    **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(_string(coded))),
+    **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(string_of(coded))),
     **_alike("UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", _Machine.push),
     **_alike("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
     "NONE": lambda machine, _: machine.push(None),
@@ -374,9 +321,10 @@ _STEPS: dict[str, _Step] = {
     "SETITEM": lambda machine, _: machine.set(machine.popped(2)),
     "SETITEMS": lambda machine, _: machine.set(machine.above_mark()),
     **_alike("PUT BINPUT LONG_BINPUT", _Machine.put),
-    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo) + len(machine.far)),
-    "GET": _Machine.get,
-    **_alike("BINGET LONG_BINGET", _Machine.recall),
+    **_alike(
+        "GET BINGET LONG_BINGET",
+        lambda machine, index: machine.stack.append(machine.memo.get(index)),
+    ),
     "GLOBAL": lambda machine, path: machine.push(machine.named(*path.split(" ", 1))),
     "STACK_GLOBAL": lambda machine, _: machine.push(machine.named(*machine.popped(2))),
     **_alike(
