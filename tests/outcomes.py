@@ -149,6 +149,7 @@ _ARRAYS = (_inspected, _translated, _judged)
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
+    "encoded": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
     "msgpack": _ARRAYS,
@@ -166,11 +167,12 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 240,
+    "safetensors": 190,
     "orbax": 40,
     "msgpack": 60,
     "numpy": 60,
-    "index": 280,
+    "index": 260,
+    "encoded": 150,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
@@ -179,14 +181,14 @@ SHARES: Mapping[str, int] = {
     "dcp": 100,
     "ranks": 40,
     "tar": 40,
-    "config": 270,
-    "report": 240,
+    "config": 240,
+    "report": 190,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
 COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
-        ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
+        ("safetensors", "index", "encoded", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
         ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy", "ranks", "tar"),

@@ -21,7 +21,7 @@ from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.llama_slices import with_shares
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import folder_format, is_read, open_part
+from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.strict_json import text_of
@@ -73,7 +73,7 @@ def load(path: Path) -> Checkpoint:
         raise _without_model(path, below, found)
     below_it = (Unread(path, name) for name in _names(below))
     unread = [*checkpoint.unread, *below_it, *found.unread]
-    layout = (*checkpoint.layout, *_other_formats(found.others))
+    layout = (*checkpoint.layout, *_other_formats(checkpoint, found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
 
 
@@ -106,7 +106,7 @@ def load_recursively(path: Path) -> Checkpoint:
     if len(parts) > 1:
         formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
         joined = replace(joined, format=f"{formats}, {len(parts)} folders")
-    layout = (*joined.layout, *_other_formats(found.others))
+    layout = (*joined.layout, *_other_formats(joined, found.others))
     return replace(joined, layout=layout, unread=(*found.unread,))
 
 
@@ -252,13 +252,10 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     """The error for a directory without a model of its own, which says where there are some."""
     if not below and (foreign := unread_folder(path)):
         return foreign
-    if not below and (alone := [n for n in found.others[:_FEW] if is_read(path / n)]):
-        problem = f"holds no safetensors or torch file, and what is read alone: {listed(alone)}"
-        return CheckpointError(path, problem, f"name the file: {quote(str(path / alone[0]))}")
     if not below and found.others:
-        return CheckpointError(
-            path, f"holds no checkpoint of a format that is read: {listed(found.others)}"
-        )
+        first = quote(str(path / found.others[0]))
+        problem = f"holds no checkpoint itself, and below it {listed(found.others)}"
+        return CheckpointError(path, problem, f"name one, such as {first}")
     if not below and (unread := [f"{one.name} is {one.problem}" for one in found.unread]):
         return CheckpointError(path, f"holds no checkpoint that can be read: {listed(unread)}")
     if not below:
@@ -276,10 +273,11 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
 
 
-def _other_formats(files: list[str]) -> list[str]:
-    """A note on files of weights that are not read, if there are some."""
-    words = f"beside the model, of formats that are not read: {listed(files)}"
-    return [words] if files else []
+def _other_formats(checkpoint: Checkpoint, files: list[str]) -> list[str]:
+    """A note on files of weights in other formats than the model's, if there are some."""
+    read = {tensor.source.path.name for tensor in checkpoint.tensors}
+    others = [file for file in files if file.rpartition("/")[2] not in read]
+    return [f"{_BESIDE}{listed(others)}"] if others else []
 
 
 def optimizer_beside(model: Path) -> Path | None:
