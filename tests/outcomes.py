@@ -89,14 +89,17 @@ def _translated_by_command(path: Path) -> None:
 
 
 def _by_command(*arguments: object) -> None:
-    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program."""
+    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program, and perhaps one
+    that says what to do."""
     done = command(*arguments, columns=120)
-    lines = done.err.splitlines()
+    lines, help = done.err.splitlines(), []
+    if len(lines) == 2 and lines[1].startswith("  help: "):
+        help = [lines.pop()]
     if done.code not in (0, 2, 3) or len(lines) != bool(done.code):
         raise Undocumented(f"exit code {done.code}, {len(lines)} lines: {done.err[:300]}")
     if not all(line.startswith("scalecheck: ") for line in lines):
         raise Undocumented(f"stderr: {done.err[:300]}")
-    if not all(line.isprintable() for line in (*lines, *done.out.split("\n"))):
+    if not all(line.isprintable() for line in (*lines, *help, *done.out.split("\n"))):
         raise Undocumented("a line that writes to the terminal")
 
 
@@ -156,6 +159,8 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "optimizer": _TRAINING,
     "deepspeed": _TRAINING,
     "dcp": _TRAINING,
+    "ranks": _TRAINING,
+    "tar": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
@@ -166,7 +171,7 @@ SHARES: Mapping[str, int] = {
     "orbax": 40,
     "msgpack": 60,
     "numpy": 60,
-    "index": 300,
+    "index": 260,
     "encoded": 150,
     "torch-zip": 220,
     "torch-legacy": 180,
@@ -174,8 +179,10 @@ SHARES: Mapping[str, int] = {
     "optimizer": 90,
     "deepspeed": 60,
     "dcp": 100,
-    "config": 250,
-    "report": 220,
+    "ranks": 40,
+    "tar": 40,
+    "config": 240,
+    "report": 190,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
@@ -184,7 +191,7 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "encoded", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy"),
+        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy", "ranks", "tar"),
         (_inspected_by_command, _translated_by_command),
     ),
 }

@@ -24,8 +24,6 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
 
-_TRAINERS = SUFFIXES | {".pkl"}  # of what trainers write beside a model
-
 
 def loaded(path: Path) -> Checkpoint:
     """Lists the tensors of a folder. Raises CheckpointError."""
@@ -125,7 +123,7 @@ def _layout(path: Path, saved: Saved) -> list[str]:
 def _files_beside(path: Path, saved: Saved) -> list[str]:
     """A note on what trainers write beside a model."""
     beside = [file for file in _files(path, saved) if file not in saved.files]
-    kept = [f for f in beside if f.suffix in _TRAINERS and not is_weights(f.name)]
+    kept = [f for f in beside if f.suffix in SUFFIXES and not is_weights(f.name)]
     held = listed([_below(path, file) for file in kept])
     return [f"beside the model, not inspected: {held}"] if kept else []
 

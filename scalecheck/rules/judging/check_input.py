@@ -4,7 +4,7 @@ beside its initialization and its state."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scalecheck.checkpoint.formats.directory import without_file
+from scalecheck.checkpoint.formats.directory import without_files
 from scalecheck.checkpoint.naming import WEIGHTS
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
@@ -127,8 +127,9 @@ def check_input(
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    read = "" if states.path is None else states.path.name
-    notes = [*states.notes, *without_file(checkpoint.notes, read), *checkpoint.layout]
+    read = {path.name for path in checkpoint.state_files.values()}
+    read |= {states.path.name} if states.path else set()
+    notes = [*states.notes, *without_files(checkpoint.notes, read), *checkpoint.layout]
     if str(settings.state) == NONE and checkpoint.optimizer:
         notes.append(f"{len(checkpoint.optimizer)} tensors of an optimizer state were not judged")
     notes += agreement(checkpoint, [*roles], settings.jobs)
