@@ -12,6 +12,7 @@ from scalecheck.cli.main import COMMANDS
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
+from scalecheck.measure import adapted
 from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
@@ -32,6 +33,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows` with `--by`, a group each", inspection.GROUP_COLUMNS),
         ("with `--init`", INIT),
         ("with `--quantiles`", [inspection.QUANTILES_COLUMN]),
+        ("`adapted`, the matrices that an adapter adds to", adapted.COLUMNS),
         ("drawn in tables", [inspection.BAR]),
     ],
     "translate": [

@@ -167,6 +167,14 @@ Exclude = Annotated[
 Recursive = Annotated[
     bool, tensors("Read the checkpoints in all folders below a directory too, as FOLDER/NAME.")
 ]
+Base = Annotated[
+    AnyCheckpoint | None,
+    tensors(
+        "The model that the adapter in the checkpoint adds to: compare ΔW with its weights.",
+        "MODEL",
+        is_path=True,
+    ),
+]
 GroupBy = Annotated[
     By,
     rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
