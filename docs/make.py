@@ -21,6 +21,7 @@ from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
+from scalecheck.updates import adapted as adapters
 from scalecheck.updates import assumed, columns, displacement
 from scalecheck.updates.forecast import expected_update
 
@@ -44,6 +45,8 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),
         ("with `--assume`", assumed.ASSUMED),
+        ("with `--base`, of the matrices that an adapter adds to", adapters.ADAPTED),
+        ("`adapted`, the same of an adapter without `--base`", adapters.STEPS),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],

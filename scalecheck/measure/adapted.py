@@ -265,6 +265,7 @@ SCALE = Column(
     3,
 )
 ADDED_RMS = Column("added_rms", "ΔW rms", "number", "RMS of what the adapter adds: scale·B·A", 1)
+LR = Column("lr", "lr", "setting", "the lr of its halves; null where it is not one", 3)
 COLUMNS = (
     Column("name", "name", "text", "the matrix's in the base; else the adapted module's"),
     replace(MODULE, get=_of_pair("module")),
