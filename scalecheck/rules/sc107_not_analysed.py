@@ -2,8 +2,9 @@
 
 What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
 numbers, a view that lies outside of its storage, the codes of a quantised weight, which are
-numbers only with their factors; the models in folders of a directory, but for other steps of the
-run, such as checkpoint-500. The report says why for each.
+numbers only with their factors; with --base a module whose adapter is not computed, or which the
+base has not; the models in folders of a directory, but for other steps of the run, such as
+checkpoint-500. The report says why for each.
 
 Try: a checkpoint before quantization; --recursive for the folders, or --exclude 'FOLDER/*'; an
 exception with a reason, for what is checked elsewhere.
@@ -20,6 +21,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         yield tensor.judged()
     for skipped in subject.unmeasured:
         yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
+    for name, why in subject.unadapted.items():
+        yield judged(name, f"not set beside the base: {why}")
     for folder in subject.unread:
         if not folder.is_other_step:
             yield judged(folder.name, folder.reason("check"))

@@ -249,8 +249,8 @@ def _entries(
 
 def _full_lr(step: AdapterStep, forecaster: Forecaster) -> float | None:
     """The lr at which the optimizer would move the matrix itself as much: the step over the RMS of
-    an update of the matrix at lr 1, by theory, times what states measured of the halves' over what
-    theory expects of these."""
+    an update of the matrix at lr 1, by theory, times what states measured of the halves that moved
+    over what theory expects of these."""
     training = step.training
     if training is None or not step.absolute_update or not step.is_certain:
         return None
@@ -268,7 +268,7 @@ def _full_lr(step: AdapterStep, forecaster: Forecaster) -> float | None:
     ratios = [
         (half.numel, half.update_rms / half.update_rms_expected)
         for half in step.halves
-        if half.measured and half.update_rms is not None and half.update_rms_expected
+        if half.measured and half.update_rms and half.update_rms_expected
     ]
     if full is None:
         return None

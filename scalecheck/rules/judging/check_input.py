@@ -13,6 +13,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.wrappers import difference, matched
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
+from scalecheck.measure.adapted import AskedAdapters, asked_adapters
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
@@ -38,6 +39,7 @@ class CheckInput:
     subject: CheckpointFacts
     missing: Mapping[str, str]
     states: States
+    asked: AskedAdapters
     roles: Mapping[str, str]
     notes: Sequence[str]
 
@@ -52,6 +54,7 @@ def check_input(
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
     states = asked_states(checkpoint, settings)
+    asked = asked_adapters(checkpoint, wanted, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
@@ -79,8 +82,10 @@ def check_input(
                 trained_by.get(tensor.name),
             )
         )
+    on_base = _on_base(asked, forecasts, tensors)
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
+    roles |= {each.name: each.scale.role for each in on_base}
     names: dict[str, str] = {}
     if before is not None:
         names = matched(before.every, [tensor.name for tensor in checkpoint.tensors])
@@ -104,6 +109,9 @@ def check_input(
         is_dtype_given=settings.param_dtype is not None,
         unread=selection.folders(checkpoint.unread),
         steps=max(steps, default=None),
+        adapters=asked.found.pairs,
+        adapted=on_base,
+        unadapted=asked.missing,
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
         ),
@@ -123,7 +131,18 @@ def check_input(
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if names:
         notes.append(f"baseline: {difference(names)}")
-    return CheckInput(subject, missing, states, roles, [*notes, *forecasts.notes])
+    return CheckInput(subject, missing, states, asked, roles, [*notes, *forecasts.notes])
+
+
+def _on_base(
+    asked: AskedAdapters, forecasts: Forecasts, tensors: Sequence[TensorFacts]
+) -> list[TensorFacts]:
+    """The matrices of a base that adapters add to, with what the lr does to them."""
+    if asked.base is None:
+        return []
+    known = [each.forecast for each in tensors if each.forecast is not None]
+    found = forecasts.adapted(asked, known)
+    return [TensorFacts(each, forecast=each) for each in (found.on_base if found else ())]
 
 
 def _states(
