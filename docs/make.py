@@ -12,7 +12,7 @@ from scalecheck.cli.main import COMMANDS
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
-from scalecheck.measure import adapted
+from scalecheck.measure import adapted, adapted_change
 from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
@@ -53,6 +53,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     "diff": [
         ("`rows`", displacement.COLUMNS),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
+        ("`adapted`, the matrices that adapters add to", adapted_change.COLUMNS),
     ],
     "check": [
         ("`findings`", FINDINGS),

@@ -171,12 +171,17 @@ def rms_of(pair: Pair, norm: float) -> float | None:
     return finite(abs(factor) * norm / math.sqrt(math.prod(pair.shape)))
 
 
+def added_rms(pair: Pair) -> float | None:
+    """RMS of ΔW; None where it is not known. Raises CheckpointError."""
+    return rms_of(pair, product_norm(gram([pair.up]), gram([pair.down])))
+
+
 def added(matrix: AdaptedMatrix) -> Added:
     """What the pair adds. Raises CheckpointError."""
     pair = matrix.pair
     if pair.scale.factor is None:
         return Added(matrix, None, matrix.unmatched or pair.scale.reason)
-    rms = rms_of(pair, product_norm(gram([pair.up]), gram([pair.down])))
+    rms = added_rms(pair)
     return Added(matrix, rms, matrix.unmatched or ("" if rms is not None else NOT_FINITE))
 
 
