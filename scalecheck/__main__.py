@@ -9,7 +9,7 @@ import warnings
 from typing import NoReturn
 
 # numpy's library for matrices ends the process with 1 where it finds too little, as findings do.
-NBYTES_TO_START = 128 << 20
+NBYTES_TO_START = 144 << 20
 ENDING = ("SIGTERM", "SIGHUP", "SIGXCPU")  # what a system sends a command that it ends
 
 

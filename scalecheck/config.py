@@ -1,7 +1,7 @@
 """What a project asks of scalecheck: scalecheck.toml, or [tool.scalecheck] in pyproject.toml."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from glob import escape
 from os.path import isfile
@@ -80,7 +80,7 @@ class Config:
     """A configuration file. `path` is None where there is none.
 
     settings: the keys at the top that it has. optimizer: "name", "lr" and hyperparameters.
-    severity: by rule. limits: by rule and limit.
+    severity: by rule. limits: by rule and limit. document: the file, None where there is none.
     """
 
     path: Path | None = None
@@ -91,6 +91,17 @@ class Config:
     limits: Mapping[str, Mapping[str, Number]] = field(default_factory=dict)
     overrides: Sequence[Override] = ()
     waivers: Sequence[Waiver] = ()
+    document: toml.Document | None = field(default=None, repr=False, compare=False)
+
+    def file(self, place: str) -> str:
+        """The file, with the line of a place in it such as limits.SC201.high where it is seen."""
+        within = "tool.scalecheck." if self.path and self.path.name == PYPROJECT else ""
+        line = None if self.document is None else self.document.line(within + place)
+        return f"{self.path}:{line}" if line else str(self.path)
+
+    def at(self, place: str, shown: str = "") -> str:
+        """The same and the place, or what is shown for it."""
+        return f"{self.file(place)}: {shown or place}"
 
 
 def find(folder: Path) -> Path | None:
@@ -115,11 +126,10 @@ def read(path: str | Path, options: Mapping[str, Option]) -> Config:
     try:
         config = _config(path, table, options)
         _check_globs(config)
-        return config
+        return replace(config, document=document)
     except ValueError as error:
         place = str(error).partition(": ")[0].partition(" ")[0]
-        line = document.line(place)
-        raise UsageError(f"{path}: {error}" + (f" (at line {line})" if line else "")) from None
+        raise UsageError(f"{Config(path, document=document).file(place)}: {error}") from None
 
 
 def _tools(document: toml.Document) -> dict[str, Any]:

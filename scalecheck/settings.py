@@ -218,8 +218,11 @@ class Settings:
         """The error, with the file and the key in place of the option where these set it."""
         name, path = error.option, str(self.config.path)
         if self.sources.get(name) != path:
+            word = error.problem.partition(" ")[0]  # of the schedule that steps and warmup make
+            if self.sources.get(word) == path:
+                return UsageError(f"{self.config.file(word)}: {error.problem}")
             return error
-        return error.at(f"{path}: {self._options[name].key or name}")
+        return error.at(self.config.at(self._options[name].key or name))
 
 
 def _recorded(value: Any) -> Any:

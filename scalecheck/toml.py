@@ -2,8 +2,11 @@
 parts, and a kilobyte for each."""
 
 import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from scalecheck.errors import UsageError, reason
 
@@ -24,10 +27,14 @@ _QUOTED = re.compile(
 )
 _RUN = re.compile(r"[\w.:+\- \t]++|[\[\]{}]")
 _WORD = re.compile(r"[^\s.]++")
-_HEAD = r"^[ \t]*\[+[ \t]*(?:tool[ \t]*\.[ \t]*scalecheck[ \t]*\.[ \t]*)?"
+_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_KEY = re.compile(rf"[ \t]*+(\[\[?)?[ \t]*+({_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+)[ \t]*+[=\]]")
+_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$|$")  # at the end of tomllib's errors
+_PARTS = re.compile(_PART)
 
 
-class Document(NamedTuple):
+@dataclass(frozen=True)
+class Document:
     """A parsed file, and its text."""
 
     table: dict[str, Any]
@@ -35,22 +42,38 @@ class Document(NamedTuple):
 
     def line(self, place: str) -> int | None:
         """The line of what stands at a place such as lr, limits.SC201.high or group[2].lr; where
-        that has none of its own, that of the table around it, and None where that is not seen."""
-        name, *_, key = [*place.split("."), place]
-        table, _, number = name.partition("[")
-        number = number.rstrip("]")
-        heads = _HEAD + re.escape(table) + r"[ \t]*(?:\.[^\]\n]*)?\]"
-        if not number:
-            heads += rf"|^[ \t]*{re.escape(table)}[ \t]*[=.]"
-        found = [*re.finditer(heads, self.text, re.MULTILINE)]
-        if int(number or 1) > len(found):
-            return None
-        start = found[int(number or 1) - 1].start()
-        body = re.compile(rf"^[ \t]*{re.escape(key.rpartition('.')[2])}[ \t]*=|^[ \t]*\[", re.M)
-        own = body.search(self.text, self.text.find("\n", start) + 1 or len(self.text))
-        if "." in place and own is not None and own[0].endswith("="):
-            start = own.start()
-        return self.text.count("\n", 0, start) + 1
+        that has none of its own, that of what is around it, and None where that is not seen."""
+        while place and place not in self._lines:
+            place = place.rpartition("[" if place.endswith("]") else ".")[0]
+        return self._lines.get(place)
+
+    @cached_property
+    def _lines(self) -> dict[str, int]:
+        """The line of each table and key by its place."""
+        found: dict[str, int] = {}
+        entries: Counter[str] = Counter()
+        table: list[str] = []
+        for number, line in enumerate(_QUOTED.sub(_in_one_line, self.text).split("\n"), 1):
+            if (match := _KEY.match(line)) is None:
+                continue
+            parts = [part.strip("\"'") for part in _PARTS.findall(match[2])]
+            if match[1]:
+                table = []
+                for last, part in enumerate(parts, 1 - len(parts)):
+                    place = ".".join([*table, part])
+                    entries[place] += match[1] == "[[" and not last
+                    table.append(f"{part}[{entries[place]}]" if entries[place] else part)
+                found.setdefault(".".join(table), number)
+            else:
+                for end in range(1, len(parts) + 1):
+                    found.setdefault(".".join([*table, *parts[:end]]), number)
+        return found
+
+
+def _in_one_line(quoted: re.Match[str]) -> str:
+    """A quoted key or value as it is; of a comment and of what goes over lines their ends alone."""
+    is_kept = quoted[0][0] != "#" and quoted[0][:3] not in ('"""', "'''")
+    return quoted[0] if is_kept else "\n" * quoted[0].count("\n")
 
 
 def parsed(path: Path) -> Document:
@@ -68,17 +91,21 @@ def parsed(path: Path) -> Document:
         raise UsageError(f"{path}: is larger than {MAX_NBYTES} bytes")
     try:
         text = content.decode().replace("\r\n", "\n")
-        if problem := _costly(text):
-            raise UsageError(f"{path}: {problem}")
+        if costly := _costly(text):
+            line, problem = costly
+            raise UsageError(f"{path}:{line}: {problem}")
         return Document(tomllib.loads(text), text)
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start} is not UTF-8") from error
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{path}:{line}: byte {error.start} is not UTF-8") from error
     except ValueError as error:
-        raise UsageError(f"{path}: is not TOML: {error}") from error
+        problem, *place, _ = _PLACE.split(str(error), maxsplit=1)
+        at = ":".join([str(path), *filter(None, place)])
+        raise UsageError(f"{at}: is not TOML: {problem}") from error
 
 
-def _costly(text: str) -> str:
-    """What of a text would take the parser long, with the line; empty where nothing would."""
+def _costly(text: str) -> tuple[int, str] | None:
+    """What of a text would take the parser long, after its line; None where nothing would."""
     bare = _QUOTED.sub(lambda quoted: " " * len(quoted[0]), text)
     depth = dots = 0
     for run in _RUN.finditer(bare):
@@ -97,5 +124,5 @@ def _costly(text: str) -> str:
         ):
             if number > limit:
                 line = text.count("\n", 0, run.start()) + 1
-                return f"{problem.format(number)}, at most {limit} (at line {line})"
-    return ""
+                return line, f"{problem.format(number)}, at most {limit}"
+    return None

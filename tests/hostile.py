@@ -297,12 +297,12 @@ CLAIMS = {
     # A length that is negative where it is read as signed.
     "header_length_of_2_to_the_63": (
         1 << 63,
-        "claims a header of 9223372036854775808 bytes, the limit is 16000000",
+        "claims a header of 9223372036854775808 bytes, the limit is 100000000",
     ),
     # A length that wraps around when 8 is added.
     "header_length_of_2_to_the_64_less_1": (
         (1 << 64) - 1,
-        "claims a header of 18446744073709551615 bytes, the limit is 16000000",
+        "claims a header of 18446744073709551615 bytes, the limit is 100000000",
     ),
     # A length within the limit, in a file of 10 bytes.
     "header_length_of_16_mb": (
@@ -448,7 +448,7 @@ def git_lfs_pointer_as_a_shard(folder):
     return with_index({"v": "a.safetensors", "w": "b.safetensors"}, folder)
 
 
-@unreadable("is no checkpoint: it starts with b'{\"step\":'")
+@unreadable("is text, not a checkpoint (19 bytes)")
 def other_json(folder):
     """A configuration file, whose ninth byte is a brace as in a safetensors file."""
     return written(folder / "config.json", b'{"step":{"now": 5}}')

@@ -104,13 +104,13 @@ def cost_of(*arguments):
 
 
 def is_refusal(done, path, problem):
-    """Exit code 3, no report, and one line that names the file and says what is wrong with it; a
-    problem that ends with … is only the start of what is said."""
+    """Exit code 3, no report, and one line that names the file and says what is wrong with it,
+    perhaps with one of help; a problem that ends with … is only the start of what is said."""
     start = f"scalecheck: {printable(str(path))}: {problem.removesuffix('…')}"
-    line = done.err.removesuffix("\n")
+    line, _, help = done.err.removesuffix("\n").partition("\n  help: ")
     return (
         (done.code, done.out) == (3, "")
-        and line.isprintable()
+        and (line + help).isprintable()
         and (line.startswith(start) if problem.endswith("…") else line == start)
     )
 

@@ -1,6 +1,7 @@
 """`scalecheck check`: what it finds, what it says it did not judge, and what it exits with."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -173,7 +174,8 @@ def test_a_wrong_configuration_is_one_line_and_exit_2(text, said):
     Path("scalecheck.toml").write_text(text)
     done = scalecheck("check", TINY)
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert f": {said}" in done.err
+    assert re.match(r"scalecheck: scalecheck.toml:\d+: ", done.err)
     assert done.err.count("\n") == 1
 
 

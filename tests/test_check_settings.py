@@ -1,6 +1,7 @@
 """What `scalecheck check` is asked to do: what is wrong is said by its name and place."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -208,7 +209,7 @@ def test_a_null_byte_in_a_path_of_the_file_is_one_line():
     path = saved({"w.weight": noise(2, 2)})
     written('baseline = "a\\u0000b"')
     for more in ((), ("--update-baseline",)):
-        said = "scalecheck: scalecheck.toml: baseline: holds a null byte (at line 1)\n"
+        said = "scalecheck: scalecheck.toml:1: baseline: holds a null byte\n"
         assert refused(path, *more) == said
 
 
@@ -219,3 +220,37 @@ def test_any_name_is_emitted_as_toml_that_is_read(name):
     written(done.out)
     done = scalecheck("check", path)
     assert (done.code in (0, 1), done.err) == (True, "")
+
+
+@pytest.mark.parametrize("name", ["scalecheck.toml", "pyproject.toml"])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# c\nselect = ['XX']", 2),
+        ("\n\nfail_on = 'eror'", 3),
+        ("match = [\n  'zz*',\n]", 1),
+        ("steps = 9\nschedule = 'cosin'", 2),
+        ("snr = 0\nsteps = -1", 2),
+        ("[optimizer]\nlr = 1e-3\nbeta77 = 0.9", 3),
+        ("[optimizer]\nlr = 0", 2),
+        ("optimizer.lr = 0", 1),
+        ("[severity]\nSC1 = 'error'\nXX = 'error'", 3),
+        ("[limits]\n[limits.SC201]\nhigh = 1\n\n'hihg' = 1", 5),
+        ("[limits]\nSC101.x = 1", 2),
+        ("[[group]]\nmatch = '*'\nlr = 1\n[[group]]\nmatch = 'zz*'\nlr = 1", 4),
+        ("[[override]]\nmatch = '*'\nSC201 = { hihg = 1 }", 3),
+        ("[[override]]\nmatch = '*'\n[override.SC201]\nhihg = 1", 4),
+        ("[[override]]\nrole = 'bias'\nSC1 = {}\n[[override]]\nrole = 'bais'\nSC1 = {}", 5),
+        ("# '''\nseverity.XX = 'error'", 2),
+        ("[[exception]]\nmatch = '*'\nreason = '''\n[a]\nb = 1'''\nrules = ['SC9']", 6),
+    ],
+)
+def test_a_value_that_does_not_fit_is_said_with_its_line(text, line, name):
+    """In pyproject.toml a key of another program has the same name before."""
+    if name == "pyproject.toml":
+        text = re.sub(r"^\[+(?=\w)(?!a\])", r"\g<0>tool.scalecheck.", text, flags=re.MULTILINE)
+        text = f"[tool.ruff]\nselect = []\n[tool.scalecheck]\n{text}"
+        line += 3
+    Path(name).write_text(text)
+    said = refused(saved({"w.weight": noise(8, 8)}), "--config", name)
+    assert said.startswith(f"scalecheck: {name}:{line}: ")

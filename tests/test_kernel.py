@@ -312,7 +312,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.tensor_stats import TensorStats
 assert not counting.NATIVE
 scales = {
-    path: [vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)]
+    path: [TensorStats.of(*each).fields() for each in measure(open_checkpoint(path).tensors)]
     for path in sys.argv[1:]
 }
 print(json.dumps(scales, default=vars))
@@ -337,7 +337,8 @@ def with_kernel(without_kernel):
 
     return {
         path: [
-            vars(TensorStats.of(*measured)) for measured in measure(open_checkpoint(path).tensors)
+            TensorStats.of(*measured).fields()
+            for measured in measure(open_checkpoint(path).tensors)
         ]
         for path in without_kernel
     }

@@ -317,7 +317,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.tensor_stats import TensorStats
 {}
 tensors = open_checkpoint(sys.argv[1]).tensors
-scales = [vars(TensorStats.of(*measured)) for measured in measure(tensors, 2)]
+scales = [TensorStats.of(*measured).fields() for measured in measure(tensors, 2)]
 {}
 """
 

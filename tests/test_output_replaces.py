@@ -9,6 +9,7 @@ import pytest
 from command import scalecheck
 
 from scalecheck.report.report import renderers_for
+from scalecheck.updates.emit import TOML_MARK
 
 TINY, BEFORE = (
     Path(__file__).parents[1] / "sample_ckpts" / f"tiny-gpt{end}" for end in ("", ".pt")
@@ -41,6 +42,7 @@ REPORTS = [
     ("inspect", TINY, "--columns", "name,rms"),
     ("translate", TINY, "--lr", 1, "--target", "1e-3", "--emit", "torch"),
     ("translate", TINY, "--lr", 1, "--target", "1e-3", "--emit", "json"),
+    ("translate", TINY, "--lr", 1, "--target", "1e-3", "--emit", "toml"),
 ]
 FOREIGN = {
     "notes": "remember the milk\n",
@@ -50,6 +52,8 @@ FOREIGN = {
     "a table": "host   load\n-----  ----\na      1\n",
     "scalecheck.toml": "fail_on = 'never'\n",
     "groups": "[optimizer]\nname = 'adamw'\nlr = 0.1\n",
+    "groups after another line": f"\n# {TOML_MARK}\n[optimizer]\nlr = 0.1\n",
+    "groups with a table that was added": f"# {TOML_MARK}\n[optimizer]\nlr = 1\n[severity]\n",
     "train.py": '"""Trains."""\nimport torch\n',
     "scores.csv": "name,score\na,1\n",
     "config.json": '{"model_type": "gpt2"}',

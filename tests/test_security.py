@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from oracle import IN_TESTS
+from outcomes import SHARES
+
 from scalecheck import config, toml
 from scalecheck.checkpoint import recorded, tensor
 from scalecheck.cli import main
@@ -35,3 +38,10 @@ def test_bounds_are_those_of_the_code():
     ):
         assert words.format(number) in PAGE
     assert f"{main.MAX_WIDTH:,} characters" in PAGE
+
+
+def test_sizes_of_the_fuzz_are_those_of_the_tests():
+    limits = (ROOT / "README.md").read_text("utf-8").partition("\n## Limits\n")[2]
+    words = f"the tests read {sum(SHARES.values()):,} damaged files and compare {IN_TESTS} with"
+    assert words in limits.partition("\n## ")[0]
+    assert f"{IN_TESTS} damaged files are compared" in PAGE

@@ -89,8 +89,7 @@ def test_the_keys_of_a_configuration_are_the_options_of_check():
     }
     written("zzz = 1")
     said = refused(saved({"w.weight": noise(8, 8)})).partition("there are ")[2]
-    assert said.strip().endswith(" (at line 1)")
-    assert expected == {*said.strip().removesuffix(" (at line 1)").split(", ")} - {
+    assert expected == {*said.strip().split(", ")} - {
         "override",
         "exception",
         "limits",
@@ -152,7 +151,7 @@ def test_a_value_of_a_file_is_refused_by_its_key(text, problem):
     written(text)
     said = refused(path).strip()
     assert problem.rstrip("…") in said
-    assert (re.search("scalecheck.toml: [a-z]", said) is None) == problem.startswith("--")
+    assert (re.search(r"scalecheck.toml:\d+: [a-z]", said) is None) == problem.startswith("--")
 
 
 SET = {

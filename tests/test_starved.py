@@ -133,12 +133,13 @@ def test_no_warning_of_numpy_is_on_stderr():
         assert ("overflow" in done.stderr) == is_told
 
 
-def test_a_command_without_memory_says_so():
+@pytest.mark.parametrize("arguments", [("inspect", TINY), ("check", f"{TINY}.pt")])
+def test_a_command_without_memory_says_so(arguments):
     """From less than the interpreter needs to as much as reading does."""
-    for mib in range(60, 400, 20):
+    for mib in (*range(60, 140, 20), *range(140, 170, 3), *range(170, 400, 20)):
         limit = (mib << 20, mib << 20)
         done = subprocess.run(
-            [sys.executable, "-m", "scalecheck", "inspect", TINY, "--jobs", "2"],
+            [sys.executable, "-m", "scalecheck", *arguments, "--jobs", "2"],
             preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, limit),
             env={k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"},
             capture_output=True,

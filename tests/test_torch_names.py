@@ -195,10 +195,8 @@ def test_a_whole_pickled_optimizer_is_no_row(checkpoint):
     model, optimizer = trained()
     listed = checkpoint({"model": model.state_dict(), "optimizer": optimizer})
     assert [tensor.name for tensor in listed.tensors] == STATE
-    assert listed.notes == (
-        "read as inert data: torch.optim.adam.Adam",
-        "holds an optimizer state of 16 tensors too, not inspected",
-    )
+    assert listed.notes == ("read as inert data: torch.optim.adam.Adam",)
+    assert len(listed.optimizer) == 16
 
 
 def test_optimizer_state_in_a_layout_of_its_own_goes_by_its_key(checkpoint):

@@ -124,6 +124,18 @@ WRITES = {
         "has a tensor of a device that is converted to another type",
     ),
     "flag": (with_metadata(text("neg") + b"K\x01s"), "has a tensor whose metadata are no flags"),
+    "hooks": (
+        called("torch._utils._rebuild_tensor_v2", *VIEW[:5], b"}K\x01" + EVIL + b"s"),
+        "has a tensor with hooks",
+    ),
+    "parameter's hooks": (
+        called("torch._utils._rebuild_parameter", GOOD, b"\x89", b"}K\x01" + EVIL + b"s"),
+        "has a tensor with hooks",
+    ),
+    "parameter of nothing": (
+        called("torch._utils._rebuild_parameter", b"N", b"\x89", ORDERED),
+        "makes a parameter of what is no tensor",
+    ),
     "counted": (
         called("collections.Counter", b"](" + EVIL + b"e"),
         "has a dict of something other than a dict",
@@ -185,11 +197,15 @@ def test_strings_of_python_2_are_utf_8(tmp_path):
         (b"}" + text("w") + GOOD + b"s" + EVIL + text("k") + b"s", "#1 key"),
         (b"}" + text("w") + GOOD + b"s" + text("kept") + storage(key="1") + b"s", "kept"),
         (
+            b"}" + text("w") + GOOD + b"s" + storage(key="1") + text("k") + b"s",
+            "#1 key",
+        ),
+        (
             b"}" + called("torch.device", text("cpu")) + EVIL + b"s" + text("cpu") + GOOD + b"s",
             "#0",
         ),
     ],
-    ids=["attribute of a dict", "key", "storage", "device as a key"],
+    ids=["attribute of a dict", "key", "storage", "storage as a key", "device as a key"],
 )
 def test_a_tensor_wherever_it_lies_is_judged(opcodes, name, tmp_path):
     report = scalecheck.check(of(tmp_path, opcodes), jobs=1)

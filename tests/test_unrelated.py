@@ -9,6 +9,8 @@ from checked import noise, refused, report, saved
 from command import scalecheck
 from safetensors.torch import save_file
 
+from scalecheck.rules.contract import registered
+
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 PLAIN = {f"layers.{i}.up.weight": noise(8, 4, seed=i) for i in range(4)}
@@ -160,6 +162,15 @@ def test_a_rule_on_weights_that_finds_none_of_its_kind_is_not_run_and_exits_0():
     assert [(r["status"], r["reason"]) for r in judged["rules"]] == [
         ("not run", "no families of three tensors")
     ]
+
+
+@pytest.mark.parametrize("code", registered())
+@pytest.mark.parametrize("shape", [(8, 4), (8,), (0, 4)])
+def test_a_rule_that_did_not_run_alone_is_no_pass_that_looks_like_one(code, shape):
+    """It is refused, or the last line says that nothing was judged."""
+    done = scalecheck("check", saved({"w.weight": noise(*shape)}), "--select", code)
+    has_run = " 1 rule run\n" in done.out
+    assert has_run or done.code == 2 or "\nnothing was judged in 1 tensor; " in done.out
 
 
 def test_a_rule_on_weights_of_which_some_were_not_measured_is_no_pass():

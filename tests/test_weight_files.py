@@ -129,7 +129,6 @@ def test_shards_of_a_variant_lie_beside_the_shards_of_the_model():
     ("whole", "stem", "suffix"),
     [
         ("model.safetensors", "model", ".safetensors"),
-        ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model", ".safetensors"),
         ("pytorch_model.bin", "pytorch_model", ".bin"),
     ],
 )
@@ -137,6 +136,12 @@ def test_a_whole_file_goes_before_an_index_as_in_transformers(whole, stem, suffi
     shards(stem, suffix, f"{stem}{suffix}.index.json")
     save(whole)
     assert read() == [whole]
+
+
+def test_an_index_goes_before_a_whole_file_as_in_diffusers():
+    shards("diffusion_pytorch_model", index="diffusion_pytorch_model.safetensors.index.json")
+    save("diffusion_pytorch_model.safetensors")
+    assert read() == ["diffusion_pytorch_model-00001-of-00002.safetensors"]
 
 
 def test_parts_that_are_no_variants_are_joined():

@@ -96,6 +96,15 @@ def zeroed_header(field):
     return bytes(content)
 
 
+def marked_folder():
+    """An archive whose directory has a storage for a folder, by a bit of DOS: torch leaves what it
+    would read it into as it is."""
+    content = bytearray(archive([*ALL.items()]))
+    at = content.rindex(b"a/data/0") - 46
+    content[at + 38] |= 0x10
+    return bytes(content)
+
+
 ITEMS = [*ALL.items()]
 UPPER = [*ITEMS, ("A/DATA/0", NAN)]
 DIFFER = "has members a/data/0 and A/DATA/0, whose names differ in case only"
@@ -127,6 +136,11 @@ ODD = {
     "zero in a name": (
         archive([*ITEMS, ("a/data/0\0x", NAN)]),
         "has a member with a zero byte in its name",
+    ),
+    "folder": (marked_folder(), "has member a/data/0 of 16 bytes that is marked a folder"),
+    "folder by name": (
+        archive([*ITEMS, ("a/data/0/", NAN)]),
+        "has member a/data/0/ of 16 bytes that is marked a folder",
     ),
     "fewer counted": (archive(ITEMS, counted=2), "has a zip directory of "),
     "more counted": (

@@ -2,6 +2,7 @@
 tensors beside them."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
@@ -307,7 +308,7 @@ def _by_word(word: str) -> str | None:
     return next((what for pattern, what in _BY_WORD if pattern.fullmatch(word)), None)
 
 
-def _place(path: tuple[str, ...], kinds: frozenset[str]) -> int | None:
+def _place(path: Sequence[str], kinds: frozenset[str]) -> int | None:
     """The first part of a path that is called so."""
     return next((place for place, part in enumerate(path) if _is_called(part, kinds)), None)
 

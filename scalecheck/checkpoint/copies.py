@@ -105,18 +105,17 @@ def _mark(
 ) -> tuple[int | None, tuple[str, ...]]:
     """The place of the part of its path that says copy, the last of several in a row, and for a
     follower the prefixes of its originals."""
-    listed = next((place for place, part in enumerate(entry.path) if part in _LISTS), None)
+    path = entry.path
+    listed = next((place for place, part in enumerate(path) if part in _LISTS), None)
     if listed is not None:
         return listed, ()
     start = 0  # of the part in the name
-    for place, part in enumerate(entry.path):
+    for place, part in enumerate(path):
         said = words(part)
         if said & _AVERAGES and not said & _POOLED:
-            while place + 1 < len(entry.path) and words(entry.path[place + 1]) & _AVERAGES:
+            while place + 1 < len(path) and words(path[place + 1]) & _AVERAGES:
                 place += 1  # as in `ema.shadow`
-            if place + 1 < len(entry.path) and _DECAY.fullmatch(
-                f"{entry.path[place]}.{entry.path[place + 1]}"
-            ):
+            if place + 1 < len(path) and _DECAY.fullmatch(f"{path[place]}.{path[place + 1]}"):
                 place += 1
             return place, ()
         if part == "module":

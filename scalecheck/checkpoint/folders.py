@@ -23,8 +23,8 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class Unread:
-    """A folder below a checkpoint's that was not read. name: as it lies below; problem: why not,
-    empty where nobody asked for it."""
+    """A folder below a checkpoint's that was not read, or a file in it that a library loads. name:
+    as it lies below; problem: why not, empty where nobody asked for it."""
 
     root: Path
     name: str

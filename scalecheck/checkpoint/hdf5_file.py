@@ -26,6 +26,7 @@ MAX_DEPTH = 64
 MAX_CHUNK_NBYTES = 1 << 30
 _CACHE_NBYTES = 64 << 20  # of chunks that were unpacked: a row of them, as a rule
 
+_DAMAGES = (OSError, RuntimeError, ValueError, TypeError, KeyError)  # as h5py says of a file
 _NUMPY = {
     "f2": "F16",
     "f4": "F32",
@@ -98,11 +99,10 @@ def opened(place: Hdf5Place, **options: Any) -> Iterator[Any]:
     h5py = library("h5py", place.source.path, "an HDF5 file")
     with _Stretch(place) as stretch:
         try:
-            file = h5py.File(stretch, "r", **options)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+            with h5py.File(stretch, "r", **options) as file:
+                yield file
+        except _DAMAGES as error:
             raise CheckpointError(place.source.path, f"is damaged: {_words(error)}") from error
-        with file:
-            yield file
 
 
 def tensors(place: Hdf5Place, file: Any) -> Iterator[Tensor]:
@@ -138,7 +138,7 @@ def attribute(node: Any, name: str) -> str | None:
     """An attribute that is text; None where it is none, or there is none."""
     try:
         found = node.attrs.get(name)
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+    except _DAMAGES:
         return None
     if isinstance(found, bytes):
         found = found.decode("utf-8", "replace")
@@ -160,7 +160,7 @@ def _child(group: Any, key: str) -> tuple[Any]:
         if type(link).__name__ == "ExternalLink":
             return (f"is a link to {excerpt(str(link.filename))}, and links are not followed",)
         return (group[key],)
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except _DAMAGES as error:
         return (f"cannot be read: {_words(error)}",)
 
 
@@ -275,7 +275,7 @@ class DatasetReader:
                 found = np.ascontiguousarray(dataset[where]).reshape(-1)
                 words[: len(found)] = found.view(f"{order}u{size}")
                 words = words[len(found) :]
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except _DAMAGES as error:
             problem = f"{excerpt(self._source.name)}: cannot be read: {_words(error)}"
             raise CheckpointError(self._source.path, problem) from error
 

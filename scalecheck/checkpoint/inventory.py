@@ -3,7 +3,8 @@ stands beside it."""
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -13,7 +14,6 @@ from scalecheck.dtypes import DType
 
 REMEMBERED = 4096  # parts of names; a model repeats some hundred in every block
 
-_SEPARATOR = re.compile(r"[./]")
 _WORDS = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
 _TALLY = re.compile(r"(?:\w+_)?(?:total|count)|(?:total|sum|num|n)_\w+|errors|\w+_sum")
 
@@ -38,26 +38,29 @@ class Description:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
 class Entry:
     """A tensor's description, and its name in parts: `module` is the name up to the last separator,
-    `path` the parts of that, `word` what the tensor is called in its module."""
+    `path` the parts of that, `word` what the tensor is called in its module. Of all parts only the
+    word is kept: a file may have a hundred thousand tensors."""
 
-    name: str
-    dtype: DType
-    shape: tuple[int, ...]
-    path: tuple[str, ...]
-    module: str
-    word: str
+    __slots__ = ("_spelled", "dtype", "name", "shape", "word")
 
-    @classmethod
-    def of(cls, tensor: Described) -> "Entry":
-        name = spelled(tensor.name)
-        *path, word = _SEPARATOR.split(name)
-        module = name[: max(0, len(name) - len(word) - 1)]
-        return cls(tensor.name, tensor.dtype, tensor.shape, tuple(path), module, word)
+    def __init__(self, tensor: Described) -> None:
+        self.name = tensor.name
+        self.dtype = tensor.dtype
+        self.shape = tensor.shape
+        self._spelled = name = spelled(tensor.name)
+        self.word = sys.intern(name[max(name.rfind("."), name.rfind("/")) + 1 :])
 
-    @cached_property
+    @property
+    def module(self) -> str:
+        return self._spelled[: max(0, len(self._spelled) - len(self.word) - 1)]
+
+    @property
+    def path(self) -> Sequence[str]:
+        return self._spelled.replace("/", ".").split(".")[:-1]
+
+    @property
     def numel(self) -> int:
         return math.prod(self.shape)
 
@@ -71,7 +74,7 @@ class Entry:
         """A float of 16 bits or more: a weight, not a code of one."""
         return self.dtype.is_float and self.dtype.bits > 8
 
-    @cached_property
+    @property
     def owner(self) -> str:
         """The last part of its path that is no index: what its module is called."""
         return next((part for part in reversed(self.path) if not part.isdigit()), "")
@@ -110,7 +113,7 @@ class Inventory:
     """Every tensor by its name, and by its module."""
 
     def __init__(self, tensors: Iterable[Described]) -> None:
-        self.entries: Mapping[str, Entry] = {one.name: Entry.of(one) for one in tensors}
+        self.entries: Mapping[str, Entry] = {one.name: Entry(one) for one in tensors}
         self.modules: dict[str, Module] = {}
         for entry in self.entries.values():
             self.modules.setdefault(entry.module, Module()).members[entry.word] = entry

@@ -2,6 +2,7 @@
 and from what lies beside it. No element is read."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
@@ -138,7 +139,9 @@ def kinds(
             is_zero,
         )
 
-    return {name: kind_of(entry) for name, entry in inventory.entries.items()}
+    shared: dict[TensorKind, TensorKind] = {}  # a model has few
+    found = ((name, kind_of(entry)) for name, entry in inventory.entries.items())
+    return {name: shared.setdefault(kind, kind) for name, kind in found}
 
 
 def _weight(kind: Kind, entry: Entry, evidence: str) -> TensorKind:
@@ -180,7 +183,7 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
     """The weights by names, each with a text that its siblings share: the family of its bare name,
     its shape, and what its module consists of, so that a LayerNorm's bias is no sibling of a
     Linear's at another place of one nn.Sequential."""
-    entries = {t.name: Entry.of(t) for t in tensors}
+    entries = {t.name: Entry(t) for t in tensors}
     bare = bare_names(entries)
     layers: dict[str, list[Entry]] = {}
     for name, entry in entries.items():
@@ -204,7 +207,8 @@ def family_keys(tensors: Iterable[Described], kinds: Mapping[str, TensorKind]) -
         for entry, around in zip(members, places, strict=True):
             if not kinds[entry.name].is_weight:
                 continue
-            keys[entry.name] = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
+            key = f"{family(bare[entry.name])} {entry.shape} {layer} {around}"
+            keys[entry.name] = sys.intern(key)
     return {name: keys[name] for name in entries if name in keys}
 
 

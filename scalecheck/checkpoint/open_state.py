@@ -2,19 +2,20 @@
 torch is not needed."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from os.path import isdir, isfile, lexists
 from pathlib import Path
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
-from scalecheck.checkpoint.pickle.state_dict import described
+from scalecheck.checkpoint.pickle.state_dict import described, same_view
 from scalecheck.checkpoint.pickle.tree import Found, Tree
 from scalecheck.checkpoint.several_states import are_disjoint, counted, together
 from scalecheck.checkpoint.state_file import StateFile, opened
@@ -45,18 +46,21 @@ def open_state(
             found = _chosen(found, at, path)
         if not found:
             raise Malformed(_without_state(file.root))
+        readers = [StateReader(file, place, layout) for place in found]
         states = [
-            (place.at, _read(StateReader(file, place, layout), place, model)) for place in found
+            (place.at, _read(reader, place, model))
+            for place, reader in zip(found, readers, strict=True)
         ]
         if len(states) == 1:
             [(_, state)] = states
-            return state if at is None else replace(state, path=Path(path))
+            state = state if at is None else replace(state, path=Path(path))
+            return _with_tensors(state, file, readers, model)
         if not are_disjoint(states, model):
             raise Malformed(
                 f"holds {len(states)} optimizer states that may train the same tensors:"
                 f" {counted(states)}; name one, as {file_path}::{excerpt(states[-1][0])}"
             )
-        return together(states)
+        return _with_tensors(together(states), file, readers, model)
 
 
 def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
@@ -69,7 +73,9 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     try:
         beside = optimizer_beside(checkpoint.path)
     except CheckpointError as error:
-        return unread(OptimizerState(checkpoint.path, (), ()), error.problem)
+        unopened = Unread(checkpoint.path, "optimizer state", error.problem)
+        state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
+        return unread(state, error.problem)
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None
@@ -83,19 +89,21 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
                 problem = _other_layout(other)
             else:
                 return None
-            return unread(OptimizerState(file.path, (), ()), problem)
-        return _found(file, found, layout, checkpoint)
+            state = unread(OptimizerState(file.path, (), ()), problem)
+            return _with_tensors(state, file, (), checkpoint.tensors)
+        readers = [StateReader(file, place, layout) for place in found]
+        state = _found(readers, found, checkpoint)
+        return _with_tensors(state, file, readers, checkpoint.tensors)
 
 
 def _found(
-    file: StateFile, found: Sequence[Place], layout: StateLayout, checkpoint: Checkpoint
+    readers: Sequence[StateReader], found: Sequence[Place], checkpoint: Checkpoint
 ) -> OptimizerState:
     """What was found at places of a file, as far as it is understood."""
     states: list[tuple[str, OptimizerState]] = []
     groups: list[Sequence[ParamGroup]] = []
     problems: list[str] = []
-    for place in found:
-        reader = StateReader(file, place, layout)
+    for place, reader in zip(found, readers, strict=True):
         try:
             states.append((place.at, _read(reader, place, checkpoint.tensors)))
         except NotUnderstood as error:
@@ -105,7 +113,7 @@ def _found(
         return states[0][1]
     if not problems and are_disjoint(states, checkpoint.tensors):
         return together(states)
-    path = file.path
+    path = readers[0].file.path
     if states and len(found) > 1:
         why = (
             f"{counted(states)}, as another may train the same tensors"
@@ -119,6 +127,32 @@ def _found(
 
 def _read(reader: StateReader, place: Place, model: Sequence[Tensor]) -> OptimizerState:
     return replace(reader.read(model), is_inner=place.is_inner)
+
+
+def _with_tensors(
+    state: OptimizerState,
+    file: StateFile,
+    readers: Iterable[StateReader],
+    model: Iterable[Tensor],
+) -> OptimizerState:
+    """The state with every tensor of its file: in that of the model those of optimizers, named as
+    the file has them, in another one all, as `FILE::NAME`."""
+    root, is_own = file.root, file.is_of(model)
+    taken = {view for reader in readers for view in reader.taken}
+    tensors: list[Tensor] = []
+    others: list[Tensor] = []
+    seen: set[object] = set()
+    for one in Tree(root).tensors(root):
+        view = same_view(one.record)
+        if view in seen or (is_own and not one.is_optimizer):
+            continue
+        seen.add(view)
+        name = ".".join(one.path) or "tensor"
+        tensor = file.tensor(name if is_own else f"{file.path.name}::{name}", one.record)
+        tensors.append(tensor)
+        others += [] if view in taken else [tensor]
+    torch.check_overlap(tensors)
+    return replace(state, tensors=(*tensors,), others=(*others,))
 
 
 def unread(state: OptimizerState, *problems: str) -> OptimizerState:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 
 ParamKey = int | str
@@ -84,7 +85,9 @@ class OptimizerState:
     """What a file holds of an optimizer: the states in the order of the groups' params, and notes
     on what was left out and on how names were found. is_inner: it is of an optimizer inside another
     one, which may have changed its updates. unread: why there are no states though one was found,
-    in a phrase; the notes say more. The groups are then those that are certain, or none.
+    in a phrase; the notes say more. The groups are then those that are certain, or none. tensors:
+    all of its file but for the rows of the checkpoint; others: those of them that are in no
+    parameter's state. unopened: what was not looked into at all.
     """
 
     path: Path
@@ -93,3 +96,11 @@ class OptimizerState:
     notes: tuple[str, ...] = ()
     is_inner: bool = False
     unread: str = ""
+    tensors: tuple[Tensor, ...] = field(default=(), repr=False)
+    others: tuple[Tensor, ...] = field(default=(), repr=False)
+    unopened: tuple[Unread, ...] = ()
+
+    @property
+    def in_no_state(self) -> tuple[Tensor, ...]:
+        """The tensors that no parameter's state has."""
+        return self.tensors if self.unread else self.others

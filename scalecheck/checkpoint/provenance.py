@@ -27,6 +27,13 @@ def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
     }
 
 
+def notes_on(checkpoint: Checkpoint) -> list[str]:
+    """What was set aside while a checkpoint was read, and which of its files were."""
+    count = len(checkpoint.optimizer)
+    optimizer = f"holds an optimizer state of {count} tensors too, not inspected"
+    return [*checkpoint.notes, *([optimizer] if count else []), *checkpoint.layout]
+
+
 def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any]:
     """A tensor that was not analysed, and why."""
     return {

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import OptionError, UsageError, nearest
 from scalecheck.globs import Globs
-from scalecheck.report.report import Column, Row
+from scalecheck.report.report import Column, Rows
 from scalecheck.settings import Settings
 
 _TAKES = {  # columns that an option adds
@@ -56,11 +56,13 @@ class Selection:
     def _globs(self) -> tuple[Globs, Globs]:
         return Globs(self.match), Globs(self.exclude)
 
-    def tensors(self, tensors: Sequence[N], unread: Sequence[Unread] = ()) -> tuple[N, ...]:
-        """The tensors wanted. Raises UsageError where a glob matches no tensor, and none of the
-        folders that were not read."""
+    def tensors(
+        self, tensors: Sequence[N], unread: Sequence[Unread] = (), beside: Sequence[str] = ()
+    ) -> tuple[N, ...]:
+        """The tensors wanted. Raises UsageError where a glob matches no tensor, none of the folders
+        that were not read, and no name of what lies beside."""
         names = [tensor.name for tensor in tensors]
-        known = [*names, *(f"{folder.name}/" for folder in unread)]
+        known = [*names, *(f"{folder.name}/" for folder in unread), *beside]
         for option, globs in (("match", self.match), ("exclude", self.exclude)):
             for glob in dict.fromkeys(globs):
                 if not any(map(Globs([glob]).hold, known)):
@@ -109,16 +111,16 @@ class Selection:
         """All rows as they come, in the usual columns."""
         return not (self.columns or self.sort or self.top)
 
-    def rows(self, rows: Sequence[Row]) -> Sequence[Row]:
+    def rows(self, rows: Rows) -> Rows:
         """The rows in order, at most `top` of them. Numbers are sorted from the largest down, words
         from A to Z with numbers inside them by value; what is absent comes last either way."""
         if self.sort is not None:
-            name = self.sort
-            there = [row for row in rows if row[name] is not None]
-            absent = [row for row in rows if row[name] is None]
-            falling = any(isinstance(row[name], int | float) for row in there)
-            there.sort(key=lambda row: _order(row[name]), reverse=falling != self.reverse)
-            rows = [*there, *absent]
+            values = [row[self.sort] for row in rows]
+            there = [place for place, value in enumerate(values) if value is not None]
+            absent = [place for place, value in enumerate(values) if value is None]
+            falling = any(isinstance(values[place], int | float) for place in there)
+            there.sort(key=lambda place: _order(values[place]), reverse=falling != self.reverse)
+            rows = rows.at([*there, *absent])
         elif self.reverse:
             rows = rows[::-1]
         return rows[: self.top]

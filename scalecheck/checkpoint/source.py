@@ -148,6 +148,11 @@ class FileReader(FileIO):
             raise CheckpointError(self.source.path, reason(error)) from error
 
 
+def identity(source: Source) -> object:
+    """What is equal for two sources of one file, by whatever path."""
+    return source.inode if isinstance(source, FileSource) else id(source)
+
+
 @dataclass(frozen=True, eq=False)
 class MemorySource:
     """Bytes in memory. `path` is what an error names."""

@@ -1,7 +1,7 @@
 """What an optimizer state is read from: a tree of dicts, lists, numbers and tensors, whatever the
 file's format is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +29,10 @@ class StateFile(Protocol):
         """The tensor of a record. Raises CheckpointError where its elements are not there."""
         ...
 
+    def is_of(self, model: Iterable[Tensor]) -> bool:
+        """Whether it holds some of a model's tensors too."""
+        ...
+
 
 def recorded(tensor: Tensor) -> TensorRecord:
     """The record of a tensor of another format than torch's, for a tree that `opened` takes."""
@@ -46,6 +50,9 @@ class _Listed:
     def tensor(self, name: str, record: TensorRecord) -> Tensor:
         assert record.made is not None
         return replace(record.made, name=name)
+
+    def is_of(self, model: Iterable[Tensor]) -> bool:
+        return True
 
 
 @contextmanager

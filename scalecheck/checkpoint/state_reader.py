@@ -22,6 +22,8 @@ from scalecheck.checkpoint.optimizer_state import (
 )
 from scalecheck.checkpoint.pickle.inert import IntegerKeys, Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.pickle.state_dict import same_view
+from scalecheck.checkpoint.source import identity
 from scalecheck.checkpoint.state_entries import (
     MAX_ENTRIES,
     Entries,
@@ -44,7 +46,8 @@ MAX_SETTINGS = 1000  # of a group, which each of its parameters has; torch's hav
 
 class StateReader:
     """Reads the optimizer state at a place of a file: tensors by their place in the file, numbers
-    by what they are. `groups` are those that were read, also where the states could not be."""
+    by what they are. `groups` are those that were read, also where the states could not be;
+    `taken` are the views of the tensors that parameters' states have."""
 
     def __init__(self, file: StateFile, place: Place, layout: StateLayout) -> None:
         self.file = file
@@ -57,6 +60,7 @@ class StateReader:
         self.others: list[str] = []
         self.entries = EntryReader()
         self.whole: dict[int, tuple[int, TensorRecord]] = {}
+        self.taken: set[object] = set()
         self.model_names: frozenset[str] = frozenset()
 
     def read(self, model: Sequence[Tensor] = ()) -> OptimizerState:
@@ -171,12 +175,12 @@ class StateReader:
         for tensor in model:
             shapes[text_key(tensor.shape)] -= 1
             if tensor.source.path == self.file.path:
-                stored.setdefault(_stretch(tensor), tensor.name)
+                stored.setdefault(stretch(tensor), tensor.name)
         names: dict[ParamKey, str] = {}
         for number, record in self.whole.values():
-            stretch = _stretch(self.file.tensor(self.place("param_groups"), record))
-            if stretch in stored:
-                names[number] = stored[stretch]
+            own = stretch(self.file.tensor(self.place("param_groups"), record))
+            if own in stored:
+                names[number] = stored[own]
         if not names:
             self.groups = () if any(left > 0 for left in shapes.values()) else self.groups
             raise self.refused(
@@ -213,6 +217,8 @@ class StateReader:
         found = self.entries.read(state or {})
         self.left_out |= dict.fromkeys(f"state.{name}" for name in found.left_out)
         where = self.place(f"state.{excerpt(str(key), 40)}")
+        kept = found.kept.values()
+        self.taken.update(same_view(one) for one in kept if isinstance(one, TensorRecord))
         step = self.step(f"{where}.step", found.kept.pop("step", group.settings.get("step")))
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, Scalar] = {}
@@ -297,9 +303,10 @@ def _joined(groups: Iterable[ParamGroup]) -> list[ParamGroup]:
     return [replace(group, params=(*params[key],)) for key, group in first.items()]
 
 
-def _stretch(tensor: Tensor) -> object:
+def stretch(tensor: Tensor) -> object:
     """What is equal for two tensors that are the same view of the same bytes of a file."""
-    return repr((tensor.offset, tensor.shape, tensor.strides, tensor.dtype.name))
+    place = identity(tensor.source), tensor.offset
+    return repr((*place, tensor.shape, tensor.strides, tensor.dtype.name))
 
 
 def _unfactored(

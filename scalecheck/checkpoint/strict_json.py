@@ -10,19 +10,14 @@ MAX_VALUES = 6_000_000  # some 70 bytes each; a tensor of a report has up to 25
 _CHUNK_NBYTES = 1 << 16  # of a file at once; most are shorter
 
 
-def require_few(text: bytes | bytearray, limit: int = MAX_VALUES) -> None:
-    """Raises ValueError for a text of more values than the limit, before it is parsed."""
-    values = sum(text.count(mark) for mark in (b",", b"{", b"["))
-    if values > limit:
-        raise ValueError(f"it has up to {values} values, the limit is {limit}")
-
-
 def parsed(text: bytes | bytearray, limit: int = MAX_VALUES) -> Any:
     """The value of a JSON text in UTF-8. Raises ValueError, whose text says what is wrong,
     and for a text of more values than the limit."""
-    require_few(text, limit)
+    values = sum(text.count(mark) for mark in (b",", b"{", b"["))
+    if values > limit:
+        raise ValueError(f"it has up to {values} values, the limit is {limit}")
     try:
-        return json.loads(text.decode(), object_pairs_hook=_object, parse_constant=_refused)
+        return DECODER.decode(text.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8") from error
     except RecursionError as error:
@@ -56,3 +51,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(token: str) -> NoReturn:
     raise ValueError(f"{token} is not JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refused)

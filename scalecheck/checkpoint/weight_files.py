@@ -9,6 +9,19 @@ from pathlib import Path
 from scalecheck.errors import CheckpointError, UsageError
 from scalecheck.report.formatting import listed
 
+# The files that a library looks for, of which it loads the first one that is there.
+_TRANSFORMERS = (
+    *("model.safetensors", "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+_DIFFUSERS = (
+    *("diffusion_pytorch_model.safetensors.index.json", "diffusion_pytorch_model.safetensors"),
+    *("diffusion_pytorch_model.bin", "diffusion_pytorch_model.bin.index.json"),
+)
+_PEFT = ("adapter_model.safetensors", "adapter_model.bin")
+_IS_ADAPTER = "adapter_config.json"
+_DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+
 SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"))
 
 # What trainers write beside a model, by the name they give it.
@@ -18,7 +31,6 @@ _BESIDE = re.compile(
 )
 # Safetensors go before the pickles that many directories hold beside them.
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pth.tar")
-_SAFE = ("model", "adapter_model", "diffusion_pytorch_model")  # those that libraries look for
 _JOINED = (".safetensors", ".bin")  # formats in which libraries part one model into files
 _SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt)")
 _INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
@@ -54,11 +66,13 @@ class WeightFile:
 @dataclass(frozen=True)
 class Choice:
     """files: those of the model. variant: which one it is, empty for the plain model. are_ranks:
-    each file is one rank's, and the names of its tensors are those of the others."""
+    each file is one rank's, and the names of its tensors are those of the others. unread: files
+    that a library loads with it or in its place, each with how."""
 
     files: tuple[str, ...]
     variant: str = ""
     are_ranks: bool = False
+    unread: tuple[tuple[str, str], ...] = ()
 
 
 def is_weights(file: str) -> bool:
@@ -67,17 +81,17 @@ def is_weights(file: str) -> bool:
 
 
 def chosen(path: Path, files: Iterable[str]) -> Choice | None:
-    """The model among the files of a folder, None where there is none: the plain file before its
-    variants, safetensors before pickles, and as transformers has it a whole file before an index
-    and names that it looks for before others.
+    """The model among the files of a folder, None where there is none: what transformers, diffusers
+    or PEFT would load of it. Where none of them finds a file of a name that it looks for: the plain
+    file before its variants, safetensors before pickles.
 
     Raises CheckpointError where several files could be it, UsageError where several variants could.
     """
-    weights = _with_variants([one for f in sorted(files) if is_weights(f) and (one := _parsed(f))])
+    files = sorted(files)
+    if choice := _of_libraries(files):
+        return choice
+    weights = _with_variants([one for f in files if is_weights(f) and (one := _parsed(f))])
     pool = [one for one in weights if not one.variant] or weights
-    safe = [one for one in pool if one.suffix == ".safetensors"]
-    if not any(one.name in _SAFE for one in safe) and any(map(_is_pickled_model, pool)):
-        pool = [one for one in pool if one not in safe]
     own: list[WeightFile] = []
     for suffix in _SUFFIXES:
         if own := [one for one in pool if one.suffix == suffix]:
@@ -92,12 +106,42 @@ def chosen(path: Path, files: Iterable[str]) -> Choice | None:
         )
     model = _model(path, own)
     are_ranks = len(model) > 1 and _are_ranks(model)
-    return Choice(tuple(one.file for one in model), variants[0], are_ranks)
+    found = tuple(one.file for one in model)
+    return Choice(found, variants[0], are_ranks, (*_distributed(files, found),))
 
 
-def _is_pickled_model(one: WeightFile) -> bool:
-    """What transformers loads where no safetensors file has the name that it looks for."""
-    return (one.name, one.suffix) == ("pytorch_model", ".bin")
+def _of_libraries(files: Sequence[str]) -> Choice | None:
+    """The file of the model by the names that libraries look for, None where none is there. An
+    adapter is the model where its configuration is there and that of a model is not."""
+    there = frozenset(files)
+    first, second, adapter = (
+        next((name for name in names if name in there), None)
+        for names in (_TRANSFORMERS, _DIFFUSERS, _PEFT)
+    )
+    if _IS_ADAPTER not in there:
+        adapter = None
+    is_alone = adapter is not None and "config.json" not in there
+    model = None if is_alone else first or second
+    if not (read := model or adapter):
+        return None
+    unread = []
+    if model and first and second:
+        unread.append((second, f"diffusers loads it, and transformers {first}"))
+    if model and adapter:
+        unread.append((adapter, f"transformers loads it with {model}, as {_IS_ADAPTER} is there"))
+    if not is_alone:
+        unread += _distributed(files, (read,))
+    return Choice((read,), unread=(*unread,))
+
+
+def _distributed(files: Sequence[str], read: Sequence[str]) -> list[tuple[str, str]]:
+    """The files besides those that are read that transformers loads where one is named as it names
+    the shards of a distributed model: all safetensors files."""
+    shard = next((file for file in files if _DISTRIBUTED.fullmatch(file)), None)
+    if shard is None:
+        return []
+    how = f"transformers loads it as a part of the model, as {shard} is there"
+    return [(file, how) for file in files if file.endswith(".safetensors") and file not in read]
 
 
 def slice_of(name: str) -> tuple[str, int] | None:
@@ -179,10 +223,6 @@ def _model(path: Path, own: Sequence[WeightFile]) -> list[WeightFile]:
     # the shards of what is there as a whole, and their index, are another copy
     own = [one for one in own if one.name not in whole or not (one.shard or one.is_index)]
     suffix = own[0].suffix
-    if suffix == ".safetensors" and "model" in whole:
-        return [one for one in own if one.name == "model"]
-    if suffix == ".bin" and "pytorch_model" in whole:
-        return [one for one in own if one.name.startswith("pytorch_model") and not one.is_index]
     if index := [one for one in own if one.is_index]:
         return _only(path, index)
     if suffix in _JOINED:

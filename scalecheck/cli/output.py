@@ -4,7 +4,7 @@ import errno
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ from scalecheck import options, registry
 from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.formatting import inert
-from scalecheck.report.report import Layout, Report, renderers_for, rendering
+from scalecheck.report.report import Layout, Report, pieces, renderers_for
 
 Format = Annotated[
     str,
@@ -65,22 +65,23 @@ class Output:
     def write(self, report: Report) -> None:
         """Renders the report and puts it in its place. Raises UsageError where that fails."""
         layout = _layout(self._quiet) if self._target is None else Layout(quiet=self._quiet)
-        self._put(rendering(self._renderer, report, layout))
+        self._put(pieces(self._renderer, report, layout))
 
     def write_text(self, text: str) -> None:
         """Puts the text in its place, but for commands to the runner of a CI. Raises UsageError
         where that fails."""
-        self._put(inert(text))
+        self._put([inert(text)])
 
-    def _put(self, text: str) -> None:
-        text += "\n" if text else ""
+    def _put(self, texts: Iterable[str]) -> None:
         if self._target is None:
-            sys.stdout.write(text)
+            for text in _with_end(texts):
+                sys.stdout.write(text)
             sys.stdout.flush()
             return
         place = self._draft or self._target
         try:
-            place.write_text(text, "utf-8", "surrogateescape", newline="")
+            with place.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.writelines(_with_end(texts))
             if self._draft is not None:
                 self._draft.replace(os.path.realpath(self._target))
                 self._draft = None
@@ -111,6 +112,16 @@ class Output:
         with self._draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, self._draft)
+
+
+def _with_end(texts: Iterable[str]) -> Iterator[str]:
+    """The texts and a newline behind them, where they are any."""
+    is_any = False
+    for text in texts:
+        is_any = is_any or bool(text)
+        yield text
+    if is_any:
+        yield "\n"
 
 
 def _layout(quiet: bool) -> Layout:

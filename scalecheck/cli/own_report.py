@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from scalecheck.report.report import Column
+from scalecheck.updates.emit import TOML_MARK
 
 _HEAD_NBYTES = 1 << 16  # in which a report has shown what it is
 
@@ -62,11 +63,18 @@ def is_own(path: Path) -> bool:
     with path.open("rb") as file:
         content = file.read(_HEAD_NBYTES)
     head = content.decode("utf-8", "replace")
-    return not head or any(says(head) for says in (_begins, _is_table, _is_grid, _is_csv))
+    ways = (_begins, _is_emitted_toml, _is_table, _is_grid, _is_csv)
+    return not head or any(says(head) for says in ways)
 
 
 def _begins(head: str) -> bool:
     return _BEGINNING.match(head) is not None or _CONCLUSION.search(head) is not None
+
+
+def _is_emitted_toml(head: str) -> bool:
+    """Whether it is what --emit toml wrote, and nobody has added a table to it."""
+    tables = {line for line in head.splitlines() if line.startswith("[")}
+    return head.startswith(f"# {TOML_MARK}\n") and tables <= {"[optimizer]", "[[group]]"}
 
 
 def _is_table(head: str) -> bool:

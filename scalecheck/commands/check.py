@@ -72,7 +72,8 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         summary=summary,
         headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
         skipped=[
-            *(skipped(tensor, tensor.unmeasured) for tensor in found.subject.unmeasured),
+            *(skipped(one, one.unmeasured) for one in found.subject.unmeasured),
+            *(skipped(one, one.unmeasured) for one in found.subject.unmeasured_others),
             *found.asked.skipped,
             *not_read(found.subject.unread, "check"),
         ],

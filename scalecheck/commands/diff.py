@@ -16,7 +16,7 @@ from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import plural, printable
-from scalecheck.report.report import Report, Table
+from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.displacement import COLUMNS, EXPECTED, Displacement, Run, together
 from scalecheck.updates.displacement_summary import notes, sentences
@@ -74,7 +74,7 @@ def diff(
                 "rows",
                 selection.fields(columns),
                 selection.shown(columns, [c for c in columns if c.name in shown]),
-                selection.rows([row(columns, each.name, [each]) for each in groups]),
+                selection.rows(Rows(groups, lambda each: row(columns, each.name, [each]))),
             ),
             *adapted_change.tables(adapted, selection),
         ],

@@ -20,7 +20,7 @@ from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.report import Report, Table
+from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
 
 
@@ -64,7 +64,6 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             for stats in measured
         }
     tensors = flagged(measured, checkpoint.siblings, references, percentiles)
-    measured.clear()  # as large as the rows
     items: Sequence[FlaggedStats | GroupStats] = tensors
     if settings.by != "tensor":
         members = grouped(filter(is_counted, tensors), settings.by)
@@ -77,7 +76,9 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             )
             for name, sketch in sketches.merged().items()
         ]
-    rows = [row(fields, each.name, [each]) | {"flag_counts": each.flag_counts} for each in items]
+    rows = Rows(
+        items, lambda each: row(fields, each.name, [each]) | {"flag_counts": each.flag_counts}
+    )
     added = [adapted.added(matrix) for matrix in asked.matrices]
     return Report(
         kind="inspect",

@@ -56,6 +56,7 @@ _FLAGS = Column(
     "flags",
     "words",
     "what stands out: nan, inf, all_zero, outlier (against its family), empty, tied",
+    get=lambda each: [*each.flags],
     cell=tensor_words,
 )
 QUANTILES_COLUMN = Column(

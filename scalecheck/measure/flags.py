@@ -14,7 +14,7 @@ _WORDS = {"nan": "NaN", "all_zero": "all zero"}  # the other flags are words as 
 Quantiles = Mapping[str, float | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FlaggedStats(TensorStats):
     """A tensor's statistics beside those of its siblings: the same tensor of the other blocks.
 
@@ -33,32 +33,37 @@ class FlaggedStats(TensorStats):
 
 
 def flagged(
-    tensors: Sequence[TensorStats],
+    tensors: list[TensorStats],
     siblings: Mapping[str, str],
     references: Mapping[str, Reference | None],
     quantiles: Mapping[str, Quantiles],
 ) -> list[FlaggedStats]:
     """The tensors with what their siblings decide, which share a text of `siblings`; it, references
-    and quantiles are by name."""
+    and quantiles are by name. Empties the list, which is as large as what is made of it."""
     families: dict[str, dict[str, float | None]] = {}
     for stats in tensors:
         if stats.name in siblings:
             families.setdefault(siblings[stats.name], {})[stats.name] = stats.rms
     ratios = {name: x for rms in families.values() for name, x in family_ratios(rms).items()}
     out_of_scale = {name for rms in families.values() for name in strays(rms)}
-    return [
-        FlaggedStats(
-            **vars(stats),
-            family_ratio=ratios.get(stats.name),
-            flags=_flags(stats, stats.name in out_of_scale),
-            reference=references.get(stats.name),
-            quantiles=quantiles.get(stats.name),
+    families.clear()
+    tensors.reverse()
+    found = []
+    while tensors:
+        stats = tensors.pop()
+        found.append(
+            FlaggedStats(
+                **stats.fields(),
+                family_ratio=ratios.get(stats.name),
+                flags=_flags(stats, stats.name in out_of_scale),
+                reference=references.get(stats.name),
+                quantiles=quantiles.get(stats.name),
+            )
         )
-        for stats in tensors
-    ]
+    return found
 
 
-def _flags(stats: TensorStats, is_outlier: bool) -> list[str]:
+def _flags(stats: TensorStats, is_outlier: bool) -> tuple[str, ...]:
     flags = {
         "nan": stats.nan > 0,
         "inf": stats.inf > 0,
@@ -67,7 +72,7 @@ def _flags(stats: TensorStats, is_outlier: bool) -> list[str]:
         "empty": stats.numel == 0,
         "tied": stats.tied_to is not None,
     }
-    return [flag for flag, holds in flags.items() if holds]
+    return tuple(flag for flag, holds in flags.items() if holds)
 
 
 def tensor_words(row: Row) -> list[str]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from scalecheck.checkpoint.kinds import Kind
+from scalecheck.checkpoint.provenance import notes_on
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import FlaggedStats, in_words
@@ -97,7 +98,7 @@ def notes(
         notes.append(f"{len(wanted)} of {plural(len(checkpoint.tensors), 'tensor')} selected")
     if top is not None and top < rows:
         notes.append(f"{top} of {rows} rows shown")
-    notes += [*checkpoint.notes, *checkpoint.layout]
+    notes += notes_on(checkpoint)
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [printable(note) for note in notes]

@@ -1,6 +1,8 @@
 """What a report says of one tensor."""
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import MATRICES, family, layer
@@ -9,7 +11,7 @@ from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorStats:
     """The scale of a tensor; a statistic is None where there is no finite element."""
 
@@ -51,9 +53,13 @@ class TensorStats:
             tensor.shape,
             tensor.kind,
             tensor.role,
-            layer(tensor.name),
-            family(tensor.name),
+            sys.intern(layer(tensor.name)),
+            sys.intern(family(tensor.name)),
             tensor.numel,
             **figures,
             tied_to=tensor.tied_to,
         )
+
+    def fields(self) -> dict[str, Any]:
+        """What it says by name, for an object that says more."""
+        return {name: getattr(self, name) for name in TensorStats.__slots__}

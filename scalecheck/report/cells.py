@@ -33,13 +33,16 @@ def is_left(column: Column) -> bool:
 
 def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
     """Every row as text, in the order of the columns."""
-    texts = [_texts(table.rows, column) for column in columns]
+    readers = [column.cell or column.reader(table.rows) for column in columns]
+    values = [[read(row) for read in readers] for row in table.rows]
+    texts = [
+        _texts([line[place] for line in values], column) for place, column in enumerate(columns)
+    ]
     return [list(line) for line in zip(*texts, strict=True)]
 
 
-def _texts(rows: Sequence[Any], column: Column) -> list[str]:
-    """The cells of a column."""
-    values = [*map(column.cell or column.reader(rows), rows)]
+def _texts(values: Sequence[Any], column: Column) -> list[str]:
+    """The cells of a column, of its values."""
     if column.unit not in ("bar", "chart"):
         return [*map(_WRITERS[column.unit], values)]
     known = [x for x in values if x]

@@ -152,5 +152,7 @@ def conclusion(summary: Mapping[str, Any]) -> str:
     rules = f"{formatting.plural(summary['rules_run'], 'rule')} run"
     if summary["rules_not_run"]:
         rules += f", {summary['rules_not_run']:,} not run"
+    if not summary["rules_run"]:
+        found = ["nothing was judged"]
     words = f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}; {rules}"
     return f"{words}; this check cannot fail: {why}" if (why := summary["cannot_fail"]) else words

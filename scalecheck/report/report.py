@@ -1,10 +1,10 @@
 """What a command says, before any formatting: raw numbers in base units, and how to show them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, overload
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
@@ -42,7 +42,8 @@ class Column:
 
     def reader(self, rows: Sequence[Any]) -> Callable[[Any], Any]:
         """Gives the value of one of these rows, which are objects or mappings by column."""
-        return itemgetter(self.name) if rows and isinstance(rows[0], Mapping) else self.read
+        are_mappings = isinstance(rows, Rows) or (rows and isinstance(rows[0], Mapping))
+        return itemgetter(self.name) if are_mappings else self.read
 
     def merged(self, items: Sequence[Any]) -> Any:
         """The value of several items as one group: by `merge`, else the one that all share; None
@@ -51,6 +52,34 @@ class Column:
             return self.merge(items)
         values = [*map(self.read, items)]
         return values[0] if values and all(value == values[0] for value in values) else None
+
+
+class Rows(Sequence[Row]):
+    """Rows of which each is made of an item when it is asked for, and not kept: the rows of a
+    hundred thousand tensors take more than all that is known of these."""
+
+    def __init__(self, items: Sequence[Any], made: Callable[[Any], Row]) -> None:
+        self._items = items
+        self._made = made
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Row]:
+        return map(self._made, self._items)
+
+    @overload
+    def __getitem__(self, place: int) -> Row: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Rows": ...
+    def __getitem__(self, place: int | slice) -> "Row | Rows":
+        if isinstance(place, slice):
+            return Rows(self._items[place], self._made)
+        return self._made(self._items[place])
+
+    def at(self, places: Iterable[int]) -> "Rows":
+        """Those at these places, in their order."""
+        return Rows([self._items[place] for place in places], self._made)
 
 
 @dataclass(frozen=True)
@@ -141,9 +170,15 @@ UNBOUNDED = Layout()
 def rendering(renderer: Any, report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as text of a renderer in which no line is a command to the runner of a CI, but for
     those that the renderer means."""
-    text: str = renderer.render(report, layout)
+    return "".join(pieces(renderer, report, layout))
+
+
+def pieces(renderer: Any, report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
+    """The same, some lines at a time where the renderer gives it so."""
     without: Callable[[str], str] = getattr(renderer, "inert", inert)
-    return without(text)
+    whole: Callable[[Report, Layout], Iterable[str]] | None = getattr(renderer, "pieces", None)
+    texts = [renderer.render(report, layout)] if whole is None else whole(report, layout)
+    return map(without, texts)
 
 
 def renderers_for(kind: str) -> list[str]:

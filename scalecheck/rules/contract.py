@@ -101,9 +101,10 @@ class CheckpointFacts:
     serve_dtype: the type it is to be served in. is_dtype_given: the type that the weights are
     trained in was said. unread: the folders beside it that were not read. steps: of the optimizer
     state, None where it has none or does not count. signs_of_training: what shows without one that
-    the model was trained, empty where nothing does. adapters: the pairs whose products are added to
-    matrices. adapted: these matrices, in a base that was given. unadapted: why modules with an
-    adapter have none there.
+    the model was trained, empty where nothing does. others: the tensors of an optimizer's file that
+    are in no parameter's state; unmeasured_others: those in the file that could not be measured.
+    adapters: the pairs whose products are added to matrices. adapted: these matrices, in a base
+    that was given. unadapted: why modules with an adapter have none there.
     """
 
     tensors: Sequence[TensorFacts]
@@ -116,6 +117,8 @@ class CheckpointFacts:
     unread: Sequence[Unread] = ()
     steps: float | None = None
     signs_of_training: str = ""
+    others: Sequence[TensorFacts] = ()
+    unmeasured_others: Sequence[Tensor] = ()
     adapters: Sequence[Pair] = ()
     adapted: Sequence[TensorFacts] = ()
     unadapted: Mapping[str, str] = field(default_factory=dict)

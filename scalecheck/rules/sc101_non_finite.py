@@ -3,7 +3,9 @@
 One NaN in a weight makes every output that it touches NaN, and an inf does on the next subtraction.
 No training step removes it. A checkpoint that overflowed in a narrow type, or a shard that was
 damaged on the way, looks like this. The inf of masks, noise schedules and the ranges of observers
-is meant.
+is meant. Tensors in the file of an optimizer state are judged too: those of parameters' states by
+second-moment, all others by this rule, such as an average in the state or an lr that is a tensor.
+Where the state is not read, this rule judges all of them.
 
 Try: the last checkpoint without it; a copy of the file made anew; loss scaling or bfloat16 where
 float16 overflowed.
@@ -16,7 +18,7 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
-    for tensor in subject.tensors:
+    for tensor in (*subject.tensors, *subject.others):
         scale = tensor.scale
         if scale.tied_to is not None:
             continue

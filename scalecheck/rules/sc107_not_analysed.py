@@ -1,10 +1,11 @@
 """A tensor that could not be measured, or a folder of checkpoints that was not read.
 
 What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
-numbers, a view that lies outside of its storage, the codes of a quantised weight, which are
-numbers only with their factors; with --base a module whose adapter is not computed, or which the
-base has not; the models in folders of a directory, but for other steps of the run, such as
-checkpoint-500. The report says why for each.
+numbers, a view that lies outside of its storage, a numpy array in a pickle, the codes of a
+quantised weight, which are numbers only with their factors; with --base a module whose adapter is
+not computed, or which the base has not; the models in folders of a directory, but for other steps
+of the run, such as checkpoint-500. The tensors of an optimizer state count too. The report says why
+for each.
 
 Try: a checkpoint before quantization; --recursive for the folders, or --exclude 'FOLDER/*'; an
 exception with a reason, for what is checked elsewhere.
@@ -19,7 +20,7 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, ju
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         yield tensor.judged()
-    for skipped in subject.unmeasured:
+    for skipped in (*subject.unmeasured, *subject.unmeasured_others):
         yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
     for name, why in subject.unadapted.items():
         yield judged(name, f"not set beside the base: {why}")

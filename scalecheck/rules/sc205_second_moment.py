@@ -4,7 +4,8 @@ hold its average.
 Where v is inf the update is zero for ever and nothing says so; NaN in any average spreads to the
 weight at the next step. Zeros are parameters without a gradient (rows of an embedding are let
 pass), or squares that the type flushed. In bfloat16 v·beta2 rounds back to v for beta2 above 0.998:
-the average only grows, and updates come out a quarter too small.
+the average only grows, and updates come out a quarter too small. Tensors that are in no parameter's
+state are judged by non-finite.
 
 Try: a state in float32; beta2 of 0.95 with states in bfloat16; whether the parameter is used in
 forward at all.

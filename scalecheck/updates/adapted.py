@@ -127,7 +127,7 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
     is_sized = absolute is not None and base.rms and base.is_finite
     last = step.halves[-1]
     return AdaptedForecast(
-        **vars(base),
+        **base.fields(),
         adapter=step,
         training=training,
         bands=forecaster.bands,

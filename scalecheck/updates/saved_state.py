@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
@@ -41,12 +42,16 @@ INNER = "optimizer not known: its state lies inside that of another, which may c
 class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
-    where the lr of a group is not the one that the state has; empty where none is."""
+    where the lr of a group is not the one that the state has; empty where none is. in_file,
+    in_no_state, unopened: as the optimizer state has them."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state and state.groups else None
         self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
+        self.in_file: Sequence[Tensor] = state.tensors if state else ()
+        self.in_no_state: Sequence[Tensor] = state.in_no_state if state else ()
+        self.unopened: Sequence[Unread] = state.unopened if state else ()
         self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         states = state.states if state else ()
         groups = state.groups if state else ()

@@ -14,7 +14,7 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.groups import grouped, row
 from scalecheck.optimizers.contract import NoFormula
 from scalecheck.report.formatting import plural, setting
-from scalecheck.report.report import Column, Row, Table
+from scalecheck.report.report import Column, Row, Rows, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.adapted import ADAPTED
@@ -94,21 +94,24 @@ def rows(
     columns: Sequence[Column],
     settings: Settings,
     others: Others | None,
-) -> list[dict[str, Any]]:
+) -> Rows:
     """A row a tensor or a group, with the lr that was asked back for, and its forecasts."""
     own = [column for column in columns if column not in LIKE]
-    groups = grouped(forecasts, settings.by)
-    rows = [row(own, name, group) | {"members": group} for name, group in groups.items()]
-    for fields in rows:
+
+    def made(group: tuple[str, list[TensorForecast]]) -> Row:
+        name, members = group
+        fields = row(own, name, members) | {"members": members}
         if settings.target is not None:
             fields |= _towards(fields, settings.target)
         if others is not None:
             fields |= others.towards(fields)
-    return rows
+        return fields
+
+    return Rows([*grouped(forecasts, settings.by).items()], made)
 
 
 def row_tables(
-    rows: Sequence[Row], columns: Sequence[Column], selection: Selection, settings: Settings
+    rows: Rows, columns: Sequence[Column], selection: Selection, settings: Settings
 ) -> list[Table]:
     """Matrices apart from norms, biases and embeddings, of which the bands do not speak."""
     hidden = _HIDDEN - (_SPREAD if settings.by != "tensor" else set())
@@ -117,10 +120,11 @@ def row_tables(
     fields = selection.fields(columns)
     shown = selection.shown(columns, [each for each in columns if each.name not in hidden])
     rows = selection.rows(rows)
-    matrices = [row for row in rows if row["role"] in MATRICES]
-    others = [row for row in rows if row["role"] not in MATRICES]
-    if not selection.is_whole or not matrices or not others:
+    are_matrices = [row["role"] in MATRICES for row in rows]
+    if not selection.is_whole or len({*are_matrices}) < 2:
         return [Table("rows", fields, shown, rows)]
+    matrices = rows.at(place for place, is_one in enumerate(are_matrices) if is_one)
+    others = rows.at(place for place, is_one in enumerate(are_matrices) if not is_one)
     has_band = any(row["band"] for row in others)
     rest = [column for column in shown if column.name != "band" or has_band]
     if any(row["rare_row_update"] is not None for row in others):
@@ -161,7 +165,8 @@ class UncertainStates:
         """One of those that people see, and one of the others."""
         selection, names = self._selection, [column.name for column in STATES]
         is_sorted = selection.sort in (None, *names)
-        rows = selection.rows(self._rows) if is_sorted else self._rows
+        made = Rows(self._rows, lambda row: row)
+        rows = selection.rows(made) if is_sorted else made
         shown: Sequence[Column] = [column for column in STATES if column.name in _STATE_SHOWN]
         if selection.columns:
             asked = ["name", *(name for name in selection.columns if name in names)]

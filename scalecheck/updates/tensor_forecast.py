@@ -32,7 +32,7 @@ BEFORE_FIRST = "before the first step"
 ROUNDING = 2.0**-53  # of the sum that a share is
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TensorForecast(TensorStats, ScheduleForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
@@ -180,7 +180,7 @@ class Forecaster:
             further |= {"to_update": other, "to_reason": why}
         has_nominal = stats.is_finite and training.is_known and own and is_certain
         return TensorForecast(
-            **vars(stats),
+            **stats.fields(),
             **further,
             training=training,
             has_state=saved is not None,

@@ -9,6 +9,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterator
+from io import BytesIO
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,10 @@ from scalecheck.report.formatting import excerpt
 
 STORED, DEFLATED = 0, 8
 ENCRYPTED, HAS_DESCRIPTOR = 1, 8  # bits of the flags
+IS_FOLDER = 0x10  # bit of the attributes: torch reads nothing of such a member
 MAX_WORD = 0xFFFFFFFF  # of a number that is kept in the extra field of 64-bit numbers
+
+_AT_ONCE = 1 << 23  # bytes that are unpacked at once
 
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -92,10 +96,16 @@ class Zip:
         if member.is_stored:
             return bytes(packed)
         unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+        unpacked = BytesIO()  # zlib would hold its pieces beside the whole
         try:
-            content = unpacking.decompress(packed, member.nbytes + 1)
+            piece, rest = b"", bytes(packed)
+            while not unpacking.eof and unpacked.tell() <= member.nbytes and (piece or rest):
+                piece = unpacking.decompress(rest, _AT_ONCE)
+                rest = unpacking.unconsumed_tail
+                unpacked.write(piece)
         except zlib.error as error:
             raise Malformed(f"has a damaged member {name} ({excerpt(str(error))})") from error
+        content = unpacked.getvalue()
         if len(content) != member.nbytes or zlib.crc32(content) != member.checksum:
             raise Malformed(f"has a damaged member {name}: its content is not what its header says")
         return content
@@ -127,7 +137,7 @@ class Zip:
         """The entry at a place of the directory, and where the next one starts."""
         if place + _ENTRY.size > len(self._directory):
             raise Malformed("has a zip directory that ends before its last member")
-        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, _, at = (
+        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, kind, at = (
             _ENTRY.unpack_from(self._directory, place)
         )
         name_end = place + _ENTRY.size + lengths[0]
@@ -143,6 +153,8 @@ class Zip:
             raise Malformed(f"has member {excerpt(name)} compressed by method {method}")
         if method == STORED and packed != nbytes:
             raise Malformed(f"has member {excerpt(name)} of {nbytes} bytes stored in {packed}")
+        if nbytes and (kind & IS_FOLDER or name.endswith("/")):
+            raise Malformed(f"has member {excerpt(name)} of {nbytes} bytes that is marked a folder")
         if at + packed > self._start:
             raise Malformed(
                 f"has member {excerpt(name)} of {packed} bytes at {at},"

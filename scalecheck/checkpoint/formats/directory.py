@@ -1,7 +1,9 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
+import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
@@ -11,8 +13,10 @@ from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
+from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import open_part
 from scalecheck.checkpoint.slices import sliced
+from scalecheck.checkpoint.strict_json import text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import (
     SUFFIXES,
@@ -27,7 +31,11 @@ from scalecheck.checkpoint.weight_files import (
 from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed
 
+_MAX_CONFIG_NBYTES = 1 << 22  # of config.json; those of models have some thousands
+_MAX_VALUES = 200_000
 _FEW = 8  # folders in one folder that are named each
+
+_BESIDE = "beside the model, not inspected: "
 
 # As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
@@ -50,7 +58,8 @@ def load(path: Path) -> Checkpoint:
     checkpoint = _own(path)
     if checkpoint is None:
         raise _without_model(path, below, found.others)
-    unread = [*(Unread(path, name) for name in _names(below)), *found.unread]
+    below_it = (Unread(path, name) for name in _names(below))
+    unread = [*checkpoint.unread, *below_it, *found.unread]
     layout = (*checkpoint.layout, *_other_formats(found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
 
@@ -68,6 +77,9 @@ def load_recursively(path: Path) -> Checkpoint:
         try:
             if checkpoint := _own(folder.path):
                 parts.append((folder, checkpoint))
+                for one in checkpoint.unread:
+                    name = f"{folder.name}/{one.name}" if folder.name else one.name
+                    found.unread.append(Unread(path, name, one.problem))
         except (ScalecheckError, OSError) as error:
             errors.append(error)
             problem = str(error).removeprefix(str(folder.path)).lstrip("/: ")
@@ -105,10 +117,45 @@ def _own(path: Path) -> Checkpoint | None:
     beside = [file.name for file in files if file.name not in read]
     if weights := without_shards([name for name in beside if is_weights(name)]):
         how = f"scalecheck inspect {quote(str(path / weights[0]))}"
-        layout.append(f"beside the model, not inspected: {listed(weights)} (to read one: {how})")
+        layout.append(f"{_BESIDE}{listed(weights)} (to read one: {how})")
     if others := [n for n in beside if Path(n).suffix in SUFFIXES and not is_weights(n)]:
-        notes.append(f"beside the model, not inspected: {listed(others)}")
-    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,))
+        notes.append(f"{_BESIDE}{listed(others)}")
+    unread = [*choice.unread, *_named_by_config(path, choice.files[0])]
+    apart = [
+        Unread(path, name, f"{how}; to read it, name {quote(str(path / name))}")
+        for name, how in unread
+    ]
+    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,), unread=(*apart,))
+
+
+def _named_by_config(path: Path, chosen: str) -> list[tuple[str, str]]:
+    """The file that the configuration has transformers load in place of the one chosen, and how; a
+    configuration that is too long to be looked into."""
+    try:
+        config = _config(path / "config.json")
+    except Malformed as error:
+        return [("config.json", str(error))]
+    name = config.get("transformers_weights") if isinstance(config, dict) else None
+    if not isinstance(name, str) or name == chosen:
+        return []
+    parts = Path(name).parts
+    if ".." in parts or "/" in parts or not lexists(path / name):  # transformers refuses it
+        return []
+    return [(name, f"config.json has transformers load it in place of {chosen}")]
+
+
+def _config(path: Path) -> object:
+    """What transformers reads in a configuration, of equal keys the last; None where it cannot be
+    read. Raises Malformed where it is too long."""
+    if not path.is_file():
+        return None
+    try:
+        text = text_of(path, _MAX_CONFIG_NBYTES)
+        if text is None or text.count(b",") + text.count(b"[") + text.count(b"{") > _MAX_VALUES:
+            raise Malformed("it is too long to see which file of the model it names")
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
@@ -180,6 +227,16 @@ def optimizer_beside(model: Path) -> Path | None:
     if found and isdir(found[0]):
         raise CheckpointError(found[0], "is a directory, where an optimizer state should be")
     return found[0] if found else None
+
+
+def without_file(notes: Iterable[str], file: str) -> list[str]:
+    """The notes on a directory; that on files which were not inspected leaves this one out."""
+    kept = []
+    for note in notes:
+        names = note.removeprefix(_BESIDE).split(", ") if note.startswith(_BESIDE) else [note]
+        if others := ", ".join(name for name in names if name != file):
+            kept.append(f"{_BESIDE}{others}" if note.startswith(_BESIDE) else note)
+    return kept
 
 
 def _listed(entries: list[Path]) -> str:

@@ -3,21 +3,27 @@ safetensors library; the bytes are read by position, since the library's numpy f
 nor FP8."""
 
 import math
+from array import array
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from scalecheck.checkpoint.formats.contract import Evidence
+from scalecheck.checkpoint.json_members import Members
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.source import FileSource
-from scalecheck.checkpoint.strict_json import in_words, parsed, require_few
+from scalecheck.checkpoint.strict_json import in_words
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, DType
 
-MAX_HEADER_NBYTES = 16_000_000  # some 100 a tensor; the library's own limit is 100 million
-MAX_HEADER_VALUES = 400_000  # some 8 a tensor; each is a few Python objects
+MAX_HEADER_NBYTES = 100_000_000  # as the library has it; a tensor takes some 100
+MAX_TENSORS = 150_000  # the largest models have 140,000
+MAX_METADATA_NBYTES = 16_000_000
+MAX_METADATA = 1 << 16
+_LARGE_NBYTES = 1 << 20  # of a header, from which on it matters what the library leaves behind
 MAX_COUNT = 1 << 64  # the library keeps sizes and offsets in 64 bits
 
 
@@ -32,48 +38,166 @@ def load(path: Path) -> Checkpoint:
     """Lists the tensors in the order of their bytes. Raises CheckpointError on a bad header."""
     source = FileSource.of(path)
     with content_of(path):
+        if path.suffix != ".safetensors":
+            _require_no_pickle(path)
         return Checkpoint(path, "safetensors", *_listed(source))
+
+
+def _require_no_pickle(path: Path) -> None:
+    """Raises Malformed where torch.load would find other tensors in the file."""
+    from scalecheck.checkpoint.pickle.legacy_file import starts_with_magic  # few files need it
+
+    if starts_with_magic(path):
+        raise Malformed("is a file of safetensors and one of torch.save, with other tensors")
 
 
 def _listed(source: FileSource) -> tuple[tuple[Tensor, ...], dict[str, str]]:
     """The tensors and the metadata. Raises Malformed on a bad header."""
     text = _header(source)
-    bad = f"has a bad header of {len(text)} bytes"
+    nbytes = len(text)
+    bad = f"has a bad header of {nbytes} bytes"
+    header = _Header(source, 8 + nbytes)
+    try:
+        members = Members(text)
+        del text  # as large as what is made of it
+        header.read(members)
+    except ValueError as error:
+        raise Malformed(f"{bad}: {error}") from error
+    del members
     refusal = ""
     try:
-        require_few(text, MAX_HEADER_VALUES)
         # The library maps the file, which a limit on address space can forbid.
         with suppress(MemoryError), safe_open(source.path, framework="numpy"):
             pass
-    except ValueError as error:
-        raise Malformed(f"{bad}: {error}") from error
     except (SafetensorError, OSError) as error:
         refusal = str(error).removeprefix("Error while deserializing header: ")
+    if nbytes > _LARGE_NBYTES:
+        _return_freed()
     source.open().close()  # the library read what was read here
-    try:
-        header = parsed(text)
-    except ValueError as error:
-        raise Malformed(f"{bad}: {error}") from error
-    start = 8 + len(text)
-    _check(header, source.nbytes - start, bool(refusal))
+    if refusal and header.unknown:
+        raise Malformed(header.unknown)
+    if header.problem is not None:
+        raise Malformed(header.problem)
+    tensors = header.in_order()
     if refusal:
         raise Malformed(f"{bad}: {refusal}")
-    metadata = header.pop("__metadata__", None) or {}
-    if not header:
-        raise Malformed(f"holds no tensor: a header of {len(text)} bytes names none")
-    names = sorted(header, key=lambda name: header[name]["data_offsets"])
-    return tuple(_tensor(name, header[name], source, start) for name in names), metadata
+    if not tensors:
+        raise Malformed(f"holds no tensor: a header of {nbytes} bytes names none")
+    return tensors, header.metadata
 
 
-def _tensor(name: str, entry: dict[str, Any], source: FileSource, start: int) -> Tensor:
-    dtype = DTYPES.get(entry["dtype"])
-    begin, end = entry["data_offsets"]
-    if dtype is None:  # a type younger than this program, which the library knows
-        bits = 8 * (end - begin) // max(1, math.prod(entry["shape"]))
-        unmeasured = "this version does not know its type"
-        dtype = DType(entry["dtype"], bits, "other", None, unmeasured=unmeasured)
-    shape = tuple(entry["shape"])
-    return Tensor(name, dtype, shape, source, start + begin, unmeasured=dtype.unmeasured)
+def _return_freed() -> None:
+    """Has glibc return what the library freed: some 700 bytes a tensor, which Python, whose objects
+    lie elsewhere, would not use again. Other systems need no telling, or have no way to be told."""
+    from ctypes import CDLL  # here, as few files need it
+
+    with suppress(OSError, AttributeError, TypeError):
+        CDLL(None).malloc_trim(0)
+
+
+class _Header:
+    """What a header says, whose data start at a byte of its file. `problem` is the first that it
+    has; `unknown` the first storage type unknown here, before any: a problem only where the library
+    refuses the file too."""
+
+    def __init__(self, source: FileSource, start: int) -> None:
+        self.problem: str | None = None
+        self.unknown: str | None = None
+        self.metadata: dict[str, str] = {}
+        self._source = source
+        self._start = start
+        self._nbytes = source.nbytes - start
+        self._tensors: list[Tensor] = []
+        self._begins, self._ends = array("Q"), array("Q")
+
+    def read(self, members: Members) -> None:
+        """Reads it to its end. Raises ValueError where it is no JSON or too much of it."""
+        if members.mark() != "{":
+            words = in_words(members.value())
+            raise Malformed(f"has a header that is {words}, not an object")
+        for count, name in enumerate(members.names()):
+            if count > MAX_TENSORS:
+                raise ValueError(f"it has more than {MAX_TENSORS} tensors, the limit")
+            if len(name) > MAX_NAME:
+                raise Malformed(
+                    f"{name[:32]}…: a name of {len(name)} characters, the limit is {MAX_NAME}"
+                )
+            if name == "__metadata__":
+                self._read_metadata(members)
+                continue
+            entry = members.value()
+            if self.problem is None:  # what is no JSON is told first, wherever it is
+                try:
+                    self._add(name, entry)
+                except Malformed as error:
+                    self.problem = f"{name}: {error}"
+        members.end()
+
+    def in_order(self) -> tuple[Tensor, ...]:
+        """The tensors in the order of their bytes. Raises Malformed where these are not side by
+        side."""
+        order = np.lexsort((self._ends, self._begins)).tolist()
+        at = 0
+        for place in order:
+            begin, name = self._begins[place], self._tensors[place].name
+            if begin != at:
+                matter = "overlaps" if begin < at else "leaves a hole after"
+                raise Malformed(
+                    f"{name}: offset {begin} {matter} the tensor before, which ends at {at}"
+                )
+            at = self._ends[place]
+        if at != self._nbytes:
+            raise Malformed(
+                f"{self._nbytes - at} of {self._nbytes} bytes of data belong to no tensor"
+            )
+        return tuple(self._tensors[place] for place in order)
+
+    def _note(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = problem
+
+    def _read_metadata(self, members: Members) -> None:
+        """Reads the metadata. Raises ValueError where they are no JSON or too much of it."""
+        if members.mark() != "{":
+            if (metadata := members.value()) is not None:
+                self._note(f"__metadata__ is {in_words(metadata)}, not an object")
+            return
+        start = members.at
+        for count, key in enumerate(members.names()):
+            words = members.value()
+            if isinstance(words, str):
+                self.metadata[key] = words
+            else:
+                self._note(f"__metadata__: {key} is {in_words(words)}, not text")
+            if members.at - start > MAX_METADATA_NBYTES or count > MAX_METADATA:
+                raise ValueError(
+                    f"its __metadata__ has more than {MAX_METADATA_NBYTES} bytes or {MAX_METADATA}"
+                    " entries, the limits"
+                )
+
+    def _add(self, name: str, entry: Any) -> None:
+        """Takes in a tensor. Raises Malformed where its entry is wrong."""
+        _check_entry(entry, self._nbytes)
+        dtype = DTYPES.get(entry["dtype"])
+        begin, end = entry["data_offsets"]
+        if dtype is None:  # a type younger than this program, which the library may know
+            self.unknown = self.unknown or f"{name}: storage type {entry['dtype']} is unknown"
+            bits = 8 * (end - begin) // max(1, math.prod(entry["shape"]))
+            unmeasured = "this version does not know its type"
+            dtype = DType(entry["dtype"], bits, "other", None, unmeasured=unmeasured)
+        offset = self._start + begin
+        self._tensors.append(
+            Tensor(
+                name,
+                dtype,
+                tuple(entry["shape"]),
+                self._source,
+                offset,
+                unmeasured=dtype.unmeasured,
+            )
+        )
+        self._begins.append(begin)
+        self._ends.append(end)
 
 
 def _header(source: FileSource) -> bytearray:
@@ -97,43 +221,9 @@ def _header(source: FileSource) -> bytearray:
     return text
 
 
-def _check(header: Any, nbytes: int, refused: bool) -> None:
-    """Raises Malformed where a header over so many bytes of data is wrong, with its numbers. A
-    storage type unknown here is a problem only where the library refused the file too."""
-    if not isinstance(header, dict):
-        raise Malformed(f"has a header that is {in_words(header)}, not an object")
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict | None):
-        raise Malformed(f"__metadata__ is {in_words(metadata)}, not an object")
-    for key, words in (metadata or {}).items():
-        if not isinstance(words, str):
-            raise Malformed(f"__metadata__: {key} is {in_words(words)}, not text")
-    ranges = []
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if len(name) > MAX_NAME:
-            raise Malformed(
-                f"{name[:32]}…: a name of {len(name)} characters, the limit is {MAX_NAME}"
-            )
-        try:
-            _check_entry(entry, nbytes, refused)
-        except Malformed as error:
-            raise Malformed(f"{name}: {error}") from error
-        ranges.append((*entry["data_offsets"], name))
-    at = 0
-    for begin, end, name in sorted(ranges):
-        if begin != at:
-            matter = "overlaps" if begin < at else "leaves a hole after"
-            raise Malformed(
-                f"{name}: offset {begin} {matter} the tensor before, which ends at {at}"
-            )
-        at = end
-    if at != nbytes:
-        raise Malformed(f"{nbytes - at} of {nbytes} bytes of data belong to no tensor")
-
-
-def _check_entry(entry: Any, nbytes: int, refused: bool) -> None:
+def _check_entry(entry: Any, nbytes: int) -> None:
+    """Raises Malformed where the entry of a tensor among so many bytes of data is wrong, with its
+    numbers; a storage type unknown here may be right."""
     if not isinstance(entry, dict):
         raise Malformed(f"its entry is {in_words(entry)}, not an object")
     for key in ("dtype", "shape", "data_offsets"):
@@ -157,8 +247,6 @@ def _check_entry(entry: Any, nbytes: int, refused: bool) -> None:
         raise Malformed(f"offsets {begin}..{end} do not lie in the {nbytes} bytes of data")
     known = DTYPES.get(dtype)
     if known is None:
-        if refused:
-            raise Malformed(f"storage type {dtype} is unknown")
         return
     bits = known.bits * math.prod(shape)
     if bits != 8 * (end - begin):

@@ -15,7 +15,7 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.source import FileReader, FileSource, Readers
+from scalecheck.checkpoint.source import FileReader, FileSource, Readers, identity
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
@@ -61,6 +61,11 @@ class Unpickled:
             return tensor
         return replace(tensor, piece=record.piece, is_trained=record.is_trained)
 
+    def is_of(self, model: Iterable[Tensor]) -> bool:
+        """Whether some tensors lie in the file, by whatever path."""
+        own = identity(self.reader.source)
+        return any(identity(tensor.source) == own for tensor in model)
+
 
 @contextmanager
 def unpickled(path: Path) -> Iterator[Unpickled]:
@@ -95,10 +100,6 @@ def load(path: Path) -> Checkpoint:
                 if count
                 else described(pickled.root)
             )
-        notes = [*_notes(pickled, tree.holders)]
-        if named.optimizer:
-            count = len(named.optimizer)
-            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
         if twice := {one.name for one in rows} & {one.name for one in constants}:
             raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
@@ -110,7 +111,7 @@ def load(path: Path) -> Checkpoint:
             rows,
             non_model=named.non_model | {tensor.name for tensor in constants},
             optimizer=optimizer,
-            notes=(*notes,),
+            notes=_notes(pickled, tree.holders),
             in_order=named.in_order,
         )
 
@@ -227,4 +228,8 @@ def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:
     if pickled.unread:
         members = listed([excerpt(name, 40) for name in pickled.unread])
         notes.append(f"members not read, as no pickle names them: {members}")
+    if pickled.nbytes_left:
+        notes.append(
+            f"{pickled.nbytes_left:,} bytes behind the object were not read: save it alone"
+        )
     return (*notes,)

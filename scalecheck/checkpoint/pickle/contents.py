@@ -175,6 +175,10 @@ def contents_of(node: object, again: RepeatBudget) -> Iterator[Child]:
         for child in (child for table in tables for child in _items(table)):
             is_list = is_script(node) and isinstance(child.node, (dict, list, tuple))
             yield Child(child.part, child.node, is_list)
+    if isinstance(node.maker, Placeholder):
+        yield Child(None, node.maker)
+    if numbers := numbers_of(node.items):
+        yield Child("items", numbers)
     for pieces in (node.args, node.kwargs, node.items):
         yield from _items(pieces)
 
@@ -202,5 +206,7 @@ def _items(container: object) -> Iterator[Child]:
             yield Child(part_of(key, place), numbers)
         elif isinstance(node, _NODES):
             yield Child(part_of(key, place), node)
-        if isinstance(key, Key) and isinstance(key.original, _NODES):
-            yield Child(f"#{place} key", key.original, is_alias=True)
+        if isinstance(key, Key):
+            held = numbers_of(key.original) or key.original
+            if isinstance(held, _NODES):
+                yield Child(f"#{place} key", held, is_alias=True)

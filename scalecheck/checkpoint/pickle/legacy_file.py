@@ -2,17 +2,20 @@
 and at which byte each storage lies."""
 
 import io
+from pathlib import Path
 
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.opcodes import opcodes_in
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickle.torch_globals import Globals
-from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.pickle.unpickle import BROKEN, MAX_PICKLE_NBYTES, unpickle
+from scalecheck.checkpoint.source import FileReader, FileSource
 from scalecheck.report.formatting import excerpt
 
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
+_MOST_OPCODES = 10_000  # before the magic number
 _MAGIC_NBYTES = 64  # more than the pickled magic number takes under any protocol
 
 
@@ -38,14 +41,32 @@ def read_legacy(reader: FileReader) -> Pickled:
     tree = unpickle(stream, names.known, names.persistent)
     keys = unpickle(stream, names.known, names.persistent)
     stream.detach()  # or it would close the reader
-    places = _places(reader, stream.position, keys, names)
+    places, end = _places(reader, stream.position, keys, names)
+    left = reader.source.nbytes - end
 
     def stored(key: str) -> Stored:
         if key not in places:
             raise Malformed(f"does not list storage {excerpt(key)}")
         return places[key]
 
-    return Pickled("torch-legacy", tree, names.foreign.values(), stored)
+    return Pickled("torch-legacy", tree, names.foreign.values(), stored, nbytes_left=left)
+
+
+def starts_with_magic(path: Path) -> bool:
+    """Whether torch.load takes a file for its own: it starts with a pickle, however far that
+    reaches, of the magic number. A file of another format can. Of very many opcodes it is taken for
+    granted: JSON is no pickle for long."""
+    with FileSource.of(path).open() as reader:
+        stream = _Pickles(reader)
+        try:
+            for count, one in enumerate(opcodes_in(stream)):
+                if count == _MOST_OPCODES or (type(one.argument) is int and one.argument == MAGIC):
+                    return True
+            return False
+        except (Malformed, *BROKEN):
+            return False
+        finally:
+            stream.detach()  # or it would close the reader
 
 
 class _Pickles(io.BufferedReader):
@@ -73,9 +94,11 @@ class _Pickles(io.BufferedReader):
         return line
 
 
-def _places(reader: FileReader, position: int, keys: object, names: Globals) -> dict[str, Stored]:
-    """Where each storage lies: one after the other in the order of their keys, behind an int64 that
-    counts their elements."""
+def _places(
+    reader: FileReader, position: int, keys: object, names: Globals
+) -> tuple[dict[str, Stored], int]:
+    """Where each storage lies, and where the last one ends: one after the other in the order of
+    their keys, behind an int64 that counts their elements."""
     if not isinstance(keys, list):
         raise Malformed("has no list of storages behind its pickle")
     nbytes = reader.source.nbytes
@@ -99,4 +122,4 @@ def _places(reader: FileReader, position: int, keys: object, names: Globals) -> 
             raise Malformed(
                 f"is truncated: storage {excerpt(key)} ends at byte {position} of {nbytes}"
             )
-    return places
+    return places, position

@@ -17,25 +17,28 @@ class TorchDType:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StorageType:
-    """A storage class, by the dtype of its elements."""
+    """A storage class, by the dtype of its elements: bytes where it has none."""
 
     dtype: str
+    is_untyped: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class StorageRecord:
     """`numel` elements of `dtype` from element `start` on of the `whole` that the file keeps under
-    `key`."""
+    `key`. is_untyped: what its bytes are, the tensors over it say."""
 
     key: str
     dtype: str
     whole: int
     start: int
     numel: int
+    is_untyped: bool = False
 
     def vector(self) -> "TensorRecord":
         """Its elements, as the tensor that a storage that was saved by itself is."""
-        return TensorRecord(self.dtype, (self.numel,), self, 0, (1,))
+        told = "a storage without a type: save it as a tensor" if self.is_untyped else None
+        return TensorRecord(self.dtype, (self.numel,), self, 0, (1,), unmeasured=told)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -74,7 +77,8 @@ class Pickled:
 
     `stored` finds a storage by its key, and raises Malformed where it is not in the file; it needs
     the reader with which the file was read. `constants` are those of a TorchScript archive, among
-    them the weights of frozen modules. `unread` are the members of an archive that no pickle names.
+    them the weights of frozen modules. `unread` are the members of an archive that no pickle names,
+    `nbytes_left` what a legacy file has behind its object.
     """
 
     format: str
@@ -83,3 +87,4 @@ class Pickled:
     stored: Callable[[str], Stored]
     constants: "Pickled | None" = None
     unread: Collection[str] = ()
+    nbytes_left: int = 0

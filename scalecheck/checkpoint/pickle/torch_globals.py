@@ -52,13 +52,13 @@ def _storage(saved: tuple[object, ...]) -> StorageRecord:
     if not isinstance(kind, StorageType) or type(key) is not str:
         raise Malformed("its pickle has a storage without a known type and a name")
     if len(saved) == 5 or saved[5] is None:
-        return StorageRecord(key, kind.dtype, whole, 0, whole)
+        return StorageRecord(key, kind.dtype, whole, 0, whole, kind.is_untyped)
     if not isinstance(saved[5], tuple) or len(saved[5]) != 3:
         raise Malformed("its pickle has a storage view that torch never writes")
     start, numel = _count(saved[5][1], "view's start"), _count(saved[5][2], "view's size")
     if start + numel > whole:
         raise Malformed(f"holds a storage view {start}..{start + numel} past its {whole} elements")
-    return StorageRecord(key, kind.dtype, whole, start, numel)
+    return StorageRecord(key, kind.dtype, whole, start, numel, kind.is_untyped)
 
 
 def _torch_dtype(dtype: object) -> str:
@@ -78,6 +78,13 @@ def _tensor(storage: object, offset: object, size: object, stride: object) -> Te
     return TensorRecord(storage.dtype, shape, storage, _count(offset, "offset"), strides)
 
 
+def _require_no_hooks(hooks: object) -> None:
+    """Raises Malformed where a tensor's hooks hold anything, such as another tensor. An object in
+    their place is none that torch makes."""
+    if hooks and isinstance(hooks, (dict, list, tuple, TensorRecord, StorageRecord)):
+        raise never_saved("has a tensor with hooks")
+
+
 def _tensor_v2(
     storage: object, offset: object, size: object, stride: object, *others: object
 ) -> TensorRecord:
@@ -85,6 +92,7 @@ def _tensor_v2(
     if len(others) > 3:
         raise never_saved(f"has a tensor of {4 + len(others)} arguments")
     tensor = _tensor(storage, offset, size, stride)
+    _require_no_hooks(others[1] if len(others) > 1 else None)
     metadata = others[2] if len(others) > 2 else None
     if metadata is None:
         return tensor
@@ -161,6 +169,9 @@ def _parameter(
     tensor: object, requires_grad: object, hooks: object, state: object = None
 ) -> object:
     """An nn.Parameter, which says of itself whether it is trained, and whether it is FSDP's."""
+    if not isinstance(tensor, (TensorRecord, Placeholder)):
+        raise never_saved("makes a parameter of what is no tensor")
+    _require_no_hooks(hooks)
     parameter = with_attributes(tensor, state)
     if not isinstance(parameter, TensorRecord):
         return parameter
@@ -248,7 +259,7 @@ class Globals:
         if module == "torch" and (name in BY_TORCH_NAME or name in OTHER_BITS):
             return TorchDType(name)
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
-            return StorageType(STORAGES[name])
+            return StorageType(STORAGES[name], name == "UntypedStorage")
         if module in ("torch", "torch.cuda", "torch.sparse", "torch.cuda.sparse") and (
             name.endswith("Tensor")
         ):

@@ -60,7 +60,8 @@ def read_zip(reader: FileReader) -> Pickled:
 def _unpickled(archive: Zip, member: Member, folder: str, form: str, names: Globals) -> Pickled:
     """The object in a member, whose storages lie in a folder."""
     content = archive.content(member, MAX_PICKLE_NBYTES, MAX_RATIO)
-    tree = unpickle(io.BytesIO(content), names.known, names.persistent)
+    ratio = max(1.0, member.nbytes / max(1, member.packed))
+    tree = unpickle(io.BytesIO(content), names.known, names.persistent, ratio)
 
     def stored(key: str) -> Stored:
         storage = archive.find(folder + key)

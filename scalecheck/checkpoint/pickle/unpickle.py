@@ -4,6 +4,7 @@ them. Nothing that the file names is imported or called."""
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from sys import getsizeof
 from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed, never_saved
@@ -29,6 +30,7 @@ from scalecheck.report.formatting import excerpt
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
+MAX_MEMORY = 100 << 20  # that values, tuples and the memo take; half where the pickle is packed
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
@@ -50,16 +52,18 @@ def unpickle(
     stream: IO[bytes],
     known: Callable[[str, str], object],
     persistent: Callable[[object], object],
+    ratio: float = 1.0,
 ) -> object:
     """The object of one pickle: dicts, lists, tuples, scalars, placeholders and what `known` gives.
 
     `known` maps module and name to a Known, a constant, or a Foreign; `persistent` resolves a
-    persistent id. Raises Malformed.
+    persistent id; `ratio` is that of the pickle's bytes to those it takes in its file. Raises
+    Malformed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools decodes escapes in names, and complains
-            return _Machine(known, persistent).run(stream)
+            return _Machine(known, persistent, ratio).run(stream)
     except BROKEN as error:
         reason = excerpt(str(error)) or type(error).__name__
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
@@ -69,10 +73,16 @@ class _Machine:
     """The stack, the marks and the memo of one pickle, and what opcodes do that takes a check."""
 
     def __init__(
-        self, known: Callable[[str, str], object], persistent: Callable[[object], object]
+        self,
+        known: Callable[[str, str], object],
+        persistent: Callable[[object], object],
+        ratio: float,
     ) -> None:
         self.known = known
         self.persistent = persistent
+        self.allowed = MAX_MEMORY if ratio == 1 else MAX_MEMORY // 2
+        self.allowed_more = 3 / ratio - 1  # for each byte of the pickle, which is kept itself
+        self.memory = 0
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
         self.memo: dict[object, object] = {}
@@ -94,7 +104,15 @@ class _Machine:
             if step is None:
                 raise Malformed(f"its pickle uses the opcode {name}: torch never does")
             step(self, argument)
+            if name in _KEEPING:
+                self.count_memory(_MEMO_NBYTES if name in _MEMOIZING else getsizeof(self.stack[-1]))
         return self.stack.pop()
+
+    def count_memory(self, nbytes: int) -> None:
+        self.memory += nbytes
+        limit = self.allowed + int(self.allowed_more * self.nbytes)
+        if self.memory > limit:
+            raise Malformed(f"its pickle makes objects of more than {limit} bytes of memory")
 
     def count_object(self) -> None:
         self.objects += 1
@@ -236,6 +254,16 @@ def _string(coded: object) -> object:
 
 _MAKING = frozenset(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "FROZENSET"))
 """Opcodes that make a container."""
+
+_MEMOIZING = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
+_MEMO_NBYTES = 80  # of an entry of the memo and its number
+_KEEPING = _MEMOIZING.union(
+    ("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+    ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+    ("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+)
+"""Opcodes whose value takes memory of its own."""
 
 _SIZED = (bytes, dict, list, str, tuple)
 

@@ -12,7 +12,9 @@ class Renderer(Protocol):
 
     In the text of a renderer every line that the runner of a CI would take for a command is
     escaped. A module whose text is for a program, or holds commands of its own, has a function
-    `inert` of the text that escapes the others in its place.
+    `inert` of the text that escapes the others in its place. One whose text grows with the number
+    of tensors may have a function `pieces` of the arguments of `render` that yields the same text,
+    whole lines at a time.
     """
 
     def renders(self, kind: str) -> bool:

@@ -2,15 +2,17 @@
 report reads well in a diff. The schema is versioned."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from scalecheck import __version__
 from scalecheck.report.formatting import finite
-from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
 from scalecheck.report.runner_commands import without_commands_in_strings
 
 inert = without_commands_in_strings
+
+_encoded = json.JSONEncoder(allow_nan=False).encode
 
 
 def renders(kind: str) -> bool:
@@ -19,38 +21,70 @@ def renders(kind: str) -> bool:
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The report as JSON text; a number that is not finite is null."""
-    tables: dict[str, list[Any]] = {}
+    return "".join(pieces(report, layout))
+
+
+def pieces(report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
+    """The same line by line: a row is made when it is written, so that none are kept."""
+    tables: dict[str, list[Table]] = {}
     for table in report.tables:
-        readers = [(column.name, column.reader(table.rows)) for column in table.columns]
-        records = [{name: read(row) for name, read in readers} for row in table.rows]
-        tables.setdefault(table.name, []).extend(records)
+        tables.setdefault(table.name, []).append(table)
+    rows = {name: _Records(those) for name, those in tables.items()}
     fields: dict[str, Any] = {
         "schema": report.schema,
         "version": __version__,
         "source": report.source,
         "settings": report.settings,
-        **tables,
-        "findings": tables.get("findings", []),
+        **rows,
+        "findings": rows.get("findings", []),
         **({"summary": report.summary} if report.summary else {}),
         "skipped": report.skipped,
         "notes": report.notes,
     }
-    lines = [f" {_dumps(name)}: {_lines(value)}" for name, value in fields.items()]
-    return "{\n" + ",\n".join(lines) + "\n}"
+    yield "{\n"
+    for place, (name, value) in enumerate(fields.items(), 1):
+        yield from _field(name, value, "\n" if place == len(fields) else ",\n")
+    yield "}"
 
 
-def _lines(value: Mapping[str, Any] | Sequence[Any] | str) -> str:
+class _Records:
+    """The rows of tables of one name as objects of JSON."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = [table for table in tables if table.rows]
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for table in self._tables:
+            readers = [(column.name, column.reader(table.rows)) for column in table.columns]
+            for row in table.rows:
+                yield {name: read(row) for name, read in readers}
+
+
+def _field(name: str, value: Any, end: str) -> Iterator[str]:
     """A list with an entry a line, anything else on one."""
-    if not isinstance(value, list | tuple) or not value:
-        return _dumps(value)
-    return "[\n  " + ",\n  ".join(_dumps(entry) for entry in value) + "\n ]"
+    if not isinstance(value, list | tuple | _Records):
+        yield f" {_dumps(name)}: {_dumps(value)}{end}"
+        return
+    if not value:
+        yield f" {_dumps(name)}: []{end}"
+        return
+    yield f" {_dumps(name)}: [\n"
+    last = None
+    for entry in value:
+        if last is not None:
+            yield f"  {last},\n"
+        last = _dumps(entry)
+    yield f"  {last}\n ]{end}"
 
 
 def _dumps(value: Any) -> str:
     try:
-        return json.dumps(value, allow_nan=False)
+        return _encoded(value)
     except ValueError:
-        return json.dumps(_with_nulls(value), allow_nan=False)
+        return _encoded(_with_nulls(value))
 
 
 def _with_nulls(value: Any) -> Any:

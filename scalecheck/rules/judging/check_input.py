@@ -3,10 +3,9 @@ beside its initialization and its state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 
+from scalecheck.checkpoint.formats.directory import without_file
 from scalecheck.checkpoint.naming import WEIGHTS
-from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -20,11 +19,17 @@ from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.measure.training_signs import signs_of_training
-from scalecheck.rules.contract import NEEDS, CheckpointFacts, StateFacts, TensorFacts
+from scalecheck.rules.contract import NEEDS, CheckpointFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
+from scalecheck.rules.judging.state_tensors import (
+    in_no_state,
+    other_facts,
+    state_facts,
+    unmeasured_in,
+)
 from scalecheck.settings import Settings
-from scalecheck.updates.saved_state import States, asked_states
+from scalecheck.updates.saved_state import NONE, States, asked_states
 from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
@@ -49,11 +54,14 @@ def check_input(
 ) -> CheckInput:
     """Reads the checkpoint, and what lies with it. Raises UsageError, CheckpointError."""
     selection = Selection(settings.match, settings.exclude)
-    wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
     served = None if settings.serve_dtype is None else serve_dtype(settings.serve_dtype)
     init = None if settings.init is None else scheme(settings.init)
     before = None if settings.baseline is None else recorded(settings.baseline)
     states = asked_states(checkpoint, settings)
+    others = in_no_state(checkpoint, states, settings.state)
+    beside = [one.name for one in others]
+    wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread, beside))
+    others = [one for one in others if selection.holds(one.name)]
     asked = asked_adapters(checkpoint, wanted, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
@@ -102,12 +110,12 @@ def check_input(
     subject = CheckpointFacts(
         tensors,
         unmeasured,
-        _states(judged if "state" in needed else [], forecasts, roles, settings.jobs),
+        state_facts(judged if "state" in needed else [], forecasts, roles, settings.jobs),
         before,
         frozenset() if before is None else frozenset(_covered(before, names, wanted)),
         serve_dtype=served,
         is_dtype_given=settings.param_dtype is not None,
-        unread=selection.folders(checkpoint.unread),
+        unread=[*selection.folders(checkpoint.unread), *states.unopened],
         steps=max(steps, default=None),
         adapters=asked.found.pairs,
         adapted=on_base,
@@ -115,6 +123,8 @@ def check_input(
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
         ),
+        others=other_facts(others, settings.jobs),
+        unmeasured_others=unmeasured_in(judged, others),
     )
     missing = {
         "init": NEEDS["init"] if init is None else "",
@@ -124,7 +134,10 @@ def check_input(
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    notes = [*states.notes, *([] if states.path else checkpoint.notes), *checkpoint.layout]
+    read = "" if states.path is None else states.path.name
+    notes = [*states.notes, *without_file(checkpoint.notes, read), *checkpoint.layout]
+    if str(settings.state) == NONE and checkpoint.optimizer:
+        notes.append(f"{len(checkpoint.optimizer)} tensors of an optimizer state were not judged")
     notes += [states.lr_note] if states.lr_note and settings.lr is None else []
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
@@ -143,34 +156,6 @@ def _on_base(
     known = [each.forecast for each in tensors if each.forecast is not None]
     found = forecasts.adapted(asked, known)
     return [TensorFacts(each, forecast=each) for each in (found.on_base if found else ())]
-
-
-def _states(
-    states: Sequence[ParamState], forecasts: Forecasts, roles: Mapping[str, str], jobs: int | None
-) -> list[StateFacts]:
-    """What the rules see of states, each tensor of floats measured."""
-    floats = [{n: t for n, t in one.tensors.items() if _has_scale(t)} for one in states]
-    measured = measure(tuple(tensor for own in floats for tensor in own.values()), jobs)
-    found = []
-    for one, own in zip(states, floats, strict=True):
-        scales = {name: TensorStats.of(*next(measured)) for name in own}
-        eps_share, beta2 = forecasts.figures(one)
-        found.append(
-            StateFacts(
-                one.label,
-                roles.get(one.name or "", ""),
-                scales,
-                [tensor for name, tensor in one.tensors.items() if name not in own],
-                [n for n, x in one.numbers.items() if isinstance(x, float) and not isfinite(x)],
-                eps_share,
-                beta2,
-            )
-        )
-    return found
-
-
-def _has_scale(tensor: Tensor) -> bool:
-    return tensor.dtype.is_float and tensor.unmeasured is None
 
 
 def serve_dtype(word: str) -> str:

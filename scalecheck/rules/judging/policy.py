@@ -53,17 +53,12 @@ class RulePolicy:
     def unmatched(self, path: Path, roles: Mapping[str, str]) -> Iterator[str]:
         """The overrides and exceptions that hold for a file, and for none of its tensors."""
         waivers = {id(waiver) for code in self.rules for waiver in self.waivers(code, path)}
-        entries: list[tuple[str, int, Where]] = [
-            *(("override", place, o.where) for place, o in enumerate(self.config.overrides, 1)),
-            *(
-                ("exception", place, w.where)
-                for place, w in enumerate(self.config.waivers, 1)
-                if id(w) in waivers
-            ),
-        ]
-        for kind, place, where in entries:
-            if where != Where() and not any(where.holds(*entry) for entry in roles.items()):
-                yield f"{self.config.path}: {kind}[{place}] holds for none of {len(roles)} tensors"
+        judged = [*self.config.overrides, *self.config.waivers]
+        for (at, where), entry in zip(_entries(self.config), judged, strict=True):
+            if isinstance(entry, Waiver) and id(entry) not in waivers:
+                continue
+            if where != Where() and not any(where.holds(*tensor) for tensor in roles.items()):
+                yield f"{self.config.path}: {at} holds for none of {len(roles)} tensors"
 
 
 def resolve(settings: Settings) -> RulePolicy:
@@ -73,18 +68,18 @@ def resolve(settings: Settings) -> RulePolicy:
     _check_words(settings)
     rules = registered()
     ignored = chosen(settings.ignore)
-    for waiver in config.waivers:
-        chosen(waiver.rules, f"{config.path}: exception.rules")
-    for where in (*(w.where for w in config.waivers), *(o.where for o in config.overrides)):
+    for place, waiver in enumerate(config.waivers, 1):
+        chosen(waiver.rules, config.at(f"exception[{place}].rules", "exception.rules"))
+    for at, where in _entries(config):
         if where.role is not None and where.role not in ROLES:
-            raise unknown("role", where.role, ROLES).at(f"{config.path}: role")
+            raise unknown("role", where.role, ROLES).at(config.at(f"{at}.role", "role"))
     left = [code for code in chosen(settings.select or ["SC"]) if code not in ignored]
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
     severities: dict[str, Severity] = {
         code: "error" if severity == "error" else "warning"
         for word, severity in config.severity.items()
-        for code in chosen([word], f"{config.path}: severity")
+        for code in chosen([word], config.at(f"severity.{word}", "severity"))
     }
     return RulePolicy(
         config,
@@ -110,11 +105,19 @@ def configured(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
             Group(
                 tuple(entry.globs),
                 {key: float(x) for key, x in entry.settings.items() if key not in for_all},
-                f"{config.path}: group[{place}]",
+                config.at(f"group[{place}]"),
             )
             for place, entry in enumerate(config.groups, 1)
         )
     return found
+
+
+def _entries(config: Config) -> list[tuple[str, Where]]:
+    """The overrides and exceptions by their places in the file."""
+    return [
+        *((f"override[{place}]", o.where) for place, o in enumerate(config.overrides, 1)),
+        *((f"exception[{place}]", w.where) for place, w in enumerate(config.waivers, 1)),
+    ]
 
 
 def chosen(words: Sequence[str], place: str = "") -> list[str]:
@@ -141,7 +144,7 @@ def _check_words(settings: Settings) -> None:
     known = [*hyperparameters()] if asked or given else []
     for at, key in asked:
         if key not in known:
-            raise unknown("set", key, ["lr", *known]).at(f"{config.path}: {at}")
+            raise unknown("set", key, ["lr", *known]).at(config.at(f"{at}.{key}", at))
     for key in sorted(given):
         if key not in known:
             raise unknown("set", key, known)
@@ -155,9 +158,9 @@ def _limits(
         code: {name: limit.default for name, limit in entry.rule.limits.items()}
         for code, entry in registered().items()
     }
-    for override in config.overrides:
-        _check_limits(override.limits, f"{config.path}: override", limits)
-    _check_limits(config.limits, f"{config.path}: limits", limits)
+    for place, override in enumerate(config.overrides, 1):
+        _check_limits(override.limits, f"override[{place}]", config, limits)
+    _check_limits(config.limits, "limits", config, limits)
     banded = dict(zip(_BANDS, bands, strict=True)) if bands_from != DEFAULT else {}
     filed = {(code, name): float(own[name]) for code, own in config.limits.items() for name in own}
     layers = [(bands_from, banded), (str(config.path), filed)]
@@ -170,15 +173,21 @@ def _limits(
 
 
 def _check_limits(
-    table: Mapping[str, Mapping[str, float]], at: str, known: Mapping[str, Mapping[str, float]]
+    table: Mapping[str, Mapping[str, float]],
+    at: str,
+    config: Config,
+    known: Mapping[str, Mapping[str, float]],
 ) -> None:
+    shown = at.partition("[")[0]
     for code, own in table.items():
         if code not in known:
-            raise UsageError(f"{at}.{code}: is no rule; {nearest(code, [*known])}")
+            where = config.at(f"{at}.{code}", f"{shown}.{code}")
+            raise UsageError(f"{where}: is no rule; {nearest(code, [*known])}")
         for name, value in own.items():
+            where = config.at(f"{at}.{code}.{name}", f"{shown}.{code}.{name}")
             if not known[code]:
-                raise UsageError(f"{at}.{code}.{name}: the rule has no limits")
+                raise UsageError(f"{where}: the rule has no limits")
             if name not in known[code]:
-                raise UsageError(f"{at}.{code}.{name}: not known; {nearest(name, [*known[code]])}")
+                raise UsageError(f"{where}: not known; {nearest(name, [*known[code]])}")
             if value < 0 or (value == 0 and name in _FACTORS):
-                raise UsageError(f"{at}.{code}.{name} {value}: a positive number")
+                raise UsageError(f"{where} {value}: a positive number")
