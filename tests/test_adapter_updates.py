@@ -1,13 +1,16 @@
 """What an lr does to a matrix through an adapter, beside real training steps."""
 
+import json
 import math
 
 import pytest
 import torch
 from adapter_files import CONFIG, PEFT, noise, product, rms, write, write_base
+from command import scalecheck
 from torch import nn
 
 import scalecheck as api
+from scalecheck.errors import UsageError
 
 SCALE = 2.0
 
@@ -98,6 +101,7 @@ def test_last_step_of_both_halves_is_the_step_of_the_matrix(make, options, steps
         weights = net.state_dict()[name]
         assert row["relative_update"] == pytest.approx(moved / rms(weights), rel=1e-4)
         assert row["added_rms"] == pytest.approx(rms(now), rel=1e-6)
+        assert row["update_rms"] * row["lr"] == pytest.approx(row["absolute_update"])
 
 
 def test_first_step_is_lr_alpha_over_the_root_of_3_n_r(tmp_path):
@@ -122,11 +126,11 @@ def test_later_steps_come_from_both_halves_and_both_updates(tmp_path):
         nn.init.normal_(layer.lora_B.weight, std=0.05)
     folder, base = saved(tmp_path, net)
     report = api.translate(folder, base=base, lr=1e-2)
-    halves = {row.name: row for row in report.rows_of("factors")}
+    halves = {row["name"]: row for row in report.rows_of("factors")}
     for row, layer in zip(report.rows, (net[0], net[2]), strict=True):
         a, b = layer.lora_A.weight.detach().double(), layer.lora_B.weight.detach().double()
         down, up = (
-            halves[PEFT.format(row["name"].partition(".")[0], half)].absolute_update
+            halves[PEFT.format(row["name"].partition(".")[0], half)]["absolute_update"]
             for half in "AB"
         )
         squares = []
@@ -182,8 +186,8 @@ def test_halves_alone_have_no_band(tmp_path):
     assert "typical band" not in report.totals
     assert "the halves alone tell no relative update of W: --base MODEL does" in report.totals
     first, second = report.rows_of("adapted")
-    assert first.absolute_update > 0
-    assert second.is_first
+    assert first["absolute_update"] > 0
+    assert second["added_rms"] == 0
 
 
 def test_headline_says_the_lr_of_full_fine_tuning(tmp_path):
@@ -231,3 +235,44 @@ def test_rows_merge_by_role(tmp_path):
     [row] = api.translate(folder, base=base, lr=1e-3, by="role").rows
     assert row["tensors"] == 2
     assert row["full_lr"] > 0
+
+
+@pytest.mark.parametrize("by", ["tensor", "layer", "family", "role"])
+def test_json_has_the_halves_beside_the_rows(by, tmp_path):
+    net = model()
+    optimizer, _ = trained(net, 3, torch.optim.AdamW, lr=1e-3)
+    folder, base = saved(tmp_path, net, optimizer)
+    options = ("--by", by, "--target", "1e-3", "--to", "lion", "--format", "json")
+    done = scalecheck("translate", folder, "--base", base, *options)
+    found = json.loads(done.out)
+    assert [row["name"] for row in found["factors"]] == [
+        PEFT.format(layer, half) for layer in (0, 2) for half in "AB"
+    ]
+    assert all(row["target_lr"] and row["to_lr"] and row["full_lr"] for row in found["rows"])
+    assert found["source"]["base"] == str(base)
+    assert found["settings"]["base"] == str(base)
+
+
+def test_emitted_groups_name_the_halves(tmp_path):
+    folder, base = saved(tmp_path, model())
+    options = ("--lr", "1e-3", "--target", "1e-3", "--emit", "json")
+    found = json.loads(scalecheck("translate", folder, "--base", base, *options).out)
+    names = [name for group in found["groups"] for name in group["names"]]
+    assert sorted(names) == [PEFT.format(layer, half) for layer in (0, 2) for half in "AB"]
+
+
+def test_other_optimizer_moves_as_far_at_its_lr(tmp_path):
+    net = model()
+    nn.init.normal_(net[0].lora_B.weight, std=0.05)
+    folder, base = saved(tmp_path, net)
+    row = api.translate(folder, base=base, lr=1e-5, to="lion").rows[0]
+    again = api.translate(folder, base=base, lr=row["to_lr"], optimizer="lion").rows[0]
+    assert again["absolute_update"] == pytest.approx(row["absolute_update"], rel=1e-3)
+
+
+def test_shapes_without_elements_are_no_adapter(tmp_path):
+    shapes = ["q.lora_A.weight=4x64", "q.lora_B.weight=48x4"]
+    report = api.translate(shape=shapes, assume="torch", lr=1e-3)
+    assert report.rows_of("adapted") == []
+    with pytest.raises(UsageError, match="--base: needs an adapter"):
+        api.translate(shape=shapes, assume="torch", lr=1e-3, base=tmp_path)

@@ -93,20 +93,24 @@ class Pair:
 
 @dataclass(frozen=True)
 class Adapters:
-    """others: modules with an adapter whose product is not computed, and why."""
+    """others: modules with an adapter whose product is not computed, and why; owned: the names of
+    the tensors that they have."""
 
     pairs: Sequence[Pair] = ()
     others: Mapping[str, str] = field(default_factory=dict)
+    owned: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
     notes: Sequence[str] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.pairs or self.others)
-
     def of(self, wanted: Iterable[Tensor]) -> "Adapters":
-        """Those whose halves are among the tensors wanted."""
+        """Those whose halves are among the tensors wanted, and the others that have some there."""
         names = {tensor.name for tensor in wanted}
         pairs = [pair for pair in self.pairs if names.issuperset(t.name for t in pair.halves)]
-        return replace(self, pairs=pairs)
+        others = {
+            name: why
+            for name, why in self.others.items()
+            if not names.isdisjoint(self.owned.get(name, ()))
+        }
+        return replace(self, pairs=pairs, others=others)
 
 
 @dataclass
@@ -125,6 +129,7 @@ def adapters(checkpoint: Checkpoint) -> Adapters:
     found: dict[tuple[str, str], _Parts] = {}
     beside: dict[str, dict[str, Tensor]] = {}
     others: dict[str, str] = {}
+    owned: dict[str, list[str]] = {}
     for tensor in checkpoint.tensors:
         bare = bare_name(tensor.name)
         if match := _HALF.fullmatch(bare):
@@ -137,7 +142,9 @@ def adapters(checkpoint: Checkpoint) -> Adapters:
         elif match := _BESIDE.fullmatch(bare):
             beside.setdefault(match["module"], {})[match["word"]] = tensor
         elif match := _OTHER.fullmatch(bare):
-            others[_module(match["module"])] = f"{_WORDS[match['word']]}: not computed"
+            name = _module(match["module"])
+            others[name] = f"{_WORDS[match['word']]}: not computed"
+            owned.setdefault(name, []).append(tensor.name)
     several = {name for _, name in found if name}
     scales = Scales(checkpoint)
     pairs = []
@@ -150,7 +157,8 @@ def adapters(checkpoint: Checkpoint) -> Adapters:
             pairs.append(paired)
         else:
             others[label] = paired
-    return Adapters(pairs, others, [*_dora(pairs), *scales.notes])
+            owned.setdefault(label, []).extend(half.name for half in (*parts.down, *parts.up))
+    return Adapters(pairs, others, owned, [*_dora(pairs), *scales.notes])
 
 
 def _adapter(name: str) -> str:

@@ -45,7 +45,9 @@ def translate(
     selection.check(columns)
     wanted = selection.tensors(checkpoint.tensors, checkpoint.unread)
     trainings.check([tensor.name for tensor in wanted])
-    asked = asked_adapters(checkpoint, wanted, settings)
+    if settings.shape and settings.base is not None:
+        raise OptionError("base", "needs an adapter, and --shape names tensors without elements")
+    asked = asked_adapters(checkpoint, () if settings.shape else wanted, settings)
     others = _others(settings, progress)
     forecaster = Forecaster(
         trainings,
@@ -78,7 +80,7 @@ def translate(
     tables = [
         *row_tables(rows(shown, columns, settings, others), columns, selection, settings),
         *adapted.tables(adapters, selection),
-        *factor_tables(halves, columns),
+        *factor_tables(halves, states),
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]

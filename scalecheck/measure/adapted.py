@@ -16,13 +16,15 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import UsageError
+from scalecheck.measure.groups import row
 from scalecheck.measure.low_rank import gram, product_norm
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import finite, number, percent, printable
-from scalecheck.report.report import Column, Table
+from scalecheck.report.report import Column, Rows, Table
 from scalecheck.settings import Settings
 
+TITLE = "Adapted matrices: ΔW = scale·B·A"
 NOT_FINITE = "its halves hold NaN or inf, or numbers whose product leaves float64"
 
 
@@ -237,7 +239,12 @@ def tables(items: Sequence[Added], selection: Selection) -> list[Table]:
     if any(each.matrix.base for each in items):
         names += ["rms", "added_relative"]
     shown = [column for column in COLUMNS if column.name in names] if selection.is_whole else []
-    return [Table("adapted", COLUMNS, shown, items, "Adapted matrices: ΔW = scale·B·A")]
+    return [Table("adapted", COLUMNS, shown, made_of(items, COLUMNS), TITLE)]
+
+
+def made_of(items: Sequence[Any], columns: Sequence[Column]) -> Rows:
+    """A row of each item, which has a name."""
+    return Rows(items, lambda each: row(columns, each.name, [each]))
 
 
 def counted(n: int) -> str:

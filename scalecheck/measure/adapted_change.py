@@ -14,7 +14,7 @@ from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure import adapted
-from scalecheck.measure.adapted import AdaptedMatrix, AskedAdapters, counted
+from scalecheck.measure.adapted import AdaptedMatrix, AskedAdapters, counted, made_of
 from scalecheck.measure.comparison import Side
 from scalecheck.measure.low_rank import FloatArray, gram, product_norm
 from scalecheck.report.formatting import finite, number, percent, printable
@@ -75,7 +75,7 @@ def asked_changes(
     both = Adapters(
         [*{**before, **after}.values()],
         {**found[0].others, **found[1].others},
-        [*dict.fromkeys([*found[0].notes, *found[1].notes])],
+        notes=[*dict.fromkeys([*found[0].notes, *found[1].notes])],
     )
     if base is not None and not both.pairs:
         paths = f"{sides[0].path} and {sides[1].path}"
@@ -195,4 +195,4 @@ def tables(changes: Sequence[AdaptedChange], selection: Selection) -> list[Table
     left_out = {"module", "shape", "reason"}
     left_out |= set() if any(each.matrix.base for each in changes) else {"rms", "relative_change"}
     shown = [c for c in COLUMNS if c.name not in left_out] if selection.is_whole else []
-    return [Table("adapted", COLUMNS, shown, changes, "Adapted matrices: ΔW = scale·B·A")]
+    return [Table("adapted", COLUMNS, shown, made_of(changes, COLUMNS), adapted.TITLE)]

@@ -18,6 +18,7 @@ from scalecheck.measure.adapted import (
     AskedAdapters,
     base_hint,
     counted,
+    made_of,
 )
 from scalecheck.measure.groups import Merge, mean_square
 from scalecheck.report.formatting import number, percent, printable
@@ -40,6 +41,11 @@ class AdaptedForecast(TensorForecast):
     def lr(self) -> float | None:
         """None where it is not known, or that of the halves differs."""
         return self.adapter.lr
+
+    @property
+    def trained(self) -> Sequence[TensorForecast]:
+        """Those of the halves."""
+        return self.adapter.halves
 
     @property
     def module(self) -> str:
@@ -122,8 +128,7 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
     base, training = step.matrix.base, step.training
     if base is None or training is None:
         return None
-    absolute, lr = step.absolute_update, step.lr
-    at_lr_1 = absolute / lr if absolute is not None and lr else None
+    absolute, expected, lr = step.absolute_update, step.expected_update, step.lr
     is_sized = absolute is not None and base.rms and base.is_finite
     last = step.halves[-1]
     return AdaptedForecast(
@@ -132,8 +137,8 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
         training=training,
         bands=forecaster.bands,
         trained_in=last.trained_in,
-        update_rms=at_lr_1 if step.measured else None,
-        update_rms_expected=None if step.measured else at_lr_1,
+        update_rms=absolute / lr if step.measured and absolute is not None and lr else None,
+        update_rms_expected=expected / lr if expected is not None and lr else None,
         measured=step.measured,
         absolute_update=absolute,
         relative_update=absolute / base.rms if is_sized and absolute and base.rms else None,
@@ -259,4 +264,4 @@ def tables(found: AdapterForecasts, selection: Selection) -> list[Table]:
         return []
     names = ("name", "rank", "scale", "added_rms", "absolute_update", "full_lr")
     shown = [column for column in STEPS if column.name in names] if selection.is_whole else []
-    return [Table("adapted", STEPS, shown, found.steps, "Adapted matrices: ΔW = scale·B·A")]
+    return [Table("adapted", STEPS, shown, made_of(found.steps, STEPS), inspected.TITLE)]

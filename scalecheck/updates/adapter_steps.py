@@ -30,15 +30,17 @@ class AdapterStep(Added):
     """A step of ΔW beside what the adapter adds.
 
     absolute_update: RMS of the step of ΔW, lr included, None where `reason` says why. measured: it
-    is that of the last step by the optimizer state. full_lr: the lr at which the same optimizer,
-    training the matrix itself, would move it as much, None where its updates are not of a size of
-    their own. to_update: RMS of a step at lr 1 of another optimizer. training: of the half that is
-    trained, with the lr of both. halves: the forecasts of those that are trained. step: of the
-    state. is_first: a half is zero, so that the other has no gradient yet. state_reason: why an
-    expected step stands in for a measured one.
+    is that of the last step by the optimizer state; expected_update: the same by theory. full_lr:
+    the lr at which the same optimizer, training the matrix itself, would move it as much, None
+    where its updates are not of a size of their own. to_update: RMS of a step at lr 1 of another
+    optimizer. training: of a half that is trained. halves: the forecasts of those that are.
+    is_first: a half is zero, so that the other has no gradient yet. is_certain: False where it is
+    not known how, or whether, a half is trained. state_reason: why an expected step stands in for
+    a measured one.
     """
 
     absolute_update: float | None = None
+    expected_update: float | None = None
     measured: bool = False
     full_lr: float | None = None
     to_update: float | None = None
@@ -86,6 +88,7 @@ def adapter_step(
         added_rms=added_rms,
         reason=reason if absolute is None or added_rms is None or matrix.unmatched else "",
         absolute_update=absolute,
+        expected_update=grams.expected_step(pair, halves, abs(factor or 0.0)) if absolute else None,
         measured=known.is_measured and absolute is not None,
         to_update=grams.other_step(pair, halves, abs(factor or 0.0)) if absolute else None,
         training=_training(trained),
@@ -164,6 +167,15 @@ class _Grams:
             return _Known(None)
         return _Known(self._independent(pair, down, up), reason=reason or "")
 
+    def expected_step(
+        self, pair: Pair, halves: Sequence[TensorForecast | None], factor: float
+    ) -> float | None:
+        """RMS of a step of ΔW by theory, whatever states say."""
+        sizes = [0.0 if half is None else _expected(half) for half in halves]
+        if (down := sizes[0]) is None or (up := sizes[1]) is None:
+            return None
+        return factor * self._independent(pair, down, up)
+
     def other_step(
         self, pair: Pair, halves: Sequence[TensorForecast | None], factor: float
     ) -> float | None:
@@ -194,6 +206,14 @@ class _Grams:
         if not is_linear:
             terms.append(math.sqrt(pair.rank) * up * down)
         return math.hypot(*terms)
+
+
+def _expected(half: TensorForecast) -> float | None:
+    """RMS of a step of a half by theory, lr included."""
+    expected, told = half.update_rms_expected, half.absolute_update
+    if not half.measured or told is None:
+        return told
+    return told * expected / half.update_rms if expected is not None and half.update_rms else None
 
 
 def _with_update(

@@ -135,9 +135,11 @@ def row_tables(
     ]
 
 
-def factor_tables(halves: Sequence[TensorForecast], columns: Sequence[Column]) -> list[Table]:
+def factor_tables(halves: Sequence[TensorForecast], states: States) -> list[Table]:
     """The halves of adapters, where rows are of the matrices that they add to: for machines."""
-    return [Table("factors", columns, (), halves)] if halves else []
+    columns = [*COLUMNS, *(STATE if states.path else ())]
+    made = Rows(halves, lambda half: row(columns, half.name, [half]))
+    return [Table("factors", columns, (), made)] if halves else []
 
 
 class UncertainStates:

@@ -93,6 +93,11 @@ class TensorForecast(TensorStats, ScheduleForecast):
         return self.training.weight_decay if self.training.is_decay_known else None
 
     @property
+    def trained(self) -> Sequence["TensorForecast"]:
+        """The forecasts of the tensors whose lr moves it: its own."""
+        return (self,)
+
+    @property
     def has_size(self) -> bool:
         """An update can be a share of it."""
         return self.is_finite and bool(self.rms)
