@@ -13,10 +13,11 @@ from typing import Any, ParamSpec, get_type_hints
 
 from scalecheck import config as configuration
 from scalecheck import options
+from scalecheck.arguments import given_from_python, in_python_words
 from scalecheck.config import Config
-from scalecheck.errors import OptionError
+from scalecheck.errors import ArgumentTypeError, OptionError, ScalecheckError
 from scalecheck.report.report import Report
-from scalecheck.settings import Argument, Settings, options_of
+from scalecheck.settings import HYPERPARAMETERS, Argument, Settings, options_of
 from scalecheck.updates.bands import LIMITS
 
 P = ParamSpec("P")
@@ -40,32 +41,48 @@ def read_config(path: str | Path) -> Config:
     return configuration.read(path, options_of(check))
 
 
+def report_of(function: Callable[..., Report], given: Mapping[str, Any]) -> Report:
+    """The report of a function of this module, from the command of the same name in
+    scalecheck.commands, which takes the paths, the settings and the progress. Errors are in the
+    words of the command line."""
+    given = introspection.signature(function).bind(**given).arguments
+    progress = given.pop("progress", None) or (lambda done, total: None)
+    config = given.pop("config", None)
+    if isinstance(config, str | Path):
+        config = read_config(config)
+    paths = [
+        given.pop(word, option.default)
+        for word, option in options_of(function).items()
+        if isinstance(option, Argument)
+    ]
+    in_force = settings(function, given, config)
+    name = function.__name__
+    command = getattr(import_module(f"scalecheck.commands.{name}"), name)
+    try:
+        report: Report = command(*paths, in_force, progress)
+    except OptionError as error:
+        raise in_force.located(error) from None
+    return report
+
+
 def _command(signature: Callable[P, None]) -> Callable[P, Report]:
-    """What runs the command of a signature, the function of the same name in scalecheck.commands,
-    which takes the paths, the settings and the progress."""
+    """The function that a signature describes."""
     name, options = signature.__name__, options_of(signature)
     bare = introspection.signature(signature)
     types = get_type_hints(signature)
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
-        given = bare.bind(*args, **keywords).arguments
-        progress = given.pop("progress", None) or (lambda done, total: None)
-        config = given.pop("config", None)
-        if isinstance(config, str | Path):
-            config = read_config(config)
-        paths = [
-            given.pop(word, option.default)
-            for word, option in options.items()
-            if isinstance(option, Argument)
-        ]
-        in_force = settings(signature, given, config)
-        command = getattr(import_module(f"scalecheck.commands.{name}"), name)
         try:
-            report: Report = command(*paths, in_force, progress)
-        except OptionError as error:
-            raise in_force.located(error) from None
-        return report
+            bound = bare.bind(*args, **keywords).arguments
+        except TypeError as error:
+            raise ArgumentTypeError(f"scalecheck.{name}() {error}") from None
+        given = given_from_python(name, options, bound)
+        hyperparameters = given.pop(HYPERPARAMETERS, {})
+        try:
+            return report_of(run, {**given, **hyperparameters})
+        except ScalecheckError as error:
+            raise in_python_words(name, options, error) from error.__cause__
 
     # What help() shows: types without what the command line says of them.
     parameters = [one.replace(annotation=types[one.name]) for one in bare.parameters.values()]
@@ -94,15 +111,17 @@ def inspect(
 ) -> None:
     """Measure the scale of every tensor of a checkpoint: rms, the root mean square, and more.
 
-    It is a row a tensor, or a row a layer, family or role. progress: called with the bytes read so
-    far and in all. Raises UsageError where an option fits nothing, CheckpointError where the
-    checkpoint cannot be read.
+    It is a row a tensor, or a row a layer, family or role. checkpoint: a path, an nn.Module, or a
+    mapping of names to arrays, which is not copied. progress: called with the bytes read so far
+    and in all. Raises UsageError, which is a TypeError or a ValueError too, where an argument fits
+    nothing, CheckpointError where the checkpoint cannot be read.
     """
 
 
 @_command
 def translate(
     checkpoint: options.OptionalCheckpoint = None,
+    optimizer: options.Optimizer = None,
     *,
     match: options.Match = (),
     exclude: options.Exclude = (),
@@ -114,7 +133,6 @@ def translate(
     columns: options.Columns = None,
     by: options.GroupBy = "tensor",
     lr: options.Lr = None,
-    optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,
     beta2: options.Beta2 = None,
     eps: options.Eps = None,
@@ -144,10 +162,12 @@ def translate(
 ) -> None:
     """Tell the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
 
-    It is expected, nominal, and where an optimizer state was saved, measured. lr, optimizer and
-    hyperparameters, which are any of the optimizer's own, go before those of the state, which go
-    before the optimizer's defaults. With assume, shape may take the place of a checkpoint. Raises
-    UsageError, CheckpointError.
+    It is expected, nominal, and where there is an optimizer state, measured: shares of the
+    tensor's rms a step. checkpoint: as of inspect. optimizer: its name, or a torch Optimizer or a
+    list of them, whose groups and moments are then the state; state: a path, or the same. lr,
+    optimizer and hyperparameters, which are any of the optimizer's own, go before those of the
+    state, which go before the optimizer's defaults. With assume, shape may take the place of a
+    checkpoint. Raises UsageError, CheckpointError.
     """
 
 
@@ -185,15 +205,17 @@ def diff(
 ) -> None:
     """Measure how far each tensor moved from one checkpoint to another, beside what a run would do.
 
-    The change is exact, in float64. A path may be a report of `inspect --format json`, of which
-    only figures are compared. With lr and steps the displacement that such a run is expected to
-    bring is set beside it. Raises UsageError, CheckpointError.
+    The change is exact, in float64. Each side is a path, an nn.Module, or a mapping of names to
+    arrays. A path may be a report of `inspect --format json`, of which only figures are compared.
+    With lr and steps the displacement that such a run is expected to bring is set beside it. Raises
+    UsageError, CheckpointError.
     """
 
 
 @_command
 def check(
     checkpoint: options.SomeCheckpoint,
+    optimizer: options.Optimizer = None,
     *,
     select: options.Select = (),
     ignore: options.Ignore = (),
@@ -203,7 +225,6 @@ def check(
     recursive: options.Recursive = False,
     base: options.Base = None,
     lr: options.Lr = None,
-    optimizer: options.Optimizer = None,
     beta1: options.Beta1 = None,
     beta2: options.Beta2 = None,
     eps: options.Eps = None,
@@ -231,7 +252,8 @@ def check(
 ) -> None:
     """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
 
-    The report's `failed` says whether CI should stop. config: a configuration, or the file it is
+    checkpoint, optimizer and state: as of translate. The report's `failed` says whether CI should
+    stop. config: a configuration, or the file it is
     in; none is looked for, and the other options go before it. Raises UsageError, CheckpointError.
     """
 

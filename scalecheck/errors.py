@@ -29,6 +29,14 @@ class OptionError(UsageError):
         return UsageError(f"{place}{value}: {self.problem}")
 
 
+class ArgumentError(UsageError, ValueError):
+    """A value that was given from Python does not fit."""
+
+
+class ArgumentTypeError(UsageError, TypeError):
+    """What was given from Python is of a type that does not fit."""
+
+
 def unknown(option: str, word: str, known: Sequence[str]) -> OptionError:
     """The error for a word that an option does not know, with the nearest one that it does."""
     return OptionError(option, f"not known; {nearest(word, known)}", word)

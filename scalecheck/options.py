@@ -2,7 +2,7 @@
 have to be. No module that reads a checkpoint is imported before a value is checked."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
@@ -15,13 +15,19 @@ from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.updates.bands import Bands
 
 if TYPE_CHECKING:
+    from scalecheck.checkpoint.live import objects
     from scalecheck.checkpoint.tensor import Checkpoint
     from scalecheck.measure.groups import By
 
-    AnyCheckpoint = Path | str | Checkpoint
+    AnyCheckpoint = Path | str | Checkpoint | objects.Module | Mapping[str, Any]
+    LiveOptimizer = objects.Optimizer | Sequence[objects.Optimizer] | Mapping[str, Any]
+    AnyOptimizer = str | LiveOptimizer
+    AnyState = str | Path | LiveOptimizer
 else:
-    By = str
-    AnyCheckpoint = Path | str  # and a Checkpoint, whose module takes numpy
+    # What the command line takes; the modules of what Python takes beside import numpy.
+    By = AnyOptimizer = str
+    AnyCheckpoint = Path | str
+    AnyState = str | Path
 
 Number = float | None
 Count = int | None
@@ -208,12 +214,13 @@ Lr = Annotated[
     training("The lr. Default: that of the optimizer state.", "LR", POSITIVE, key="optimizer.lr"),
 ]
 Optimizer = Annotated[
-    Word,
+    AnyOptimizer | None,
     training(
         "One of {choices}. Default: that of the optimizer state, else adamw.",
         "NAME",
         choices=_OPTIMIZERS,
         key="optimizer.name",
+        after="lr",
     ),
 ]
 Beta1 = Annotated[Number, hyperparameter("Averaging factor of the gradient, 0 to below 1.", "B")]
@@ -264,7 +271,7 @@ Step = Annotated[
     ),
 ]
 State = Annotated[
-    str | Path | None,
+    AnyState | None,
     training(
         "Optimizer state file, FILE::PLACE for one of several in it. Default: found beside the "
         "checkpoint; `none` ignores it.",

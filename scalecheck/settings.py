@@ -1,7 +1,7 @@
 """What an option of a command is, and the value and the source of each option of one call."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -29,7 +29,8 @@ class Option:
     where it repeats, a list of them. panel: the part of the help page. key: its key in a
     configuration, its name where None, no key where empty. is_path: a path in a configuration is
     relative to the file. flag: its name on the command line where that is another. recorded: it is
-    part of a report's settings.
+    part of a report's settings. after: the option that it follows where people read them, as it
+    stands elsewhere among the arguments of a function.
 
     name, default and types are read from the signature.
     """
@@ -45,6 +46,7 @@ class Option:
     is_path: bool = False
     flag: str = ""
     recorded: bool = True
+    after: str = ""
     name: str = ""
     default: Any = None
     types: tuple[Any, ...] = (str,)
@@ -133,7 +135,17 @@ def options_of(signature: Callable[..., Any]) -> Mapping[str, Option]:
                 default={} if is_any_keyword else parameter.default,
                 types=_types(hints[name].__origin__),
             )
-    return found
+    return {option.name: option for option in _in_order(found)}
+
+
+def _in_order(options: Mapping[str, Option]) -> Iterator[Option]:
+    """The options, each after the one that it follows."""
+    following = {option.after: option for option in options.values() if option.after}
+    for option in options.values():
+        if not option.after:
+            yield option
+            if option.name in following:
+                yield following[option.name]
 
 
 def _types(hint: Any) -> tuple[Any, ...]:

@@ -274,5 +274,5 @@ def test_shapes_without_elements_are_no_adapter(tmp_path):
     shapes = ["q.lora_A.weight=4x64", "q.lora_B.weight=48x4"]
     report = api.translate(shape=shapes, assume="torch", lr=1e-3)
     assert report.rows_of("adapted") == []
-    with pytest.raises(UsageError, match="--base: needs an adapter"):
+    with pytest.raises(UsageError, match="base: needs an adapter"):
         api.translate(shape=shapes, assume="torch", lr=1e-3, base=tmp_path)

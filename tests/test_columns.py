@@ -42,7 +42,7 @@ def test_a_group_of_one_tensor_is_the_tensor(command):
 def test_a_tensor_merged_with_itself_keeps_its_sizes_and_doubles_its_counts():
     report = REPORTS["translate"]("tensor")
     columns = [column for column in report.tables[0].columns if column not in TARGET]
-    for row in report.rows:
+    for row in report.rows_of("rows"):
         (forecast,) = row["members"]
         for column in columns:
             one, two = column.read(forecast), column.merged([forecast, forecast])

@@ -25,6 +25,7 @@ FLOORS = {
     "rules": 6,
     "commands": 7,
     "options": 8,
+    "arguments": 8,
     "api": 8,
     "cli": 9,
 }

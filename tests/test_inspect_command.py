@@ -490,5 +490,5 @@ def test_csv_keeps_what_was_skipped_and_spreads_quantiles(tmp_path):
 
 def test_the_function_takes_one_word_for_several_and_refuses_what_it_does_not_know():
     assert len(api.inspect(TINY, match="ln_f.*", columns="rms").rows) == 2
-    with pytest.raises(api.UsageError, match="families: not known"):
+    with pytest.raises(api.UsageError, match="by='families': not known"):
         api.inspect(TINY, by="families")

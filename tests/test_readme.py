@@ -98,13 +98,20 @@ def _sources():
     return "\n".join(p.read_text("utf-8") for p in (ROOT / "scalecheck").rglob("*.py"))
 
 
-def test_the_python_example_runs():
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=ROOT, capture_output=True, check=True, text=True
+def test_the_python_examples_run():
+    files, memory = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    printed, told = (
+        subprocess.run(
+            [sys.executable, "-c", example], cwd=ROOT, capture_output=True, check=True, text=True
+        ).stdout.splitlines()
+        for example in (files, memory)
     )
-    assert done.stdout.splitlines()[0].startswith("ln_f.weight 1.70269")
-    assert len(done.stdout.splitlines()) == 1 + 52
+    assert printed[0].startswith("ln_f.weight 1.70269")
+    assert len(printed) == 1 + 52
+    measured, changed = map(float, told[0].split())
+    assert measured == pytest.approx(changed, rel=0.02)  # which weight decay is a part of
+    assert len(told) == 1 + 4
+    assert all(line.endswith("True") for line in told[1:])
 
 
 def test_the_configuration_in_the_manual_is_one(tmp_path):

@@ -117,11 +117,11 @@ def test_what_python_is_given_goes_before_the_file_even_where_it_is_the_default(
 @pytest.mark.parametrize(
     ("command", "given", "text"),
     [
-        ("translate", {"lr": 0}, "--lr 0: a positive number"),
-        ("translate", {"by": "famly"}, "--by famly: not known; did you mean family?"),
-        ("translate", {"step": 0}, "--step 0: steady, or a number from 1 up"),
-        ("inspect", {"top": 0}, "--top 0: at least 1 row"),
-        ("inspect", {"init": "kaimin"}, "--init kaimin: not known; did you mean kaiming?"),
+        ("translate", {"lr": 0}, "lr=0: a positive number"),
+        ("translate", {"by": "famly"}, "by='famly': not known; did you mean family?"),
+        ("translate", {"step": 0}, "step=0: steady, or a number from 1 up"),
+        ("inspect", {"top": 0}, "top=0: at least 1 row"),
+        ("inspect", {"init": "kaimin"}, "init='kaimin': not known; did you mean kaiming?"),
     ],
 )
 def test_a_value_outside_its_domain_is_refused_before_a_file_is_opened(command, given, text):

@@ -10,7 +10,7 @@ from states import FIRST, MODEL, NORM, SECOND, adam, open_state, read, saved, we
 
 import scalecheck as api
 from scalecheck.checkpoint.state_names import named
-from scalecheck.errors import CheckpointError, OptionError
+from scalecheck.errors import CheckpointError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +156,7 @@ def test_one_of_several_that_is_not_understood_leaves_the_others_to_choose():
 
 def test_an_lr_that_is_needed_is_asked_for_with_the_reason():
     path = saved(optimizer=NOT_READ["a whole optimizer"])
-    with pytest.raises(OptionError, match=r"--lr: needed, .*; optimizer state not read: optimizer"):
+    with pytest.raises(UsageError, match=r"lr: needed, .*; optimizer state not read: optimizer"):
         api.translate(path)
 
 
@@ -178,10 +178,10 @@ def json_copy(state):
 
 def test_a_place_that_is_not_there_names_those_that_are():
     path = saved(optimizers=[muon(), adam([(32,)])])
-    with pytest.raises(OptionError) as raised:
+    with pytest.raises(UsageError) as raised:
         api.check(path, state=f"{path}::optimizers[2]")
     assert str(raised.value) == (
-        f"--state {path}::optimizers[2]: no optimizer state there;"
+        f"scalecheck.check: state='{path}::optimizers[2]': no optimizer state there;"
         " there is optimizers[0], optimizers[1]"
     )
     assert scalecheck("check", path, "--state", f"{path}::optimizers[2]").code == 2
@@ -240,7 +240,7 @@ def test_weights_are_judged_beside_a_state_that_is_not_read(kind, key):
 @pytest.mark.parametrize("kind", NOT_READ)
 def test_a_state_that_was_asked_for_and_is_not_read_is_an_error(kind):
     torch.save({"model": weights(MODEL), "optimizer": NOT_READ[kind]}, "run.pt")
-    with pytest.raises((CheckpointError, OptionError)):
+    with pytest.raises((CheckpointError, UsageError)):
         api.check("run.pt", state="run.pt")
 
 

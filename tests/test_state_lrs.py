@@ -47,7 +47,9 @@ def test_each_group_has_its_own_initial_lr(tmp_path):
 
 def test_an_lr_of_0_without_an_initial_one_has_to_be_given(tmp_path):
     path = saved(tmp_path, {"lr": 0.0}, {"lr": 0.0})
-    with pytest.raises(UsageError, match=r"the lr of the optimizer state is 0: pass --lr"):
+    with pytest.raises(
+        UsageError, match=r"the lr of the optimizer state is 0: pass lr, for example lr=3e-4"
+    ):
         api.translate(path)
     assert all(row["lr"] == 1e-4 for row in api.translate(path, lr=1e-4).rows)
 

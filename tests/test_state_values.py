@@ -176,5 +176,5 @@ def test_settings_that_an_optimizer_cannot_have_are_no_wrong_usage(elsewhere):
     said = "optimizer not known: its state is like that of adamw, but beta2 1.5 is outside [0, 1)"
     for row in report(model, state).rows:
         assert (row["reason"], row["lr"], row["weight_decay"]) == (said, LR, DECAY)
-    with pytest.raises(UsageError, match=r"--optimizer adamw: beta2 1\.5 is outside"):
+    with pytest.raises(UsageError, match=r"optimizer='adamw': beta2 1\.5 is outside"):
         report(model, state, optimizer="adamw")

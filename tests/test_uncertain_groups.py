@@ -122,7 +122,7 @@ def test_the_first_step_of_adam_is_of_one_size(tmp_path):
 
 def test_like_and_target_are_not_asked_together(tmp_path):
     torch.save({"w.weight": torch.ones(4, 4)}, tmp_path / "w.pt")
-    with pytest.raises(UsageError, match="--like and --target"):
+    with pytest.raises(UsageError, match="like and target"):
         api.translate(tmp_path / "w.pt", lr=1e-3, like=tmp_path / "w.pt", target=1e-3)
 
 

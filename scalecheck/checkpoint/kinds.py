@@ -90,12 +90,14 @@ def kinds(
     *,
     pieces: Mapping[str, str] | None = None,
     trained: Set[str] = frozenset(),
+    declared: Mapping[str, str] | None = None,
     non_model: Set[str] = frozenset(),
 ) -> dict[str, TensorKind]:
     """The kind of each tensor by its name, in the order given; linear in their number.
 
     pieces: the tensors that a reader knows to be pieces of larger ones, with the reason. trained:
-    those that their file says are trained. non_model: the tensors that a reader found beside the
+    those that their file says are trained. declared: those that their module says to be a
+    "parameter" or a "buffer". non_model: the tensors that a reader found beside the
     model.
     """
     inventory = Inventory(tensors)
@@ -105,15 +107,20 @@ def kinds(
     def kind_of(entry: Entry) -> TensorKind:
         if evidence := quantised.codes.get(entry.name):
             return TensorKind("code", "buffer", evidence)
-        if evidence := _moment(entry, inventory):
+        says = (declared or {}).get(entry.name)
+        if says is None and (evidence := _moment(entry, inventory)):
             return TensorKind("moment", "buffer", evidence)
+        if says == "parameter" and entry.dtype.kind == "integer":
+            return TensorKind("code", "buffer", f"codes: an nn.Parameter of {entry.dtype.name}")
         if not _may_be_trained(entry):
             evidence = quantised.factor(entry)
             return TensorKind("buffer", "buffer", evidence or f"its type {entry.dtype.name}")
-        if entry.name not in trained and (
+        is_told = entry.name in trained or says == "parameter"
+        if not is_told and (
             evidence := quantised.factor(entry)
             or counter(entry, inventory)
             or buffers.evidence(entry)
+            or (says and "a buffer of the module")
         ):
             return TensorKind("buffer", "buffer", evidence)
         if evidence := copies.get(entry.name):
@@ -123,8 +130,9 @@ def kinds(
         role, evidence = parameter_role(entry.name, entry.shape, inventory.module(entry).members)
         if entry.name in non_model:
             return _weight("other", entry, "beside the model")
-        if entry.name in trained:
-            evidence = evidence or "an nn.Parameter that requires a gradient"
+        if is_told:
+            requires = "requires a" if entry.name in trained else "requires no"
+            evidence = evidence or f"an nn.Parameter that {requires} gradient"
         is_zero = is_zero_at_first(entry.name, role)
         piece = (pieces or {}).get(entry.name)
         if piece == FLAT or _is_flat(entry):

@@ -42,7 +42,11 @@ def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
     trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
     found = kinds(
-        checkpoint.tensors, pieces=pieces, trained=trained, non_model=checkpoint.non_model
+        checkpoint.tensors,
+        pieces=pieces,
+        trained=trained,
+        declared={tensor.name: tensor.declared for tensor in checkpoint.tensors if tensor.declared},
+        non_model=checkpoint.non_model,
     )
     tensors = []
     for tensor in checkpoint.tensors:

@@ -54,13 +54,13 @@ def open_state(
         if len(states) == 1:
             [(_, state)] = states
             state = state if at is None else replace(state, path=Path(path))
-            return _with_tensors(state, file, readers, model)
+            return with_tensors(state, file, readers, model)
         if not are_disjoint(states, model):
             raise Malformed(
                 f"holds {len(states)} optimizer states that may train the same tensors:"
                 f" {counted(states)}; name one, as {file_path}::{excerpt(states[-1][0])}"
             )
-        return _with_tensors(together(states), file, readers, model)
+        return with_tensors(together(states), file, readers, model)
 
 
 def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | None:
@@ -71,7 +71,7 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     Raises CheckpointError where the file is damaged.
     """
     try:
-        beside = optimizer_beside(checkpoint.path)
+        beside = None if checkpoint.in_memory else optimizer_beside(checkpoint.path)
     except CheckpointError as error:
         unopened = Unread(checkpoint.path, "optimizer state", error.problem)
         state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
@@ -90,10 +90,10 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
             else:
                 return None
             state = unread(OptimizerState(file.path, (), ()), problem)
-            return _with_tensors(state, file, (), checkpoint.tensors)
+            return with_tensors(state, file, (), checkpoint.tensors)
         readers = [StateReader(file, place, layout) for place in found]
         state = _found(readers, found, checkpoint)
-        return _with_tensors(state, file, readers, checkpoint.tensors)
+        return with_tensors(state, file, readers, checkpoint.tensors)
 
 
 def _found(
@@ -129,7 +129,7 @@ def _read(reader: StateReader, place: Place, model: Sequence[Tensor]) -> Optimiz
     return replace(reader.read(model), is_inner=place.is_inner)
 
 
-def _with_tensors(
+def with_tensors(
     state: OptimizerState,
     file: StateFile,
     readers: Iterable[StateReader],

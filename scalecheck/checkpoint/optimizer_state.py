@@ -19,13 +19,15 @@ class ParamGroup:
     table those of its rows.
 
     `params` are the keys of its parameters, `param_names` their names where they were saved,
-    `left_out` its settings that are nothing of that.
+    `left_out` its settings that are nothing of that. `torch_class` is torch.optim's class of an
+    optimizer that is in memory.
     """
 
     settings: Mapping[str, Scalar | tuple[Scalar, ...]]
     params: tuple[ParamKey, ...]
     param_names: tuple[str, ...] | None = None
     left_out: tuple[str, ...] = ()
+    torch_class: str = ""
 
 
 class Factored(NamedTuple):
@@ -87,7 +89,7 @@ class OptimizerState:
     one, which may have changed its updates. unread: why there are no states though one was found,
     in a phrase; the notes say more. The groups are then those that are certain, or none. tensors:
     all of its file but for the rows of the checkpoint; others: those of them that are in no
-    parameter's state. unopened: what was not looked into at all.
+    parameter's state. unopened: what was not looked into at all. in_memory: no file holds it.
     """
 
     path: Path
@@ -96,6 +98,7 @@ class OptimizerState:
     notes: tuple[str, ...] = ()
     is_inner: bool = False
     unread: str = ""
+    in_memory: bool = False
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
     others: tuple[Tensor, ...] = field(default=(), repr=False)
     unopened: tuple[Unread, ...] = ()

@@ -164,7 +164,7 @@ class _Search:
         self.placed = {place for group in self.groups for place in group}
         self.in_order = checkpoint.in_order and not _is_sorted(parameters)
         self.shapes = {tensor.name: tensor.shape for tensor in parameters}
-        self.config = _configuration(checkpoint.path)
+        self.config = {} if checkpoint.in_memory else _configuration(checkpoint.path)
 
 
 def _by_order(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, str], str]:

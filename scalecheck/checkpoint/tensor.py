@@ -31,7 +31,8 @@ class Tensor:
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
     says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
-    trained, where its file does. `stored_nbytes` is what its words take where these are not its
+    trained, where its file does. `declared` says what its module calls it where that is in memory:
+    a "parameter" or a "buffer". `stored_nbytes` is what its words take where these are not its
     elements, and `parts` names the stored tensors that it is made of. `kind` says what it is,
     which takes the tensors beside it: `open_checkpoint` decides it.
     """
@@ -46,6 +47,7 @@ class Tensor:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    declared: str = ""
     stored_nbytes: int | None = None
     parts: tuple[str, ...] = field(default=(), hash=False)
     kind: TensorKind = LONE
@@ -58,6 +60,11 @@ class Tensor:
     def role(self) -> str:
         """One of naming.ROLES."""
         return self.kind.role
+
+    @property
+    def is_frozen(self) -> bool:
+        """It is a parameter of a module in memory that requires no gradient."""
+        return self.declared == "parameter" and not self.is_trained
 
     @property
     def nbytes(self) -> int:
@@ -177,8 +184,9 @@ class Checkpoint:
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
-    tensors, of which an optimizer state may be read (state_file.recorded). It holds no open file;
-    as a context manager it only marks the lines that use it.
+    tensors, of which an optimizer state may be read (state_file.recorded). `in_memory`: no file
+    holds it, and the path is what it is called. It holds no open file; as a context manager it only
+    marks the lines that use it.
     """
 
     path: Path
@@ -192,6 +200,7 @@ class Checkpoint:
     layout: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
+    in_memory: bool = False
 
     @cached_property
     def parameters(self) -> int:

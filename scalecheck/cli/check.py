@@ -111,7 +111,7 @@ def _update_baseline(path: Path, settings: Settings, reads: Sequence[Path]) -> i
                 "baseline", "is no baseline, and not replaced: remove it first", place
             )
         with Output("json", place, True, option="baseline", reads=reads) as out:
-            out.write(api.inspect(path, **same))
+            out.write(api.report_of(api.inspect, {"checkpoint": path, **same}))
     except OptionError as error:
         raise settings.located(error) from None
     return ExitCode.CLEAN

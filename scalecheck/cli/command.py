@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from scalecheck.api import report_of
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Format, Output, Quiet, Target
 from scalecheck.cli.progress import progress
@@ -39,7 +40,7 @@ class Run:
     def report(self, quiet: bool, **more: Any) -> Report:
         """The report, under a progress bar. Raises ScalecheckError."""
         with progress(quiet, self.unit) as show:
-            return self.function(**self.given, **more, progress=show)
+            return report_of(self.function, {**self.given, **more, "progress": show})
 
 
 def printed(

@@ -11,7 +11,14 @@ from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure import adapted_change
 from scalecheck.measure.change import Change
-from scalecheck.measure.comparison import compared, opened, pairs_of, renamed, unread_of
+from scalecheck.measure.comparison import (
+    compared,
+    opened,
+    pairs_of,
+    renamed,
+    same_memory,
+    unread_of,
+)
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
@@ -100,6 +107,7 @@ def diff(
         totals="\n".join([*adapted_change.sentences(adapted), *sentences(tensors, total)]),
         notes=[
             *([difference(names)] if names else []),
+            *same_memory(wanted),
             *notes(sides, total, run),
             *adapted_change.notes(adapted, asked),
         ],

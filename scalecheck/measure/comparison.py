@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import TensorKind
+from scalecheck.checkpoint.live.arrays import view_of
 from scalecheck.checkpoint.naming import family, layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import (
@@ -24,6 +25,7 @@ from scalecheck.measure.change import Change, compare
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.formatting import plural
 
 Side = Checkpoint | Recorded
 
@@ -181,6 +183,17 @@ def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | 
     tie = None if side.tied_to is None else names.get(side.tied_to, side.tied_to)
     is_same = (name, tie) == (side.name, side.tied_to)
     return side if is_same else replace(side, name=name, tied_to=tie)
+
+
+def same_memory(pairs: Sequence[Pair]) -> list[str]:
+    """A note on tensors that are the same memory on both sides, where some are: they are compared
+    with themselves."""
+    views = [[*map(view_of, pair.tensors)] for pair in pairs if pair.tensors]
+    count = sum(before == after is not None for before, after in views)
+    if not count:
+        return []
+    hint = "copy.deepcopy(model.state_dict()) keeps the values of before"
+    return [f"{count} of {plural(len(pairs), 'tensor')} are the same memory on both sides: {hint}"]
 
 
 def compared(pairs: Sequence[Pair], jobs: int | None, progress: Progress) -> Iterator[Comparison]:

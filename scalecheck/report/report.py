@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from operator import attrgetter, itemgetter
 from typing import Any, overload
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
 from scalecheck.report.formatting import inert
+
+_NEAR = 3  # names that are like one that is not there
 
 Row = Mapping[str, Any]
 
@@ -98,10 +101,17 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as plain values by the columns' names."""
+        readers = [(column.name, column.reader(self.rows)) for column in self.columns]
+        return [{name: _plain(read(row)) for name, read in readers} for row in self.rows]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Report:
-    """The result of a command.
+    """The result of a command: a sequence of its rows, each a dict of plain values by the fields of
+    JSON, and a table where it is printed.
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
@@ -121,9 +131,50 @@ class Report:
     failed: bool = False
 
     @property
-    def rows(self) -> list[Any]:
-        """The rows of the principal table, and of those of its name."""
-        return self.rows_of(self.tables[0].name)
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the principal table, and of those of its name, as JSON has them: numbers,
+        text, None, and lists of them."""
+        return [row for table in self._principal for row in table.records]
+
+    @property
+    def _principal(self) -> list[Table]:
+        return [table for table in self.tables if table.name == self.tables[0].name]
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return sum(len(table.rows) for table in self._principal)
+
+    def __bool__(self) -> bool:
+        """A report is true, also without rows."""
+        return True
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """The row of a tensor or group by its name. Raises KeyError where there is none, or where a
+        check has several findings on it."""
+        names = [_name_of(row) for table in self._principal for row in table.rows]
+        found = [row for row, own in zip(self.rows, names, strict=True) if own == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise KeyError(f"{name}: has {len(found)} rows; go through the report for them")
+        from difflib import get_close_matches
+
+        near = get_close_matches(str(name), [own for own in names if own], _NEAR)
+        hint = f"; did you mean {' or '.join(near)}?" if near else f", of {len(names)}"
+        raise KeyError(f"no row is called {name}{hint}")
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas.DataFrame, a column for each field. Raises ImportError where pandas
+        is not installed."""
+        try:
+            pandas = import_module("pandas")
+        except ModuleNotFoundError:
+            raise ImportError("Report.to_pandas needs pandas: pip install pandas") from None
+        names = dict.fromkeys(c.name for table in self._principal for c in table.columns)
+        return pandas.DataFrame(self.rows, columns=[*names])
 
     @property
     def findings(self) -> list[Any]:
@@ -138,11 +189,19 @@ class Report:
     def schema(self) -> str:
         return f"scalecheck.{self.kind}/1"
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         return self.rendered("text" if self.kind == "check" else "table")
 
-    def _repr_markdown_(self) -> str:
+    def _repr_html_(self) -> str:
         """What a notebook shows."""
+        html: str = import_module("scalecheck.report.notebook").html(self)
+        return html
+
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows that shows no HTML."""
         return self.rendered("markdown")
 
     def rendered(self, format: str) -> str:
@@ -152,6 +211,26 @@ class Report:
         if format not in known:
             raise KeyError(f"no renderer of {self.kind} is called {format}: {', '.join(known)}")
         return rendering(registry.load("renderer", format), self)
+
+
+def _name_of(row: Any) -> str | None:
+    """The name of a row, or of a finding the tensor that it is of."""
+    if isinstance(row, Mapping):
+        name = row.get("name")
+    else:
+        name = getattr(row, "name", getattr(row, "where", None))
+    return name or None
+
+
+def _plain(value: Any) -> Any:
+    """A value as Python's own types hold it: a number of numpy's as a float, a tuple as a list."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_plain, value)]
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ def emit(form: str, report: Report) -> str:
     A row without target_factor keeps the lr it has. Raises UsageError where torch.optim lacks the
     optimizer, where there are several, and where a setting of a tensor is not known.
     """
-    members = [own for row in report.rows for member in row["members"] for own in member.trained]
+    rows = report.rows_of("rows")
+    members = [own for row in rows for member in row["members"] for own in member.trained]
     names = sorted({member.training.name for member in members})
     if len(names) != 1:
         raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
@@ -34,7 +35,7 @@ def emit(form: str, report: Report) -> str:
             problem = f"the {setting} of {member.name} is not known"
             raise UsageError(f"--emit {form}: {problem}: {flag(setting)} or --param-names says it")
     forms = {"torch": _torch, "json": _json, "toml": _toml}
-    return forms[form](report.rows, members[0].training, [*_notes(report, members)])
+    return forms[form](rows, members[0].training, [*_notes(report, members)])
 
 
 def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:

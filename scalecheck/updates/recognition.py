@@ -108,9 +108,15 @@ Kept = frozenset[str]
 class Recognised:
     """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
     for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
-    known by its name, or neither, and `why`; `count` is its setting that counts the steps."""
+    known by its name, or neither, and `why`; `count` is its setting that counts the steps.
+    torch_class: torch.optim's class of it, where that is known."""
 
-    def __init__(self, settings: Mapping[str, Any], states: Iterable[Collection[str]]) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        states: Iterable[Collection[str]],
+        torch_class: str = "",
+    ) -> None:
         kept = {frozenset(entries) for entries in states}
         found = {
             name: writer
@@ -118,6 +124,7 @@ class Recognised:
             for writer in several
             if _saves(writer, settings, kept)
         }
+        found = {name: found[name] for name in _of_class(torch_class, found)} or found
         self.name: str | None = None
         self.names: Mapping[str, str] = {}
         self.implies: Mapping[str, object] = {}
@@ -135,12 +142,23 @@ class Recognised:
             self.count = self.foreign.writer.count
             self.why = f"{self.foreign.name}: {self.foreign.why}"
             return
+        if torch_class and not found:
+            self.why = f"torch.optim.{torch_class} has no formula here"
+            return
         entries = sorted({name for one in kept for name in one})
         told = " or ".join(sorted(found))
         self.why = (
             f"optimizer not known{f', {told}' if told else ''} (settings {_listed(settings)}; "
             f"state {_listed(entries)}): --optimizer says which"
         )
+
+
+def _of_class(torch_class: str, names: Iterable[str]) -> list[str]:
+    """The optimizers that are torch.optim's of this class."""
+    if not torch_class:
+        return []
+    classes = {name: registry.load("optimizer", name).Optimizer.torch_class for name in names}
+    return [name for name, own in classes.items() if own == torch_class]
 
 
 def _saves(writer: Writer, settings: Mapping[str, Any], kept: Collection[Kept]) -> bool:
@@ -183,7 +201,7 @@ def kept_by(state: ParamState, group: ParamGroup) -> set[str]:
 def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
     """What a group with these states is recognised as."""
     settings = {**group.settings, **dict.fromkeys(group.left_out)}
-    found = Recognised(settings, [kept_by(state, group) for state in states])
+    found = Recognised(settings, [kept_by(state, group) for state in states], group.torch_class)
     unread = [name for name in group.left_out if name not in {"lr", *NEUTRAL}]
     if unread and (found.name or found.foreign):
         found.name = found.foreign = None

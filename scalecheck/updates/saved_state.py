@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.keys import text_key
+from scalecheck.checkpoint.live.optimizers import LiveState
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
@@ -43,10 +44,12 @@ class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
     where the lr of a group is not the one that the state has; empty where none is. in_file,
-    in_no_state, unopened: as the optimizer state has them."""
+    in_no_state, unopened: as the optimizer state has them. in_memory: they are those of an
+    optimizer of the program."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state and state.groups else None
+        self.in_memory = state is not None and state.in_memory
         self.unread = state.unread if state else ""
         self.notes: Sequence[str] = state.notes if state else ()
         self.in_file: Sequence[Tensor] = state.tensors if state else ()
@@ -109,7 +112,8 @@ class States:
         if self.path is None or self.unread:
             return {}
         return {
-            tensor.name: self.not_trained(tensor.name) in (None, EMPTY_STATE)
+            tensor.name: not tensor.is_frozen
+            and self.not_trained(tensor.name) in (None, EMPTY_STATE)
             for tensor in tensors
             if tensor.kind.is_parameter and tensor.tied_to is None
             if self.not_certain(tensor.name) is None
@@ -155,10 +159,10 @@ def asked_states(checkpoint: Checkpoint, settings: Settings) -> States:
 
 
 def states_of(
-    checkpoint: Checkpoint, where: str | Path | None, names: str | Path | None = None
+    checkpoint: Checkpoint, where: str | Path | LiveState | None, names: str | Path | None = None
 ) -> States:
-    """The state in a file, that saved with the checkpoint where None, or none at all for "none";
-    names: a file of the names of its parameters.
+    """The state in a file or in memory, that saved with the checkpoint where None, or none at all
+    for "none"; names: a file of the names of its parameters.
 
     Raises CheckpointError where a file is damaged, and as open_state for one that was asked for;
     UsageError where a state that was asked for fits no tensor.
@@ -166,7 +170,12 @@ def states_of(
     if str(where) == NONE:
         return States(None, checkpoint)
     if where is not None:
-        state = named(open_state(where, state_layout(), checkpoint.tensors), checkpoint, names)
+        if isinstance(where, LiveState):
+            state = where.read(state_layout(), checkpoint, names)
+            where = where.path
+        else:
+            state = open_state(where, state_layout(), checkpoint.tensors)
+            state = named(state, checkpoint, names)
         if problem := _misfit(state, checkpoint):
             raise OptionError("state", problem, where)
         return States(state, checkpoint)

@@ -79,7 +79,8 @@ def notes(
     if lr is None and states.lr_note:
         yield states.lr_note
     elif lr is None and states.path is not None:
-        yield "the lr is the state's, which a scheduler may have moved on after the last update"
+        whose = "the optimizer's own at this moment" if states.in_memory else "the state's"
+        yield f"the lr is {whose}, which a scheduler may have moved on after the last update"
     for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
         yield f"the lr of {name} is relative to the weights already"
 

@@ -24,7 +24,7 @@ from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
-from scalecheck.updates.training import NOT_TRAINED, Training, Trainings
+from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
 
 BEFORE_FIRST = "before the first step"
 """Of a half of an adapter that starts at zero, and is."""
@@ -269,8 +269,8 @@ def require_updates(
     if not forecasts:
         reasons = [*dict.fromkeys(left_out)]
         words = f"no optimizer trains any of the {len(left_out)} tensors: {listed(reasons)}"
-        is_frozen = any(why.endswith(NOT_TRAINED) for why in reasons)
-        raise UsageError(words + ("; --state none forecasts all" if is_frozen else ""))
+        is_by_state = any(why.endswith(NOT_TRAINED) and why != FROZEN for why in reasons)
+        raise UsageError(words + ("; --state none forecasts all" if is_by_state else ""))
     sized = [each for each in forecasts if each.has_size]
     is_refused = [
         e.training.is_known and e.absolute_update is None and not e.has_state

@@ -12,6 +12,7 @@ from scalecheck.checkpoint.state_names import beside, parameters_of, trainable
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 NO_STATE = "no state"
+NOT_ITS_OWN = "not among the optimizer's parameters"
 EMPTY_STATE = "empty state, as it had no gradient"
 STILL = "its group has lr 0"
 _UNKNOWN = text_key(None)  # the shape of states that do not tell it
@@ -56,7 +57,7 @@ def trained(
         is_free = reached is None or key in elsewhere or tensor.name in reached
         possible = [moves[shape] for shape in (key, _UNKNOWN) if shape in moves]
         if not (is_free and possible):
-            return NO_STATE
+            return NOT_ITS_OWN if state.in_memory else NO_STATE
         return None if any(possible) else STILL
 
     reasons = {tensor.name: without_update(tensor) for tensor in parameters}

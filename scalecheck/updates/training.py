@@ -24,6 +24,7 @@ from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 DEFAULT = "adamw"
 NOT_TRAINED = "not trained"
+FROZEN = f"requires_grad is False: {NOT_TRAINED}"
 SHAPES = 12  # of tensors, for each of which a note says how many are trained
 _DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})  # no part of an update
 _FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options by themselves
@@ -259,6 +260,8 @@ def untrained(tensor: Tensor, states: States) -> str | None:
         return tensor.kind.reason
     if tensor.tied_to is not None:
         return f"tied to {tensor.tied_to}"
+    if tensor.is_frozen:
+        return FROZEN
     why = states.not_trained(tensor.name)
     return None if why is None else f"{why}: {NOT_TRAINED}"
 
@@ -270,6 +273,8 @@ def doubts(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> l
     either: Counter[str] = Counter()
     unsure: Counter[str] = Counter()
     for tensor in tensors:
+        if tensor.is_frozen:
+            continue
         if (why := states.not_trained(tensor.name)) is not None:
             still[why] += 1
         elif (why := states.not_certain(tensor.name)) is not None:

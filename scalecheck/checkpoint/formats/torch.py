@@ -17,6 +17,7 @@ from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
 from scalecheck.checkpoint.source import FileReader, FileSource, Readers, identity
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.checkpoint.views import is_contiguous, is_overlapping, span, steps
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt, listed
 
@@ -127,15 +128,15 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of one file would be read for ever: a thousand views of all
+    """Raises Malformed where tensors of some files would be read for ever: a thousand views of all
     its bytes but one take no more room than their names, and a view of a few elements can step
     over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read
     )
-    if read and nbytes > MAX_OVERLAP * read[0].source.nbytes:
-        file = read[0].source.nbytes
+    file = sum(source.nbytes for source in {tensor.source for tensor in read})
+    if nbytes > MAX_OVERLAP * file:
         raise Malformed(
             f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
         )
@@ -177,45 +178,17 @@ def _tensor(name: str, record: TensorRecord, file: Unpickled, tied_to: str | Non
     unmeasured = place.unmeasured or unmeasured
     if not record.numel:
         return Tensor(name, dtype, shape, source, position, None, tied_to, unmeasured)
-    span = 1 + sum((n - 1) * stride for n, stride in zip(record.shape, strides, strict=True))
-    if record.offset + span > numel:
+    end = record.offset + span(record.shape, strides)
+    if end > numel:
         raise Malformed(
-            f"elements {record.offset}..{record.offset + span} past the end of its storage"
-            f" ({numel} elements)"
+            f"elements {record.offset}..{end} past the end of its storage ({numel} elements)"
         )
-    if _is_overlapping(record):
+    if is_overlapping(record.shape, strides):
         unmeasured = f"an expanded view: {record.numel} elements over a storage of {numel}"
-    steps = None if unmeasured or _is_contiguous(record) else _steps(record)
+    is_plain = unmeasured or is_contiguous(record.shape, strides)
+    own_strides = None if is_plain else steps(record.shape, strides)
     position += record.offset * itemsize
-    return Tensor(name, dtype, shape, source, position, steps, tied_to, unmeasured)
-
-
-def _is_contiguous(record: TensorRecord) -> bool:
-    expected = 1
-    for n, stride in zip(reversed(record.shape), reversed(record.strides), strict=True):
-        if n > 1 and stride != expected:
-            return False
-        expected *= n
-    return True
-
-
-def _is_overlapping(record: TensorRecord) -> bool:
-    """Whether two indices may name one element: each stride must step over all that smaller ones
-    reach. Views that interleave without meeting count as overlapping; torch makes none itself."""
-    reach = 0
-    for stride, n in sorted(zip(record.strides, record.shape, strict=True)):
-        if n > 1:
-            if stride <= reach:
-                return True
-            reach += (n - 1) * stride
-    return False
-
-
-def _steps(record: TensorRecord) -> tuple[int, ...]:
-    """Its strides, 0 for a dimension of one element, whose stride means nothing and can be huge."""
-    return tuple(
-        stride if n > 1 else 0 for n, stride in zip(record.shape, record.strides, strict=True)
-    )
+    return Tensor(name, dtype, shape, source, position, own_strides, tied_to, unmeasured)
 
 
 def _notes(pickled: Pickled, holders: set[Foreign]) -> tuple[str, ...]:

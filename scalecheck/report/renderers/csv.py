@@ -18,7 +18,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     column, None and what is not finite as nothing. Optimizer states of no certain tensor have rows
     too, and what was skipped, its reason among the flags, or in a check as the message."""
     columns = report.tables[0].columns
-    rows = report.rows
+    rows = report.rows_of(report.tables[0].name)
     readers = [(column, column.reader(rows)) for column in columns]
     lines = [_fields((column, read(row)) for column, read in readers) for row in rows]
     for row in report.rows_of("states"):
