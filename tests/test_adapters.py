@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -312,3 +313,23 @@ def test_zero_half_is_before_the_first_step(tmp_path):
 def test_selection_leaves_other_pairs_out(tmp_path):
     folder = write(tmp_path / "a", {**peft(A, B, "q"), **peft(A, B, "k")}, CONFIG)
     assert adapted(folder, match="*.q.*")["name"] == "q"
+
+
+def test_model_in_memory_says_the_settings_of_its_adapter():
+    """As a PeftModel does, by its peft_config."""
+    model = torch.nn.Module()
+    for half, weights in (("A", A), ("B", B)):
+        model.register_parameter(f"lora_{half}", torch.nn.Parameter(weights))
+    whole = torch.nn.Module()
+    whole.q = model
+    whole.peft_config = {"default": SimpleNamespace(r=4, lora_alpha=2, alpha_pattern={})}
+    assert adapted(whole)["scale"] == 0.5
+    assert adapted(whole, base={"q.weight": noise(48, 64)})["added_relative"] > 0
+
+
+def test_configuration_in_the_working_directory_is_not_that_of_a_model_in_memory(
+    tmp_path, monkeypatch
+):
+    write(tmp_path, {}, CONFIG)
+    monkeypatch.chdir(tmp_path)
+    assert adapted({"q.lora_A.weight": A, "q.lora_B.weight": B})["scale"] is None

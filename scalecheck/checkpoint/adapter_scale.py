@@ -15,6 +15,12 @@ from scalecheck.errors import reason
 from scalecheck.report.formatting import excerpt, setting
 
 CONFIG = "adapter_config.json"
+METADATA = "lora_adapter_metadata"  # diffusers' settings of an adapter, in the header of its file
+ADAPTER_SETTINGS = (
+    *("r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora"),
+    *("init_lora_weights", "base_model_name_or_path"),
+)
+"""What is read of PEFT's configuration."""
 NO_ALPHA = f"alpha is not known: none beside its halves, no {CONFIG}"
 MAX_NBYTES = 1 << 20  # of a configuration; those of real adapters have some 1 kB
 MAX_VALUES = 50_000
@@ -142,7 +148,7 @@ class Scales:
 
     def of(self, module: str, rank: int, half: Tensor, alpha: Tensor | None) -> Scale:
         """The scale of a module's product. Raises CheckpointError where alpha cannot be read."""
-        config = self._config(half.source.path.parent) or self._of_component(module)
+        config = self._config(half) or self._of_component(module)
         if config is not None:
             self._note(config, module, rank)
         if alpha is not None and alpha.numel == 1 and alpha.unmeasured is None:
@@ -153,10 +159,11 @@ class Scales:
             return Scale(number, number / rank, is_dora=is_dora)
         return Scale(reason=NO_ALPHA) if config is None else config.scale(module, rank)
 
-    def _config(self, folder: Path) -> AdapterConfig | None:
-        if folder not in self._configs:
-            self._configs[folder] = read_config(folder)
-        return self._configs[folder]
+    def _config(self, half: Tensor) -> AdapterConfig | None:
+        path = half.source.path
+        if path not in self._configs:
+            self._configs[path] = config_beside(path)
+        return self._configs[path]
 
     def _of_component(self, module: str) -> AdapterConfig | None:
         """What the metadata of the file says, of diffusers for the pipeline's part."""
@@ -175,10 +182,13 @@ class Scales:
             )
 
 
-def read_config(folder: Path) -> AdapterConfig | None:
-    """The configuration in a folder; None where there is none."""
-    path = folder / CONFIG
+def config_beside(file: Path) -> AdapterConfig | None:
+    """The configuration in the folder of a file; None where there is none, and of what is no file,
+    as a model in memory."""
+    path = file.with_name(CONFIG)
     try:
+        if not file.is_file():
+            return None
         text = strict_json.text_of(path, MAX_NBYTES)
         if text is None:
             raise ValueError(f"it is larger than {MAX_NBYTES} bytes")
@@ -199,7 +209,7 @@ def _of_metadata(checkpoint: Checkpoint) -> dict[str, AdapterConfig]:
     are of all."""
     metadata = checkpoint.metadata
     where = f"the metadata of {checkpoint.path}"
-    if text := metadata.get("lora_adapter_metadata"):
+    if text := metadata.get(METADATA):
         try:
             members = strict_json.parsed(text.encode("utf-8", "replace"), MAX_VALUES)
         except ValueError as error:

@@ -29,6 +29,8 @@ _OTHER = re.compile(
     r"|ia3(?=_l\b)|vera_lambda(?=_[bd]\b)|randlora(?=_(?:lambda|gamma))|(?:bone|miss)(?=_block)"
     r"|fourierft(?=_spectrum)|hra(?=_u\b))_\w+(?:\.weight)?"
 )
+# A name without any of these is of no adapter; most are.
+_SIGNS = re.compile(r"lora|alpha|dora_s|hada_|lokr_|oft_|ia3_l|_lambda|_block|fourierft|hra_u")
 _WORDS = {
     "hada": "LoHa",
     "lokr": "LoKr",
@@ -131,6 +133,8 @@ def adapters(checkpoint: Checkpoint) -> Adapters:
     others: dict[str, str] = {}
     owned: dict[str, list[str]] = {}
     for tensor in checkpoint.tensors:
+        if not _SIGNS.search(tensor.name):
+            continue
         bare = bare_name(tensor.name)
         if match := _HALF.fullmatch(bare):
             if tensor.kind.is_weight:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from scalecheck.checkpoint.adapter_base import Base, Unmatched
-from scalecheck.checkpoint.adapter_scale import read_config
+from scalecheck.checkpoint.adapter_scale import config_beside
 from scalecheck.checkpoint.adapters import Adapters, Pair, adapters, without_pairs
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.selection import Selection
@@ -122,7 +122,7 @@ def matched(found: Adapters, base: Checkpoint | None, jobs: int | None) -> Asked
 def base_hint(found: Adapters) -> str:
     """What to give for --base, where a folder on this machine is named by a configuration."""
     for pair in found.pairs[:1]:
-        config = read_config(pair.halves[0].source.path.parent)
+        config = config_beside(pair.halves[0].source.path)
         if config is not None and config.base and _is_folder(config.base):
             return config.base
     return "MODEL"
