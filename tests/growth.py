@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from array_files import flax_file, nested
+from dcp_files import Folder
+from orbax_files import orbax, zarr2
 
 _MODULUS = 1 << 64
 _PRIMES = 11400714785074694791, 14029467366897019727, 2870177450012600261  # of CPython's tuples
@@ -117,6 +120,24 @@ def groups(folder: Path, n: int) -> Path:
     return _training(folder, n, n, 9)
 
 
+def chunks(folder: Path, n: int) -> Path:
+    """A model whose tensors lie in the files of ten ranks, a thousand bytes an archive."""
+    made = Folder()
+    for k in range(n // 10):
+        made.add(("model", f"layers.{k // 8}.block.{k % 8}.weight"), torch.ones(10, 4), ranks=10)
+    made.write(folder)
+    return folder
+
+
+def shapes(folder: Path, n: int) -> Path:
+    """The same, no two chunks of one shape."""
+    made = Folder()
+    for k in range(n // 2):
+        made.add(("model", f"layers.{k}.weight"), torch.ones(2 * k + 3, 1), ranks=2)
+    made.write(folder)
+    return folder
+
+
 _FORMAT = ("--format", "json")  # unless a command has another
 
 
@@ -128,16 +149,63 @@ def arguments(kind: Kind, path: Path) -> list[str]:
 
 
 def metadata_nbytes(path: Path) -> int:
-    """The bytes of a file that are no elements."""
+    """The bytes of a file that are no elements, or of small arrays all."""
     if path.suffix == ".safetensors":
         with path.open("rb") as file:
             return 8 + int.from_bytes(file.read(8), "little")
+    if (path / ".metadata").is_file():
+        archives = sum(file.stat().st_size for file in path.glob("*.distcp"))
+        return (path / ".metadata").stat().st_size + archives
+    if not zipfile.is_zipfile(path):
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        return sum(one.stat().st_size for one in files)
     with zipfile.ZipFile(path) as archive:
         elements = sum(one.file_size for one in archive.infolist() if "/data/" in one.filename)
     return path.stat().st_size - elements
 
 
 MEMORY = 150 << 20  # bytes that a command takes beside what it knows of a file's metadata
+
+
+def _trained_arrays(n: int) -> dict[str, np.ndarray]:
+    """Small matrices of blocks, and their moments."""
+    params = {f"layers.{k}.up.kernel": np.full((4, 4), k + 1, "f4") for k in range(n)}
+    return {
+        **{f"params.{name}": array for name, array in params.items()},
+        "opt_state.0.count": np.array(3, "i4"),
+        **{f"opt_state.0.{w}.{name}": a for w in ("mu", "nu") for name, a in params.items()},
+    }
+
+
+def compressed_arrays(folder: Path, n: int) -> Path:
+    """Deflated members of a zip."""
+    np.savez_compressed(folder / "train.npz", **_trained_arrays(n))
+    return folder / "train.npz"
+
+
+def one_compressed_array(folder: Path, n: int) -> Path:
+    """So many MiB, which threads read in stretches."""
+    array = np.arange(n << 18, dtype="f4").reshape(-1, 256)
+    np.savez_compressed(folder / "one.npz", **{"up.weight": array})
+    return folder / "one.npz"
+
+
+def flax_maps(folder: Path, n: int) -> Path:
+    """Maps in maps."""
+    path = folder / "train_state.msgpack"
+    path.write_bytes(flax_file(nested(_trained_arrays(n), ".")))
+    return path
+
+
+def database(folder: Path, n: int) -> Path:
+    """Arrays of zarr in a database."""
+    arrays = {name: zarr2(array) for name, array in _trained_arrays(n).items()}
+    for name, content in orbax(arrays, is_ocdbt=True).items():
+        (folder / "step" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "step" / name).write_bytes(content)
+    return folder / "step"
+
+
 KINDS = {
     "many tensors, inspect": Kind(many, ["inspect"], 3000),
     "many tensors, a table": Kind(many, ["inspect", "--format", "table"], 3000),
@@ -151,8 +219,14 @@ KINDS = {
     "a transposed matrix, check": Kind(transposed, ["check"], 32),
     "a transposed matrix, diff": Kind(beside_its_transpose, ["diff"], 32),
     "narrow rows, check": Kind(narrow_rows, ["check"], 1),
+    "chunks of a distributed checkpoint": Kind(chunks, ["inspect"], 4000),
+    "chunks of different shapes": Kind(shapes, ["inspect"], 1000),
     "states without names, translate": Kind(states, ["translate"], 1000),
     "states without names, check": Kind(states, ["check"], 1000),
     "a group for each state, translate": Kind(groups, ["translate"], 1000),
     "a group for each state, check": Kind(groups, ["check"], 1000),
+    "compressed arrays, inspect": Kind(compressed_arrays, ["inspect"], 700),
+    "one compressed array, inspect": Kind(one_compressed_array, ["inspect", "--jobs", "2"], 80),
+    "maps in maps, translate": Kind(flax_maps, ["translate", "--lr", "1e-3"], 700),
+    "arrays of a database, translate": Kind(database, ["translate", "--lr", "1e-3"], 500),
 }

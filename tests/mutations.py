@@ -457,6 +457,11 @@ def _pickle(content: bytes, rng: Random, pickles: int = 1) -> bytes:
     return b"".join(opcodes) + rest
 
 
+def pickles(content: bytes, rng: Random) -> bytes:
+    """A pickle by itself with some of its opcodes damaged."""
+    return _pickle(content, rng)
+
+
 def legacy_pickles(content: bytes, rng: Random) -> bytes:
     """A file of torch before 1.6 with an opcode of its five pickles damaged."""
     return _pickle(content, rng, 5)
@@ -502,6 +507,40 @@ def zip_elements(content: bytes, rng: Random) -> bytes:
     for name in rng.choices(storages, k=rng.choice((1, 1, len(storages)))):
         members[name] = elements(members[name], rng)
     return _zipped(members, _stored)
+
+
+def msgpack_markers(content: bytes, rng: Random) -> bytes:
+    """MessagePack with some markers and counts changed: bytes beyond ASCII, and those behind."""
+    damaged = bytearray(content)
+    places = [place for place, byte in enumerate(content) if byte >= 0x80] or [0]
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        place = rng.choice(places) + rng.choice((0, 0, 1, 2))
+        if place < len(damaged):
+            damaged[place] = rng.choice((rng.randrange(256), rng.randrange(0x80, 0xE0)))
+    return bytes(damaged)
+
+
+def npy_header(content: bytes, rng: Random) -> bytes:
+    """A NumPy array with a word of its header changed, or its length."""
+    at = 10 + int.from_bytes(content[8:10], "little")
+    words = re.split(rb"(\w+|[<>|]\w\d*)", content[10:at])
+    if len(words) < 3:
+        return overwrite(content, rng)
+    place = rng.randrange(1, len(words), 2)
+    number = str(rng.choice((*BOUNDS, rng.randrange(1 << 20), rng.randrange(1 << 20))))
+    word = rng.choice((number, number, *WORDS, "True", "None", "O", "V2", ">f4", "U3", "'"))
+    words[place] = word.encode(errors="replace")
+    text = b"".join(words)
+    length = len(text) if rng.random() < 0.9 else rng.choice(BOUNDS) % (1 << 16)
+    return content[:8] + (length % (1 << 16)).to_bytes(2, "little") + text + content[at:]
+
+
+def npz_headers(content: bytes, rng: Random) -> bytes:
+    """A zip of NumPy arrays with the header of one damaged, and its members deflated or not."""
+    members = _members(content)
+    name = rng.choice([*members])
+    method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    return _zipped({**members, name: npy_header(members[name], rng)}, lambda _: method)
 
 
 def zip_members(content: bytes, rng: Random) -> bytes:
@@ -559,7 +598,13 @@ EDITS: dict[str, Sequence[Edit]] = {
     "safetensors": (header_tree, header_tree, header_numbers, header_elements, digits),
     "json": (json_tree, json_tree, json_tree, tokens, digits),
     "zip": (zip_pickle, zip_pickle, zip_pickle, zip_elements, zip_members, zip_fields),
+    "npz": (npz_headers, npz_headers, zip_fields),
+    "npy": (npy_header,),
+    "bytes": BYTE_EDITS,
+    "msgpack": (msgpack_markers,),
     "legacy": (legacy_pickles, legacy_pickles, legacy_elements),
+    "pickle": (pickles, digits),
+    "distcp": BYTE_EDITS,
     "toml": (toml_values, toml_values, tokens, digits),
 }
 """What is done to the meaning of files of each form."""

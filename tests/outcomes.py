@@ -152,6 +152,7 @@ SOUND = safetensors(
 
 _CHECKPOINT: tuple[Step, ...] = (_inspected, _judged, _compared)
 _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
+_ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
     "adapter": (_adapted,),
@@ -159,23 +160,33 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "index": _CHECKPOINT,
     "torch-zip": _CHECKPOINT,
     "torch-legacy": _CHECKPOINT,
+    "msgpack": _ARRAYS,
+    "numpy": _ARRAYS,
+    "orbax": (_inspected, _judged),
     "training": _TRAINING,
     "optimizer": _TRAINING,
+    "deepspeed": _TRAINING,
+    "dcp": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "adapter": 50,
-    "safetensors": 400,
-    "index": 400,
+    "adapter": 40,
+    "safetensors": 200,
+    "orbax": 40,
+    "msgpack": 60,
+    "numpy": 60,
+    "index": 360,
     "torch-zip": 220,
     "torch-legacy": 180,
     "training": 80,
     "optimizer": 90,
-    "config": 300,
-    "report": 280,
+    "deepspeed": 60,
+    "dcp": 100,
+    "config": 270,
+    "report": 240,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
@@ -183,7 +194,10 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
         ("safetensors", "index", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
-    **dict.fromkeys(("training", "optimizer"), (_inspected_by_command, _translated_by_command)),
+    **dict.fromkeys(
+        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy"),
+        (_inspected_by_command, _translated_by_command),
+    ),
 }
 """The same from the command line, some ten times slower."""
 

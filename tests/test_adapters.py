@@ -52,6 +52,7 @@ SPELLINGS = {
         f"text_encoder.{MODULE}.lora_linear_layer.up.weight": B,
     },
     "torchtune": {f"{MODULE}.lora_a.weight": A, f"{MODULE}.lora_b.weight": B},
+    "llama.cpp": {f"{MODULE}.weight.lora_a": A, f"{MODULE}.weight.lora_b": B},
     "MLX": {f"{MODULE}.lora_a": A.T, f"{MODULE}.lora_b": B.T},
 }
 
@@ -291,6 +292,13 @@ def test_kohyas_parts_of_a_pipeline_are_its_folders(tmp_path):
         halves = {f"{module}.lora_down.weight": A, f"{module}.lora_up.weight": B}
         adapter = write(tmp_path / prefix, halves, CONFIG)
         assert adapted(adapter, pipeline, recursive=True)["name"] == f"{folder}/{name}"
+
+
+def test_output_of_diffusers_attention_is_the_first_of_its_list(tmp_path):
+    base = write_base(tmp_path / "base", {"attn1.to_out.0.weight": noise(48, 64)})
+    names = [f"unet.attn1.processor.to_out_lora.{half}.weight" for half in ("down", "up")]
+    folder = write(tmp_path / "a", dict(zip(names, (A, B), strict=True)), CONFIG)
+    assert adapted(folder, base)["name"] == "attn1.to_out.0.weight"
 
 
 def test_base_without_an_adapter_is_refused(base):

@@ -163,11 +163,11 @@ def test_the_only_folder_with_a_model_is_named():
 
 def test_a_directory_of_other_formats_says_which():
     Path("m/step-30").mkdir(parents=True)
-    Path("m/step-30/__0_0.distcp").write_bytes(b"x")
+    Path("m/step-30/model.npz").write_bytes(b"x")
     for options in ([], ["--recursive"]):
         done = scalecheck("inspect", "m", *options)
         assert done.code == 3
-        words = "holds no checkpoint of a format that is read: step-30/__0_0.distcp"
+        words = "holds no checkpoint of a format that is read: step-30/model.npz"
         assert done.err == f"scalecheck: m: {words}\n"
 
 

@@ -7,6 +7,7 @@ Who adds a format adds a way to write a model in it to MODEL_AS in valid_files.p
 import contextlib
 import inspect
 from dataclasses import astuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,7 +136,7 @@ def test_content_tells_more_than_a_name(format, tmp_path):
         expected = scales(path)
         for other in FORMATS:
             for called in MODEL_AS[other](model()):
-                renamed = path.with_name(called.path or called.target)
+                renamed = path.with_name(Path(called.path or called.target).name)
                 path = path.rename(renamed)
                 assert scales(path) == expected
 

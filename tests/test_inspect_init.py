@@ -416,3 +416,25 @@ def test_a_stream_without_unicode_gets_ascii():
 def test_every_scheme_is_in_the_manual():
     text = Path("README.md").read_text("utf-8")
     assert [word for word in WORDS if f"| `{word}` |" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "fan_in"),
+    [
+        ("up.kernel", (16, 64), 16),
+        ("up/kernel", (16, 64), 16),
+        ("up.kernel.value", (16, 64), 16),
+        ("conv.kernel", (3, 5, 16, 64), 3 * 5 * 16),
+        ("up.weight", (16, 64), 64),
+    ],
+)
+def test_a_kernel_of_flax_or_keras_has_its_inputs_first(name, shape, fan_in):
+    role = parameter_role(name, shape)[0]
+    reference = scheme("lecun").of(name, role, shape, Model({name: shape}))
+    assert reference.rms == pytest.approx(1 / math.sqrt(fan_in))
+
+
+def test_heads_of_flax_are_no_convolution():
+    """A DenseGeneral has (inputs, heads, width); a convolution lies in a conv module."""
+    assert parameter_role("attention.query.kernel", (64, 4, 16))[0] == "matrix"
+    assert parameter_role("conv_0.kernel", (3, 16, 64))[0] == "conv"

@@ -279,13 +279,13 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
 
 
 def test_a_zip_of_something_else_says_what_it_holds(tmp_path):
-    path = tmp_path / "arrays.npz"
+    path = tmp_path / "arrays.zip"
     with zipfile.ZipFile(path, "w") as file:
-        for name in ("a.npy", "b.npy", "c.npy", "d.npy"):
+        for name in ("a.json", "b.npy", "c.npy", "d.npy"):
             file.writestr(name, b"")
     assert problem(path) == (
         "is a zip of 4 members that torch.save did not write:"
-        " no data.pkl beside a.npy, b.npy, c.npy, …"
+        " no data.pkl beside a.json, b.npy, c.npy, …"
     )
 
 

@@ -13,9 +13,14 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
+from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
+from dcp_files import Folder, dcp_files
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
+from orbax_files import orbax, under, zarr2, zarr3
 from trained import Network, steps
+from zero_files import Zero, files_of_model
 
 Files = Mapping[str, bytes]
 
@@ -76,6 +81,7 @@ class Case:
     def write(self, folder: Path) -> Path:
         """Writes the files, and says what to read."""
         for name, content in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
         return folder / self.path
 
@@ -87,7 +93,7 @@ class Valid:
 
     files: Files
     target: str
-    form: str  # "safetensors", "json", "zip", "legacy" or "toml"
+    form: str  # "safetensors", "json", "zip", "legacy", "pickle", "distcp" or "toml"
     path: str
 
     def case(self, kind: str) -> Case:
@@ -271,6 +277,39 @@ def _of_training() -> list[Valid]:
     ]
 
 
+def _of_zero_training() -> list[Valid]:
+    """Steps of stage 2 and stage 3, some parameters of which are not trained."""
+    found = []
+    for stage in (2, 3):
+        files = Zero(stage, 2, frozen={"first.weight": (3, 5)}).contents()
+        found += [Valid(files, name, "zip", "") for name in files if "rank_1_" not in name]
+    return found
+
+
+def _of_dcp_training() -> list[Valid]:
+    """A model of two ranks and its state by names, each hyperparameter an item."""
+    folder = Folder()
+    model, _, named = _trained()
+    for name, tensor in model.state_dict().items():
+        folder.add(("model", name), tensor, 2)
+    [group] = named["param_groups"]
+    names = dict(zip(group["params"], group["param_names"], strict=True))
+    for key, state in named["state"].items():
+        for entry, tensor in state.items():
+            folder.add(("optimizer", "state", names[key], entry), tensor, 2)
+    for word, setting in {**group, "params": group["param_names"]}.items():
+        if word != "param_names":
+            folder.add(("optimizer", "param_groups", 0, word), setting)
+    folder.add(("epoch",), 3)
+    files = folder.files
+    return [
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, ".metadata", "pickle", ""),
+        Valid(files, "__0_0.distcp", "distcp", ""),
+        Valid(files, "__1_0.distcp", "distcp", ""),
+    ]
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
@@ -295,10 +334,71 @@ def _of_adapter() -> list[Valid]:
     files = {name: alone, "adapter_config.json": json.dumps(config, indent=1).encode()}
     return [
         _alone(name, "safetensors", alone),
-        *(
-            Valid(files, *target, name)
-            for target in zip(files, ("safetensors", "json"), strict=True)
-        ),
+        Valid(files, name, "safetensors", name),
+        Valid(files, "adapter_config.json", "json", name),
+    ]
+
+
+def _zarr(
+    model: Mapping[str, torch.Tensor], way: Callable[..., dict[str, bytes]]
+) -> dict[str, dict[str, bytes]]:
+    """The files of each tensor."""
+    names = {torch.bfloat16: "bfloat16"}
+    return {
+        name: way(
+            bits(tensor), [-(-n // 2) for n in tensor.shape], dtype=names.get(tensor.dtype, "")
+        )
+        for name, tensor in model.items()
+    }
+
+
+def _of_zarr(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    found = []
+    for way in (zarr2, zarr3):
+        arrays = _zarr(model, way)
+        files = {k: v for name, own in arrays.items() for k, v in under(name, own).items()}
+        mark = ".zgroup" if way is zarr2 else "zarr.json"
+        group = {"zarr_format": 2 if way is zarr2 else 3, "node_type": "group"}
+        target = f"{next(iter(arrays))}/{'.zarray' if way is zarr2 else 'zarr.json'}"
+        found.append(Valid({**files, mark: json.dumps(group).encode()}, target, "json", ""))
+    return found
+
+
+def _of_orbax(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    arrays = _zarr(model, zarr2)
+    kept = orbax(arrays)
+    database = orbax(_zarr(model, zarr3), is_ocdbt=True)
+    return [
+        Valid(kept, "_METADATA", "json", ""),
+        Valid(kept, f"{next(iter(arrays))}/.zarray", "json", ""),
+        Valid(database, "d/data", "bytes", ""),
+        Valid(database, "manifest.ocdbt", "bytes", ""),
+    ]
+
+
+def _of_msgpack(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    packed = {
+        name: flax_extension(bits(tensor), name=str(tensor.dtype).removeprefix("torch."))
+        for name, tensor in model.items()
+    }
+    files = [flax_file(packed), flax_file({"params": nested(packed, ".")})]
+    return [_alone("flax_model.msgpack", "msgpack", content) for content in files]
+
+
+def _msgpack_files() -> list[Valid]:
+    state = flax_file(nested(adam_tree()))
+    return [_alone("train_state.msgpack", "msgpack", state), _of_msgpack({"w": torch.ones(3)})[0]]
+
+
+def _numpy_files() -> list[Valid]:
+    tree = adam_tree()
+    odd = {"wide": np.asfortranarray(tree["params/up/kernel"].astype(">f8")), "W": tree["step"]}
+    one = npy(odd["wide"])
+    return [
+        _alone("train.npz", "npz", npz(tree)),
+        _alone("train.npz", "npz", npz(tree, np.savez_compressed)),
+        _alone("odd.npz", "npz", npz({**odd, "w": np.ones(3, "c8"), "text": np.array(["a"])})),
+        _alone("one.npy", "npy", one),
     ]
 
 
@@ -308,8 +408,13 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "index": cache(_of_index),
     "torch-zip": cache(lambda: _of_objects("model.pt", "zip", torch_zip)),
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
+    "msgpack": cache(_msgpack_files),
+    "numpy": cache(_numpy_files),
+    "orbax": cache(lambda: _of_orbax({"up.weight": torch.ones(4, 3), "step": torch.ones(())})),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),
+    "deepspeed": cache(_of_zero_training),
+    "dcp": cache(_of_dcp_training),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
@@ -338,9 +443,31 @@ def _as_shards(model: Mapping[str, torch.Tensor]) -> Files:
     return files | {"model.safetensors.index.json": json.dumps(index).encode()}
 
 
+def _of_numpy(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    arrays = {name: bits(tensor) for name, tensor in model.items()}
+    swapped = {name: a.astype(a.dtype.newbyteorder(">")) for name, a in arrays.items()}
+    saved = [npz(arrays), npz(arrays, np.savez_compressed), npz(swapped, np.savez_compressed)]
+    return [_alone("model.npz", "npz", content) for content in saved]
+
+
 def _of_hdf5(model: Mapping[str, torch.Tensor]) -> list[Valid]:
     ways = ({}, {"chunks": True}, {"chunks": True, "compression": "gzip", "shuffle": True})
     return [_alone("model.h5", "hdf5", hdf5_file(model, **options)) for options in ways]
+
+
+def _of_deepspeed(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    files = files_of_model(model)
+    return [Valid(files, name, "zip", "") for name in files]
+
+
+def _of_dcp(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    """One rank's, and of three ranks, the index and a file to damage."""
+    whole, parts = dcp_files(model), dcp_files(model, 3, ("model",))
+    return [
+        Valid(whole, "__0_0.distcp", "zip", ""),
+        Valid(parts, "__1_0.distcp", "zip", ""),
+        Valid(parts, ".metadata", "pickle", ""),
+    ]
 
 
 MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
@@ -350,6 +477,11 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         ),
         Valid(_as_shards(model), "model.safetensors.index.json", "json", ""),
     ],
+    "deepspeed": _of_deepspeed,
+    "msgpack": _of_msgpack,
+    "numpy": _of_numpy,
+    "orbax": _of_orbax,
+    "dcp": _of_dcp,
     "gguf": lambda model: [_alone("model.gguf", "gguf", gguf_file(model))],
     "hdf5": _of_hdf5,
     "keras": lambda model: [_alone("model.keras", "zip", keras_file(hdf5_file(model)))],
@@ -365,6 +497,7 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         _alone("model.pt", "zip", torch_zip(model)),
         _alone("model.pth", "legacy", torch_legacy(model)),
     ],
+    "zarr": _of_zarr,
 }
 """How a model, a dict of float tensors by name, is written in each format, in every way there is of
 it. `target` is the file to damage."""

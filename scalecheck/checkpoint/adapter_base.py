@@ -57,6 +57,8 @@ class Base:
             tries = [f"{part}_{name}", name] if part else [name]
         else:
             names, separator, tries = self._dotted, ".", [pair.module]
+            if pair.module.endswith(".to_out"):  # diffusers' processors call to_out.0 so
+                tries.append(f"{pair.module}.0")
         misfits: list[Tensor] = []
         for candidates in names.near(tries, separator):
             fitting = [tensor for tensor in candidates if _fits(tensor, pair)]
@@ -107,12 +109,12 @@ class _Names:
         with it, and of those that it ends with."""
         found = [self._by_name.get(name, []) for name in tries]
         found += [self._ending(separator + name) for name in tries]
-        rest = tries[-1]
-        for _ in range(_MAX_DROPPED):
-            _, there, rest = rest.partition(separator)
-            if not there:
-                break
-            found.append(self._by_name.get(rest, []))
+        for rest in tries:
+            for _ in range(_MAX_DROPPED):
+                _, there, rest = rest.partition(separator)
+                if not there:
+                    break
+                found.append(self._by_name.get(rest, []))
         return [candidates for candidates in found if candidates]
 
     def _ending(self, end: str) -> list[Tensor]:

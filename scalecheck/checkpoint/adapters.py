@@ -172,8 +172,9 @@ def _adapter(name: str) -> str:
 
 
 def _module(name: str) -> str:
-    """The adapted module's name: diffusers' attention processors are no part of it."""
-    return name.replace(".processor.", ".")
+    """The adapted module's name: neither diffusers' attention processors are part of it, nor the
+    word of its weight, which llama.cpp keeps."""
+    return name.replace(".processor.", ".").removesuffix(".weight")
 
 
 def _paired(name: str, module: str, parts: _Parts, scales: Scales) -> Pair | str:

@@ -78,12 +78,13 @@ def read_box(tensor: Tensor, box: Box, readers: Readers) -> NDArray[np.generic]:
         places = (places[:, None] + np.arange(box.sizes[axis]) * steps[axis]).ravel()
     found = np.empty((len(places), *elements.shape), stretch.dtype)
     reader = readers[tensor.source]
-    for part, place in zip(found, places.tolist(), strict=True):
+    for number, place in enumerate(places.tolist()):
         reader.fill(tensor.offset + place * itemsize, stretch.view(np.uint8).data)
-        part[...] = elements
+        found[number] = elements
     axes = [*outer, *inner]
     in_order = found.reshape([box.sizes[axis] for axis in axes])
-    return np.ascontiguousarray(in_order.transpose(np.argsort(axes)))
+    permuted = in_order.transpose(np.argsort(axes))
+    return np.ascontiguousarray(permuted).reshape(box.sizes)  # which are none for one number
 
 
 def _split(

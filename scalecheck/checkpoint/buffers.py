@@ -182,6 +182,8 @@ class Buffers:
             return "a vector of spectral normalisation, by its name and what lies beside it"
         if word == "base" and _PARAMETRIZED.search(entry.module):
             return "its name inside a parametrization: what an orthogonal weight starts from"
+        if all(module.has(one, shape) for one in ("mean", "var", "scale")):
+            return "a running statistic" if word in ("mean", "var") else None
         for first, second, what in _PAIRS:
             if word in (first, second) and module.has(first, shape) and module.has(second, shape):
                 return f"`{first}` and `{second}` of one shape: {what}"

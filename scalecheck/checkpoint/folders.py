@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 
+from scalecheck.checkpoint.distributed.names import MODEL, OPTIMIZER, SUFFIX, is_index_name
 from scalecheck.checkpoint.weight_files import is_other_format, is_weights, rank_of
 from scalecheck.errors import reason
 
@@ -18,6 +19,7 @@ _STEP = re.compile(r"(?:.*[^0-9])?(\d{1,18})")  # checkpoint-500, global_step12,
 _OF_RUN = re.compile(
     r"(?:checkpoint|ckpt|(?:global[-_]?)?step|iter(?:ation)?|epoch)[-_=]?\d+\b.*", re.IGNORECASE
 )
+_OF_DEEPSPEED = "_model_states.pt"
 _DIGITS = re.compile(r"(\d+)")
 
 
@@ -84,12 +86,21 @@ def folders_in(root: Path) -> Folders:
             seen.add((status.st_dev, status.st_ino))
             inside = sorted(os.scandir(folder.path), key=lambda entry: _natural(entry.name))
             below = [entry.name for entry in inside if _is_folder(entry)]
+            if any(entry.name.endswith(_OF_DEEPSPEED) for entry in inside):
+                below = [name for name in below if name != "zero"]  # its parameters, one a folder
         except OSError as error:
             found.unread.append(Unread(root, folder.name, reason(error)))
             continue
         entries += len(inside)
-        if any(is_weights(entry.name) and not _is_folder(entry) for entry in inside):
+        files = [entry.name for entry in inside if not _is_folder(entry)]
+        is_of_accelerate = f"{MODEL}0" in below
+        if any(name.endswith(SUFFIX) for name in files) and not any(map(is_index_name, files)):
+            problem = "a distributed checkpoint that was not finished: it has no .metadata"
+            found.unread.append(Unread(root, folder.name or ".", problem))
+        if is_of_accelerate or any(is_weights(name) or is_index_name(name) for name in files):
             found.holding.append(folder)
+        if is_of_accelerate:  # one checkpoint, whose parts lie in folders
+            below = [name for name in below if not name.startswith((MODEL, OPTIMIZER))]
         found.others += [
             f"{folder.name}/{entry.name}" if folder.name else entry.name
             for entry in inside

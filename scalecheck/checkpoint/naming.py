@@ -15,6 +15,7 @@ WEIGHTS = MATRICES | {"embedding"}
 _BLOCK = re.compile(r"(?:^|(?<=[./]))\d+(?=[./]|$)")
 # A layer's variable by its number, as Keras saves it: layers/dense_1/vars/0.
 _NUMBERED = re.compile(r"((?:.*/)?([a-z][a-z0-9_]*?)(?:_\d+)?/)vars/(\d)")
+_VALUE = re.compile(r"((?:.*[./])?(?:kernel|bias|scale|embedding|mean|var|count))[./]value")
 _VARIABLES = (
     (re.compile(r".*dense|.*conv\d?d?\w*|lora\w*"), ("kernel", "bias")),
     (re.compile(r".*embedding"), ("embeddings",)),
@@ -31,7 +32,10 @@ def family(name: str) -> str:
 
 def spelled(name: str) -> str:
     """The name with the word of a layer's variable in place of its number, where the layer's class
-    tells it: layers/dense_1/kernel of layers/dense_1/vars/0."""
+    tells it: layers/dense_1/kernel of layers/dense_1/vars/0; and of what flax.nnx keeps as the
+    `value` of a variable that of the variable."""
+    if match := _VALUE.fullmatch(name):
+        return match[1]
     if "/vars/" not in name or not (match := _NUMBERED.fullmatch(name)):
         return name
     words = next((words for layer, words in _VARIABLES if layer.fullmatch(match[2])), ())

@@ -55,7 +55,8 @@ def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
         unmeasured = kind.reason if is_code else tensor.unmeasured
         tensors.append(replace(tensor, kind=kind, unmeasured=unmeasured))
     layout = (*checkpoint.layout, *_pieces(tensors))
-    return replace(checkpoint, tensors=(*tensors,), layout=layout)
+    masters = {name: replace(one, kind=found[name]) for name, one in checkpoint.masters.items()}
+    return replace(checkpoint, tensors=(*tensors,), layout=layout, masters=masters)
 
 
 def _pieces(tensors: list[Tensor]) -> list[str]:
@@ -91,6 +92,13 @@ def open_part(path: Path) -> Checkpoint:
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
     raise unknown(path, head)
+
+
+def folder_format(path: Path) -> Format | None:
+    """The format of a folder that is one checkpoint, and not files of a model."""
+    format = _format(path, b"")
+    is_one = format is not None and format.recognises(path, b"") == Evidence.CONTENT
+    return format if is_one else None
 
 
 def _format(path: Path, head: bytes) -> Format | None:

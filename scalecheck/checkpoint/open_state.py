@@ -9,7 +9,7 @@ from os.path import isdir, isfile, lexists
 from pathlib import Path
 
 from scalecheck.checkpoint.folders import Unread
-from scalecheck.checkpoint.formats import torch
+from scalecheck.checkpoint.formats import dcp, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
 from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
@@ -76,6 +76,12 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
         unopened = Unread(checkpoint.path, "optimizer state", error.problem)
         state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
         return unread(state, error.problem)
+    if beside and beside.suffix == ".safetensors":
+        saved = open_checkpoint(beside)
+        if saved.tree is None:
+            problem = f"{beside.name}: {plural(len(saved.tensors), 'tensor')} by unknown names"
+            unopened = Unread(checkpoint.path, "optimizer state", problem)
+            return unread(OptimizerState(beside, (), (), unopened=(unopened,)), problem)
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None
@@ -185,6 +191,8 @@ def _opened(path: Path) -> AbstractContextManager[StateFile]:
         path = optimizer_beside(path) or path
     if isfile(path) and torch.recognises(path, _head(path)):
         return torch.unpickled(path)
+    if isdir(path) and dcp.recognises(path, b""):
+        return dcp.opened(path)
     checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
     if holder := _holder(checkpoint):
         return holder

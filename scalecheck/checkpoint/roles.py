@@ -98,6 +98,8 @@ def _is_convolution(path: list[str], module: str, word: str, shape: tuple[int, .
         return True
     if any(_EXPERTS.search(part) for part in path) or _EXPERTS.search(module):
         return False
+    if word == "kernel" and len(shape) == 3:
+        return False  # as of a DenseGeneral's heads: a kernel of one dimension is in a conv module
     if word.startswith(("weight", "kernel")):
         return len(shape) > 3 or shape[-1] <= _KERNEL_SIDE
     return len(shape) > 3 and max(shape[2:]) <= _KERNEL_SIDE

@@ -44,6 +44,13 @@ class Reader(Protocol):
     def close(self) -> None: ...
 
 
+class SourceReader(Reader, Protocol):
+    """A reader that says what it reads."""
+
+    @property
+    def source(self) -> Source: ...
+
+
 def most_open() -> int:
     """How many files may be kept open."""
     try:
@@ -146,6 +153,43 @@ class FileReader(FileIO):
                 done += count
         except OSError as error:
             raise CheckpointError(self.source.path, reason(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSource:
+    """A stretch of a file, read as if it were one."""
+
+    file: FileSource
+    start: int
+    nbytes: int
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    def open(self, readers: Readers, /) -> "SliceReader":
+        return SliceReader(self, readers)
+
+
+class SliceReader:
+    """Positioned reads of a stretch of a file."""
+
+    has_file = False
+
+    def __init__(self, source: SliceSource, readers: Readers) -> None:
+        self.source = source
+        self._readers = readers
+
+    def fill(self, offset: int, buffer: memoryview) -> None:
+        """Fills the buffer from a byte offset. Raises CheckpointError where the stretch ends."""
+        end, nbytes = offset + len(buffer), self.source.nbytes
+        if offset < 0 or end > nbytes:
+            problem = f"is read to byte {end} of a stretch of {nbytes} bytes"
+            raise CheckpointError(self.source.path, problem)
+        self._readers[self.source.file].fill(self.source.start + offset, buffer)
+
+    def close(self) -> None:
+        """Its readers are closed by whom they belong to."""
 
 
 def identity(source: Source) -> object:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
@@ -57,6 +58,7 @@ class _Listed:
 
 @contextmanager
 def opened(path: Path, root: object) -> Iterator[StateFile]:
-    """The tree of a checkpoint that is no torch file, its tensors by `recorded`."""
-    with Readers() as readers:
+    """The tree of a checkpoint that is no torch file, its tensors by `recorded`; a Malformed of the
+    body is a CheckpointError."""
+    with content_of(path), Readers() as readers:
         yield _Listed(path, root, readers)

@@ -185,8 +185,10 @@ class Checkpoint:
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
     tensors, of which an optimizer state may be read (state_file.recorded). `in_memory`: no file
-    holds it, and the path is what it is called. It holds no open file; as a context manager it only
-    marks the lines that use it.
+    holds it, and the path is what it is called. `masters` are the weights of higher precision that
+    the optimizer moves, by the names of those that are rounded from them; `rounded` are such
+    roundings beside tensors that are master weights. It holds no open file; as a context manager it
+    only marks the lines that use it.
     """
 
     path: Path
@@ -201,6 +203,8 @@ class Checkpoint:
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
     in_memory: bool = False
+    masters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    rounded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def parameters(self) -> int:
@@ -211,6 +215,11 @@ class Checkpoint:
     def siblings(self) -> Mapping[str, str]:
         """The parameters by names, each with a text that its siblings share."""
         return family_keys(self.tensors, {t.name: t.kind for t in self.tensors})
+
+    def trained(self, tensor: Tensor) -> Tensor:
+        """What an optimizer moves of one of its tensors: the master weights, where it has some."""
+        master = self.masters.get(tensor.name)
+        return tensor if master is None or master.unmeasured else master
 
     @property
     def nbytes(self) -> int:

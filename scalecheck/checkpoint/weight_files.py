@@ -22,7 +22,7 @@ _PEFT = ("adapter_model.safetensors", "adapter_model.bin")
 _IS_ADAPTER = "adapter_config.json"
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
-SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar"))
+SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar", ".msgpack", ".npz"))
 
 # What trainers write beside a model, by the name they give it.
 _BESIDE = re.compile(
@@ -30,9 +30,9 @@ _BESIDE = re.compile(
     r"|.*optim_states\..*"
 )
 # Safetensors go before the pickles that many directories hold beside them.
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pth.tar")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pth.tar", ".msgpack", ".npz")
 _JOINED = (".safetensors", ".bin")  # formats in which libraries part one model into files
-_SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt)")
+_SUFFIX = re.compile(r"(.+?)(\.safetensors|\.bin|\.pt|\.pth\.tar|\.pth|\.ckpt|\.msgpack|\.npz)")
 _INDEX = re.compile(r"(.+)(\.safetensors|\.bin)\.index(?:\.([^.]+))?\.json")
 _SHARD = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})((?:\.[^.]+)?)")  # as libraries number shards
 _MOST_SHARDS = 10_000  # of which the missing ones are sought
@@ -41,8 +41,12 @@ _SLICE = re.compile(
     r"(\d{1,6})((?:[_-].*)?)"
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
-_OTHER_FORMATS = re.compile(
-    r".+\.(?:onnx|gguf|h5|keras|msgpack|npz|ot|distcp|tflite|mlmodel|pdparams)"
+_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|ot|tflite|mlmodel|pdparams)")
+# Most .npz hold data; those of weights are called so.
+_DATA = re.compile(
+    r"(?!(?:.*[_.-])?(?:model|weights?|params?|parameters|checkpoint|ckpt|train_?state|state"
+    r"|adapters?)(?:[_.-].*)?\.npz).*\.npz",
+    re.IGNORECASE,
 )
 # Words that say of which precision or average a file is, after a dot, or a dash beside the plain
 # file. Any other word after a dot says it beside the plain file alone.
@@ -77,7 +81,8 @@ class Choice:
 
 def is_weights(file: str) -> bool:
     """Whether a file of this name holds weights, and not what a trainer keeps beside them."""
-    return _parsed(file) is not None and not _BESIDE.fullmatch(file)
+    is_beside = _BESIDE.fullmatch(file) or _DATA.fullmatch(file)
+    return _parsed(file) is not None and not is_beside
 
 
 def chosen(path: Path, files: Iterable[str]) -> Choice | None:

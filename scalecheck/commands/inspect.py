@@ -16,6 +16,7 @@ from scalecheck.measure.flags import FlaggedStats, flagged
 from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.initial_scale import Model, Reference, scheme, silence
+from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes
@@ -110,6 +111,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),
             *adapted.notes(added, asked),
+            *agreement(checkpoint, [tensor.name for tensor in wanted], settings.jobs),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],
     )

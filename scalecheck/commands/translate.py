@@ -61,7 +61,7 @@ def translate(
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
-    trained = tuple(tensor for tensor in wanted if tensor not in left_out)
+    trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
     if settings.shape and forecaster.assumption is not None:
         measured = forecaster.assumption.stats(trained)
     else:
@@ -110,6 +110,7 @@ def translate(
         notes=[
             *summary.notes(forecasts, bands, states, unsure, settings.lr),
             *adapted.notes(adapters),
+            *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),
         ],
     )

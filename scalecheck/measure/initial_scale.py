@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from scalecheck.checkpoint.naming import family, layer
+from scalecheck.checkpoint.naming import family, layer, spelled
 from scalecheck.errors import OptionError, unknown
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column
@@ -83,6 +83,16 @@ class _Parameter:
         """What the parameter is called in its module: weight, bias."""
         return self.name[len(self.module) :]
 
+    @property
+    def fans(self) -> Shape:
+        """Its shape as torch has it, (out, in, *kernel): what Flax and Keras call a kernel is
+        (*kernel, in, out)."""
+        word = re.split(r"[./]", spelled(self.name))[-1]
+        if word != "kernel" or len(self.shape) < 2:
+            return self.shape
+        *kernel, inputs, outputs = self.shape
+        return (outputs, inputs, *kernel)
+
     def sibling(self, word: str) -> Shape | None:
         """The shape of another parameter of the module."""
         return self.model.shapes.get(self.module + word)
@@ -154,7 +164,7 @@ def _by_shape(formula: str, parameter: _Parameter) -> Reference | None:
     """One of _FORMULAS, of matrices and convolutions. A stack of matrices has the fans of its
     matrices, and which dimensions those are its shape does not tell."""
     is_matrix = parameter.role == "matrix" and len(parameter.shape) == 2
-    return _of_shape(formula, parameter.shape) if is_matrix or parameter.role == "conv" else None
+    return _of_shape(formula, parameter.fans) if is_matrix or parameter.role == "conv" else None
 
 
 def _of_shape(formula: str, shape: Shape) -> Reference:

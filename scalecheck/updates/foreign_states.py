@@ -85,6 +85,24 @@ _SOAPS_NUMBERS = {
 
 FOREIGN = (
     Foreign(
+        "MLX's Adam, AdamW or Adamax",
+        Writer(("mlx",), ("step", *_ADAM), values={"mlx": True}),
+        "MLX keeps neither which it is, nor beta1, beta2 and eps, nor bias_correction, which is off"
+        " by default: where it was on, --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or "
+        "the like says it",
+    ),
+    Foreign(
+        "optax's Adam or a relative of it",
+        Writer(
+            ("optax",),
+            ("step", *_ADAM),
+            optional_settings=("betas", "eps", "weight_decay"),
+            values={"optax": True},
+        ),
+        "optax keeps the moments and not which optimizer they are of, nor for certain its beta1, "
+        "beta2 and eps: --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or the like says it",
+    ),
+    Foreign(
         "Adam-mini",
         Writer(
             ("weight_decay", "beta1", "beta2", "eps"),

@@ -10,7 +10,7 @@ from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.live.optimizers import LiveState
 from scalecheck.checkpoint.open_state import find_state, open_state, unread
-from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
+from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, ParamState
 from scalecheck.checkpoint.parameter_order import Shape
 from scalecheck.checkpoint.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
@@ -40,6 +40,9 @@ UNCERTAIN: Final = object()
 INNER = "optimizer not known: its state lies inside that of another, which may change the updates"
 
 
+UNSAVED = "the state keeps no settings such as betas: those not given are the optimizer's defaults"
+
+
 class States:
     """The states that are certain to belong to a tensor, and those that are not. unread: why there
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
@@ -55,7 +58,7 @@ class States:
         self.in_file: Sequence[Tensor] = state.tensors if state else ()
         self.in_no_state: Sequence[Tensor] = state.in_no_state if state else ()
         self.unopened: Sequence[Unread] = state.unopened if state else ()
-        self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
+        self.tensors = {one.name: checkpoint.trained(one) for one in checkpoint.tensors}
         states = state.states if state else ()
         groups = state.groups if state else ()
         members: list[list[ParamState]] = [[] for _ in groups]
@@ -69,6 +72,8 @@ class States:
         self._groups, self._still, self.lr_note = with_lrs(saved)
         if any(map(is_guessed, groups, known)):
             self.notes = (*self.notes, GUESSED)
+        if any("betas" not in group.settings and _lacks_settings(group) for group in groups):
+            self.notes = (*self.notes, UNSAVED)
         if self.unread:
             states = ()
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
@@ -191,6 +196,11 @@ def states_of(
         return States(unread(found, error.problem), checkpoint)
     problem = _misfit(state, checkpoint)
     return States(unread(found, problem) if problem else state, checkpoint)
+
+
+def _lacks_settings(group: ParamGroup) -> bool:
+    """Whether a group was saved by a program that keeps the averages and no settings."""
+    return bool(group.settings.get("optax") or group.settings.get("mlx"))
 
 
 def _shapes(tensors: Iterable[Tensor]) -> set[str]:

@@ -69,6 +69,9 @@ def figures(
     step = int(state.step or 0)
     if state.step is not None and step < 1:
         return StateStatistics(step, reason="the state is of step 0")
+    lacking = ((n, t.unmeasured) for n, t in state.tensors.items() if t.unmeasured)
+    if unread := next(lacking, None):
+        return StateStatistics(step or None, reason=f"its {unread[0]} is not read: {unread[1]}")
     sums = _Sums(getattr(optimizer, "eps", None))
     reason = ""
     own = weights if optimizer.update_needs_weights else None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
 from scalecheck.checkpoint.keys import text_key
-from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
@@ -83,6 +83,16 @@ def notes(
         yield f"the lr is {whose}, which a scheduler may have moved on after the last update"
     for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
         yield f"the lr of {name} is relative to the weights already"
+
+
+def masters_note(checkpoint: Checkpoint, trained: Iterable[Tensor]) -> list[str]:
+    """A note on tensors whose master weights the rows are about, if there are some."""
+    masters = [one for one in trained if checkpoint.masters.get(one.name) is one]
+    if not masters:
+        return []
+    types = " and ".join(sorted({one.dtype.name for one in masters}))
+    of = plural(len(masters), "tensor")
+    return [f"{of}: the {types} master weights, which the optimizer moves, not their roundings"]
 
 
 def _different(numbers: Iterable[float]) -> list[float]:

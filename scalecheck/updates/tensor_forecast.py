@@ -168,7 +168,7 @@ class Forecaster:
         elif update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
-        trained_in = self.param_dtype or stats.dtype
+        trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
         is_certain = doubt is None and training.is_lr_known
         is_trained = self.states.not_certain(stats.name) is None

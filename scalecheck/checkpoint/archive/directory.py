@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.source import SourceReader
 
 MAX_DIRECTORY_NBYTES = 1 << 26  # of a zip; a member takes about 100: 600,000 tensors
 MAX_COMMENT_NBYTES = 0xFFFF
@@ -22,7 +22,7 @@ class Directory(NamedTuple):
     members: int
 
 
-def find_directory(reader: FileReader) -> Directory:
+def find_directory(reader: SourceReader) -> Directory:
     """The directory that ends where the end records start. Raises Malformed where they contradict
     each other: readers differ in which of them they believe."""
     size = reader.source.nbytes
@@ -56,7 +56,7 @@ def find_directory(reader: FileReader) -> Directory:
     return Directory(start, nbytes, count)
 
 
-def _wide(reader: FileReader, told: tuple[int, ...], end: int) -> tuple[tuple[int, ...], int]:
+def _wide(reader: SourceReader, told: tuple[int, ...], end: int) -> tuple[tuple[int, ...], int]:
     """What the 64-bit end record says, where there is one, and where the end records start."""
     content = bytearray(_WIDE_END.size + _LOCATOR.size)
     reader.fill(end - len(content), memoryview(content))
@@ -83,7 +83,7 @@ def _wide(reader: FileReader, told: tuple[int, ...], end: int) -> tuple[tuple[in
     return (*wide,), at
 
 
-def _check_alone(reader: FileReader, before: int) -> None:
+def _check_alone(reader: SourceReader, before: int) -> None:
     """Raises Malformed where another archive ends so many bytes before, as the start that a record
     tells shows."""
     magic = bytearray(4)
@@ -92,5 +92,5 @@ def _check_alone(reader: FileReader, before: int) -> None:
     if magic == b"PK\x05\x06":
         raise Malformed(
             f"has {before} bytes before its zip archive: several archives in one file, as"
-            " torch.distributed.checkpoint writes them, whose dcp_to_torch joins them"
+            " torch.distributed.checkpoint writes them beside the .metadata that says what they are"
         )

@@ -16,7 +16,7 @@ import numpy as np
 
 from scalecheck.checkpoint.archive.directory import find_directory
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.report.formatting import excerpt
 
 STORED, DEFLATED = 0, 8
@@ -49,10 +49,12 @@ class Member(NamedTuple):
 
 
 class Zip:
-    """An archive that is open. Raises Malformed where it is not canonical."""
+    """An archive that is open. is_case_kept: names that differ in case only are different ones,
+    as they are not to torch. Raises Malformed where it is not canonical."""
 
-    def __init__(self, reader: FileReader) -> None:
+    def __init__(self, reader: SourceReader, *, is_case_kept: bool = False) -> None:
         self._reader = reader
+        self._key = str if is_case_kept else str.lower
         place = find_directory(reader)
         self._start = place.start
         self._directory = bytearray(place.nbytes)
@@ -69,9 +71,19 @@ class Zip:
         return (self._member(place)[0].name for place in self._places.values())
 
     def find(self, name: str) -> Member | None:
-        """The member of a name, whose case torch does not look at."""
-        place = self._places.get(name.lower())
+        """The member of a name."""
+        place = self._places.get(self._key(name))
         return None if place is None else self._member(place)[0]
+
+    def checksums(self) -> Iterator[int]:
+        """Where the checksums of all members stand: in the directory, in their own headers, and
+        behind their content."""
+        for place in self._places.values():
+            member, _ = self._member(place)
+            yield self._start + place + 16
+            yield member.at + 14
+            if self._descriptor_end(member) > (end := self._header_end(member) + member.packed):
+                yield end + 4
 
     def position(self, member: Member) -> int:
         """The byte at which the content of a member starts. Raises Malformed."""
@@ -100,7 +112,8 @@ class Zip:
         try:
             piece, rest = b"", bytes(packed)
             while not unpacking.eof and unpacked.tell() <= member.nbytes and (piece or rest):
-                piece = unpacking.decompress(rest, _AT_ONCE)
+                left = member.nbytes + 1 - unpacked.tell()
+                piece = unpacking.decompress(rest, min(_AT_ONCE, left))
                 rest = unpacking.unconsumed_tail
                 unpacked.write(piece)
         except zlib.error as error:
@@ -116,16 +129,16 @@ class Zip:
         place = 0
         for _ in range(count):
             member, end = self._member(place)
-            lower = member.name.lower()
-            if lower in self._places:
-                other, _ = self._member(self._places[lower])
+            key = self._key(member.name)
+            if key in self._places:
+                other, _ = self._member(self._places[key])
                 if other.name == member.name:
                     raise Malformed(f"has 2 members named {excerpt(member.name)}")
                 raise Malformed(
                     f"has members {excerpt(other.name)} and {excerpt(member.name)},"
                     " whose names differ in case only"
                 )
-            self._places[lower] = place
+            self._places[key] = place
             place = end
         if place != len(self._directory):
             raise Malformed(
@@ -238,6 +251,14 @@ class Zip:
             ):
                 return end + layout.size
         return end
+
+
+def first_name(head: bytes) -> str:
+    """The name of the first member of the zip that starts so; empty where there is none."""
+    if not head.startswith(b"PK\x03\x04") or len(head) < _HEADER.size:
+        return ""
+    length = _HEADER.unpack_from(head)[-2]
+    return head[_HEADER.size : _HEADER.size + length].decode(errors="replace")
 
 
 def _decoded(name: bytearray) -> str:

@@ -9,12 +9,17 @@ from os.path import isdir, lexists
 from pathlib import Path
 from shlex import quote
 
-from scalecheck.checkpoint.folders import Folder, Unread, folders_in, last_step
+from scalecheck.checkpoint.distributed.hugging_face import (
+    SHARDED,
+    are_pieces,
+    put_together,
+)
+from scalecheck.checkpoint.folders import Folder, Folders, Unread, folders_in, last_step
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import open_part
+from scalecheck.checkpoint.open import folder_format, open_part
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.strict_json import text_of
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -37,8 +42,9 @@ _FEW = 8  # folders in one folder that are named each
 
 _BESIDE = "beside the model, not inspected: "
 
-# As Hugging Face's Trainer and Accelerate name an optimizer state, and the model beside it.
-_OPTIMIZERS = ("optimizer.pt", "optimizer.bin")
+# As Hugging Face's Trainer, Accelerate and MLX's programs name an optimizer state, and the model
+# beside it.
+_OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer.safetensors")
 _MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
 
 
@@ -54,10 +60,10 @@ def load(path: Path) -> Checkpoint:
     there are several variants of it.
     """
     found = folders_in(path)
-    below = [folder for folder in found.holding if folder.name]
     checkpoint = _own(path)
+    below = [f for f in found.holding if f.name and not _is_copy(f, checkpoint)]
     if checkpoint is None:
-        raise _without_model(path, below, found.others)
+        raise _without_model(path, below, found)
     below_it = (Unread(path, name) for name in _names(below))
     unread = [*checkpoint.unread, *below_it, *found.unread]
     layout = (*checkpoint.layout, *_other_formats(found.others))
@@ -75,9 +81,10 @@ def load_recursively(path: Path) -> Checkpoint:
     errors: list[Exception] = []
     for folder in found.holding:
         try:
-            if checkpoint := _own(folder.path):
+            format = folder_format(folder.path)
+            if checkpoint := format.load(folder.path) if format else _own(folder.path):
                 parts.append((folder, checkpoint))
-                for one in checkpoint.unread:
+                for one in (one for one in checkpoint.unread if one.problem):
                     name = f"{folder.name}/{one.name}" if folder.name else one.name
                     found.unread.append(Unread(path, name, one.problem))
         except (ScalecheckError, OSError) as error:
@@ -87,7 +94,7 @@ def load_recursively(path: Path) -> Checkpoint:
     if errors and not parts:
         raise errors[0]
     if not parts:
-        raise _without_model(path, [], found.others)
+        raise _without_model(path, [], found)
     joined = join(path, [renamed(part, f"{f.name}/" if f.name else "") for f, part in parts])
     if len(parts) > 1:
         formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
@@ -160,6 +167,8 @@ def _config(path: Path) -> object:
 
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     """The model in the files that were chosen. Raises CheckpointError."""
+    if are_pieces(choice.files):
+        return put_together(path, [*map(open_part, found)])
     if len(found) == 1:
         return sliced(open_part(found[0]), found[0])
     if not choice.are_ranks:
@@ -178,6 +187,15 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     return replace(joined, layout=(*joined.layout, note))
 
 
+def _is_copy(folder: Folder, model: Checkpoint | None) -> bool:
+    """Whether a folder holds the pieces that the model was put together from."""
+    if folder.name != SHARDED or model is None:
+        return False
+    pieces = _own(folder.path)
+    shapes = {tensor.name: tensor.shape for tensor in model.tensors}
+    return pieces is not None and shapes == {t.name: t.shape for t in pieces.tensors}
+
+
 def _names(below: list[Folder]) -> list[str]:
     """The folders by name; of many in one folder that one, as of a step that has a folder for each
     of its tensors."""
@@ -186,14 +204,16 @@ def _names(below: list[Folder]) -> list[str]:
     return list(dict.fromkeys(name if parts[part] <= _FEW else part for name, part in first))
 
 
-def _without_model(path: Path, below: list[Folder], others: list[str]) -> CheckpointError:
+def _without_model(path: Path, below: list[Folder], found: Folders) -> CheckpointError:
     """The error for a directory without a model of its own, which says where there are some."""
     if not below and (foreign := unread_folder(path)):
         return foreign
-    if not below and others:
+    if not below and found.others:
         return CheckpointError(
-            path, f"holds no checkpoint of a format that is read: {listed(others)}"
+            path, f"holds no checkpoint of a format that is read: {listed(found.others)}"
         )
+    if not below and (unread := [f"{one.name} is {one.problem}" for one in found.unread]):
+        return CheckpointError(path, f"holds no checkpoint that can be read: {listed(unread)}")
     if not below:
         entries = sorted(path.iterdir())
         held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"

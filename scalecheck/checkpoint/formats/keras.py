@@ -4,7 +4,7 @@ library."""
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.archive.zip import Zip
+from scalecheck.checkpoint.archive.zip import Zip, first_name
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.hdf5_file import Hdf5Place, attribute, opened, tensors
 from scalecheck.checkpoint.keras_state import (
@@ -22,10 +22,8 @@ WEIGHTS = "model.weights.h5"
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip archive that is called so, or starts as Keras's does."""
-    is_zip = head.startswith(b"PK\x03\x04")
-    is_keras = is_zip and (path.suffix == ".keras" or head[30:43] == b"metadata.json")
-    if is_keras:
+    """A zip archive that starts as Keras's does."""
+    if first_name(head) == "metadata.json":
         return Evidence.CONTENT
     return Evidence.NAME if path.suffix == ".keras" else Evidence.NONE
 

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.json_members import Members
 from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.mlx_state import saved_by_mlx
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.strict_json import in_words
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
@@ -40,7 +41,8 @@ def load(path: Path) -> Checkpoint:
     with content_of(path):
         if path.suffix != ".safetensors":
             _require_no_pickle(path)
-        return Checkpoint(path, "safetensors", *_listed(source))
+        tensors, metadata = _listed(source)
+        return Checkpoint(path, "safetensors", tensors, metadata, tree=saved_by_mlx(tensors))
 
 
 def _require_no_pickle(path: Path) -> None:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.archive.zip import first_name
+from scalecheck.checkpoint.distributed.names import is_index, is_of_rank
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
@@ -15,7 +17,7 @@ from scalecheck.checkpoint.pickle.state_dict import described, parts, same_view
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.source import FileReader, FileSource, Readers, identity
+from scalecheck.checkpoint.source import FileSource, Readers, SourceReader, identity
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.views import is_contiguous, is_overlapping, span, steps
 from scalecheck.errors import CheckpointError
@@ -29,8 +31,13 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip but Keras's, a pickle of protocol 2 or later, or a tar archive, as torch once wrote."""
-    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and head[30:43] != b"metadata.json"
+    """A zip but Keras's and NumPy's, a pickle of protocol 2 or later, or a tar archive, as torch
+    once wrote."""
+    if is_index(head) or is_of_rank(path):
+        return Evidence.NONE  # parts of a distributed checkpoint, which are pickles and zips too
+    first = first_name(head)
+    is_zip = head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    is_zip &= first != "metadata.json" and not first.endswith(".npy")
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
     return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
@@ -40,7 +47,7 @@ def recognises(path: Path, head: bytes) -> Evidence:
 class Unpickled:
     """A file that is open, what its pickle holds, and readers for the elements."""
 
-    reader: FileReader
+    reader: SourceReader
     pickled: Pickled
     readers: Readers
 
@@ -128,9 +135,9 @@ def _constants(file: Unpickled) -> tuple[Tensor, ...]:
 
 
 def check_overlap(tensors: Iterable[Tensor]) -> None:
-    """Raises Malformed where tensors of some files would be read for ever: a thousand views of all
-    its bytes but one take no more room than their names, and a view of a few elements can step
-    over all of them."""
+    """Raises Malformed where tensors of a file or folder would be read for ever: a thousand views
+    of all its bytes but one take no more room than their names, and a view of a few elements can
+    step over all of them."""
     read = [tensor for tensor in tensors if tensor.unmeasured is None]
     nbytes = sum(
         tensor.nbytes if tensor.is_dense else tensor.span * tensor.dtype.itemsize for tensor in read

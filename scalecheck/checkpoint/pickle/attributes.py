@@ -52,3 +52,12 @@ def _is_plain(node: object) -> bool:
 
 
 _PLAIN = (bool, bytes, float, int, str, TorchDType, Foreign, LongText)
+
+
+def is_flags(state: object) -> bool:
+    """What a variable of torch before 0.4 kept: requires_grad, volatile, hooks."""
+    return isinstance(state, tuple) and len(state) == 3 and all(map(_is_flag, state))
+
+
+def _is_flag(flag: object) -> bool:
+    return flag is None or isinstance(flag, bool) or flag == {}

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.pickle.opcodes import opcodes_in
+from scalecheck.checkpoint.pickle.opcodes import arguments_in
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
 from scalecheck.checkpoint.pickle.torch_globals import Globals
@@ -59,8 +59,8 @@ def starts_with_magic(path: Path) -> bool:
     with FileSource.of(path).open() as reader:
         stream = _Pickles(reader)
         try:
-            for count, one in enumerate(opcodes_in(stream)):
-                if count == _MOST_OPCODES or (type(one.argument) is int and one.argument == MAGIC):
+            for count, argument in enumerate(arguments_in(stream)):
+                if count == _MOST_OPCODES or (type(argument) is int and argument == MAGIC):
                     return True
             return False
         except (Malformed, *BROKEN):

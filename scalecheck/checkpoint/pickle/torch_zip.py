@@ -10,7 +10,7 @@ from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
-from scalecheck.checkpoint.source import FileReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.report.formatting import excerpt
 
 MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
@@ -22,9 +22,13 @@ _OWN = (
 """How the members start that torch writes beside storages: they hold no tensors."""
 
 
-def read_zip(reader: FileReader) -> Pickled:
+def read_zip(reader: SourceReader) -> Pickled:
     """The object in a zip of torch.save or torch.jit.save. Raises Malformed, CheckpointError."""
-    archive = Zip(reader)
+    return read_archive(Zip(reader))
+
+
+def read_archive(archive: Zip) -> Pickled:
+    """The same of an archive that is open."""
     top = _top(archive)
     pickled = archive.find(f"{top}data.pkl")
     if pickled is None:

@@ -8,8 +8,8 @@ from sys import getsizeof
 from typing import IO, Any
 
 from scalecheck.checkpoint.malformed import Malformed, never_saved
+from scalecheck.checkpoint.pickle.attributes import is_flags
 from scalecheck.checkpoint.pickle.inert import (
-    NEAR,
     Foreign,
     IntegerKeys,
     Key,
@@ -20,7 +20,8 @@ from scalecheck.checkpoint.pickle.inert import (
     integer_of,
     key_of,
 )
-from scalecheck.checkpoint.pickle.opcodes import opcodes_in
+from scalecheck.checkpoint.pickle.memo import Memo
+from scalecheck.checkpoint.pickle.opcodes import MEMOIZE, OPCODES, STOP, Argument, string_of
 from scalecheck.checkpoint.pickle.records import StorageType, TensorRecord
 from scalecheck.report.formatting import excerpt
 
@@ -30,7 +31,9 @@ from scalecheck.report.formatting import excerpt
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
+NBYTES_AN_OBJECT = 12  # of an index; a chunk and its place make 7 and take some 150 bytes
 MAX_MEMORY = 100 << 20  # that values, tuples and the memo take; half where the pickle is packed
+MEMORY_A_BYTE = 8  # of an index; a chunk takes some 900 bytes in 135
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
 
@@ -53,17 +56,19 @@ def unpickle(
     known: Callable[[str, str], object],
     persistent: Callable[[object], object],
     ratio: float = 1.0,
+    nbytes: int = 0,
 ) -> object:
     """The object of one pickle: dicts, lists, tuples, scalars, placeholders and what `known` gives.
 
     `known` maps module and name to a Known, a constant, or a Foreign; `persistent` resolves a
-    persistent id; `ratio` is that of the pickle's bytes to those it takes in its file. Raises
-    Malformed.
+    persistent id; `ratio` is that of the pickle's bytes to those it takes in its file;
+    nbytes: of a pickle that may make as many objects as it has room for, as the index of a large
+    distributed checkpoint does. Raises Malformed.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pickletools decodes escapes in names, and complains
-            return _Machine(known, persistent, ratio).run(stream)
+            return _Machine(known, persistent, ratio, nbytes).run(stream)
     except BROKEN as error:
         reason = excerpt(str(error)) or type(error).__name__
         raise Malformed(f"its pickle is broken before byte {stream.tell()}: {reason}") from error
@@ -77,47 +82,72 @@ class _Machine:
         known: Callable[[str, str], object],
         persistent: Callable[[object], object],
         ratio: float,
+        nbytes: int,
     ) -> None:
         self.known = known
         self.persistent = persistent
+        self.max_opcodes = max(MAX_OPCODES, nbytes)
+        self.max_objects = max(MAX_OBJECTS, nbytes // NBYTES_AN_OBJECT)
         self.allowed = MAX_MEMORY if ratio == 1 else MAX_MEMORY // 2
-        self.allowed_more = 3 / ratio - 1  # for each byte of the pickle, which is kept itself
-        self.memory = 0
+        # for each byte of the pickle, which is kept itself
+        self.allowed_more = MEMORY_A_BYTE if nbytes else 3 / ratio - 1
+        self.memory = self.checked = 0
         self.stack: list[object] = []
         self.outer: list[list[object]] = []
-        self.memo: dict[object, object] = {}
+        self.memo = Memo()
         self.integer_keys = IntegerKeys()
-        self.nbytes = 0
         self.objects = 0
         self.copied = 0
         self.numbers: set[tuple[int, int]] = set()
 
     def run(self, stream: IO[bytes]) -> object:
-        start = stream.tell()
-        for count, (name, argument, at) in enumerate(opcodes_in(stream)):
-            self.nbytes = at - start
-            if count == MAX_OPCODES:
-                raise Malformed(f"its pickle has more than {MAX_OPCODES} opcodes")
-            if name in _MAKING:
-                self.count_object()
-            step = _STEPS.get(name)
-            if step is None:
-                raise Malformed(f"its pickle uses the opcode {name}: torch never does")
-            step(self, argument)
-            if name in _KEEPING:
-                self.count_memory(_MEMO_NBYTES if name in _MEMOIZING else getsizeof(self.stack[-1]))
-        return self.stack.pop()
+        self.stream, self.start = stream, stream.tell()
+        read, table, memo = stream.read, _TABLE, self.memo
+        for _ in range(self.max_opcodes):
+            code = read(1)
+            if code == MEMOIZE:  # every third one
+                self.memory += memo.add(self.stack[-1])
+            else:
+                step = table.get(code)
+                if step is None:
+                    raise self.unknown(code)
+                argument, obey, is_kept = step
+                obey(self, None if argument is None else argument(stream))
+                if is_kept:
+                    self.memory += getsizeof(self.stack[-1])
+                if code == STOP:
+                    return self.stack.pop()
+            if self.memory > self.checked:
+                self.check_memory()
+        raise Malformed(f"its pickle has more than {self.max_opcodes} opcodes")
 
-    def count_memory(self, nbytes: int) -> None:
-        self.memory += nbytes
-        limit = self.allowed + int(self.allowed_more * self.nbytes)
-        if self.memory > limit:
+    def unknown(self, code: bytes) -> Exception:
+        """The error of a byte that is no opcode, or one that torch never writes."""
+        if not code:
+            return EOFError("pickle exhausted before seeing STOP")
+        if code not in OPCODES:
+            return ValueError(f"at position {self.stream.tell() - 1}, opcode {code!r} unknown")
+        name, argument = OPCODES[code]
+        if argument is not None:
+            argument(self.stream)  # garbage lacks it, and is said to be that
+        return Malformed(f"its pickle uses the opcode {name}: torch never does")
+
+    def check_memory(self) -> None:
+        """Raises Malformed where more is kept than a pickle of the bytes read so far may."""
+        nbytes = self.stream.tell() - self.start
+        self.checked = self.allowed + int(self.allowed_more * nbytes)
+        if self.memory > self.checked:
+            limit = self.checked
             raise Malformed(f"its pickle makes objects of more than {limit} bytes of memory")
 
     def count_object(self) -> None:
         self.objects += 1
-        if self.objects > MAX_OBJECTS:
-            raise Malformed(f"its pickle makes more than {MAX_OBJECTS} containers and objects")
+        if self.objects > self.max_objects:
+            raise Malformed(f"its pickle makes more than {self.max_objects} containers and objects")
+
+    def make(self, container: object) -> None:
+        self.count_object()
+        self.stack.append(container)
 
     def push(self, item: object) -> None:
         self.stack.append(item)
@@ -178,18 +208,11 @@ class _Machine:
 
     def make_dict(self) -> None:
         above = self.above_mark()
-        self.push({})
+        self.make({})
         self.set(above)
 
     def put(self, index: object) -> None:
-        if not isinstance(index, int) or not 0 <= index < 1 << 32:
-            raise Malformed("its pickle has a memo index past 32 bits")
-        self.memo[_memo_key(index)] = self.stack[-1]
-
-    def get(self, index: object) -> None:
-        if not isinstance(index, int) or (key := _memo_key(index)) not in self.memo:
-            raise Malformed("its pickle recalls a memo index that was never set")
-        self.push(self.memo[key])
+        self.memory += self.memo.put(index, self.stack[-1])
 
     def named(self, module: object, name: object) -> object:
         if type(module) is not str or type(name) is not str:
@@ -201,6 +224,10 @@ class _Machine:
             self.count_object()
         return known
 
+    def reduce(self) -> None:
+        args = self.stack.pop()
+        self.call(self.stack.pop(), args)
+
     def call(self, maker: object, args: object, kwargs: object = None) -> None:
         if not isinstance(args, tuple):
             raise Malformed("its pickle calls with arguments that are no tuple")
@@ -208,15 +235,20 @@ class _Machine:
             if kwargs:
                 raise Malformed("its pickle rebuilds a tensor by keyword arguments")
             if maker.copies:
-                self.copied += sum(len(arg) for arg in args if isinstance(arg, _SIZED))
-                if self.copied > self.nbytes + MAX_FREE_COPIES:
-                    raise Malformed(f"its pickle copies more than its {self.nbytes} bytes hold")
+                self.count_copies(args)
             self.push(maker.build(*args))
         elif isinstance(maker, StorageType):
             raise never_saved("makes a storage by calling its class")
         else:
             self.count_object()
             self.push(Placeholder(maker, args, kwargs))
+
+    def count_copies(self, args: tuple[object, ...]) -> None:
+        self.copied += sum([len(arg) for arg in args if isinstance(arg, _SIZED)])
+        if self.copied > MAX_FREE_COPIES:
+            nbytes = self.stream.tell() - self.start
+            if self.copied > nbytes + MAX_FREE_COPIES:
+                raise Malformed(f"its pickle copies more than its {nbytes} bytes hold")
 
     def make_object(self) -> None:
         maker, *args = self.above_mark()
@@ -231,50 +263,21 @@ class _Machine:
             target.state = state if target.state is None else (target.state, state)
         elif type(target) is OrderedDict and target.attributes is None and isinstance(state, dict):
             target.attributes = state
-        elif not isinstance(target, TensorRecord) or not _is_flags(state):
+        elif not isinstance(target, TensorRecord) or not is_flags(state):
             raise never_saved(f"sets the state of a {_in_words(target)}")
 
 
-def _memo_key(index: int) -> object:
-    """Python hashes a text with a secret of the process, and an integer as it is."""
-    return index if index < NEAR else str(index)
-
-
-def _string(coded: object) -> object:
-    """A string of Python 2 as torch reads it, which pickletools gives as latin-1: UTF-8, or bytes
-    where it is none."""
-    if not isinstance(coded, str):
-        return coded
-    raw = coded.encode("latin-1")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
-
-
-_MAKING = frozenset(("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", "LIST", "DICT", "FROZENSET"))
-"""Opcodes that make a container."""
-
-_MEMOIZING = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
-_MEMO_NBYTES = 80  # of an entry of the memo and its number
-_KEEPING = _MEMOIZING.union(
-    ("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-    ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
-    ("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-    ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+_KEEPING = frozenset(
+    (
+        *("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
+        *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+        *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+    )
 )
 """Opcodes whose value takes memory of its own."""
 
 _SIZED = (bytes, dict, list, str, tuple)
-
-
-def _is_flags(state: object) -> bool:
-    """What a variable of torch before 0.4 kept: requires_grad, volatile, hooks."""
-    return isinstance(state, tuple) and len(state) == 3 and all(map(_is_flag, state))
-
-
-def _is_flag(flag: object) -> bool:
-    return flag is None or isinstance(flag, bool) or flag == {}
 
 
 def _in_words(target: object) -> str:
@@ -294,32 +297,34 @@ _STEPS: dict[str, _Step] = {
     **_alike("PROTO FRAME STOP", lambda machine, _: None),
     **_alike("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", _Machine.push),
     "STRING": _Machine.push,
-    **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(_string(coded))),
+    **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(string_of(coded))),
     **_alike("UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", _Machine.push),
     **_alike("BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8", _Machine.push),
     "NONE": lambda machine, _: machine.push(None),
     "NEWTRUE": lambda machine, _: machine.push(True),
     "NEWFALSE": lambda machine, _: machine.push(False),
     "EMPTY_TUPLE": lambda machine, _: machine.push(()),
-    **_alike("EMPTY_LIST EMPTY_SET", lambda machine, _: machine.push([])),
-    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    **_alike("EMPTY_LIST EMPTY_SET", lambda machine, _: machine.make([])),
+    "EMPTY_DICT": lambda machine, _: machine.make({}),
     "MARK": lambda machine, _: machine.mark(),
     "POP": lambda machine, _: machine.stack.pop() if machine.stack else machine.above_mark(),
     "POP_MARK": lambda machine, _: machine.above_mark(),
     "DUP": lambda machine, _: machine.push(machine.stack[-1]),
     "TUPLE": lambda machine, _: machine.push((*machine.above_mark(),)),
-    "TUPLE1": lambda machine, _: machine.push(machine.popped(1)),
+    "TUPLE1": lambda machine, _: machine.push((machine.stack.pop(),)),
     "TUPLE2": lambda machine, _: machine.push(machine.popped(2)),
     "TUPLE3": lambda machine, _: machine.push(machine.popped(3)),
-    **_alike("LIST FROZENSET", lambda machine, _: machine.push(machine.above_mark())),
+    **_alike("LIST FROZENSET", lambda machine, _: machine.make(machine.above_mark())),
     "DICT": lambda machine, _: machine.make_dict(),
     "APPEND": lambda machine, _: machine.append(machine.popped(1)),
     **_alike("APPENDS ADDITEMS", lambda machine, _: machine.append(machine.above_mark())),
     "SETITEM": lambda machine, _: machine.set(machine.popped(2)),
     "SETITEMS": lambda machine, _: machine.set(machine.above_mark()),
     **_alike("PUT BINPUT LONG_BINPUT", _Machine.put),
-    "MEMOIZE": lambda machine, _: machine.put(len(machine.memo)),
-    **_alike("GET BINGET LONG_BINGET", _Machine.get),
+    **_alike(
+        "GET BINGET LONG_BINGET",
+        lambda machine, index: machine.stack.append(machine.memo.get(index)),
+    ),
     "GLOBAL": lambda machine, path: machine.push(machine.named(*path.split(" ", 1))),
     "STACK_GLOBAL": lambda machine, _: machine.push(machine.named(*machine.popped(2))),
     **_alike(
@@ -327,11 +332,18 @@ _STEPS: dict[str, _Step] = {
         lambda machine, code: machine.push(machine.named("copyreg", f"extension {code}")),
     ),
     "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.stack.pop())),
-    **_alike("REDUCE NEWOBJ", lambda machine, _: machine.call(*machine.popped(2))),
+    **_alike("REDUCE NEWOBJ", lambda machine, _: machine.reduce()),
     "NEWOBJ_EX": lambda machine, _: machine.call(*machine.popped(3)),
     "OBJ": lambda machine, _: machine.make_object(),
     "INST": lambda machine, path: machine.call(
         machine.named(*path.split(" ", 1)), (*machine.above_mark(),)
     ),
     "BUILD": lambda machine, _: machine.build(),
+}
+
+
+_TABLE: dict[bytes, tuple[Argument | None, _Step, bool]] = {
+    code: (opcode.argument, _STEPS[opcode.name], opcode.name in _KEEPING)
+    for code, opcode in OPCODES.items()
+    if opcode.name in _STEPS
 }

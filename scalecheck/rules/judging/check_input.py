@@ -14,6 +14,7 @@ from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.adapted import AskedAdapters, asked_adapters
 from scalecheck.measure.initial_scale import Model, scheme
+from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
@@ -138,6 +139,7 @@ def check_input(
     notes = [*states.notes, *without_file(checkpoint.notes, read), *checkpoint.layout]
     if str(settings.state) == NONE and checkpoint.optimizer:
         notes.append(f"{len(checkpoint.optimizer)} tensors of an optimizer state were not judged")
+    notes += agreement(checkpoint, [*roles], settings.jobs)
     notes += [states.lr_note] if states.lr_note and settings.lr is None else []
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
