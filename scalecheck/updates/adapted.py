@@ -129,7 +129,9 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
     if base is None or training is None:
         return None
     absolute, expected, lr = step.absolute_update, step.expected_update, step.lr
-    is_sized = absolute is not None and base.rms and base.is_finite
+    relative = None
+    if absolute is not None and base.rms and base.is_finite:
+        relative = absolute / base.rms
     last = step.halves[-1]
     return AdaptedForecast(
         **base.fields(),
@@ -141,7 +143,7 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
         update_rms_expected=expected / lr if expected is not None and lr else None,
         measured=step.measured,
         absolute_update=absolute,
-        relative_update=absolute / base.rms if is_sized and absolute and base.rms else None,
+        relative_update=relative,
         nominal_relative_update=None,
         stalled=None,
         rare_row_update=None,

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.adapted import NOT_FINITE, AdaptedMatrix, Added, rms_of
 from scalecheck.measure.low_rank import FloatArray, gram, product_norm, step_norm
-from scalecheck.optimizers.contract import WEIGHTS, Gradient
+from scalecheck.optimizers.contract import REFUSALS, WEIGHTS, Gradient
 from scalecheck.updates.coded_entries import coded_entries, numbered
 from scalecheck.updates.forecast import expected_update
 from scalecheck.updates.saved_state import States
@@ -73,27 +73,27 @@ def adapter_step(
     grams = _Grams.of(pair, halves, forecaster.states)
     added_rms = rms_of(pair, product_norm(grams.up, grams.down))
     known = grams.step(pair, halves)
-    factor = pair.scale.factor
+    factor = None if pair.scale.factor is None else abs(pair.scale.factor)
     reason = matrix.unmatched or pair.scale.reason
     reason = reason or next((half.reason for half in trained if half.reason), None) or ""
-    if not reason and not (math.isfinite(grams.norms[0]) and math.isfinite(grams.norms[1])):
+    if not reason and not all(map(math.isfinite, grams.norms)):
         reason = NOT_FINITE
     if not reason and grams.norms == (0.0, 0.0):
         reason = BOTH_ZERO
-    absolute = None if factor is None or reason in (NOT_FINITE, BOTH_ZERO) else known.rms
-    absolute = None if absolute is None or factor is None else abs(factor) * absolute
-    is_first = 0.0 in grams.norms
+    absolute = None
+    if factor is not None and known.rms is not None and reason not in (NOT_FINITE, BOTH_ZERO):
+        absolute = factor * known.rms
     step = AdapterStep(
         matrix=matrix,
         added_rms=added_rms,
         reason=reason if absolute is None or added_rms is None or matrix.unmatched else "",
         absolute_update=absolute,
-        expected_update=grams.expected_step(pair, halves, abs(factor or 0.0)) if absolute else None,
+        expected_update=grams.expected_step(pair, halves, factor or 0.0) if absolute else None,
         measured=known.is_measured and absolute is not None,
-        to_update=grams.other_step(pair, halves, abs(factor or 0.0)) if absolute else None,
+        to_update=grams.other_step(pair, halves, factor or 0.0) if absolute else None,
         training=_training(trained),
         halves=trained,
-        is_first=is_first,
+        is_first=0.0 in grams.norms,
         is_certain=all(half.is_certain for half in trained),
         state_reason=known.reason or None,
     )
@@ -119,8 +119,8 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Grams:
-    """The Gram matrices of A and B, and those of [A; ΔA/−lr] and [B, ΔB/−lr], where states tell
-    both updates element by element."""
+    """The Gram matrices of A and B, and those of [A; ΔA] and [B, ΔB], where states tell both
+    updates element by element."""
 
     down: FloatArray
     up: FloatArray
@@ -129,9 +129,8 @@ class _Grams:
     @property
     def norms(self) -> tuple[float, float]:
         """‖A‖ and ‖B‖."""
-        return product_norm(np.eye(len(self.down)), self.down), product_norm(
-            np.eye(len(self.up)), self.up
-        )
+        down, up = (math.sqrt(float(np.trace(one))) for one in (self.down, self.up))
+        return down, up
 
     @classmethod
     def of(cls, pair: Pair, halves: Sequence[TensorForecast | None], states: States) -> "_Grams":
@@ -239,7 +238,7 @@ def _with_update(
     tensors = [pair.rank_first(tensor, number) for tensor in (stored, *entries.values())]
     try:
         found = gram(tensors, rows)
-    except KeyError:
+    except (KeyError, *REFUSALS):
         return None
     rank = pair.rank
     square = float(np.trace(found[rank:, rank:]))
