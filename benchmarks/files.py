@@ -2,6 +2,7 @@
 
 python benchmarks/files.py FILE BF16|F32 NBYTES
 python benchmarks/files.py FILE moved NBYTES      the BF16 one, elements changed by 1 %
+python benchmarks/files.py FILE FP8 NBYTES        codes with a scale for each 128×128
 python benchmarks/files.py FOLDER shards NBYTES   64 files of BF16 with an index
 python benchmarks/files.py FILE small COUNT
 """
@@ -46,6 +47,35 @@ def generate(
             at -= file.write(stored.tobytes()[:at])
 
 
+def generate_fp8(path: Path, nbytes: int) -> None:
+    """Writes a safetensors file of about `nbytes`: square matrices of E4M3 codes, drawn from a
+    normal law, and a scale for each block of 128 rows and columns."""
+    matrix, blocks = WIDTH * WIDTH, WIDTH // 128
+    header: dict[str, object] = {}
+    at = 0
+    for layer in range(nbytes // matrix):
+        name = f"layers.{layer}.mlp.weight"
+        for word, dtype, size, count in (
+            ("", "F8_E4M3", WIDTH, 1),
+            ("_scale_inv", "F32", blocks, 4),
+        ):
+            end = at + count * size * size
+            header[name + word] = {"dtype": dtype, "shape": [size, size], "data_offsets": [at, end]}
+            at = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    generator = np.random.default_rng(0)
+    bits = np.abs(generator.normal(0, 64, matrix)).astype(np.float32).view(np.uint32)
+    codes = np.clip((bits >> 20).astype(np.int64) - (120 << 3), 0, 126).astype(np.uint8)
+    codes |= (generator.integers(0, 2, matrix) << 7).astype(np.uint8)
+    scales = generator.uniform(1e-4, 4e-4, blocks * blocks).astype(np.float32)
+    one = codes.tobytes() + scales.tobytes()
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _ in range(at // len(one)):
+            file.write(one)
+
+
 def generate_shards(folder: Path, nbytes: int) -> None:
     """Writes 64 files, each of eight layers or so, and their index."""
     folder.mkdir()
@@ -81,5 +111,7 @@ if __name__ == "__main__":
         generate_small(Path(file), int(size))
     elif kind == "shards":
         generate_shards(Path(file), int(size))
+    elif kind == "FP8":
+        generate_fp8(Path(file), int(size))
     else:
         generate(Path(file), kind.replace("moved", "BF16"), int(size), kind == "moved")

@@ -77,6 +77,7 @@ def pages() -> dict[str, str]:
     """Every page by its file's name."""
     return {
         "commands.md": "\n".join(_commands()) + "\n",
+        "encodings.md": "\n".join(_encodings()) + "\n",
         "optimizers.md": "\n".join(_optimizers()) + "\n",
         "rules.md": "\n".join(_rules()) + "\n",
     }
@@ -101,6 +102,22 @@ def _commands() -> Iterator[str]:
             yield "|---|---|"
             for column in fields:
                 yield f"| `{column.name}` | {_cell(column.help)} |"
+
+
+def _encodings() -> Iterator[str]:
+    yield "# Quantised weights that are decoded\n"
+    yield (
+        "Written by `docs/make.py` from the encodings' own files. A weight whose codes and factors "
+        "are all there, and fit each other, is shown, judged and compared as the numbers that they "
+        "stand for, under the name that it has in its module. Where the tensors alone leave two "
+        "readings, `config.json` beside the file decides; where it does not, the codes are not "
+        "measured, and the reason says what does not fit. `--raw` shows what is stored.\n"
+    )
+    for name in registry.names("encoding"):
+        module = registry.load("encoding", name)
+        yield f"## {name}\n"
+        yield f"{docstring(module)}\n"
+        yield f"Tensors and numbers: {module.HOLDS}.\n"
 
 
 def _optimizers() -> Iterator[str]:

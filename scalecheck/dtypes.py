@@ -191,6 +191,27 @@ DTYPES: dict[str, DType] = {
 
 BY_TORCH_NAME = {dtype.torch: dtype for dtype in DTYPES.values() if dtype.torch}
 
+BY_NUMPY_CODE = {
+    "f2": "F16",
+    "f4": "F32",
+    "f8": "F64",
+    "c8": "C64",
+    "c16": "C128",
+    "i1": "I8",
+    "i2": "I16",
+    "i4": "I32",
+    "i8": "I64",
+    "u1": "U8",
+    "u2": "U16",
+    "u4": "U32",
+    "u8": "U64",
+    "b1": "BOOL",
+    "?": "BOOL",
+    "V2": "BF16",
+}
+"""Storage types by numpy's code without the order of bytes; two bytes without a type are what
+ml_dtypes makes of bfloat16."""
+
 FLOAT_TYPES = {
     dtype.name: dtype.layout for dtype in DTYPES.values() if dtype.layout and dtype.bits >= 16
 }

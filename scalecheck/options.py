@@ -173,6 +173,10 @@ Exclude = Annotated[
 Recursive = Annotated[
     bool, tensors("Read the checkpoints in all folders below a directory too, as FOLDER/NAME.")
 ]
+Raw = Annotated[
+    bool,
+    tensors("Show quantised weights as they are stored, codes and factors, not decoded."),
+]
 Base = Annotated[
     AnyCheckpoint | None,
     tensors(

@@ -1,4 +1,5 @@
-"""The families of modules that can be added to: formats, optimizers, rules, laws, renderers.
+"""The families of modules that can be added to: formats, encodings, optimizers, rules, laws,
+renderers.
 
 A family is a folder, a member is a public file in it, and the file's name is its word on the
 command line: adding a member is adding a file. Another package adds one by an entry point of the
@@ -27,6 +28,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = {
+    "encoding": Family("scalecheck.checkpoint.encodings", "Encoding"),
     "format": Family("scalecheck.checkpoint.formats", "Format"),
     "law": Family("scalecheck.laws", "Law"),
     "optimizer": Family("scalecheck.optimizers", "OptimizerModule"),

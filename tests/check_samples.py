@@ -11,7 +11,7 @@ from pathlib import Path
 
 import scalecheck
 
-FIGURES = ("rms", "mean", "std", "absmax")
+FIGURES = ("rms", "mean", "std", "min", "max", "absmax")
 COUNTS = ("zeros", "nan", "inf")
 EXACT, QUANTISED = 1e-9, 1e-6
 

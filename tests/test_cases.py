@@ -191,19 +191,30 @@ def test_an_average_of_the_model_is_no_part_of_it(beside, place):
         ("kernel", "kernel_scale"),
     ],
 )
-def test_scaled_fp8_is_never_taken_for_its_codes(seed, codes, factor):
-    """Neither as near the limit of its type nor as small a relative update as codes have."""
+def test_scaled_fp8_has_the_scale_of_its_weights(seed, codes, factor):
+    """Neither near the limit of its type, nor as small a relative update as codes have."""
     draw = random.Random(seed)
     place = draw.choice(["up.", "layers.{}.mlp.up.", "0.blocks.{}.fc."])
-    tensors = {}
+    tensors, weights, before = {}, {}, {}
+    name = "kernel" if codes == "kernel" else "weight"
     for i in range(draw.choice([3, 5])):
         weight = 0.02 * torch.randn(draw.choice([16, 64]), 32)
         scale = weight.abs().max() / 448
         module = place.format(i)
         tensors[module + codes] = (weight / scale).to(torch.float8_e4m3fn)
         tensors[module + factor] = scale.reshape(1, 1)
+        weights[module + name] = tensors[module + codes].double() * scale.double()
+        before[module + name] = weight
     save_file(tensors, "m.safetensors")
-    own = {name for name, tensor in tensors.items() if tensor.dtype == torch.float8_e4m3fn}
-    findings = report("m.safetensors", "--lr", "1e-4", code=1)["findings"]
-    assert {(row["rule"], row["where"]) for row in findings} == {("SC107", name) for name in own}
-    assert not own & {row["name"] for row in api.inspect("m.safetensors").rows}
+    save_file(before, "before.safetensors")
+    assert report("m.safetensors", "--lr", "1e-4", code=0)["findings"] == []
+    rows = {row["name"]: row for row in api.inspect("m.safetensors").rows}
+    for name, weight in weights.items():
+        assert rows[name]["rms"] == pytest.approx(rms(weight), rel=1e-12)
+        assert rows[name]["dtype"] == "FP8 per tensor"
+    for row in api.translate("m.safetensors", lr=1e-4).rows:
+        expected = 1e-4 * row["update_rms_expected"] / rms(weights[row["name"]])
+        assert row["relative_update"] == pytest.approx(expected, rel=1e-12)
+    for row in api.diff("before.safetensors", "m.safetensors", match=[*weights]).rows:
+        weight, old = weights[row["name"]], before[row["name"]].double()
+        assert row["relative_change"] == pytest.approx(rms(weight - old) / rms(old), rel=1e-9)

@@ -316,9 +316,9 @@ def test_a_serving_type_that_cannot_hold_a_weight_is_an_error():
 def test_fp8_with_scale_factors_may_use_its_whole_range_and_is_not_judged():
     weight = (noise(64, 64) * 2e4).clamp(-448, 448).to(torch.float8_e4m3fn)
     assert found(saved({"w.weight": weight})) == [("SC106", "w.weight")]
-    assert found(saved({"w.weight": weight, "w.weight_scale": torch.ones(1)})) == [
-        ("SC107", "w.weight")
-    ]
+    assert found(saved({"w.weight": weight, "w.weight_scale": torch.ones(1)})) == []
+    unfit = saved({"w.weight": weight, "w.weight_scale": torch.ones(7)})
+    assert found(unfit) == [("SC107", "w.weight")]
 
 
 # Baselines.

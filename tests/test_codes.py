@@ -64,7 +64,7 @@ def quantised(request):
     def file(depth):
         tensors = {depth + word: codes, "final.weight": noise(8, 8)}
         if factor:
-            tensors[depth + factor] = torch.full((64, 1), 2e-3)
+            tensors[depth + factor] = torch.full((7, 3), 2e-3)  # fits none of them
         return saved(tensors), depth + word
 
     return file, figures

@@ -9,6 +9,7 @@ import pytest
 import torch
 from checked import noise
 from command import scalecheck
+from library_files import gguf_file
 from safetensors.torch import save_file
 
 import scalecheck as api
@@ -163,12 +164,31 @@ def test_the_only_folder_with_a_model_is_named():
 
 def test_a_directory_of_other_formats_says_which():
     Path("m/step-30").mkdir(parents=True)
-    Path("m/step-30/model.npz").write_bytes(b"x")
+    Path("m/step-30/model.onnx").write_bytes(b"x")
     for options in ([], ["--recursive"]):
         done = scalecheck("inspect", "m", *options)
         assert done.code == 3
-        words = "holds no checkpoint of a format that is read: step-30/model.npz"
-        assert done.err == f"scalecheck: m: {words}\n"
+        words = "holds no checkpoint itself, and below it step-30/model.onnx"
+        help = "  help: name one, such as m/step-30/model.onnx"
+        assert done.err == f"scalecheck: m: {words}\n{help}\n"
+
+
+def test_a_directory_of_one_file_of_another_format_is_that_file():
+    Path("m").mkdir()
+    model = {"blk.0.attn_q.weight": torch.randn(8, 32), "output_norm.weight": torch.ones(8)}
+    Path("m/model-00001-of-00002.gguf").write_bytes(gguf_file(model))
+    done = scalecheck("inspect", "m")
+    assert (done.code, done.err) == (3, "scalecheck: m: 1 of 2 shards missing\n")
+    Path("m/model-00002-of-00002.gguf").write_bytes(gguf_file({"output.weight": torch.ones(4, 8)}))
+    assert "gguf, 2 shards, 3 tensors" in scalecheck("inspect", "m").out
+    Path("m/model-00002-of-00002.gguf").rename("m/other.gguf")
+    done = scalecheck("inspect", "m")
+    words = "holds 2 checkpoints, name one: model-00001-of-00002.gguf, other.gguf"
+    assert (done.code, done.err) == (3, f"scalecheck: m: {words}\n")
+    Path("m/other.gguf").unlink()
+    Path("m/model-00001-of-00002.gguf").rename("m/model.gguf")
+    done = scalecheck("check", "m")
+    assert (done.code, "beside the model" in done.out) == (0, False)
 
 
 def test_many_folders_in_one_are_named_together():
@@ -237,7 +257,7 @@ def test_files_of_formats_that_are_not_read_are_named_and_no_finding():
         Path(file).write_bytes(b"x")
     done = scalecheck("check", "m")
     assert done.code == 0
-    words = "beside the model, of formats that are not read: tf_model.h5, onnx/model.onnx"
+    words = "beside the model, not inspected: tf_model.h5, onnx/model.onnx"
     assert words in done.out
     assert words in scalecheck("inspect", "m").out
 

@@ -240,7 +240,8 @@ def test_a_module_of_codes_has_the_tensors_of_its_state_dict():
     assert sorted(live.rows, key=lambda row: row[key]) == sorted(saved, key=lambda row: row[key])
     names = {row["name"] for row in live} | {one["name"] for one in live.skipped}
     assert names >= {"0.weight.codes", "0.weight.scale", "1.weight", "1.SCB"}
-    assert "1.weight" in {one["name"] for one in live.skipped}
+    assert live["1.weight"]["dtype"] == "INT8 bitsandbytes"
+    assert "0.weight.codes" in {one["name"] for one in live.skipped}
 
 
 def test_a_model_without_tensors_is_refused():

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 from command import Done
+from safetensors.numpy import save_file
 
 SAMPLE = Path(__file__).parent.parent / "sample_ckpts" / "tiny-gpt"
 
@@ -90,11 +92,34 @@ MODULES = {
             claim = Claim("no law", "nothing breaks", experiment.name, experiment.k, 0.0, 0.0, 0.1)
             yield claims_table([claim], "6  Nothing breaks")
     ''',
+    "halves": '''
+        """Bytes that stand for their half."""
+
+        import numpy as np
+
+        from scalecheck.checkpoint.decoded import Grid
+        from scalecheck.checkpoint.coded_weight import coded_weight
+        from scalecheck.checkpoint.packed import Codes
+
+        HOLDS = "NAME_halves U8: code / 2"
+
+
+        def weight(candidate):
+            codes = candidate.codes
+            if not candidate.word.endswith("_halves") or len(codes.shape) != 2:
+                return None
+            rows, columns = codes.shape
+            name = codes.name.removesuffix("_halves")
+            values, grid = np.arange(256) / 2, Grid(1, rows, columns, (rows, columns))
+            table = Codes(codes, rows, columns)
+            return coded_weight(candidate, "HALVES", name, codes.shape, table, values, grid)
+    ''',
     "empty": '"""A module that is no member of any family."""',
 }
 
 ENTRY_POINTS = {
     "formats": {"raw": "raw"},
+    "encodings": {"halves": "halves"},
     "optimizers": {"gentle": "gentle"},
     "renderers": {"shout": "shout"},
     "rules": {"sc901_any_tensor": "any_tensor"},
@@ -142,6 +167,13 @@ def test_a_file_of_its_format_is_inspected(folder, tmp_path):
     done = scalecheck(folder, "inspect", path, "--format", "json")
     (row,) = json.loads(done.out)["rows"]
     assert (row["name"], row["shape"], row["min"], row["max"]) == ("w", [2], -4.0, 3.0)
+
+
+def test_a_weight_of_its_encoding_is_inspected(folder, tmp_path):
+    save_file({"w_halves": np.full((4, 8), 6, np.uint8)}, tmp_path / "m.safetensors")
+    done = scalecheck(folder, "inspect", tmp_path / "m.safetensors", "--format", "json")
+    (row,) = json.loads(done.out)["rows"]
+    assert (row["name"], row["dtype"], row["rms"]) == ("w", "HALVES", 3.0)
 
 
 def test_its_rule_is_checked(folder):

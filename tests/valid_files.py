@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from array_files import adam_tree, bits, flax_extension, flax_file, nested, npy, npz
 from dcp_files import Folder, dcp_files
+from encoded import STORED
 from library_files import gguf_file, hdf5_file, keras_file, onnx_file
 from orbax_files import orbax, under, zarr2, zarr3
+from safetensors.torch import save
 from trained import Network, steps
 from zero_files import Zero, files_of_model
 
@@ -269,6 +271,16 @@ def _of_config() -> list[Valid]:
     ]
 
 
+def _of_encodings() -> list[Valid]:
+    """A directory with a quantised weight in each layout, of which one file is changed."""
+    found = []
+    for number, (_, stored) in enumerate(STORED.values()):
+        tensors, config, _, _ = stored(np.random.default_rng(number))
+        files = {"model.safetensors": save(tensors), "config.json": json.dumps(config).encode()}
+        found.append(Valid(files, "model.safetensors", "safetensors", ""))
+    return found
+
+
 def _of_training() -> list[Valid]:
     return [
         _alone("training.pt", "zip", torch_zip(_training(0))),
@@ -406,6 +418,7 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "adapter": cache(_of_adapter),
     "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
     "index": cache(_of_index),
+    "encoded": cache(_of_encodings),
     "torch-zip": cache(lambda: _of_objects("model.pt", "zip", torch_zip)),
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "msgpack": cache(_msgpack_files),

@@ -17,7 +17,7 @@ from scalecheck.checkpoint.pieces import flat_boxes
 from scalecheck.checkpoint.source import FileSource, Readers, Source
 from scalecheck.checkpoint.swapped import SwappedSource
 from scalecheck.checkpoint.tensor import MAX_NAME, Tensor
-from scalecheck.dtypes import DTYPES, DType
+from scalecheck.dtypes import BY_NUMPY_CODE, DTYPES, DType
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
@@ -27,20 +27,6 @@ MAX_CHUNK_NBYTES = 1 << 30
 _CACHE_NBYTES = 64 << 20  # of chunks that were unpacked: a row of them, as a rule
 
 _DAMAGES = (OSError, RuntimeError, ValueError, TypeError, KeyError)  # as h5py says of a file
-_NUMPY = {
-    "f2": "F16",
-    "f4": "F32",
-    "f8": "F64",
-    "i1": "I8",
-    "i2": "I16",
-    "i4": "I32",
-    "i8": "I64",
-    "u1": "U8",
-    "u2": "U16",
-    "u4": "U32",
-    "u8": "U64",
-    "b1": "BOOL",
-}
 # What Keras and ml_dtypes write as opaque bytes, by the attribute that says which.
 _OPAQUE = {
     "bfloat16": "BF16",
@@ -185,8 +171,8 @@ def _tensor(name: str, dataset: Any, place: Hdf5Place, tied_to: str | None) -> T
     kind = dataset.dtype.str[1:]
     if word is not None and dataset.dtype.kind == "V" and dataset.dtype.fields is None:
         dtype = DTYPES[word]
-    elif kind in _NUMPY:
-        dtype = DTYPES[_NUMPY[kind]]
+    elif dataset.dtype.kind in "fiub" and kind in BY_NUMPY_CODE:
+        dtype = DTYPES[BY_NUMPY_CODE[kind]]
     else:
         return _unread(
             name, place, f"holds {excerpt(str(dataset.dtype), 60)}, which are no numbers"

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import Readers, Source
 from scalecheck.checkpoint.swapped import SwappedSource
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Tensor
-from scalecheck.dtypes import DTYPES, DType
+from scalecheck.dtypes import BY_NUMPY_CODE, DTYPES, DType
 from scalecheck.report.formatting import excerpt
 
 MAGIC = b"\x93NUMPY"
@@ -21,24 +21,6 @@ MAX_NUMEL = 1 << 62
 
 _TYPE = re.compile(r"([<>|=]?)([a-zA-Z?])(\d{0,9})(\[.*\])?")
 _LONG = re.compile(r"(?<=\d)L(?=[,)])")  # integers as Python 2 wrote them
-_NAMES = {
-    "f2": "F16",
-    "f4": "F32",
-    "f8": "F64",
-    "c8": "C64",
-    "c16": "C128",
-    "i1": "I8",
-    "i2": "I16",
-    "i4": "I32",
-    "i8": "I64",
-    "u1": "U8",
-    "u2": "U16",
-    "u4": "U32",
-    "u8": "U64",
-    "b1": "BOOL",
-    "?": "BOOL",
-    "V2": "BF16",
-}
 _WHY = {
     "O": "Python objects, kept as a pickle: not read",
     "S": "text",
@@ -164,7 +146,7 @@ def dtype_of(description: object) -> tuple[DType, bool]:
     if matched is None:
         raise Malformed(f"has a type that is none: {excerpt(repr(description))}")
     order, kind, size = matched[1], matched[2], matched[3]
-    name = _NAMES.get(kind + size)
+    name = BY_NUMPY_CODE.get(kind + size)
     if name is not None:
         return DTYPES[name], order == ">"
     if kind not in _WHY:

@@ -6,6 +6,7 @@ from os.path import isdir
 from pathlib import Path
 
 from scalecheck import registry
+from scalecheck.checkpoint.encoded import with_encoded
 from scalecheck.checkpoint.foreign import refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import kinds
@@ -16,38 +17,43 @@ from scalecheck.errors import CheckpointError, reason
 _COMMONEST = ("safetensors", "torch")
 
 
-def open_checkpoint(path: str | Path, *, recursive: bool = False) -> Checkpoint:
+def open_checkpoint(path: str | Path, *, recursive: bool = False, raw: bool = False) -> Checkpoint:
     """Lists the tensors of a checkpoint file, shard index or directory; reads none of them.
 
     recursive: the models in the folders of a directory are read too, their names under that of the
-    folder, `unet/conv_in.weight`. Raises CheckpointError where the path is missing, out of reach,
+    folder, `unet/conv_in.weight`. raw: quantised weights are listed as the codes and factors that
+    are stored. Raises CheckpointError where the path is missing, out of reach,
     damaged or no checkpoint, UsageError where it holds several variants of one.
     """
     path = Path(path)
     if not isdir(path):
-        return with_kinds(sliced(open_part(path), path))
+        return with_kinds(sliced(open_part(path), path), raw=raw)
     if not recursive:
-        return with_kinds(open_part(path))
+        return with_kinds(open_part(path), raw=raw)
     from scalecheck.checkpoint.formats.directory import load_recursively
 
     try:
-        return with_kinds(load_recursively(path))
+        return with_kinds(load_recursively(path), raw=raw)
     except OSError as error:
         raise CheckpointError(path, reason(error)) from error
 
 
-def with_kinds(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the kind of each tensor. The numbers of codes are not those of weights,
-    so that they are not measured."""
+def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
+    """The checkpoint with the kind of each tensor. Weights that are stored as codes are decoded
+    where that is known, unless `raw`; the numbers of other codes are not those of weights, so that
+    they are not measured."""
+    checkpoint, factors = (checkpoint, {}) if raw else with_encoded(checkpoint)
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
     trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
+    own = [tensor for tensor in checkpoint.tensors if tensor.name not in factors]
     found = kinds(
-        checkpoint.tensors,
+        own,
         pieces=pieces,
         trained=trained,
-        declared={tensor.name: tensor.declared for tensor in checkpoint.tensors if tensor.declared},
+        declared={tensor.name: tensor.declared for tensor in own if tensor.declared},
         non_model=checkpoint.non_model,
     )
+    found |= factors
     tensors = []
     for tensor in checkpoint.tensors:
         kind = found[tensor.name]

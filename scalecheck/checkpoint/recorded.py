@@ -22,6 +22,7 @@ _HOW = "write it with `scalecheck inspect --format json`"
 FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
 _PARTS = {"settings": dict, "rows": list, "skipped": list}
 COUNTS = ("zeros", "nan", "inf")
+_FACTOR = TensorKind("buffer", "buffer", "recorded as a buffer beside quantised weights")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def recorded(path: str | Path) -> Recorded:
         Description(s.name, DTYPES.get(s.dtype, DTYPES["F32"]), s.shape)
         for s in {**rows, **skipped}.values()
     )
+    if any(scale.dtype not in DTYPES for scale in rows.values()):  # decoded from codes and factors
+        found |= {row["name"]: _FACTOR for row in report["rows"] if row.get("kind") == "buffer"}
     return Recorded(
         path,
         _with_kinds(rows, found),

@@ -42,6 +42,7 @@ _SLICE = re.compile(
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
 _OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|ot|tflite|mlmodel|pdparams)")
+_ALONE = (".gguf", ".onnx", ".keras", ".weights.h5", ".h5", ".hdf5")  # what nothing else is beside
 # Most .npz hold data; those of weights are called so.
 _DATA = re.compile(
     r"(?!(?:.*[_.-])?(?:model|weights?|params?|parameters|checkpoint|ckpt|train_?state|state"
@@ -102,7 +103,7 @@ def chosen(path: Path, files: Iterable[str]) -> Choice | None:
         if own := [one for one in pool if one.suffix == suffix]:
             break
     if not own:
-        return None
+        return _of_other_formats(path, files)
     if len(variants := sorted({one.variant for one in own})) > 1:
         some = [next(one.file for one in own if one.variant == word) for word in variants]
         raise UsageError(
@@ -113,6 +114,22 @@ def chosen(path: Path, files: Iterable[str]) -> Choice | None:
     are_ranks = len(model) > 1 and _are_ranks(model)
     found = tuple(one.file for one in model)
     return Choice(found, variants[0], are_ranks, (*_distributed(files, found),))
+
+
+def _of_other_formats(path: Path, files: Sequence[str]) -> Choice | None:
+    """The file of a folder without one of the usual formats, or the parts of one; None where there
+    is none. Raises CheckpointError where there are several."""
+    found = next((f for end in _ALONE if (f := [one for one in files if one.endswith(end)])), [])
+    shards = [_SHARD.fullmatch(file.rpartition(".")[0]) for file in found]
+    parts = {(one[1], int(one[3])) for one in shards if one}
+    if len(parts) == 1 and all(shards):
+        [(_, total)] = parts
+        if len(found) < total:
+            raise CheckpointError(path, f"{total - len(found)} of {total} shards missing")
+        return Choice((*found,))
+    if len(found) > 1:
+        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {listed(found)}")
+    return Choice((found[0],)) if found else None
 
 
 def _of_libraries(files: Sequence[str]) -> Choice | None:

@@ -26,7 +26,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     among tensors that were all measured."""
     policy = resolve(settings)
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive)
+        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     found = check_input(checkpoint, settings, policy, progress)
     judgements = [judged(rule, found, policy, checkpoint.path) for rule in policy.rules.values()]
     reported = [finding for _, own in judgements for finding in own]

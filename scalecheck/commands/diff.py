@@ -48,7 +48,8 @@ def diff(
     selection = Selection.of(settings)
     selection.check(columns)
     trainings = Trainings.asked(settings)
-    sides = opened(before, settings.recursive), opened(after, settings.recursive)
+    recursive, raw = settings.recursive, settings.raw
+    sides = opened(before, recursive, raw), opened(after, recursive, raw)
     unread = [folder for side in sides for folder in unread_of(side)]
     names = renamed(*sides)
     wanted = selection.tensors(pairs_of(*sides, names), unread)

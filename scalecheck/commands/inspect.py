@@ -32,7 +32,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     selection = Selection.of(settings)
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
-        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive)
+        checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
     asked = adapted.asked_adapters(checkpoint, wanted, settings)
 

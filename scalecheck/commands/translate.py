@@ -126,6 +126,7 @@ def _others(settings: Settings, progress: Progress) -> Others | None:
         raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
     same = (
         "recursive",
+        "raw",
         "lr",
         "optimizer",
         "hyperparameters",

@@ -198,6 +198,117 @@ static void leading_f32(const float *restrict words, size_t n, uint32_t *restric
     }
 }
 
+/* The codes of each tile, counted: tiles are `height` rows of `width` codes, the first ones across
+ * and down shorter. `table` has 256 counts a tile. */
+static void count_in_tiles(const uint8_t *codes, size_t rows, size_t columns, size_t first_height,
+                           size_t height, size_t first_width, size_t width, uint32_t *table)
+{
+    size_t top = 0;
+    for (size_t bottom = first_height; top < rows; bottom += height) {
+        bottom = bottom < rows ? bottom : rows;
+        size_t left = 0;
+        for (size_t right = first_width; left < columns; right += width) {
+            right = right < columns ? right : columns;
+            uint32_t lanes[COUNT_LANES * 256] = {0};
+            if (right - left == columns)
+                count8(codes + top * columns, (bottom - top) * columns, lanes);
+            else
+                for (size_t row = top; row < bottom; row++)
+                    count8(codes + row * columns + left, right - left, lanes);
+            for (int code = 0; code < 256; code++)
+                table[code] += lanes[code] + lanes[256 + code] + lanes[512 + code] + lanes[768 + code];
+            table += 256;
+            left = right;
+        }
+        top = bottom;
+    }
+}
+
+/* What counted codes stand for: values[code]·scale + shift, the factors of its tile. */
+static double number_of(const double *values, const double *scales, const double *shifts, size_t tile,
+                        int code)
+{
+    double x = values[code] * scales[tile];
+    return shifts ? x + shifts[tile] : x;
+}
+
+/* Adds up m->sum and m->square, of numbers over 2^exponent. */
+static void sums_of_tiles(const uint32_t *counts, size_t tiles, const double *values,
+                          const double *scales, const double *shifts, Moments *m)
+{
+    double half = ldexp(1.0, -(m->exponent / 2));
+    double rest = ldexp(1.0, -(m->exponent - m->exponent / 2));
+    m->shift = m->shift * half * rest;
+    for (size_t tile = 0; tile < tiles; tile++)
+        for (int code = 0; code < 256; code++) {
+            uint32_t n = counts[256 * tile + code];
+            double x = n ? number_of(values, scales, shifts, tile, code) : NAN;
+            if (isfinite(x)) {
+                double d = x * half * rest - m->shift;
+                m->sum += n * d;
+                m->square += n * (d * d);
+            }
+        }
+}
+
+/* The mean of the first tile that has one within a double's range. */
+static double mean_of_a_tile(const uint32_t *counts, size_t tiles, const double *values,
+                             const double *scales, const double *shifts)
+{
+    for (size_t tile = 0; tile < tiles; tile++) {
+        double sum = 0, seen = 0;
+        for (int code = 0; code < 256; code++) {
+            double x = number_of(values, scales, shifts, tile, code);
+            uint32_t n = isfinite(x) ? counts[256 * tile + code] : 0;
+            if (n)
+                sum += (x - sum) * (n / (seen + n));
+            seen += n;
+        }
+        if (seen && isfinite(sum))
+            return sum;
+    }
+    return 0;
+}
+
+static void moments_of_tiles(const uint32_t *counts, size_t tiles, const double *values,
+                             const double *scales, const double *shifts, uint32_t *table, Moments *m)
+{
+    m->low = INFINITY;
+    m->high = -INFINITY;
+    m->shift = mean_of_a_tile(counts, tiles, values, scales, shifts);
+    for (size_t tile = 0; tile < tiles; tile++) {
+        double sum = 0, square = 0;
+        for (int code = 0; code < 256; code++) {
+            uint32_t n = counts[256 * tile + code];
+            if (!n)
+                continue;
+            double x = number_of(values, scales, shifts, tile, code);
+            uint64_t bits;
+            memcpy(&bits, &x, sizeof bits);
+            table[bits >> 44] += n;
+            m->zeros += x == 0 ? n : 0;
+            if (isfinite(x)) {
+                double d = x - m->shift;
+                m->low = x < m->low ? x : m->low;
+                m->high = x > m->high ? x : m->high;
+                sum += n * d;
+                square += n * (d * d);
+            } else {
+                m->nan += x != x ? n : 0;
+                m->inf += x == x ? n : 0;
+            }
+        }
+        m->sum += sum;
+        m->square += square;
+    }
+    double largest = fmax(fabs(m->low), fabs(m->high));
+    if (isfinite(largest) && largest > 0 && (largest > 0x1p400 || largest < 0x1p-400)) {
+        m->exponent = ilogb(largest);
+        m->sum = m->square = 0;
+        sums_of_tiles(counts, tiles, values, scales, shifts, m);
+    }
+}
+
 static void leading_f64(const double *words, size_t n, uint32_t *table)
 {
     for (size_t i = 0; i < n; i++) {
@@ -440,10 +551,107 @@ static PyObject *change(PyObject *module, PyObject *args)
                          c.after, c.product, c.difference, c.top);
 }
 
+/* Acquires a buffer of so many elements of a size, −1 for any number. Otherwise sets ValueError and
+ * returns −1. */
+static int hold(PyObject *object, Py_ssize_t count, size_t itemsize, int flags, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, flags) < 0)
+        return -1;
+    if ((count >= 0 && view->len != count * (Py_ssize_t)itemsize) ||
+        (size_t)view->len % itemsize != 0 || (uintptr_t)view->buf % itemsize != 0) {
+        PyErr_Format(PyExc_ValueError, "%zd bytes, not %zd elements of %zu, or not aligned", view->len,
+                     count, itemsize);
+        PyBuffer_Release(view);
+        return -1;
+    }
+    return 0;
+}
+
+PyDoc_STRVAR(count_tiles_doc,
+             "count_tiles(codes, columns, heights, widths, table): adds the counts of the codes of "
+             "each tile to the table.");
+
+static PyObject *count_tiles(PyObject *module, PyObject *args)
+{
+    PyObject *buffers[2];
+    Py_buffer codes, table;
+    Py_ssize_t columns, heights[2], widths[2];
+    (void)module;
+    if (!PyArg_ParseTuple(args, "On(nn)(nn)O", &buffers[0], &columns, &heights[0], &heights[1],
+                          &widths[0], &widths[1], &buffers[1]))
+        return NULL;
+    if (columns < 1 || heights[0] < 1 || heights[1] < heights[0] || widths[0] < 1 ||
+        widths[1] < widths[0]) {
+        PyErr_SetString(PyExc_ValueError, "tiles of no size, or a first one that is larger");
+        return NULL;
+    }
+    if (hold(buffers[0], -1, 1, PyBUF_SIMPLE, &codes) < 0)
+        return NULL;
+    Py_ssize_t rows = codes.len / columns;
+    Py_ssize_t down = rows > heights[0] ? 1 + (rows - heights[0] - 1) / heights[1] + 1 : rows > 0;
+    Py_ssize_t across = columns > widths[0] ? 1 + (columns - widths[0] - 1) / widths[1] + 1 : 1;
+    if (codes.len % columns != 0 || down > PY_SSIZE_T_MAX / 1024 / across) {
+        PyErr_Format(PyExc_ValueError, "%zd codes in rows of %zd", codes.len, columns);
+        PyBuffer_Release(&codes);
+        return NULL;
+    }
+    if (hold(buffers[1], down * across * 256, sizeof(uint32_t), PyBUF_WRITABLE, &table) < 0) {
+        PyBuffer_Release(&codes);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    count_in_tiles(codes.buf, (size_t)rows, (size_t)columns, (size_t)heights[0], (size_t)heights[1],
+                   (size_t)widths[0], (size_t)widths[1], table.buf);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&codes);
+    PyBuffer_Release(&table);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(tile_moments_doc,
+             "tile_moments(counts, values, scales, shifts, table) -> as moments: of the numbers "
+             "values[code]*scale + shift of counted codes, with the factors of each tile.");
+
+static PyObject *tile_moments(PyObject *module, PyObject *args)
+{
+    PyObject *objects[5];
+    Py_buffer scales, rest[4]; /* rest: counts, values, table, and shifts where there are some */
+    Moments m = {0};
+    int held = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OOOOO", &objects[0], &objects[1], &objects[2], &objects[3],
+                          &objects[4]))
+        return NULL;
+    if (hold(objects[2], -1, sizeof(double), PyBUF_SIMPLE, &scales) < 0)
+        return NULL;
+    Py_ssize_t tiles = scales.len / (Py_ssize_t)sizeof(double);
+    int is_shifted = objects[3] != Py_None;
+    if (hold(objects[0], 256 * tiles, sizeof(uint32_t), PyBUF_SIMPLE, &rest[0]) == 0 && ++held &&
+        hold(objects[1], 256, sizeof(double), PyBUF_SIMPLE, &rest[1]) == 0 && ++held &&
+        hold(objects[4], 0x100000, sizeof(uint32_t), PyBUF_WRITABLE, &rest[2]) == 0 && ++held &&
+        is_shifted && hold(objects[3], tiles, sizeof(double), PyBUF_SIMPLE, &rest[3]) == 0)
+        held++;
+    if (held == 3 + is_shifted) {
+        Py_BEGIN_ALLOW_THREADS
+        moments_of_tiles(rest[0].buf, (size_t)tiles, rest[1].buf, scales.buf,
+                         is_shifted ? rest[3].buf : NULL, rest[2].buf, &m);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&scales);
+    for (int i = 0; i < held; i++)
+        PyBuffer_Release(&rest[i]);
+    if (held < 3 + is_shifted)
+        return NULL;
+    return Py_BuildValue("LLLddiddd", (long long)m.nan, (long long)m.inf, (long long)m.zeros, m.low,
+                         m.high, m.exponent, m.shift, m.sum, m.square);
+}
+
 static PyMethodDef functions[] = {
     {"count", count, METH_VARARGS, count_doc},
     {"moments", moments, METH_VARARGS, moments_doc},
     {"change", change, METH_VARARGS, change_doc},
+    {"count_tiles", count_tiles, METH_VARARGS, count_tiles_doc},
+    {"tile_moments", tile_moments, METH_VARARGS, tile_moments_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -90,7 +90,7 @@ def opened_base(settings: Settings) -> Checkpoint | None:
     where: Checkpoint | str | Path | None = settings.base
     if where is None or isinstance(where, Checkpoint):
         return where
-    return open_checkpoint(where, recursive=settings.recursive)
+    return open_checkpoint(where, recursive=settings.recursive, raw=settings.raw)
 
 
 def matched(found: Adapters, base: Checkpoint | None, jobs: int | None) -> AskedAdapters:

@@ -149,12 +149,14 @@ class Comparison:
         return "alike"
 
 
-def opened(side: Checkpoint | str | Path, recursive: bool = False) -> Side:
+def opened(side: Checkpoint | str | Path, recursive: bool = False, raw: bool = False) -> Side:
     """The checkpoint, or the report, at a path. Raises CheckpointError."""
     if isinstance(side, Checkpoint):
         return side
     path = Path(side)
-    return recorded(path) if is_recorded(path) else open_checkpoint(path, recursive=recursive)
+    if is_recorded(path):
+        return recorded(path)
+    return open_checkpoint(path, recursive=recursive, raw=raw)
 
 
 def unread_of(side: Side) -> Sequence[Unread]:

@@ -6,10 +6,12 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.decoded import Tiles
 from scalecheck.dtypes import DType
 from scalecheck.measure import numpy_kernel
 from scalecheck.measure.numpy_kernel import keys_of
@@ -58,14 +60,26 @@ class Counter:
         if self.dtype.is_narrow:
             kernel.count(words, self.dtype.itemsize, self._table)
             return
-        nan, inf, zeros, low, high, exponent, shift, total, square = kernel.moments(
-            words, words.dtype.str[1:], self._table
-        )
+        self._add_moments(len(words), kernel.moments(words, words.dtype.str[1:], self._table))
+
+    def add_tiles(self, tiles: Tiles) -> None:
+        """Counts the numbers that codes stand for, tile by tile."""
+        rows, columns = tiles.codes.shape
+        counts = np.zeros((len(tiles.scales), 256), np.uint32)
+        kernel.count_tiles(tiles.codes, columns, tiles.heights, tiles.widths, counts)
+        values = np.zeros(256)
+        values[: len(tiles.values)] = tiles.values
+        self._scan = True
+        moments = kernel.tile_moments(counts, values, tiles.scales, tiles.shifts, self._table)
+        self._add_moments(rows * columns, moments)
+
+    def _add_moments(self, numel: int, moments: tuple[Any, ...]) -> None:
+        nan, inf, zeros, low, high, exponent, shift, total, square = moments
         self._nan += nan
         self._inf += inf
         self._zeros += zeros
         self._low, self._high = min(self._low, low), max(self._high, high)
-        count = len(words) - nan - inf
+        count = numel - nan - inf
         if low == high:  # a constant is its own mean, whatever rounding the sums met
             self._moments += Moments(count, exponent, math.ldexp(low, -exponent), 0.0)
         elif count:

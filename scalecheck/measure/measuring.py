@@ -6,6 +6,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.decoded import DecodedReader, DecodedSource
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.measure.counting import MAX_WORDS, Counter
@@ -56,9 +57,19 @@ class _Counting:
         (tensor,) = portion.tensors
         if not portion.nbytes:
             return Sketch()
-        counter = self._counters.get(tensor.dtype.name)
+        words = tensor.dtype.name if tensor.dtype.is_narrow else tensor.dtype.words or ""
+        counter = self._counters.get(words)
         if counter is None:
-            counter = self._counters[tensor.dtype.name] = Counter(tensor.dtype)
+            counter = self._counters[words] = Counter(tensor.dtype)
+        source = tensor.source
+        if isinstance(source, DecodedSource) and source.is_tiled:
+            reader = DecodedReader(source, readers)
+            first = tensor.offset // tensor.dtype.itemsize
+            for tiles in reader.tiles(first + portion.start, first + portion.stop):
+                if self._stop.is_set():
+                    break
+                counter.add_tiles(tiles)
+            return counter.take()
         parts, room = [], MAX_WORDS
         for block in tensor.blocks(
             portion.start, portion.stop, readers=readers, buffer=self._buffer

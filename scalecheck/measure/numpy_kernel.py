@@ -97,6 +97,80 @@ def change(
     return (changed, non_finite, exponent, *sums, float(np.abs(d).max(initial=0.0)))  # type: ignore[return-value] # four sums
 
 
+def count_tiles(
+    codes: NDArray[np.uint8],
+    columns: int,
+    heights: tuple[int, int],
+    widths: tuple[int, int],
+    table: Table,
+) -> None:
+    """Adds the counts of codes, rows of so many columns, to a table of shape (tiles, 256).
+
+    heights, widths: of the first tile down and across, which is not larger, and of the others.
+    Raises ValueError where the table has another size.
+    """
+    if min(columns, heights[0], widths[0]) < 1 or heights[1] < heights[0] or widths[1] < widths[0]:
+        raise ValueError(f"tiles of {heights} rows and {widths} of {columns} columns")
+    box = codes.reshape(-1, columns)
+    down = _tiles(len(box), heights)
+    across = _tiles(columns, widths)
+    count = (int(down[-1]) + 1 if len(down) else 0) * (int(across[-1]) + 1)
+    if table.shape != (count, 256):
+        raise ValueError(f"{count} tiles with a table of {table.shape}")
+    tiles = down[:, None] * (across[-1] + 1) + across
+    keys = (tiles * 256 + box).ravel()
+    table += np.bincount(keys, minlength=table.size).astype(np.uint32).reshape(table.shape)
+
+
+def _tiles(size: int, lengths: tuple[int, int]) -> NDArray[np.intp]:
+    """The tile of each place along a dimension."""
+    first, others = lengths
+    found: NDArray[np.intp] = (np.arange(size) + others - first) // others
+    return found
+
+
+def tile_moments(
+    counts: Table,
+    values: NDArray[np.float64],
+    scales: NDArray[np.float64],
+    shifts: NDArray[np.float64] | None,
+    table: Table,
+) -> tuple[int, int, int, float, float, int, float, float, float]:
+    """Adds the counts by leading bits of the numbers that counted codes stand for to a table of
+    shape (1, 1048576), and sums them; returns what `moments` does.
+
+    counts: of each tile and code, shape (tiles, 256). A number is values[code]·scale + shift.
+    """
+    if counts.shape != (len(scales), 256) or values.shape != (256,):
+        raise ValueError(f"{len(scales)} tiles with counts of {counts.shape}")
+    if shifts is not None and shifts.shape != scales.shape:
+        raise ValueError(f"{len(scales)} scales and {len(shifts)} shifts")
+    tiles, codes = np.nonzero(counts)
+    with np.errstate(all="ignore"):
+        numbers = values[codes] * scales[tiles]
+        if shifts is not None:
+            numbers = numbers + shifts[tiles]
+    n = counts[tiles, codes].astype(np.int64)
+    keys = keys_of(numbers, narrow=False).astype(np.intp)
+    table[0] += np.bincount(keys, n, table.shape[-1]).astype(np.uint32)
+    is_finite = np.isfinite(numbers)
+    nan = int(n[np.isnan(numbers)].sum())
+    zeros, inf = int(n[numbers == 0].sum()), int(n[~is_finite].sum()) - nan
+    finite, n = numbers[is_finite], n[is_finite]
+    if not len(finite):
+        return nan, inf, zeros, np.inf, -np.inf, 0, 0.0, 0.0, 0.0
+    low, high = float(finite.min()), float(finite.max())
+    largest = max(abs(low), abs(high))
+    exponent = 0
+    if largest > 2.0**400 or 0 < largest < 2.0**-400:
+        exponent = int(np.frexp(largest)[1]) - 1
+    scaled = np.ldexp(finite, -exponent)
+    shift = float((scaled * n).sum() / n.sum())
+    d = scaled - shift
+    total, square = float((n * d).sum()), float((n * (d * d)).sum())
+    return nan, inf, zeros, low, high, exponent, shift, total, square
+
+
 def _bf16(words: Words) -> NDArray[np.float64]:
     shifted = words.view("<u2").astype(np.uint32) << np.uint32(16)
     return shifted.view(np.float32).astype(np.float64)

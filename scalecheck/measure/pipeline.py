@@ -90,8 +90,8 @@ def _portions(units: Iterable[tuple[Tensor, ...]]) -> Iterator[Portion]:
         numel = tensors[0].numel
         is_one_order = len({tensor.strides for tensor in tensors}) == 1
         can_be_cut = is_one_order and all(tensor.is_dense for tensor in tensors)
-        itemsize = sum(tensor.dtype.itemsize for tensor in tensors)
-        step = max(1, STRETCH_NBYTES // itemsize if itemsize and can_be_cut else numel)
+        nbytes = sum(tensor.nbytes for tensor in tensors)
+        step = max(1, STRETCH_NBYTES * numel // nbytes if nbytes and can_be_cut else numel)
         for start in range(0, max(1, numel), step):
             yield Portion(tensors, start, min(start + step, numel))
 

@@ -13,6 +13,7 @@ from scalecheck.checkpoint.boxes import boxes, places, read_box, steps_of
 from scalecheck.checkpoint.pieces import stacked
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
+from scalecheck.measure.decoded_rows import COUNT, beginnings, has_rows, may_have_zero_columns
 
 MAX_ROWS = 1 << 23  # of a tensor that is looked into: each takes some 20 bytes
 MAX_LENGTH = 1 << 22  # elements of such a row, which is held as float64
@@ -87,7 +88,11 @@ def row_figures(tensor: Tensor, zeros: int, role: str) -> Rows | None:
         unread = f"{rows:,} rows of {length:,} elements; at most {MAX_ROWS:,} of {MAX_LENGTH:,}"
         return Rows(rows, columns, unread=unread)
     has_dead = zeros >= length or (columns is not None and zeros >= rows)
-    is_plain = tensor.strides is None and not has_dead
+    if has_rows(tensor, length):
+        may_have = columns is not None and zeros >= rows and may_have_zero_columns(tensor)
+        is_plain = not may_have
+    else:
+        is_plain = tensor.strides is None and not has_dead
     if is_plain and _begin_differently(tensor, rows, length):
         return Rows(rows, columns)
     return _read_whole(tensor, row_axes, columns)
@@ -96,9 +101,14 @@ def row_figures(tensor: Tensor, zeros: int, role: str) -> Rows | None:
 def _begin_differently(tensor: Tensor, rows: int, length: int) -> bool:
     """Whether no row begins as another does, or with the same number again and again."""
     size = tensor.dtype.itemsize
-    count = min(length, _PREFIX_NBYTES // size)
+    if has_rows(tensor, length):
+        count = min(length, COUNT)
+        stretches: Iterator[tuple[int, NDArray[np.generic]]] = beginnings(tensor, length)
+    else:
+        count = min(length, _PREFIX_NBYTES // size)
+        stretches = _beginnings(tensor, length, count)
     keys = np.empty(rows, np.uint64)
-    for first, words in _beginnings(tensor, length, count):
+    for first, words in stretches:
         numbers = tensor.dtype.decode(words)
         if (numbers == numbers[:, :1]).all(axis=1).any():
             return False

@@ -2,8 +2,8 @@
 
 What exceeds the largest number of a type becomes inf or is clipped when it is cast: 65504 in
 float16, 448 in F8_E4M3, 57344 in F8_E5M2. A weight within a factor of two leaves no room for a
-step of training or for a merge of adapters. Codes, whose scale factors lie elsewhere, use the whole
-range of their type on purpose and are not judged.
+step of training or for a merge of adapters. Quantised weights, whose codes use the whole range of
+their type on purpose, are judged against the type they are to be served in alone.
 
 Try: bfloat16 in place of float16; a scale factor for each tensor or channel before the cast; which
 rows hold the outliers, with `scalecheck inspect --quantiles`.

@@ -3,7 +3,8 @@
 An element moves only where its update is more than half the gap to its neighbour: in bfloat16
 0.2 to 0.4 % of itself. Counted over the elements, for normal updates of the RMS that theory or the
 saved state gives. It is an error where --param-dtype says that the weights are trained in this
-type; a bfloat16 checkpoint of a run that keeps float32 copies is only a warning.
+type; a bfloat16 checkpoint of a run that keeps float32 copies is only a warning. Quantised weights
+are not trained in their codes, and are judged only where --param-dtype says a type.
 
 Try: float32 copies of the weights; stochastic rounding; a larger lr, where the band has room.
 """
@@ -31,7 +32,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
 RULE = Rule(
     "warning",
     find,
-    "matrices with an expected update",
+    "matrices with an expected update in a type whose rounding is known",
     needs=("lr",),
     limits={"share": Limit(0.5, "share of the elements that may stall")},
     ok=Example('model["w.weight"] = noise(64, 64)', "--lr 1e-4"),

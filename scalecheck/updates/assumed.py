@@ -80,7 +80,7 @@ def opened(checkpoint: Checkpoint | str | Path | None, settings: Settings) -> Ch
     if isinstance(checkpoint, Checkpoint):
         return checkpoint
     if checkpoint is not None and not shapes:
-        return open_checkpoint(checkpoint, recursive=settings.recursive)
+        return open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     if checkpoint is not None or not shapes:
         raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
     if settings.assume is None:

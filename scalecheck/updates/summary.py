@@ -8,6 +8,7 @@ from statistics import median
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
@@ -68,6 +69,12 @@ def notes(
     reasons = Counter(each.reason for each in certain if each.reason)
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+    unrounded = [e for e in certain if e.absolute_update and e.trained_in not in DTYPES]
+    if unrounded:
+        yield (
+            f"rounding is not known for {plural(len(unrounded), 'quantised weight')}: codes are "
+            "not trained in place; --param-dtype says which type is"
+        )
     coded = [e for e in forecasts if e.measured and e.is_coded]
     if count_coded := sum(not each.training.optimizer.equal_updates for each in coded):
         words = "the state keeps its averages as codes"

@@ -66,7 +66,7 @@ def load(path: Path) -> Checkpoint:
         raise _without_model(path, below, found)
     below_it = (Unread(path, name) for name in _names(below))
     unread = [*checkpoint.unread, *below_it, *found.unread]
-    layout = (*checkpoint.layout, *_other_formats(found.others))
+    layout = (*checkpoint.layout, *_other_formats(checkpoint, found.others))
     return replace(checkpoint, layout=layout, unread=(*unread,))
 
 
@@ -99,7 +99,7 @@ def load_recursively(path: Path) -> Checkpoint:
     if len(parts) > 1:
         formats = " and ".join(sorted({part.format.partition(",")[0] for _, part in parts}))
         joined = replace(joined, format=f"{formats}, {len(parts)} folders")
-    layout = (*joined.layout, *_other_formats(found.others))
+    layout = (*joined.layout, *_other_formats(joined, found.others))
     return replace(joined, layout=layout, unread=(*found.unread,))
 
 
@@ -209,9 +209,9 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     if not below and (foreign := unread_folder(path)):
         return foreign
     if not below and found.others:
-        return CheckpointError(
-            path, f"holds no checkpoint of a format that is read: {listed(found.others)}"
-        )
+        first = quote(str(path / found.others[0]))
+        problem = f"holds no checkpoint itself, and below it {listed(found.others)}"
+        return CheckpointError(path, problem, f"name one, such as {first}")
     if not below and (unread := [f"{one.name} is {one.problem}" for one in found.unread]):
         return CheckpointError(path, f"holds no checkpoint that can be read: {listed(unread)}")
     if not below:
@@ -229,10 +229,11 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
 
 
-def _other_formats(files: list[str]) -> list[str]:
-    """A note on files of weights that are not read, if there are some."""
-    words = f"beside the model, of formats that are not read: {listed(files)}"
-    return [words] if files else []
+def _other_formats(checkpoint: Checkpoint, files: list[str]) -> list[str]:
+    """A note on files of weights in other formats than the model's, if there are some."""
+    read = {tensor.source.path.name for tensor in checkpoint.tensors}
+    others = [file for file in files if file.rpartition("/")[2] not in read]
+    return [f"{_BESIDE}{listed(others)}"] if others else []
 
 
 def optimizer_beside(model: Path) -> Path | None:
