@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -276,3 +277,15 @@ def test_shapes_without_elements_are_no_adapter(tmp_path):
     assert report.rows_of("adapted") == []
     with pytest.raises(UsageError, match="base: needs an adapter"):
         api.translate(shape=shapes, assume="torch", lr=1e-3, base=tmp_path)
+
+
+def test_optimizer_before_its_first_step_tells_the_first(tmp_path):
+    net = model()
+    folder, base = saved(tmp_path, net)
+    told = api.translate(folder, base=base, lr=1e-3).rows
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    net.peft_config = {"default": SimpleNamespace(r=4, lora_alpha=8)}
+    held = api.translate(net, optimizer, base=net, match="*lora*").rows
+    for one, other in zip(held, told, strict=True):
+        assert one["absolute_update"] == pytest.approx(other["absolute_update"])
+        assert one["full_lr"] == pytest.approx(other["full_lr"])

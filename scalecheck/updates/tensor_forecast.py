@@ -151,7 +151,7 @@ class Forecaster:
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         step = self.step if self.step is not None or saved is None else saved.step or None
-        step = 1 if step is None and saved is None and _is_at_start(stats) else step
+        step = 1 if step is None and _is_at_start(stats) else step
         doubt = self._doubt(stats.name, training)
         if doubt is None:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
