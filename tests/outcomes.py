@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from command import scalecheck as command
 from states import find_state, open_state
 from valid_files import Case, safetensors
@@ -103,6 +104,16 @@ def _by_command(*arguments: object) -> None:
         raise Undocumented("a line that writes to the terminal")
 
 
+def _adapted(path: Path) -> None:
+    """An adapter beside its base."""
+    weights = {"q": [6, 4], "k": [5, 3, 1, 1], "v": [4, 4]}
+    base = {f"{name}.weight": torch.ones(sizes) for name, sizes in weights.items()}
+    _in_json(scalecheck.inspect(path, base=base, jobs=1))
+    _in_json(scalecheck.translate(path, base=base, lr=1e-3, jobs=1))
+    _in_json(scalecheck.check(path, base=base, lr=1e-3, jobs=1))
+    _in_json(scalecheck.diff(path, path, base=base, jobs=1))
+
+
 def _judged(path: Path) -> None:
     _in_json(scalecheck.check(path, jobs=1, lr=1e-3))
 
@@ -147,6 +158,7 @@ _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
 _ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
+    "adapter": (_adapted,),
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
     "encoded": _CHECKPOINT,
@@ -167,7 +179,8 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 190,
+    "adapter": 40,
+    "safetensors": 150,
     "orbax": 40,
     "msgpack": 60,
     "numpy": 60,

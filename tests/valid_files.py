@@ -366,6 +366,31 @@ def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[V
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
 
 
+def _of_adapter() -> list[Valid]:
+    """Halves as PEFT and as kohya have them, and the configuration beside."""
+    halves = {
+        "base_model.model.q.lora_A.weight": ("F32", [2, 4], _floats(8)),
+        "base_model.model.q.lora_B.weight": ("F32", [6, 2], _floats(12)),
+        "base_model.model.q.lora_magnitude_vector": ("F32", [6], _floats(6)),
+        "lora_unet_k.lora_down.weight": ("F16", [2, 3, 1, 1], _halves(6)),
+        "lora_unet_k.lora_up.weight": ("F16", [5, 2, 1, 1], _halves(10)),
+        "lora_unet_k.alpha": ("F32", [], _floats(1)),
+        "v.lora_a": ("F32", [4, 2], _floats(8)),
+        "v.lora_b": ("F32", [2, 4], _floats(8)),
+        "o.hada_w1_a": ("F32", [4, 2], _floats(8)),
+    }
+    config = {"r": 2, "lora_alpha": 4, "alpha_pattern": {"v": 8}, "use_rslora": True}
+    name = "adapter_model.safetensors"
+    said = json.dumps({"q.r": 2, "q.lora_alpha": 4})
+    alone = safetensors(halves, ss_network_alpha="2", lora_adapter_metadata=said)
+    files = {name: alone, "adapter_config.json": json.dumps(config, indent=1).encode()}
+    return [
+        _alone(name, "safetensors", alone),
+        Valid(files, name, "safetensors", name),
+        Valid(files, "adapter_config.json", "json", name),
+    ]
+
+
 def _zarr(
     model: Mapping[str, torch.Tensor], way: Callable[..., dict[str, bytes]]
 ) -> dict[str, dict[str, bytes]]:
@@ -430,6 +455,7 @@ def _numpy_files() -> list[Valid]:
 
 
 VALID: Mapping[str, Callable[[], list[Valid]]] = {
+    "adapter": cache(_of_adapter),
     "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
     "index": cache(_of_index),
     "encoded": cache(_of_encodings),
