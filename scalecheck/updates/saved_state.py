@@ -17,10 +17,10 @@ from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
+    all_recognised,
     counted,
     group_settings,
     is_guessed,
-    recognised,
     state_layout,
 )
 from scalecheck.updates.saved_groups import empty_states, with_lrs
@@ -58,7 +58,7 @@ class States:
         members: list[list[ParamState]] = [[] for _ in groups]
         for one in states:
             members[one.group].append(one)
-        known = [*map(recognised, groups, members)]
+        known = all_recognised(groups, members)
         saved = [*map(group_settings, groups, known)]
         if state and state.is_inner:
             inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}
