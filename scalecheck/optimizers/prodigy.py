@@ -61,11 +61,6 @@ PYTORCH_OPTIMIZER = Writer(
 """pytorch_optimizer's, which counts one step more than it did: so without bias correction."""
 
 
-def _require_growth(name: str, rate: float) -> None:
-    if not rate > 0:
-        raise ValueError(f"{name} {rate} is not a positive number")
-
-
 @dataclass(frozen=True)
 class Optimizer(PerTensor):
     """w ← (1 − lr·d·weight_decay)·w − lr·d·c·m/(√v + d·eps), m and v averages of d·g and (d·g)².
@@ -75,8 +70,8 @@ class Optimizer(PerTensor):
 
     d0 is the first d, d_hat the newest estimate, d_max the largest. A step multiplies lr by the d
     before it, then d grows to d_max, by no more than growth_rate times; steps_done are the group's,
-    which the bias correction goes by. None where a state does not say it. Source: Mishchenko &
-    Defazio 2024, algorithm 4.
+    which the bias correction goes by. None where a state does not say it, growth_rate None (inf)
+    where d grows by any factor. Source: Mishchenko & Defazio 2024, algorithm 4.
     """
 
     state: ClassVar[SavedState] = SavedState(
@@ -96,8 +91,13 @@ class Optimizer(PerTensor):
     d0: PositiveOrNone = None
     d_max: PositiveOrNone = None
     d_hat: Annotated[float | None, require_finite] = None
-    growth_rate: Annotated[float, _require_growth] = math.inf
+    growth_rate: PositiveOrNone = None
     steps_done: Annotated[int | None, require_not_negative] = None
+
+    def __post_init__(self) -> None:
+        if self.growth_rate == math.inf:
+            object.__setattr__(self, "growth_rate", None)
+        super().__post_init__()
 
     @property
     def decay_scale(self) -> float:
@@ -142,13 +142,13 @@ class Optimizer(PerTensor):
         At that step d0 gives way to a larger d_hat, then d is growth_rate times as large, and d_max
         where that is less. A state without d_hat is taken for one whose d did not grow.
         """
-        d, d0, d_max, d_hat = self.d, self.d0, self.d_max, self.d_hat
-        if d0 is None or d_max is None or self.growth_rate < 1:
+        d, d0, d_max, d_hat, rate = self.d, self.d0, self.d_max, self.d_hat, self.growth_rate
+        if d0 is None or d_max is None or (rate is not None and rate < 1):
             return None
-        if d < d_max and d_hat is not None and self.growth_rate < math.inf:
-            before = d / self.growth_rate
+        if d < d_max and d_hat is not None and rate is not None:
+            before = d / rate
             return None if math.isclose(before, d_hat, rel_tol=_ROUNDING) else before
-        can_grow = d != d0 and self.growth_rate < math.inf
+        can_grow = d != d0 and rate is not None
         grew = d_hat is not None and d_hat >= d
         return None if d != d_max or can_grow or grew else d
 
