@@ -52,8 +52,8 @@ class States:
         self.in_file: Sequence[Tensor] = state.tensors if state else ()
         self.in_no_state: Sequence[Tensor] = state.in_no_state if state else ()
         self.unopened: Sequence[Unread] = state.unopened if state else ()
-        self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
         states = state.states if state else ()
+        self.tensors = {tensor.name: tensor for tensor in checkpoint.tensors if states}
         groups = state.groups if state else ()
         members: list[list[ParamState]] = [[] for _ in groups]
         for one in states:
