@@ -119,7 +119,7 @@ def test_optax_does_not_say_which_optimizer_it_is(tmp_path):
     path = written(tmp_path / "train.npz", npz(adam_tree()))
     report = scalecheck.translate(path, lr=1e-3)
     assert all(row["update_rms"] is None for row in report.rows)
-    assert any("optax keeps the moments and not which optimizer" in note for note in report.notes)
+    assert any("optax saves the moments, not which optimizer" in note for note in report.notes)
 
 
 HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"

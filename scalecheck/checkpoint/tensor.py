@@ -187,8 +187,9 @@ class Checkpoint:
     tensors, of which an optimizer state may be read (state_file.recorded). `in_memory`: no file
     holds it, and the path is what it is called. `masters` are the weights of higher precision that
     the optimizer moves, by the names of those that are rounded from them; `rounded` are such
-    roundings beside tensors that are master weights. It holds no open file; as a context manager it
-    only marks the lines that use it.
+    roundings beside tensors that are master weights. `not_understood` says why the state that
+    `optimizer` lists is not read, where that is known. It holds no open file; as a context manager
+    it only marks the lines that use it.
     """
 
     path: Path
@@ -205,6 +206,7 @@ class Checkpoint:
     in_memory: bool = False
     masters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     rounded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    not_understood: str = ""
 
     @cached_property
     def parameters(self) -> int:
