@@ -43,9 +43,7 @@ def test_a_checkpoint_of_tensorflow_is_named_by_its_folder_and_its_prefix(tmp_pa
     for name in ("checkpoint", "ckpt-7.index", "ckpt-7.data-00000-of-00001"):
         (tmp_path / name).write_bytes(b"\0\1")
     for path in (tmp_path, tmp_path / "ckpt-7", tmp_path / "ckpt-7.index"):
-        with pytest.raises(
-            CheckpointError, match="TensorFlow checkpoint"
-        ) as error:
+        with pytest.raises(CheckpointError, match="TensorFlow checkpoint") as error:
             open_checkpoint(path)
         assert "tf.train.load_checkpoint" in error.value.help
 
