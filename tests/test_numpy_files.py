@@ -240,3 +240,10 @@ def test_a_large_array_of_zeros_takes_no_memory(tmp_path):
     assert done.code == 0
     assert "67,108,864 zeros" in done.out
     assert peak < 128 << 20
+
+
+def test_python_objects_are_no_codes(tmp_path):
+    np.save(tmp_path / "o.npy", {"w": np.ones(3)}, allow_pickle=True)
+    report = scalecheck.inspect(tmp_path / "o.npy")
+    assert report.skipped[0]["reason"] == "Python objects, kept as a pickle: not read"
+    assert not any("quantised" in note for note in report.notes)
