@@ -225,7 +225,7 @@ INDICES = {
     "index_is_a_list": (b"[]", "has no weight_map from tensors to files"),
     "index_has_no_weight_map": (b"{}", "has no weight_map from tensors to files"),
     "index_has_a_list_for_a_weight_map": ([], "has no weight_map from tensors to files"),
-    "index_names_nothing": ({}, "names 0 tensors"),
+    "index_names_nothing": ({}, "names no tensor: its weight_map is empty"),
     "index_names_a_tensor_twice": (
         b'{"weight_map": {"w": "a.safetensors", "w": "b.safetensors"}}',
         "has bad JSON in 60 bytes: w is there 2 times",
@@ -549,7 +549,7 @@ def pickle_that_calls_os_system(folder):
     return torch_zip(folder / "model.pt", system(folder) + b".")
 
 
-@unreadable("is a pickle without the magic number of torch.save")
+@unreadable("is a pickle that torch.save did not write (…")
 def bare_pickle_that_calls_os_system(folder):
     """The same without a zip around it."""
     return written(folder / "model.pkl", b"\x80\x02" + system(folder) + b".")

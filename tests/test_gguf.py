@@ -8,6 +8,7 @@ import pytest
 from command import scalecheck
 from gguf.quants import dequantize, quantize
 
+import scalecheck as library
 from scalecheck.checkpoint.formats.gguf import _BLOCKS, _INNER
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.errors import CheckpointError
@@ -204,3 +205,17 @@ def test_a_type_that_is_not_known_is_named(tmp_path):
     done = scalecheck("check", tmp_path / "m.gguf")
     assert done.code == 1
     assert "its type is number 200 of ggml, which this version does not know" in done.out
+
+
+def test_what_types_of_codes_there_are_is_said(tmp_path):
+    numbers = np.ones((2, 32), np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    codes = gguf.quants.quantize(numbers, TYPES.Q8_0)
+    writer.add_tensor("w", codes, raw_dtype=TYPES.Q8_0)
+    writer.add_tensor("b", numbers)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    said = "1 quantised weight, by the numbers they stand for: 1 Q8_0"
+    assert said in library.inspect(tmp_path / "m.gguf").notes

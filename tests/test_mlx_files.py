@@ -42,7 +42,7 @@ def test_the_moments_of_adam_have_the_names_of_their_parameters(tmp_path):
 def test_what_the_state_does_not_say_is_said_to_be_unknown(tmp_path):
     report = scalecheck.translate(saved(tmp_path / "run", moments("m", "v")))
     assert all(row["update_rms"] is None for row in report.rows)
-    assert any("MLX keeps neither which it is" in note for note in report.notes)
+    assert any("MLX saves neither which of them it is" in note for note in report.notes)
 
 
 def test_a_state_file_of_its_own_lists_its_moments(tmp_path):

@@ -279,7 +279,7 @@ def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entrie
     report = scalecheck.translate(path, lr=1e-3)
     assert all(row["update_rms"] is None for row in report.rows)
     words = ", ".join(sorted(word for word, value in entries.items() if value is None))
-    said = f"optimizer not known (settings optax; state {words}): --optimizer says which"
+    said = f"optimizer not known (saved by optax; state {words}): --optimizer says which"
     assert any(said in note for note in report.notes)
     assert "2 of 2 parameters named as saved with the state" in report.notes
 
@@ -287,7 +287,7 @@ def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entrie
 def test_what_the_options_leave_out_is_said_to_be_a_default(tmp_path):
     path = written(tmp_path, train_state())
     notes = scalecheck.translate(path, lr=1e-3, optimizer="adamw").notes
-    assert any("those not given are the optimizer's defaults" in note for note in notes)
+    assert any("those not given are that optimizer's defaults" in note for note in notes)
 
 
 def test_variables_of_nnx_have_their_moments(tmp_path):
@@ -311,3 +311,10 @@ def test_a_batch_norm_of_nnx_has_two_statistics_and_two_parameters(tmp_path):
     kinds = {name: tensor.kind.kind for name, tensor in found.items()}
     assert kinds["bn.mean"] == kinds["bn.var"] == "buffer"
     assert kinds["bn.scale"] == kinds["bn.bias"] == "parameter"
+
+
+def test_a_state_is_named_once_by_inspect_and_not_by_what_reads_it(tmp_path):
+    path = written(tmp_path, train_state())
+    said = "not inspected"
+    assert sum(said in note for note in scalecheck.inspect(path).notes) == 1
+    assert not any(said in note for note in scalecheck.check(path).notes)

@@ -119,7 +119,7 @@ def test_optax_does_not_say_which_optimizer_it_is(tmp_path):
     path = written(tmp_path / "train.npz", npz(adam_tree()))
     report = scalecheck.translate(path, lr=1e-3)
     assert all(row["update_rms"] is None for row in report.rows)
-    assert any("optax keeps the moments and not which optimizer" in note for note in report.notes)
+    assert any("optax saves the moments, not which optimizer" in note for note in report.notes)
 
 
 HEADER = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }"
@@ -240,3 +240,10 @@ def test_a_large_array_of_zeros_takes_no_memory(tmp_path):
     assert done.code == 0
     assert "67,108,864 zeros" in done.out
     assert peak < 128 << 20
+
+
+def test_python_objects_are_no_codes(tmp_path):
+    np.save(tmp_path / "o.npy", {"w": np.ones(3)}, allow_pickle=True)
+    report = scalecheck.inspect(tmp_path / "o.npy")
+    assert report.skipped[0]["reason"] == "Python objects, kept as a pickle: not read"
+    assert not any("quantised" in note for note in report.notes)

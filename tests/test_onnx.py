@@ -176,3 +176,36 @@ def test_a_file_of_no_message_is_refused(tmp_path):
         done = scalecheck("inspect", path)
         assert done.code == 3
         assert len(done.err.splitlines()) == 1
+
+
+def test_the_initializers_of_a_branch_are_weights(tmp_path):
+    value = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
+    multiply = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    weight = onnx.numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
+    branch = onnx.helper.make_graph([multiply], "branch", [], [value], [weight])
+    node = onnx.helper.make_node("If", ["c"], ["out"], then_branch=branch, else_branch=branch)
+    first = onnx.numpy_helper.from_array(np.ones((2, 3), np.float32), "first")
+    saved(tmp_path / "m.onnx", first, nodes=[node])
+    tensors = open_checkpoint(tmp_path / "m.onnx").tensors
+    kinds = {tensor.name: tensor.kind.kind for tensor in tensors}
+    assert kinds == dict.fromkeys(("first", "out.then_branch/w", "out.else_branch/w"), "parameter")
+
+
+def test_scales_of_quantised_inputs_are_no_parameters(tmp_path):
+    arrays = {
+        "in_scale": np.float32(0.1),
+        "in_zero": np.int8(0),
+        "w_codes": np.ones((3, 4), np.int8),
+        "w_s": np.ones(4, np.float32),
+        "bias": np.ones(4, np.float32),
+    }
+    saved(
+        tmp_path / "m.onnx",
+        *(onnx.numpy_helper.from_array(np.asarray(a), name) for name, a in arrays.items()),
+        nodes=[
+            onnx.helper.make_node("QuantizeLinear", ["x", "in_scale", "in_zero"], ["q"]),
+            onnx.helper.make_node("DequantizeLinear", ["w_codes", "w_s"], ["w"], axis=1),
+        ],
+    )
+    tensors = open_checkpoint(tmp_path / "m.onnx").tensors
+    assert [tensor.name for tensor in tensors if tensor.kind.is_parameter] == ["bias"]

@@ -527,7 +527,7 @@ def test_a_zip_in_a_zip_is_not_opened(tmp_path):
     assert "its pickle is broken" in cheaply(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("model.pt", inner.getvalue())
-    assert cheaply(path).startswith("is a zip of 1 members that torch.save did not write")
+    assert cheaply(path).startswith("is a zip of 1 member that torch.save did not write")
 
 
 BOMBS = {

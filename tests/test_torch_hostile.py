@@ -330,8 +330,8 @@ DATA = struct.pack("<q", 4) + bytes(16)
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        (({"lr": 1},), "is a pickle without the magic number of torch.save"),
-        ((b"\x80\x02" + b"]" * 100,), "is a pickle without the magic number of torch.save"),
+        (({"lr": 1},), "is a pickle that torch.save did not write"),
+        ((b"\x80\x02" + b"]" * 100,), "is a pickle that torch.save did not write"),
         ((MAGIC, 1000), "is torch's legacy format in a version other than 1001"),
         ((MAGIC, 1001, {"little_endian": False}), "is big-endian, which is not read"),
         ((MAGIC, 1001, SYSTEM, ROOT, "0"), "has no list of storages behind its pickle"),

@@ -2,20 +2,23 @@
 names or from the order of the layers, and whose settings are in the model's configuration."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scalecheck.checkpoint.kinds import kinds
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.report.formatting import excerpt, plural
+from scalecheck.report.formatting import excerpt
 
 MAX_CONFIG_NBYTES = 64 << 20
 _MAX_LAYERS = 1 << 16
 
 _STATE = ("optimizer/", "optimizer_weights/")
 _WEIGHTS = "model_weights/"
+_OUTPUT = ":0"
+_OF_TF = {"momentum": "m", "velocity": "v"}  # entries as tf.keras calls them
 _COUNTS = ("iteration", "learning_rate")
 
 
@@ -45,16 +48,25 @@ def keras_checkpoint(
     config: the optimizer's configuration, None where there is none; order: the names of the
     parameters as the optimizer numbers them, empty where that is not known.
     """
+    found = _without_outputs(found)
     state = tuple(tensor for tensor in found if tensor.name.startswith(_STATE))
     model = tuple(tensor for tensor in found if not tensor.name.startswith(_STATE))
     if not state:
         return Checkpoint(path, format, model)
     tree, problem = _tree(model, state, config, order)
-    count = plural(len(state), "tensor")
-    notes = [f"holds an optimizer state of {count} too, not inspected"]
-    if problem:
-        notes.append(f"optimizer state not read: {problem}")
-    return Checkpoint(path, format, model, optimizer=state, notes=(*notes,), tree=tree)
+    return Checkpoint(path, format, model, optimizer=state, tree=tree, not_understood=problem)
+
+
+def _without_outputs(found: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The datasets without the `:0` that TensorFlow adds to the names of variables."""
+    bare = [tensor.name.removesuffix(_OUTPUT) for tensor in found]
+    if len({*bare}) < len(bare):
+        return (*found,)
+    ties = {tensor.name: name for tensor, name in zip(found, bare, strict=True)}
+    return tuple(
+        replace(tensor, name=name, tied_to=ties.get(tensor.tied_to or "", tensor.tied_to))
+        for tensor, name in zip(found, bare, strict=True)
+    )
 
 
 def layers_of(config: Mapping[str, Any]) -> list[str]:
@@ -81,7 +93,7 @@ def order_of_layers(
     places = {name: place for place, name in enumerate(layers)}
     groups: dict[str, list[str]] = {}
     for tensor in found:
-        if not tensor.name.startswith(_STATE):
+        if tensor.dtype.is_float and not tensor.name.startswith(_STATE):  # a seed is an integer
             groups.setdefault(tensor.name.rpartition("/")[0], []).append(tensor.name)
     names = [layer_of.get(group) for group in groups]
     if len(set(names)) < len(names) or len(places) < len(layers) or not places.keys() >= {*names}:
@@ -92,7 +104,7 @@ def order_of_layers(
 
 def legacy_order(names: Sequence[str]) -> list[str]:
     """The names of the weights of a file in which the state's have the weights' names in theirs."""
-    return [name for name in names if name.startswith(_WEIGHTS)]
+    return [name.removesuffix(_OUTPUT) for name in names if name.startswith(_WEIGHTS)]
 
 
 def _number(name: str) -> tuple[int, str]:
@@ -113,10 +125,14 @@ def _tree(
     if changed := [key for key, plain in _PLAIN.items() if settings.get(key) not in (None, plain)]:
         return None, f"{changed[0]} is on, which is not known here"
     weights = {tensor.name: tensor for tensor in model}
-    counts, slots = _slots(state, [*kept.entries], [weights[name] for name in order])
+    what = kinds(model)
+    trained = [weights[name] for name in order if what[name].is_parameter]
+    counts, slots = _slots(state, [*kept.entries], trained)
     if slots is None or "iteration" not in counts:
         return None, "which of its tensors is of which weight does not follow from the file"
     numbers = {name: _scalar(tensor) for name, tensor in counts.items()}
+    if "learning_rate" not in numbers and not settings.get("decay"):  # as tf.keras saves it
+        numbers["learning_rate"] = settings.get("learning_rate")
     step, lr = numbers.get("iteration"), numbers.get("learning_rate")
     own = {name: settings[key] for key, name in kept.settings.items() if settings.get(key)}
     beta1, beta2 = own.pop("beta1", 0.0), own.pop("beta2", 0.0)
@@ -151,12 +167,30 @@ def _slots(
 ) -> tuple[dict[str, Tensor], Slots | None]:
     """The counts of a state, and each weight's entries by their names; None where it is not certain
     which weight one is of."""
+    if any(tensor.name.endswith("/iter") for tensor in state):
+        return _by_path(state, weights)
     last = {tensor.name.rpartition("/")[2]: tensor for tensor in state}
     if len(last) < len(state):
         return {}, None
     if "iteration" in last:
         return _by_name(last, entries, weights)
     return _by_number(last, entries, weights)
+
+
+def _by_path(
+    state: Sequence[Tensor], weights: Sequence[Tensor]
+) -> tuple[dict[str, Tensor], Slots | None]:
+    """optimizer_weights/Adam/dense/kernel/m is of model_weights/dense/dense/kernel, in tf.keras."""
+    left = {tensor.name: tensor for tensor in state}
+    [root, *others] = [name for name in left if name.endswith("/iter")]
+    counts = {"iteration": left.pop(root)}
+    found: Slots = {}
+    for weight in weights:
+        path = weight.name.removeprefix(_WEIGHTS).partition("/")[2]
+        own = {key: left.pop(f"{root[:-4]}{path}/{word}", None) for key, word in _OF_TF.items()}
+        if all(tensor is not None and tensor.shape == weight.shape for tensor in own.values()):
+            found[weight.name] = {key: tensor for key, tensor in own.items() if tensor is not None}
+    return counts, None if left or others or len(found) < len(weights) else found
 
 
 def _by_name(

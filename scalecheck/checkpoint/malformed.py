@@ -15,6 +15,10 @@ class NotUnderstood(Malformed):
     """What the file holds is sound, and of a layout that is not read here."""
 
 
+class NotTorchs(Malformed):
+    """A pickle or a zip that another library wrote than torch."""
+
+
 def never_saved(what: str) -> Malformed:
     """The error of what torch.save never writes, where torch may read other tensors than we do."""
     return Malformed(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from scalecheck import registry
 from scalecheck.checkpoint.encoded import with_encoded
-from scalecheck.checkpoint.foreign import refuse, unknown
+from scalecheck.checkpoint.foreign import missing, of_another_library, refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import kinds
+from scalecheck.checkpoint.malformed import NotTorchs
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
@@ -89,15 +90,26 @@ def open_part(path: Path) -> Checkpoint:
                 raise CheckpointError(path, "is empty (0 bytes)")
         refuse(path, head)
         if format := _format(path, head):
-            return format.load(path)
+            return _loaded(format, path)
     except OSError as error:
-        problem = reason(error)
         if isinstance(error, FileNotFoundError) and path.is_symlink():
             problem = f"is a link to {path.readlink()}, which does not exist"
-        raise CheckpointError(path, problem) from error
+            raise CheckpointError(path, problem) from error
+        if isinstance(error, FileNotFoundError):
+            raise missing(path, reason(error)) from error
+        raise CheckpointError(path, reason(error)) from error
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
     raise unknown(path, head)
+
+
+def _loaded(format: Format, path: Path) -> Checkpoint:
+    try:
+        return format.load(path)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, NotTorchs):
+            raise of_another_library(path, error) from error
+        raise
 
 
 def folder_format(path: Path) -> Format | None:

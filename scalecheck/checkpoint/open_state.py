@@ -85,7 +85,11 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
             return unread(OptimizerState(beside, (), (), unopened=(unopened,)), problem)
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
-        return None
+        if not checkpoint.not_understood:
+            return None
+        every = checkpoint.optimizer
+        state = OptimizerState(checkpoint.path, (), (), tensors=every, others=every)
+        return unread(state, checkpoint.not_understood)
     try:
         with holder as file:
             return _state_in(file, beside, layout, checkpoint)

@@ -6,6 +6,7 @@ from typing import Any
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.report.formatting import plural
 
 
 def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
@@ -29,9 +30,13 @@ def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
 
 def notes_on(checkpoint: Checkpoint) -> list[str]:
     """What was set aside while a checkpoint was read, and which of its files were."""
-    count = len(checkpoint.optimizer)
-    optimizer = f"holds an optimizer state of {count} tensors too, not inspected"
-    return [*checkpoint.notes, *([optimizer] if count else []), *checkpoint.layout]
+    notes = [*checkpoint.notes]
+    if checkpoint.optimizer:
+        held = plural(len(checkpoint.optimizer), "tensor")
+        notes.append(f"holds an optimizer state of {held} too, not inspected")
+    if checkpoint.not_understood:
+        notes.append(f"optimizer state not read: {checkpoint.not_understood}")
+    return [*notes, *checkpoint.layout]
 
 
 def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any]:

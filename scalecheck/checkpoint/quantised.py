@@ -97,7 +97,7 @@ class Quantised:
 
     def _code(self, entry: Entry) -> str | None:
         dtype, word = entry.dtype, entry.word
-        if dtype.kind == "other" and dtype.bits < 8:
+        if dtype.kind == "other" and 0 < dtype.bits < 8:  # Python objects have none
             return f"{dtype.name} is packed below a byte: codes whose factors lie elsewhere"
         is_integer = dtype.kind == "integer"
         is_small_float = dtype.is_float and dtype.bits == 8 and dtype.name != "F8_E8M0"

@@ -191,7 +191,8 @@ class Checkpoint:
     or the parts of ranks of one, by rank. `in_memory`: no file holds it, and the path is what it is
     called. `masters` are the weights of higher precision that the optimizer moves, by the names of
     those that are rounded from them; `rounded` are such roundings beside tensors that are master
-    weights. It holds no open file; as a context manager it only marks the lines that use it.
+    weights. `not_understood` says why the state that `optimizer` lists is not read, where that is
+    known. It holds no open file; as a context manager it only marks the lines that use it.
     """
 
     path: Path
@@ -210,6 +211,7 @@ class Checkpoint:
     in_memory: bool = False
     masters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     rounded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    not_understood: str = ""
 
     @cached_property
     def parameters(self) -> int:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from scalecheck.checkpoint.kinds import Kind
 from scalecheck.checkpoint.provenance import notes_on
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.dtypes import DTYPES
 from scalecheck.measure.counting import NATIVE
 from scalecheck.measure.flags import FlaggedStats, in_words
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.report.formatting import nbytes, number, percent, plural, printable
+from scalecheck.report.formatting import listed, nbytes, number, percent, plural, printable
 
 _SET_ASIDE: Mapping[Kind, tuple[str, str]] = {
     "buffer": ("buffer", ""),
@@ -98,7 +99,21 @@ def notes(
         notes.append(f"{len(wanted)} of {plural(len(checkpoint.tensors), 'tensor')} selected")
     if top is not None and top < rows:
         notes.append(f"{top} of {rows} rows shown")
+    notes += _quantised(wanted)
     notes += notes_on(checkpoint)
     if not NATIVE:
         notes.append("measured by the numpy kernel: this copy of scalecheck has no compiled one")
     return [printable(note) for note in notes]
+
+
+def _quantised(tensors: Sequence[Tensor]) -> list[str]:
+    """A note on the weights whose numbers are those that codes stand for; none where none are."""
+    coded = [one for one in tensors if one.dtype.is_float and one.dtype.name not in DTYPES]
+    if not coded:
+        return []
+    counts = Counter(one.dtype.name for one in coded)
+    words = listed([f"{n} {name}" for name, n in counts.items()])
+    raw = "; --raw shows what is stored" if any(one.parts for one in coded) else ""
+    return [
+        f"{plural(len(coded), 'quantised weight')}, by the numbers they stand for: {words}{raw}"
+    ]

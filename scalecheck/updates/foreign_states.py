@@ -87,9 +87,9 @@ FOREIGN = (
     Foreign(
         "MLX's Adam, AdamW or Adamax",
         Writer(("mlx",), ("step", *_ADAM), values={"mlx": True}),
-        "MLX keeps neither which it is, nor beta1, beta2 and eps, nor bias_correction, which is off"
-        " by default: where it was on, --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or "
-        "the like says it",
+        "MLX saves neither which of them it is, nor beta1, beta2, eps and bias_correction, which is"
+        " off by default; if it was on, give the others, such as --optimizer adamw --beta1 0.9 "
+        "--beta2 0.999 --eps 1e-8",
     ),
     Foreign(
         "optax's Adam or a relative of it",
@@ -99,8 +99,8 @@ FOREIGN = (
             optional_settings=("betas", "eps", "weight_decay"),
             values={"optax": True},
         ),
-        "optax keeps the moments and not which optimizer they are of, nor for certain its beta1, "
-        "beta2 and eps: --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8 or the like says it",
+        "optax saves the moments, not which optimizer they are of, and seldom beta1, beta2 and eps;"
+        " give them, such as --optimizer adamw --beta1 0.9 --beta2 0.999 --eps 1e-8",
     ),
     Foreign(
         "Adam-mini",

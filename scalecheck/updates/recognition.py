@@ -107,6 +107,8 @@ def _own(optimizer: Hyperparameters) -> Writer:
 
 Kept = frozenset[str]
 
+_PROGRAMS = ("optax", "mlx")  # settings that only say which program saved a state
+
 
 class Recognised:
     """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
@@ -153,8 +155,11 @@ class Recognised:
             return
         entries = sorted({name for one in kept for name in one})
         told = " or ".join(sorted(found))
+        own = [name for name in settings if name not in _PROGRAMS]
+        programs = [f"saved by {name}" for name in settings if name in _PROGRAMS]
+        words = [*programs, *([f"settings {_listed(own)}"] if own or not programs else [])]
         self.why = (
-            f"optimizer not known{f', {told}' if told else ''} (settings {_listed(settings)}; "
+            f"optimizer not known{f', {told}' if told else ''} ({'; '.join(words)}; "
             f"state {_listed(entries)}): --optimizer says which"
         )
 

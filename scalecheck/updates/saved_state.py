@@ -40,7 +40,10 @@ UNCERTAIN: Final = object()
 INNER = "optimizer not known: its state lies inside that of another, which may change the updates"
 
 
-UNSAVED = "the state keeps no settings such as betas: those not given are the optimizer's defaults"
+UNSAVED = (
+    "the state keeps no settings such as betas: with --optimizer, those not given are that "
+    "optimizer's defaults"
+)
 
 
 class States:

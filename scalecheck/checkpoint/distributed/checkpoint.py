@@ -39,9 +39,6 @@ def loaded(path: Path) -> Checkpoint:
                 else "holds no tensor"
             )
         notes = [*_beside_tensors(saved, tree), *_files_beside(path, saved)]
-        if named.optimizer:
-            count = len(named.optimizer)
-            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         return Checkpoint(
             path,
             "dcp",

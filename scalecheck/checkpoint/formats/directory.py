@@ -250,7 +250,7 @@ def _names(below: list[Folder]) -> list[str]:
 
 def _without_model(path: Path, below: list[Folder], found: Folders) -> CheckpointError:
     """The error for a directory without a model of its own, which says where there are some."""
-    if not below and (foreign := unread_folder(path)):
+    if foreign := unread_folder(path):
         return foreign
     if not below and found.others:
         first = quote(str(path / found.others[0]))

@@ -3,7 +3,7 @@ the file or in one beside it. The onnx library is not needed, and would hold all
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from scalecheck.checkpoint.formats.contract import Evidence
@@ -46,6 +46,14 @@ _OTHERS = {8: "strings", 15: "complex128", 21: "uint4", 22: "int4", 25: "uint2",
 _RAW, _PLACED, _VARINTS = 9, (4, 10), (5, 7, 11)
 _GRAPH, _FUNCTION = 7, 25  # of ModelProto
 _NODE, _INITIALIZER, _SPARSE = 1, 5, 15  # of GraphProto; of FunctionProto nodes are 7
+
+# Where the scales and zero points stand among the inputs of a node.
+_FACTORS = {
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "QLinearConv": (1, 2, 4, 5, 6, 7),
+    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+}
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -90,6 +98,8 @@ class _Model:
         self._room = MAX_LISTED
         self.tensors: dict[str, Tensor] = {}
         self.constants: frozenset[str] = frozenset()
+        self._initializers: set[str] = set()
+        self._factors: set[str] = set()
         self.beside: dict[str, FileSource] = {}
 
     def read(self) -> None:
@@ -100,11 +110,12 @@ class _Model:
                 self._graph(one, "", 0, nodes)
             elif one.number == _FUNCTION and one.wire == BYTES:
                 nodes += [(inner, "", 0) for inner in self._all(one, 7)]
-        named = {*self.tensors}
         while nodes:
             node, prefix, depth = nodes.pop(0)
             self._node(node, prefix, depth, nodes)
-        self.constants = frozenset(self.tensors.keys() - named)
+        self.constants = frozenset(self.tensors.keys() - self._initializers)
+        for name in self._factors & self.tensors.keys():
+            self.tensors[name] = replace(self.tensors[name], declared="buffer")
 
     def _all(self, message: Field, number: int) -> Iterator[Field]:
         inside = self._message.fields(message.start, message.stop)
@@ -121,7 +132,7 @@ class _Model:
             if one.number == _NODE:
                 nodes.append((one, prefix, depth))
             elif one.number == _INITIALIZER:
-                self._add(prefix, self._proto(one.start, one.stop))
+                self._initializers.add(self._add(prefix, self._proto(one.start, one.stop)))
             elif one.number == _SPARSE:
                 self._sparse(one, prefix)
 
@@ -129,21 +140,26 @@ class _Model:
         """The values of a sparse tensor, named and not measured: zeros are not among them."""
         for values in self._all(sparse, 1):
             proto = self._proto(values.start, values.stop)
-            self._put(
-                prefix, _unread(proto, self._source, "a sparse tensor has no place for zeros")
-            )
+            unread = _unread(proto, self._source, "a sparse tensor has no place for zeros")
+            self._initializers.add(self._put(prefix, unread))
 
     def _node(
         self, node: Field, prefix: str, depth: int, nodes: list[tuple[Field, str, int]]
     ) -> None:
-        name, operator, attributes = "", "", []
+        name, operator, attributes, inputs = "", "", [], []
         for one in self._message.fields(node.start, node.stop):
-            if one.number == 2 and one.wire == BYTES and not name:
+            if one.number == 1 and one.wire == BYTES:
+                inputs.append(one)
+            elif one.number == 2 and one.wire == BYTES and not name:
                 name = self._message.text(one, 1 << 16)
             elif one.number == 4 and one.wire == BYTES:
                 operator = self._message.text(one, 1 << 16)
             elif one.number == 5 and one.wire == BYTES:
                 attributes.append(one)
+        for place in _FACTORS.get(operator, ()):
+            if place < len(inputs):
+                own = self._message.text(inputs[place], 1 << 16)
+                self._factors |= {own, f"{prefix}{own}"}
         for attribute in attributes:
             self._attribute(attribute, (prefix, name, operator), depth, nodes)
 
@@ -214,12 +230,12 @@ class _Model:
                 proto.places.append(one)
         return proto
 
-    def _add(self, prefix: str, proto: _Proto) -> None:
+    def _add(self, prefix: str, proto: _Proto) -> str:
         if any(size >> 63 for size in proto.shape):
             raise Malformed(f"{excerpt(proto.name)}: has a negative size")
-        self._put(prefix, self._tensor(proto))
+        return self._put(prefix, self._tensor(proto))
 
-    def _put(self, prefix: str, tensor: Tensor) -> None:
+    def _put(self, prefix: str, tensor: Tensor) -> str:
         name = tensor.name or f"tensor {len(self.tensors)}"
         if prefix or name in self.tensors:
             name = f"{prefix}{name}"
@@ -231,6 +247,7 @@ class _Model:
             raise Malformed(f"holds more than {MAX_TENSORS} tensors")
         fields = {f: getattr(tensor, f) for f in ("dtype", "shape", "source", "offset")}
         self.tensors[name] = Tensor(name, **fields, unmeasured=tensor.unmeasured)
+        return name
 
     def _tensor(self, proto: _Proto) -> Tensor:
         """The tensor of what a TensorProto says. Raises Malformed."""

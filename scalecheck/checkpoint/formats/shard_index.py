@@ -68,7 +68,7 @@ def _weight_map(path: Path) -> dict[str, str]:
     if not isinstance(files, dict):
         raise CheckpointError(path, "has no weight_map from tensors to files")
     if not files:
-        raise CheckpointError(path, "names 0 tensors")
+        raise CheckpointError(path, "names no tensor: its weight_map is empty")
     for name, file in files.items():
         if not isinstance(file, str):
             raise CheckpointError(path, f"{name}: shard {in_words(file)} is no file name")

@@ -4,7 +4,7 @@ and at which byte each storage lies."""
 import io
 from pathlib import Path
 
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import Malformed, NotTorchs
 from scalecheck.checkpoint.pickle.opcodes import arguments_in
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_dtypes import itemsize_of
@@ -30,7 +30,7 @@ def read_legacy(reader: FileReader) -> Pickled:
     except Malformed:
         magic = None
     if type(magic) is not int or magic != MAGIC:
-        raise Malformed("is a pickle without the magic number of torch.save")
+        raise NotTorchs("is a pickle that torch.save did not write")
     stream.stop = min(reader.source.nbytes, MAX_PICKLE_NBYTES)
     version = unpickle(stream, names.known, names.persistent)
     if type(version) is not int or version != VERSION:

@@ -6,12 +6,12 @@ from dataclasses import replace
 from itertools import islice
 
 from scalecheck.checkpoint.archive.zip import Member, Zip
-from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.malformed import Malformed, NotTorchs
 from scalecheck.checkpoint.pickle.records import Pickled, Stored
 from scalecheck.checkpoint.pickle.torch_globals import Globals
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES, unpickle
 from scalecheck.checkpoint.source import SourceReader
-from scalecheck.report.formatting import excerpt
+from scalecheck.report.formatting import excerpt, plural
 
 MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
 
@@ -35,8 +35,8 @@ def read_archive(archive: Zip) -> Pickled:
         first = ", ".join(
             [excerpt(name, 40) for name in islice(archive, 3)] + ["…"] * (len(archive) > 3)
         )
-        raise Malformed(
-            f"is a zip of {len(archive)} members that torch.save did not write"
+        raise NotTorchs(
+            f"is a zip of {plural(len(archive), 'member')} that torch.save did not write"
             f": no data.pkl{' beside ' + first if first else ''}"
         )
     outside = [name for name in archive if not name.startswith(top)]
