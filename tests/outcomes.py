@@ -151,6 +151,10 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "torch-legacy": _CHECKPOINT,
     "msgpack": _ARRAYS,
     "numpy": _ARRAYS,
+    "gguf": _CHECKPOINT,
+    "hdf5": _ARRAYS,
+    "keras": _ARRAYS,
+    "onnx": _CHECKPOINT,
     "orbax": (_inspected, _judged),
     "training": _TRAINING,
     "optimizer": _TRAINING,
@@ -164,9 +168,13 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
 SHARES: Mapping[str, int] = {
     "safetensors": 190,
     "orbax": 40,
+    "gguf": 60,
+    "hdf5": 30,
+    "keras": 20,
+    "onnx": 50,
     "msgpack": 60,
     "numpy": 60,
-    "index": 300,
+    "index": 250,
     "encoded": 150,
     "torch-zip": 220,
     "torch-legacy": 180,
@@ -174,14 +182,15 @@ SHARES: Mapping[str, int] = {
     "optimizer": 90,
     "deepspeed": 60,
     "dcp": 100,
-    "config": 250,
-    "report": 220,
+    "config": 190,
+    "report": 170,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
 COMMANDS: Mapping[str, tuple[Step, ...]] = {
     **dict.fromkeys(
-        ("safetensors", "index", "encoded", "torch-zip", "torch-legacy"), (_inspected_by_command,)
+        ("safetensors", "index", "encoded", "torch-zip", "torch-legacy", "gguf", "onnx"),
+        (_inspected_by_command,),
     ),
     **dict.fromkeys(
         ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy"),
