@@ -101,7 +101,11 @@ def table_of(shape: Sequence[int]) -> tuple[int, int, int]:
     return math.prod(shape[:-2]), rows, shape[-1] if shape else 1
 
 
-def grid_of(shape: Sequence[int], factor: Tensor, blocks: Sequence[tuple[int, int]] = ()) -> Grid:
+def grid_of(
+    shape: Sequence[int],
+    factor: Tensor,
+    blocks: Sequence[tuple[int | None, int | None]] = (),
+) -> Grid:
     """The blocks of a weight that the shape of its factors tells: one for all, one a matrix, a row
     or a column, or a grid. blocks: the rows and columns that each may have, where that is known.
     Raises NotDecoded where they do not fit."""
