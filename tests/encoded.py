@@ -35,7 +35,7 @@ def nibbles(codes, high_first=False):
 
 def floats(random, *shape, dtype=torch.float32):
     """Factors, and what they are in float64."""
-    made = torch.from_numpy(random.uniform(0.5, 2, shape) * 1e-2).to(dtype)
+    made = torch.from_numpy(random.uniform(0.5, 2, shape or 1) * 1e-2).to(dtype).reshape(shape)
     return made, made.double().numpy()
 
 
@@ -59,6 +59,27 @@ def fp8_channel(random, rows=64, columns=80):
     factors, exact = floats(random, rows, 1, dtype=torch.bfloat16)
     tensors = {"q.weight": codes, "q.weight_scale": factors, "q.input_scale": torch.ones(1)}
     return tensors, {}, "q.weight", codes.double().numpy() * exact
+
+
+def fp8_of_experts(random, rows=32, columns=80):
+    codes = torch.from_numpy(random.normal(0, 100, (3, rows, columns))).to(torch.float8_e4m3fn)
+    factors, exact = floats(random, 3)
+    tensors = {
+        "experts.up_proj": codes,
+        "experts.up_proj_weight_scale": factors,
+        "experts.up_proj_input_scale": torch.ones(1),
+    }
+    return tensors, {}, "experts.up_proj", codes.double().numpy() * exact[:, None, None]
+
+
+def fp8_renamed(random, scale="qscale_weight", grid=()):
+    """Mistral's name of a scale, or a grid as Model Optimizer stores it."""
+    codes = torch.from_numpy(random.normal(0, 100, (256, 384))).to(torch.float8_e4m3fn)
+    factors, exact = floats(random, *grid)
+    down, across = grid[::2] or (1, 1)
+    each = blown_up(exact.reshape(down, across), (256 // down, 384 // across), (256, 384))
+    numbers = codes.double().numpy() * each
+    return {"wq.weight": codes, f"wq.{scale}": factors}, {}, "wq.weight", numbers
 
 
 def int8_zero_points(random, rows=48, columns=96):
@@ -108,6 +129,22 @@ def nvfp4(random, of="ct", rows=32, columns=96):
         tensors = {"q.weight": nibbles(codes), "q.weight_scale_2": torch.tensor(2.0**-11)}
         numbers *= 2.0**-11
     return tensors | {"q.weight_scale": factors}, {}, "q.weight", numbers
+
+
+def nvfp4_of_experts(random, inputs=96, outputs=40):
+    """Model Optimizer's, with the codes of a byte and those of a scale in a column."""
+    codes = random.integers(0, 16, (3, inputs, outputs))
+    factors = torch.from_numpy(random.uniform(1, 400, (3, inputs // 16, outputs)))
+    factors = factors.to(torch.float8_e4m3fn)
+    whole, exact = floats(random, 3)
+    numbers = E2M1[codes] * np.repeat(factors.double().numpy(), 16, axis=1)
+    packed_down = codes[:, ::2] | codes[:, 1::2] << 4
+    tensors = {
+        "experts.up_proj": torch.from_numpy(packed_down.astype(np.uint8)),
+        "experts.up_proj_weight_scale": factors,
+        "experts.up_proj_weight_scale_2": whole,
+    }
+    return tensors, {}, "experts.up_proj", numbers * exact[:, None, None]
 
 
 def mxfp4(random, is_stacked=False, columns=96, dot="_"):
@@ -212,9 +249,9 @@ def torchao(random, rows=48, columns=64):
     return tensors, {}, "q.weight", numbers
 
 
-def quanto(random, rows=48, columns=64):
-    codes = random.integers(-127, 128, (rows, columns))
-    factors, exact = floats(random, rows, 1)
+def quanto(random, shape=(48, 64)):
+    codes = random.integers(-127, 128, shape)
+    factors, exact = floats(random, shape[0], *[1] * (len(shape) - 1))
     tensors = {
         "q.weight._data": torch.from_numpy(codes).to(torch.int8),
         "q.weight._scale": factors,
@@ -268,11 +305,18 @@ STORED = {
         lambda r: fp8_block(r, 130, 300, scale=torch.float8_e8m0fnu),
     ),
     "fp8 by channel": ("scaled", fp8_channel),
+    "fp8 of experts": ("scaled", fp8_of_experts),
+    "fp8 of Mistral": ("scaled", fp8_renamed),
+    "fp8 in a grid of four dimensions": (
+        "scaled",
+        lambda r: fp8_renamed(r, "weight_scale", (2, 1, 3, 1)),
+    ),
     "int8 in groups with zero points": ("scaled", int8_zero_points),
     **{f"ct {b} bits": ("ct_packed", lambda r, b=b: ct_packed(r, b)) for b in range(2, 9)},
     "ct in an order of groups": ("ct_packed", lambda r: ct_packed(r, 4, is_ordered=True)),
     "nvfp4 of compressed-tensors": ("nvfp4", nvfp4),
     "nvfp4 of modelopt": ("nvfp4", lambda r: nvfp4(r, "modelopt")),
+    "nvfp4 of experts of modelopt": ("nvfp4", nvfp4_of_experts),
     "mxfp4": ("mx", mxfp4),
     "mxfp4 of gpt-oss": ("mx", lambda r: mxfp4(r, is_stacked=True)),
     "mxfp4 of gpt-oss as published": ("mx", lambda r: mxfp4(r, is_stacked=True, dot=".")),
@@ -285,6 +329,7 @@ STORED = {
     "bnb int8": ("bnb_int8", bnb_int8),
     "torchao": ("torchao", torchao),
     "quanto": ("quanto", quanto),
+    "quanto of a convolution": ("quanto", lambda r: quanto(r, (16, 8, 3, 3))),
     **{f"mlx {b} bits": ("mlx", lambda r, b=b: mlx(r, b)) for b in (2, 3, 4, 5, 6, 8)},
     "mlx by 32": ("mlx", lambda r: mlx(r, 8, 32)),
     **{f"mlx {m}": ("mlx", lambda r, m=m: mlx_mode(r, m)) for m in ("mxfp4", "mxfp8", "nvfp4")},

@@ -24,14 +24,18 @@ def words(tensor: torch.Tensor) -> np.ndarray:
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
-def gguf_file(model: Model) -> bytes:
+def gguf_file(model: Model, kinds: Mapping[str, str] | None = None) -> bytes:
+    """kinds: the quantised type of a tensor by its name."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m.gguf"
         writer = gguf.GGUFWriter(path, "llama")
         writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
         for name, tensor in model.items():
-            kind = gguf.GGMLQuantizationType[_GGUF[tensor.dtype]]
+            word = (kinds or {}).get(name)
+            kind = gguf.GGMLQuantizationType[word or _GGUF[tensor.dtype]]
             numbers = words(tensor)
+            if word:
+                numbers = gguf.quants.quantize(numbers, kind)
             if tensor.dtype == torch.bfloat16:
                 numbers = numbers.view(np.uint8)
             writer.add_tensor(name, np.ascontiguousarray(numbers), raw_dtype=kind)

@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from checked import noise, report
-from encoded import STORED, bnb_4bit, ct_packed, fp8_block, fp8_channel, gptq, mlx
+from encoded import (
+    STORED,
+    blown_up,
+    bnb_4bit,
+    ct_packed,
+    floats,
+    fp8_block,
+    fp8_channel,
+    gptq,
+    mlx,
+)
 from safetensors.torch import save_file
 
 import scalecheck as api
@@ -79,7 +89,8 @@ def test_inspect_says_the_scale_of_the_weight_and_its_encoding(stored):
     assert row["mean"] == pytest.approx(numbers.mean(), rel=1e-9, abs=1e-12)
     assert (row["min"], row["max"]) == pytest.approx((numbers.min(), numbers.max()), rel=1e-15)
     assert (row["zeros"], row["nan"]) == (np.count_nonzero(numbers == 0), 0)
-    assert (row["kind"], row["role"]) == ("parameter", "matrix")
+    role = "conv" if len(numbers.shape) == 4 else "matrix"
+    assert (row["kind"], row["role"]) == ("parameter", role)
     assert row["dtype"].startswith(("FP8", "INT", "NVFP4", "MXFP", "NF4"))
     assert {n for n, one in rows.items() if one["kind"] == "buffer"} == tensors.keys() - {
         name,
@@ -441,6 +452,35 @@ def test_what_the_words_do_not_tell_needs_the_configuration(bits):
     (reason,) = skipped(saved(tensors)).values()
     assert "2 bits by 128 or 4 bits by 64 or 8 bits by 32" in reason
     np.testing.assert_allclose(opened(saved(tensors, config), name).array(), numbers, rtol=1e-15)
+
+
+@pytest.mark.parametrize("where", [[], ["text_config"]])
+def test_of_several_groups_that_which_fits_is_meant(where):
+    """Words of 4 codes hold 7 or 8 bits, and a block of 64 by 32 is no square: the configuration
+    tells, which says what it says for several groups of modules."""
+    draw = np.random.default_rng(0)
+    tensors, config, name, numbers = ct_packed(draw, 8)
+    codes = torch.from_numpy(draw.normal(0, 100, (160, 96))).to(torch.float8_e4m3fn)
+    factors, exact = floats(draw, 3, 3)
+    tensors |= {"k.weight": codes, "k.weight_scale": factors}
+    groups = config["quantization_config"]["config_groups"]
+    groups["blocks"] = {"weights": {"num_bits": 8, "block_structure": [64, 32]}}
+    groups["four"] = {"weights": {"num_bits": 4, "group_size": 128, "strategy": "group"}}
+    for key in where:
+        config = {key: config}
+    path = saved(tensors, config)
+    np.testing.assert_allclose(opened(path, name).array(), numbers, rtol=1e-15)
+    expected = codes.double().numpy() * blown_up(exact, (64, 32), codes.shape)
+    np.testing.assert_allclose(opened(path, "k.weight").array(), expected, rtol=1e-15)
+    groups["seven"] = {"weights": {"num_bits": 7}}
+    assert "bits 7 or 8" in skipped(saved(tensors, config))["q.weight_packed"]
+
+
+def test_zero_points_of_gptq_that_autoround_wrote():
+    tensors, _, name, numbers = gptq(np.random.default_rng(0))
+    said = {"quant_method": "auto-round", "bits": 4, "packing_format": "auto_round:auto_gptq"}
+    path = saved(tensors, {"quantization_config": said})
+    np.testing.assert_allclose(opened(path, name).array(), numbers, rtol=1e-15)
 
 
 def test_the_configuration_of_one_layer_goes_before_that_of_all():

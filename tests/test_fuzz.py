@@ -58,7 +58,7 @@ def test_damage_is_the_same_for_the_same_seed_and_number(kind):
 
 def test_the_script_reads_every_kind_and_counts_no_defect():
     script = Path(__file__).with_name("fuzz.py")
-    command = [sys.executable, script, "--count", "60", "--seed", "9"]
+    command = [sys.executable, script, "--count", "200", "--seed", "9"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     rows = dict(line.split()[:2] for line in done.stdout.splitlines() if line)

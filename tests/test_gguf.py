@@ -84,6 +84,31 @@ def test_plain_types_in_both_orders_of_bytes(tmp_path, endian):
         np.testing.assert_array_equal(tensors[word].array(), numbers.astype(np.float64))
 
 
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_bfloat16_of_a_file_with_the_highest_byte_first(tmp_path, is_swapped):
+    """The library's writer leaves its words as they are; its converter swaps them."""
+    numbers = RANDOM.standard_normal((4, 64)).astype(np.float32)
+    words = quantize(numbers, TYPES.BF16)
+    expected = dequantize(words, TYPES.BF16)
+    if is_swapped:
+        words = words.reshape(4, 64, 2)[:, :, ::-1].reshape(4, 128).copy()
+    made = {"w": (words, TYPES.BF16), "zero": (np.zeros((1, 64), np.uint8), TYPES.BF16)}
+    path = written(tmp_path / "m.gguf", made, gguf.GGUFEndian.BIG)
+    tensor, zero = open_checkpoint(path).tensors
+    np.testing.assert_array_equal(tensor.array(), expected)
+    assert not zero.array().any()
+
+
+def test_one_number_is_no_whole_block(tmp_path):
+    path = written(tmp_path / "m.gguf", {"one": (np.array(1.0, np.float32), None)})
+    content = path.read_bytes()
+    at = content.index(b"one") + 3 + 4  # behind the number of dimensions
+    assert content[at - 4 : at + 4] == bytes(8)
+    path.write_bytes(content[:at] + struct.pack("<I", TYPES.Q4_0) + content[at + 4 :])
+    with pytest.raises(CheckpointError, match="one: rows of 1 elements are no whole blocks"):
+        open_checkpoint(path)
+
+
 def test_metadata_of_every_kind_is_passed_over(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
     writer.add_array("tokenizer.ggml.tokens", ["a", "bc", ""] * 1000)

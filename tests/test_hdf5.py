@@ -10,8 +10,10 @@ import torch
 from command import scalecheck
 from library_files import hdf5_file, keras_file
 
+from scalecheck.checkpoint.hdf5_file import Hdf5Place, _Stretch
 from scalecheck.checkpoint.keras_state import _only_place
 from scalecheck.checkpoint.open import open_checkpoint, open_part
+from scalecheck.checkpoint.source import FileSource
 from scalecheck.errors import CheckpointError
 
 RANDOM = np.random.default_rng(7)
@@ -41,6 +43,16 @@ def test_numbers_are_the_librarys(tmp_path, kind, way):
     part = np.concatenate([block.copy() for block in tensor.blocks(11, 1003)])
     expected = numbers.ravel()[11:1003].astype(np.float64)
     np.testing.assert_array_equal(tensor.dtype.decode(part), expected)
+
+
+def test_an_address_beyond_any_file_holds_nothing(tmp_path):
+    path = tmp_path / "m.h5"
+    path.write_bytes(hdf5_file({"w": torch.ones(3)}))
+    source = FileSource.of(path)
+    with _Stretch(Hdf5Place(source, 0, source.nbytes)) as stretch:
+        for place in (source.nbytes, 1 << 63, 1 << 64):
+            stretch.seek(place)
+            assert stretch.readinto(bytearray(8)) == 0
 
 
 def test_links_are_ties_or_named_and_never_followed_out(tmp_path):

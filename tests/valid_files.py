@@ -10,7 +10,7 @@ import struct
 import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -442,6 +442,30 @@ def _msgpack_files() -> list[Valid]:
     return [_alone("train_state.msgpack", "msgpack", state), _of_msgpack({"w": torch.ones(3)})[0]]
 
 
+def _plain_model() -> dict[str, torch.Tensor]:
+    return {
+        "blk.0.attn_q.weight": torch.linspace(-1, 1, 192).reshape(3, 64),
+        "blk.0.ffn_up.weight": torch.ones(2, 32, dtype=torch.bfloat16),
+        "output_norm.weight": torch.ones(5, dtype=torch.float16),
+    }
+
+
+def _gguf_files() -> list[Valid]:
+    found = [_alone("model.gguf", "bytes", gguf_file(_plain_model()))]
+    for kind in ("Q4_0", "Q8_0", "MXFP4"):
+        content = gguf_file(_plain_model(), {"blk.0.attn_q.weight": kind})
+        found.append(_alone("model.gguf", "bytes", content))
+    return found
+
+
+def _keras_files() -> list[Valid]:
+    weights = hdf5_file({"layers/dense/vars/0": torch.ones(3, 4), "vars/0": torch.ones(3)})
+    return [
+        _alone("model.keras", "zip", keras_file(weights)),
+        _alone("m.weights.h5", "bytes", weights),
+    ]
+
+
 def _numpy_files() -> list[Valid]:
     tree = adam_tree()
     odd = {"wide": np.asfortranarray(tree["params/up/kernel"].astype(">f8")), "W": tree["step"]}
@@ -463,6 +487,12 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "torch-legacy": cache(lambda: _of_objects("model.pth", "legacy", torch_legacy)),
     "msgpack": cache(_msgpack_files),
     "numpy": cache(_numpy_files),
+    "gguf": cache(_gguf_files),
+    "hdf5": cache(
+        lambda: [replace(valid, form="bytes") for valid in _of_hdf5({"up": torch.ones(4, 3)})]
+    ),
+    "keras": cache(_keras_files),
+    "onnx": cache(lambda: [_alone("model.onnx", "bytes", onnx_file(_plain_model()))]),
     "orbax": cache(lambda: _of_orbax({"up.weight": torch.ones(4, 3), "step": torch.ones(())})),
     "training": cache(_of_training),
     "optimizer": cache(_of_optimizer),

@@ -102,11 +102,13 @@ def table_of(shape: Sequence[int]) -> tuple[int, int, int]:
 
 
 def grid_of(
-    shape: Sequence[int], factor: Tensor, block: Sequence[int | None] | None = None
+    shape: Sequence[int],
+    factor: Tensor,
+    blocks: Sequence[tuple[int | None, int | None]] = (),
 ) -> Grid:
     """The blocks of a weight that the shape of its factors tells: one for all, one a matrix, a row
-    or a column, or a grid. block: the rows and columns of each, where that is known. Raises
-    NotDecoded where they do not fit."""
+    or a column, or a grid. blocks: the rows and columns that each may have, where that is known.
+    Raises NotDecoded where they do not fit."""
     matrices, rows, columns = table_of(shape)
     if factor.numel == 1:
         return Grid(1, matrices * rows, columns, (matrices * rows, columns))
@@ -115,39 +117,42 @@ def grid_of(
         return Grid(matrices, rows, columns, (rows, columns))
     if sizes == (*lead, rows):
         return Grid(matrices, rows, columns, (1, columns))
+    if len(shape) > 3 and sizes[0] == factor.numel == shape[0]:  # an output of a convolution each
+        numel = math.prod(shape[1:])
+        return Grid(1, shape[0], numel, (1, numel))
+    if len(shape) == 2 and len(sizes) == 4 and sizes[1] == sizes[3] == 1:
+        sizes = sizes[::2]  # as Model Optimizer stores a grid
     if len(sizes) != max(2, len(shape)) or sizes[:-2] != lead:
         raise NotDecoded(f"{factor.name} is {listed(sizes)}, beside codes of {listed(shape)}")
-    wanted = block or (None, None)
-    try:
-        down, across = (
-            _step(n, count, known)
-            for n, count, known in zip((rows, columns), sizes[-2:], wanted, strict=True)
-        )
-    except ValueError:
-        known = f" in blocks of {wanted[0]}×{wanted[1]}" if block else ""
+    fits = {
+        (down, across)
+        for block in blocks or [(None, None)]
+        if (down := _step(rows, sizes[-2], block[0])) is not None
+        and (across := _step(columns, sizes[-1], block[1])) is not None
+    }
+    if len(fits) != 1:
+        said = " or ".join(f"{down}×{across}" for down, across in [*blocks][:3])
+        known = f" in blocks of {said}" if said else ""
         raise NotDecoded(
             f"{factor.name} is {listed(sizes)}, which does not fit {listed(shape)}{known}"
-        ) from None
+        )
+    ((down, across),) = fits
     is_along_one = down in (1, rows) or across in (1, columns)
-    if block is None and down != across and not is_along_one:
+    if not blocks and down != across and not is_along_one:
         raise NotDecoded(f"{factor.name} is {listed(sizes)}: blocks of {down}×{across}, not square")
     return Grid(matrices, rows, columns, (down, across))
 
 
-def _step(size: int, count: int, known: int | None) -> int:
-    """The length of so many blocks along a dimension. A power of two where one fits, as writers
-    choose it; else what divides the dimension. Raises ValueError."""
+def _step(size: int, count: int, known: int | None) -> int | None:
+    """The length of so many blocks along a dimension; None where they do not fit. A power of two
+    where one fits, as writers choose it; else what divides the dimension."""
     if not 0 < count <= size:
-        raise ValueError(count)
-    if known is not None and count > 1:
-        if -(-size // known) != count:
-            raise ValueError(known)
-        return known
-    if count == 1:
-        return size
+        return None
+    if count in (1, size):
+        return size // count
+    if known is not None:
+        return known if -(-size // known) == count else None
     step = 1 << (-(-size // count) - 1).bit_length()  # the least power of two that is enough
     if -(-size // step) == count:
         return step
-    if size % count:
-        raise ValueError(count)
-    return size // count
+    return None if size % count else size // count

@@ -69,7 +69,8 @@ class _Stretch(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         count = min(len(buffer), max(0, self._place.nbytes - self._at))
-        self._reader.fill(self._place.start + self._at, memoryview(buffer)[:count])
+        if count:  # else it may lie further than any file reaches
+            self._reader.fill(self._place.start + self._at, memoryview(buffer)[:count])
         self._at += count
         return count
 

@@ -19,7 +19,7 @@ _CODED_BY_NAME = re.compile(_CODED)  # which no weight is called
 _PAYLOAD_END = re.compile(r"_?(?:qdata|data|packed|blocks|quantized|codes)$|_q$")
 _FACTOR_ENDS = (
     *("_scale", "_scales", "_scale_inv", "_scale_2", "_global_scale", "_absmax", "_SCB"),
-    *("_scaling_factor", "_zero_point", "_s"),
+    *("_scaling_factor", "_zero_point", "_s", "_weight_scale", "_weight_scale_2"),
 )
 # The factors of whatever weight lies in the same module.
 _LONE_FACTORS = (
@@ -51,7 +51,7 @@ _FACTOR_WORDS = frozenset(
 # Names that say it without: these have no other use.
 _FACTORS = re.compile(
     r"absmax|quant_map|nested_\w+|bitsandbytes__\w+|SCB|weight_format|qzeros|g_idx|scale_weight"
-    r"|scale_input|scaled_fp8|comfy_quant|\w+_scale_inv|\w*weight_scale_2"
+    r"|scale_input|qscale_(?:weight|act)|scaled_fp8|comfy_quant|\w+_scale_inv|\w*weight_scale_2"
     r"|(?:\w+_)?(?:weight|input|proj)_global_scale|(?:weight|bias)_integer"
     r"|(?:weights?|bias|act|activation|fc|norm|kv_cache)_scaling_factor"
     r"|(?:\w+_)?(?:input|activation)_(?:scale|zero_point|scale_ub)|_pre_quant_scale|_extra_state|bitmask"
@@ -129,7 +129,7 @@ class Quantised:
             return "centroids"
         stem = _PAYLOAD_END.sub("", entry.word)
         names = [base + end for base in (entry.word, stem) for end in _FACTOR_ENDS if base]
-        names += [f"scale_{entry.word}"]
+        names += [f"scale_{entry.word}", f"qscale_{entry.word}"]
         if _PAYLOAD.fullmatch(entry.word):
             names += _LONE_FACTORS
         members = self._inventory.module(entry).members

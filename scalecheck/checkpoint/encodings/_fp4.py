@@ -4,7 +4,7 @@
 import numpy as np
 
 from scalecheck.checkpoint.decoded import FloatArray
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.packed import Axis, Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 
@@ -20,6 +20,6 @@ E2M1 = _values(2, 1, 1)  # 0 0.5 1 1.5 2 3 4 6
 E2M3 = _values(2, 3, 1)
 
 
-def low_nibble_first(tensor: Tensor, rows: int, columns: int) -> Codes:
+def low_nibble_first(tensor: Tensor, rows: int, columns: int, axis: Axis = "columns") -> Codes:
     """Codes of 4 bits, two a byte."""
-    return Codes(tensor, rows, columns, 4, 8, (0, 4))
+    return Codes(tensor, rows, columns, 4, 8, (0, 4), axis)

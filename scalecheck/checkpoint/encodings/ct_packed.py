@@ -5,7 +5,7 @@ import numpy as np
 
 from scalecheck.checkpoint.coded_weight import coded_weight, grid_of, table_of
 from scalecheck.checkpoint.decoded import Grid
-from scalecheck.checkpoint.encodings._config import agreed, integer
+from scalecheck.checkpoint.encodings._config import blocks, said
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
 from scalecheck.checkpoint.encodings.scaled import by_group, per
 from scalecheck.checkpoint.packed import Codes
@@ -31,8 +31,8 @@ def weight(candidate: Candidate) -> Tensor | None:
         raise NotDecoded(f"{sizes.name} says {list(shape)}, beside words of {list(codes.shape)}")
     bits, shifts = _packing(candidate, shape[-1], codes.shape[-1])
     matrices, rows, columns = table_of(shape)
-    known = integer({"": agreed(candidate.config(), "group_size")}, "")
-    grid = grid_of(shape, scale, (1, known) if len(scale.shape) == len(shape) else None)
+    known = blocks(candidate.config()) if len(scale.shape) == len(shape) else ()
+    grid = grid_of(shape, scale, known)
     zero = _zero_points(candidate, stem, bits, shifts, grid, scale)
     if (groups := candidate.beside(f"{stem}_g_idx")) is not None:
         grid = by_group(grid, groups)
@@ -60,11 +60,12 @@ def _packing(candidate: Candidate, columns: int, words: int) -> tuple[int, tuple
             fits.append((bits, tuple(range(0, per_word * bits, bits))))
         elif -(-columns * bits // _WORD) == words:
             fits.append((bits, None))
-    known = integer({"": agreed(candidate.config(), "num_bits")}, "")
-    if known is not None:
-        fits = [one for one in fits if one[0] == known]
+    known = said(candidate.config(), "num_bits")
+    if known:
+        fits = [one for one in fits if one[0] in known]
     if len(fits) != 1:
-        found = " or ".join(str(bits) for bits, _ in fits) or f"{known or '1 to 8'} do not fit"
+        wanted = " or ".join(str(bits)[:20] for bits in known) or "1 to 8"
+        found = " or ".join(str(bits) for bits, _ in fits) or f"{wanted} do not fit"
         raise NotDecoded(f"{columns} codes in {words} words: bits {found}")
     return fits[0]
 

@@ -116,6 +116,8 @@ def _zero_values(candidate: Candidate, zeros: Tensor, bits: int, outputs: int) -
 
 
 def _layout(config: Mapping[str, Any]) -> object:
+    if str(config.get("packing_format")).endswith(":auto_gptq"):  # of AutoRound
+        return "gptq"
     return config.get("checkpoint_format") or config.get("format")
 
 

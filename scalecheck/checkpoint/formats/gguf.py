@@ -33,6 +33,7 @@ _VALUE_NBYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 1
 _PLAIN = {0: "F32", 1: "F16", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 30: "BF16"}
 _INNER = frozenset((9, 15, 41))  # of sums and of tests: no library decodes them
 _AT_ONCE = 1 << 17  # numbers that are decoded at once
+_SEEN = 1 << 10  # bytes that tell the order of words
 
 
 class Blocks(NamedTuple):
@@ -221,12 +222,14 @@ def _tensor(entry: _Entry, source: FileSource, start: int, held: int, order: str
         unmeasured = f"its type is number {entry.type} of ggml, which this version does not know"
         dtype = DType(f"ggml {entry.type}", 8, "other", None, unmeasured=unmeasured)
         return Tensor(name, dtype, shape, source, start, unmeasured=unmeasured)
-    if blocks is not None and (shape[-1] if shape else 1) % blocks.numel:
+    columns = shape[-1] if shape else 1
+    if blocks is not None and columns % blocks.numel:
         raise Malformed(
-            f"{excerpt(name)}: rows of {shape[-1]} elements are no whole blocks of {blocks.name},"
+            f"{excerpt(name)}: rows of {columns} elements are no whole blocks of {blocks.name},"
             f" which has {blocks.numel}"
         )
-    nbytes = numel * plain.itemsize if plain else _stored(blocks, numel)
+    per, each = blocks[1:] if blocks else (1, plain.itemsize if plain else 0)
+    nbytes = numel // per * each
     if entry.offset + nbytes > held:
         raise Malformed(
             f"{excerpt(name)}: bytes {entry.offset}..{entry.offset + nbytes} do not lie in the"
@@ -235,23 +238,34 @@ def _tensor(entry: _Entry, source: FileSource, start: int, held: int, order: str
     at = start + entry.offset
     if plain is not None:
         inner: Source = source
-        if order == ">" and plain.itemsize > 1:
+        is_swapped = order == ">" and plain.itemsize > 1
+        if is_swapped and plain.name == "BF16":
+            is_swapped = not _is_low_first(source, at, min(nbytes, _SEEN))
+        if is_swapped:
             inner, at = SwappedSource(source, at, nbytes, plain.itemsize), 0
         return Tensor(name, plain, shape, inner, at)
     assert blocks is not None
     dtype = decoded_type(blocks.name)
     if order == ">" or entry.type in _INNER:
-        what = (
-            "with the highest byte first" if order == ">" else "which the library does not decode"
-        )
-        unmeasured = f"blocks of {blocks.name}, {what}"
+        highest, unknown = "with the highest byte first", "which the library does not decode"
+        unmeasured = f"blocks of {blocks.name}, {highest if order == '>' else unknown}"
         return Tensor(name, dtype, shape, source, at, unmeasured=unmeasured, stored_nbytes=nbytes)
     decoded = DecodedBlocks(source, at, numel, entry.type)
     return Tensor(name, dtype, shape, decoded, 0, stored_nbytes=nbytes)
 
 
-def _stored(blocks: Blocks | None, numel: int) -> int:
-    return numel // blocks.numel * blocks.nbytes if blocks else 0
+def _is_low_first(source: FileSource, at: int, nbytes: int) -> bool:
+    """Whether words of bfloat16 are usual numbers with the lowest byte first alone."""
+    words = np.empty(nbytes // 2, "<u2")
+    with source.open() as reader:
+        reader.fill(at, words.view(np.uint8).data)
+    return _are_usual(words) and not _are_usual(words.byteswap())
+
+
+def _are_usual(words: NDArray[np.uint16]) -> bool:
+    """Whether each is 0 or a number of bfloat16 from 2^-63 to 2^33."""
+    exponents = words >> 7 & 0xFF
+    return bool(((words & 0x7FFF == 0) | (exponents >= 64) & (exponents <= 160)).all())
 
 
 def _check_apart(entries: list[_Entry], tensors: tuple[Tensor, ...]) -> None:
