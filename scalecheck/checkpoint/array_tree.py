@@ -9,7 +9,7 @@ from pathlib import Path
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.optax import MAX_DEPTH, OPTIMIZERS, Names, optax_states, saved_optimizers
 from scalecheck.checkpoint.tensor import MAX_NAME, Checkpoint, Tensor
-from scalecheck.report.formatting import excerpt, plural
+from scalecheck.report.formatting import excerpt
 
 MAX_WRAPPERS = 8  # maps around a model; real files have up to three
 
@@ -62,10 +62,6 @@ def checkpoint_of(
     if not rows:  # the state is all there is
         non_model = frozenset(tensor.name for tensor in named)
     moments = [_under(leaf.node, leaf.name) for leaf in optimizer if isinstance(leaf.node, Tensor)]
-    notes = [*notes]
-    if moments and rows:
-        held = plural(len(moments), "tensor")
-        notes.append(f"holds an optimizer state of {held} too, not inspected")
     value = f"{separator}value" if is_nnx else ""
     trained = [one.name for one in named if one.name not in non_model and one.dtype.is_float]
     stored = {name.removesuffix(value): name for name in trained}

@@ -9,7 +9,7 @@ from typing import Any
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.report.formatting import excerpt, plural
+from scalecheck.report.formatting import excerpt
 
 MAX_CONFIG_NBYTES = 64 << 20
 _MAX_LAYERS = 1 << 16
@@ -50,11 +50,8 @@ def keras_checkpoint(
     if not state:
         return Checkpoint(path, format, model)
     tree, problem = _tree(model, state, config, order)
-    count = plural(len(state), "tensor")
-    notes = [f"holds an optimizer state of {count} too, not inspected"]
-    if problem:
-        notes.append(f"optimizer state not read: {problem}")
-    return Checkpoint(path, format, model, optimizer=state, notes=(*notes,), tree=tree)
+    notes = (f"optimizer state not read: {problem}",) if problem else ()
+    return Checkpoint(path, format, model, optimizer=state, notes=notes, tree=tree)
 
 
 def layers_of(config: Mapping[str, Any]) -> list[str]:

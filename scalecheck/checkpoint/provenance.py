@@ -6,6 +6,7 @@ from typing import Any
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
+from scalecheck.report.formatting import plural
 
 
 def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
@@ -29,9 +30,10 @@ def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
 
 def notes_on(checkpoint: Checkpoint) -> list[str]:
     """What was set aside while a checkpoint was read, and which of its files were."""
-    count = len(checkpoint.optimizer)
-    optimizer = f"holds an optimizer state of {count} tensors too, not inspected"
-    return [*checkpoint.notes, *([optimizer] if count else []), *checkpoint.layout]
+    count = plural(len(checkpoint.optimizer), "tensor")
+    optimizer = f"holds an optimizer state of {count} too, not inspected"
+    held = [optimizer] if checkpoint.optimizer else []
+    return [*checkpoint.notes, *held, *checkpoint.layout]
 
 
 def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
 
 _TRAINERS = SUFFIXES | {".pkl"}  # of what trainers write beside a model
+_META = "meta.pt"  # of Lightning: its counters and what else is no tensor
 
 
 def loaded(path: Path) -> Checkpoint:
@@ -41,9 +42,6 @@ def loaded(path: Path) -> Checkpoint:
                 else "holds no tensor"
             )
         notes = [*_beside_tensors(saved, tree), *_files_beside(path, saved)]
-        if named.optimizer:
-            count = len(named.optimizer)
-            notes.append(f"holds an optimizer state of {count} tensors too, not inspected")
         return Checkpoint(
             path,
             "dcp",
@@ -111,11 +109,11 @@ def _layout(path: Path, saved: Saved) -> list[str]:
         held = listed([excerpt(name, 80) for name in names])
         notes.append(f"missing: {_below(path, file)}, which holds {len(names)} of its keys: {held}")
     beside = [file for file in _files(path, saved) if file not in saved.files]
-    others = [f for f in beside if f.suffix == SUFFIX]
+    others = [f for f in beside if f.suffix == SUFFIX and f.stat().st_size]
     if others:
         held = listed([_below(path, file) for file in others])
         notes.append(f"not read, as the index does not name them: {held}")
-    if weights := [file for file in beside if is_weights(file.name)]:
+    if weights := [file for file in beside if is_weights(file.name) and file.name != _META]:
         how = f"scalecheck inspect {quote(str(weights[0]))}"
         held = listed([_below(path, file) for file in weights])
         notes.append(f"beside the model, not inspected: {held} (to read one: {how})")
@@ -125,7 +123,11 @@ def _layout(path: Path, saved: Saved) -> list[str]:
 def _files_beside(path: Path, saved: Saved) -> list[str]:
     """A note on what trainers write beside a model."""
     beside = [file for file in _files(path, saved) if file not in saved.files]
-    kept = [f for f in beside if f.suffix in _TRAINERS and not is_weights(f.name)]
+    kept = [
+        file
+        for file in beside
+        if file.suffix in _TRAINERS and (file.name == _META or not is_weights(file.name))
+    ]
     held = listed([_below(path, file) for file in kept])
     return [f"beside the model, not inspected: {held}"] if kept else []
 

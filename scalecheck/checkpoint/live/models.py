@@ -102,7 +102,6 @@ def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:
         count = len(found.optimizer) + len(found.rows)
         held = f"holds an optimizer state of {count} tensors and no model weights"
         raise CheckpointError(path, held if count else described(root))
-    notes = [f"holds an optimizer state of {len(found.optimizer)} tensors too, not inspected"]
     rows, optimizer = (
         [replace(record.made, name=name) for name, record in named if record.made is not None]
         for named in (found.rows, found.optimizer)
@@ -113,7 +112,6 @@ def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:
         _tied(rows),
         non_model=found.non_model,
         optimizer=(*optimizer,),
-        notes=(*notes,) if optimizer else (),
         in_order=found.in_order,
         tree=root,
         in_memory=True,
