@@ -3,6 +3,7 @@ dicts that were empty, copies of the model, objects of a trainer."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -80,3 +81,17 @@ def test_a_copy_of_the_model_is_not_tied_to_it():
     both = model | {"head.weight": model["emb.weight"]}
     found = open_checkpoint(save({"model": both, "ema": both, "optimizer": state})).tensors
     assert {one.name: one.tied_to for one in found if one.tied_to} == {"head.weight": "emb.weight"}
+
+
+def test_numbers_inside_objects_are_named_and_hinder_nothing():
+    model = torch.nn.Linear(5, 4)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model(torch.ones(5)).sum().backward()
+    optimizer.step()
+    own, state = get_state_dict(model, optimizer)
+    loader = {"seen": np.arange(100.0), "keyed": {torch.ones(3): 1}}
+    path = save({"model": own, "optim": state, "loader": loader, "whole": [optimizer]})
+    report = api.translate(path, "adam", state=f"{path}::optim")
+    assert [row["update_rms"] for row in report.rows] == pytest.approx([1.0, 1.0], rel=1e-4)
+    reasons = {one["name"]: one["reason"] for one in api.inspect(path).skipped}
+    assert reasons["loader.seen"] == "a numpy array in the pickle: save it as a tensor"

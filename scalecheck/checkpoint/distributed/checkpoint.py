@@ -4,7 +4,6 @@ lies beside them."""
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -18,7 +17,7 @@ from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import parts
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.state_file import StateFile, opened
+from scalecheck.checkpoint.state_file import StateFile, made_of, opened
 from scalecheck.checkpoint.state_places import places
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
@@ -45,9 +44,9 @@ def loaded(path: Path) -> Checkpoint:
         return Checkpoint(
             path,
             "dcp",
-            with_ties(_tensors(named.rows), _trained(saved.root)),
+            with_ties(_tensors(path, named.rows), _trained(saved.root)),
             non_model=named.non_model,
-            optimizer=_tensors(named.optimizer),
+            optimizer=_tensors(path, named.optimizer),
             notes=(*notes,),
             layout=(*_layout(path, saved),),
             in_order=named.in_order and saved.has_one_order,
@@ -148,7 +147,5 @@ def _below(path: Path, file: Path) -> str:
     return excerpt(str(file.relative_to(path)) if file.is_relative_to(path) else str(file), 80)
 
 
-def _tensors(named: Iterable[tuple[str, TensorRecord]]) -> tuple[Tensor, ...]:
-    return tuple(
-        replace(record.made, name=name) for name, record in named if record.made is not None
-    )
+def _tensors(path: Path, named: Iterable[tuple[str, TensorRecord]]) -> tuple[Tensor, ...]:
+    return tuple(made_of(record, name, path) for name, record in named)

@@ -12,6 +12,7 @@ from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.open import with_kinds
 from scalecheck.checkpoint.pickle.state_dict import described, parts
 from scalecheck.checkpoint.pickle.tree import Tree
+from scalecheck.checkpoint.state_file import made_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 
@@ -103,7 +104,7 @@ def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:
         held = f"holds an optimizer state of {count} tensors and no model weights"
         raise CheckpointError(path, held if count else described(root))
     rows, optimizer = (
-        [replace(record.made, name=name) for name, record in named if record.made is not None]
+        [made_of(record, name, path) for name, record in named]
         for named in (found.rows, found.optimizer)
     )
     checkpoint = Checkpoint(
