@@ -12,6 +12,7 @@ from scalecheck.cli.main import COMMANDS
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
+from scalecheck.measure import adapted, adapted_change
 from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
@@ -20,6 +21,7 @@ from scalecheck.report.formatting import number, setting
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
+from scalecheck.updates import adapted as adapters
 from scalecheck.updates import assumed, columns, displacement
 from scalecheck.updates.forecast import expected_update
 
@@ -32,6 +34,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows` with `--by`, a group each", inspection.GROUP_COLUMNS),
         ("with `--init`", INIT),
         ("with `--quantiles`", [inspection.QUANTILES_COLUMN]),
+        ("`adapted`, the matrices that an adapter adds to", adapted.COLUMNS),
         ("drawn in tables", [inspection.BAR]),
     ],
     "translate": [
@@ -42,12 +45,15 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),
         ("with `--assume`", assumed.ASSUMED),
+        ("with `--base`, of the matrices that an adapter adds to", adapters.ADAPTED),
+        ("`adapted`, the same of an adapter without `--base`", adapters.STEPS),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", columns.RESCALED),
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
+        ("`adapted`, the matrices that adapters add to", adapted_change.COLUMNS),
     ],
     "check": [
         ("`findings`", FINDINGS),

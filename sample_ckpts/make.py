@@ -25,6 +25,7 @@ LAYERS, HEADS, WIDTH, CONTEXT = 4, 4, 48, 64
 BATCH, PEAK_LR, FLOOR, WARMUP = 32, 2e-3, 0.1, 0.1
 BETAS, EPS, DECAY, CLIP = (0.9, 0.99), 1e-8, 0.1, 1.0
 LOG_EVERY, PRINT_EVERY = 20, 100
+RANK, ALPHA, ADAPTER_LR, ADAPTER_STEPS = 4, 8, 1e-3, 100
 
 BROKEN_LAYERS, BROKEN_WIDTH, BROKEN_HIDDEN, BROKEN_VOCAB = 6, 64, 32, 48
 BROKEN_STD = 0.125
@@ -78,6 +79,21 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.blocks(self.tok_emb(tokens) + self.pos_emb.weight)
         return self.lm_head(self.ln_f(x))  # type: ignore[no-any-return]
+
+
+class Adapted(nn.Module):
+    """A linear layer that is not trained, and LoRA beside it."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.base_layer = layer.requires_grad_(False)
+        self.lora_A = nn.Linear(layer.in_features, RANK, bias=False)
+        self.lora_B = nn.Linear(RANK, layer.out_features, bias=False)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base_layer(x) + ALPHA / RANK * self.lora_B(self.lora_A(x))  # type: ignore[no-any-return]
 
 
 def lr_factor(done: int, *, total: int) -> float:
@@ -249,6 +265,24 @@ def write_run(out: Path, steps: int) -> None:
     torch.save(scheduler.state_dict(), folder / "scheduler.pt")
     write_json(trainer_state(thin(entries), trained), folder / "trainer_state.json")
     write_shards({n: t.to(torch.bfloat16) for n, t in trained.items()}, out / "tiny-gpt-bf16")
+    write_adapter(model, data, out / "tiny-gpt-lora", min(steps, ADAPTER_STEPS))
+
+
+def write_adapter(model: GPT, data: Tensor, folder: Path, steps: int) -> None:
+    """Trains LoRA beside the attention's projections and writes it as PEFT lays it out."""
+    model.requires_grad_(False)
+    for block in model.blocks:
+        block.attn["qkv"] = Adapted(block.attn["qkv"])
+    named = model.named_parameters(prefix="base_model.model")
+    halves = {name: param for name, param in named if param.requires_grad}
+    optimizer = AdamW([*halves.items()], lr=ADAPTER_LR, weight_decay=0.0)
+    for _ in train(model, optimizer, LambdaLR(optimizer, lambda step: 1.0), data, steps):
+        pass
+    tensors = {name: param.detach().clone() for name, param in halves.items()}
+    write_safetensors(tensors, folder / "adapter_model.safetensors")
+    torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+    settings = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": ["qkv"]}
+    write_json({**settings, "use_rslora": False}, folder / "adapter_config.json")
 
 
 def healthy(rows: int, columns: int, rng: torch.Generator, std: float = BROKEN_STD) -> Tensor:

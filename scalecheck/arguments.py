@@ -68,7 +68,7 @@ def _taken(name: str, value: Any, options: Mapping[str, Option]) -> Any:
         return None
     if option is None:
         return _others(name, value)
-    if isinstance(option, Argument) or name == "like":
+    if isinstance(option, Argument) or name in ("like", "base"):
         return model_of(value)
     if name == "state":
         return state_of(value)

@@ -177,6 +177,14 @@ Raw = Annotated[
     bool,
     tensors("Show quantised weights as they are stored, codes and factors, not decoded."),
 ]
+Base = Annotated[
+    AnyCheckpoint | None,
+    tensors(
+        "The model that the adapter in the checkpoint adds to: compare ΔW with its weights.",
+        "MODEL",
+        is_path=True,
+    ),
+]
 GroupBy = Annotated[
     By,
     rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),

@@ -1,6 +1,7 @@
 """Damage to valid files, the same for the same seed and number: to their bytes, and to what the
 bytes mean to a reader: a header, opcodes, a zip directory, tokens."""
 
+import gzip
 import io
 import json
 import lzma
@@ -594,6 +595,26 @@ def zip_fields(content: bytes, rng: Random) -> bytes:
     return bytes(damaged)
 
 
+def tar_headers(content: bytes, rng: Random) -> bytes:
+    """A tar archive with a field of a header changed, and a checksum that fits."""
+    damaged = bytearray(content)
+    places = [at for at in range(0, len(content), 512) if content[at + 257 : at + 262] == b"ustar"]
+    at = rng.choice(places)
+    first, size = rng.choice(((0, 100), (124, 12), (124, 12), (156, 1), (345, 155)))
+    old = content[at + first : at + first + size]
+    number = b"%o" % rng.choice([abs(bound) for bound in BOUNDS])
+    new = rng.choice((number, b"\x80" + old[1:], bytes([rng.choice(b"0123456789xgLKSD")]), old[1:]))
+    damaged[at + first : at + first + size] = new[:size].ljust(size, b"\0")
+    damaged[at + 148 : at + 156] = b" " * 8
+    damaged[at + 148 : at + 156] = b"%06o\0 " % sum(damaged[at : at + 512])
+    return bytes(damaged)
+
+
+def compressed_tar(content: bytes, rng: Random) -> bytes:
+    """The same of one that is compressed."""
+    return gzip.compress(tar_headers(gzip.decompress(content), rng), mtime=0)
+
+
 EDITS: dict[str, Sequence[Edit]] = {
     "safetensors": (header_tree, header_tree, header_numbers, header_elements, digits),
     "json": (json_tree, json_tree, json_tree, tokens, digits),
@@ -605,6 +626,8 @@ EDITS: dict[str, Sequence[Edit]] = {
     "legacy": (legacy_pickles, legacy_pickles, legacy_elements),
     "pickle": (pickles, digits),
     "distcp": BYTE_EDITS,
+    "tar": (tar_headers, *BYTE_EDITS),
+    "tar.gz": (compressed_tar, *BYTE_EDITS),
     "toml": (toml_values, toml_values, tokens, digits),
 }
 """What is done to the meaning of files of each form."""

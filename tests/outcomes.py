@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from command import scalecheck as command
 from states import find_state, open_state
 from valid_files import Case, safetensors
@@ -89,15 +90,28 @@ def _translated_by_command(path: Path) -> None:
 
 
 def _by_command(*arguments: object) -> None:
-    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program."""
+    """Exit code 0 and lines of text, or 2 or 3 and one line that names the program, and perhaps one
+    that says what to do."""
     done = command(*arguments, columns=120)
-    lines = done.err.splitlines()
+    lines, help = done.err.splitlines(), []
+    if len(lines) == 2 and lines[1].startswith("  help: "):
+        help = [lines.pop()]
     if done.code not in (0, 2, 3) or len(lines) != bool(done.code):
         raise Undocumented(f"exit code {done.code}, {len(lines)} lines: {done.err[:300]}")
     if not all(line.startswith("scalecheck: ") for line in lines):
         raise Undocumented(f"stderr: {done.err[:300]}")
-    if not all(line.isprintable() for line in (*lines, *done.out.split("\n"))):
+    if not all(line.isprintable() for line in (*lines, *help, *done.out.split("\n"))):
         raise Undocumented("a line that writes to the terminal")
+
+
+def _adapted(path: Path) -> None:
+    """An adapter beside its base."""
+    weights = {"q": [6, 4], "k": [5, 3, 1, 1], "v": [4, 4]}
+    base = {f"{name}.weight": torch.ones(sizes) for name, sizes in weights.items()}
+    _in_json(scalecheck.inspect(path, base=base, jobs=1))
+    _in_json(scalecheck.translate(path, base=base, lr=1e-3, jobs=1))
+    _in_json(scalecheck.check(path, base=base, lr=1e-3, jobs=1))
+    _in_json(scalecheck.diff(path, path, base=base, jobs=1))
 
 
 def _judged(path: Path) -> None:
@@ -144,6 +158,7 @@ _TRAINING = (_inspected, _translated, _translated_by_its_state, _state)
 _ARRAYS = (_inspected, _translated, _judged)
 
 STEPS: Mapping[str, tuple[Step, ...]] = {
+    "adapter": (_adapted,),
     "safetensors": _CHECKPOINT,
     "index": _CHECKPOINT,
     "encoded": _CHECKPOINT,
@@ -156,17 +171,20 @@ STEPS: Mapping[str, tuple[Step, ...]] = {
     "optimizer": _TRAINING,
     "deepspeed": _TRAINING,
     "dcp": _TRAINING,
+    "ranks": _TRAINING,
+    "tar": _TRAINING,
     "config": (read_config, _judged_by_it),
     "report": (recorded, _judged_against_it),
 }
 """What is done with a file of each kind. One step may be refused and the next not."""
 
 SHARES: Mapping[str, int] = {
-    "safetensors": 190,
+    "adapter": 40,
+    "safetensors": 150,
     "orbax": 40,
     "msgpack": 60,
     "numpy": 60,
-    "index": 300,
+    "index": 260,
     "encoded": 150,
     "torch-zip": 220,
     "torch-legacy": 180,
@@ -174,8 +192,10 @@ SHARES: Mapping[str, int] = {
     "optimizer": 90,
     "deepspeed": 60,
     "dcp": 100,
-    "config": 250,
-    "report": 220,
+    "ranks": 40,
+    "tar": 40,
+    "config": 240,
+    "report": 190,
 }
 """Of 2,000 inputs, fewer of those that take the longest."""
 
@@ -184,7 +204,7 @@ COMMANDS: Mapping[str, tuple[Step, ...]] = {
         ("safetensors", "index", "encoded", "torch-zip", "torch-legacy"), (_inspected_by_command,)
     ),
     **dict.fromkeys(
-        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy"),
+        ("training", "optimizer", "deepspeed", "dcp", "msgpack", "numpy", "ranks", "tar"),
         (_inspected_by_command, _translated_by_command),
     ),
 }

@@ -25,7 +25,7 @@ def test_the_trained_sample_is_clean():
     judged = report(TINY, code=0)
     assert judged["findings"] == []
     assert {row["rule"] for row in judged["rules"] if row["status"] == "not run"} == {
-        *("SC105", "SC202", "SC207", "SC301", "SC302")
+        *("SC105", "SC110", "SC202", "SC207", "SC301", "SC302")
     }
 
 
@@ -123,7 +123,7 @@ def test_an_unknown_rule_is_refused_with_the_nearest():
     done = scalecheck("check", TINY, "--select", "SC111")
     assert (done.code, done.err) == (
         2,
-        "scalecheck: --select SC111: not known; did you mean SC101?\n",
+        "scalecheck: --select SC111: not known; did you mean SC110?\n",
     )
 
 

@@ -352,12 +352,6 @@ def test_a_storage_that_counts_other_elements_than_its_pickle_is_refused(tmp_pat
     assert said == f"has {numel} elements in storage 0, its pickle says 4"
 
 
-def test_the_tar_format_is_refused_by_its_name(tmp_path):
-    path = tmp_path / "model.pt"
-    path.write_bytes(b"sys_info".ljust(257, b"\0") + b"ustar\x0000" + bytes(248))
-    assert problem(path) == "is a tar archive, as torch wrote them until 2017: not read"
-
-
 def small():
     return OrderedDict(w=torch.arange(3.0), b=torch.ones(2, dtype=torch.float16))
 

@@ -1,11 +1,13 @@
 """A valid file of every kind that is read, made in memory: what mutations start from. The bytes are
 the same in every process."""
 
+import gzip
 import io
 import json
 import pickle
 import re
 import struct
+import tarfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from zero_files import Zero, files_of_model
 
 Files = Mapping[str, bytes]
 
+SAMPLES = Path(__file__).parent / "data" / "samples"
 REPORT = Path(__file__).parent / "golden" / "inspect-broken.json"
 
 CONFIG = """\
@@ -322,8 +325,70 @@ def _of_dcp_training() -> list[Valid]:
     ]
 
 
+def tar_of(files: Files, mode: str = "w") -> bytes:
+    """A tar archive, the same at any time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return gzip.compress(buffer.getvalue(), mtime=0) if mode == "w:gz" else buffer.getvalue()
+
+
+def _nemo(content: bytes, mode: str = "w") -> bytes:
+    return tar_of({"./model_config.yaml": b"a: 1\n", "./model_weights.ckpt": content}, mode)
+
+
+def _of_tar(saved: object) -> list[Valid]:
+    content = torch_zip(saved)
+    return [
+        _alone("model.nemo", "tar", _nemo(content)),
+        _alone("model.nemo", "tar.gz", _nemo(content, "w:gz")),
+    ]
+
+
+def _of_ranks() -> list[Valid]:
+    """What FSDP's ranks left, each file to be damaged."""
+    paths = sorted((SAMPLES / "fsdp_rank_files").iterdir())
+    files = {path.name: path.read_bytes() for path in paths}
+    return [Valid(files, name, "zip", "") for name in files]
+
+
+def _of_torchtune(model: Mapping[str, torch.Tensor]) -> list[Valid]:
+    weights, state = "epoch_0/model-00001-of-00001.bin", "recipe_state/recipe_state.pt"
+    empty = {"optimizer": {"state": {}, "param_groups": []}, "epochs_run": 1}
+    files = {weights: torch_zip(model), state: torch_zip(empty)}
+    return [Valid(files, name, "zip", "") for name in files]
+
+
 def _of_objects(name: str, form: str, save: Callable[[object], bytes]) -> list[Valid]:
     return [_alone(name, form, save(obj)) for obj in (_weights(), _network())]
+
+
+def _of_adapter() -> list[Valid]:
+    """Halves as PEFT and as kohya have them, and the configuration beside."""
+    halves = {
+        "base_model.model.q.lora_A.weight": ("F32", [2, 4], _floats(8)),
+        "base_model.model.q.lora_B.weight": ("F32", [6, 2], _floats(12)),
+        "base_model.model.q.lora_magnitude_vector": ("F32", [6], _floats(6)),
+        "lora_unet_k.lora_down.weight": ("F16", [2, 3, 1, 1], _halves(6)),
+        "lora_unet_k.lora_up.weight": ("F16", [5, 2, 1, 1], _halves(10)),
+        "lora_unet_k.alpha": ("F32", [], _floats(1)),
+        "v.lora_a": ("F32", [4, 2], _floats(8)),
+        "v.lora_b": ("F32", [2, 4], _floats(8)),
+        "o.hada_w1_a": ("F32", [4, 2], _floats(8)),
+    }
+    config = {"r": 2, "lora_alpha": 4, "alpha_pattern": {"v": 8}, "use_rslora": True}
+    name = "adapter_model.safetensors"
+    said = json.dumps({"q.r": 2, "q.lora_alpha": 4})
+    alone = safetensors(halves, ss_network_alpha="2", lora_adapter_metadata=said)
+    files = {name: alone, "adapter_config.json": json.dumps(config, indent=1).encode()}
+    return [
+        _alone(name, "safetensors", alone),
+        Valid(files, name, "safetensors", name),
+        Valid(files, "adapter_config.json", "json", name),
+    ]
 
 
 def _zarr(
@@ -390,6 +455,7 @@ def _numpy_files() -> list[Valid]:
 
 
 VALID: Mapping[str, Callable[[], list[Valid]]] = {
+    "adapter": cache(_of_adapter),
     "safetensors": cache(lambda: [_alone("model.safetensors", "safetensors", _plain())]),
     "index": cache(_of_index),
     "encoded": cache(_of_encodings),
@@ -402,6 +468,8 @@ VALID: Mapping[str, Callable[[], list[Valid]]] = {
     "optimizer": cache(_of_optimizer),
     "deepspeed": cache(_of_zero_training),
     "dcp": cache(_of_dcp_training),
+    "ranks": cache(_of_ranks),
+    "tar": cache(lambda: _of_tar(_training(1))),
     "config": cache(_of_config),
     "report": cache(lambda: [_alone("base.json", "json", REPORT.read_bytes())]),
 }
@@ -480,10 +548,12 @@ MODEL_AS: Mapping[str, Callable[[dict[str, torch.Tensor]], list[Valid]]] = {
         Valid(_as_shards(model), target, "json", "model.safetensors.index.json")
         for target in _as_shards(model)
     ],
+    "tar": _of_tar,
     "torch": lambda model: [
         _alone("model.pt", "zip", torch_zip(model)),
         _alone("model.pth", "legacy", torch_legacy(model)),
     ],
+    "torchtune": _of_torchtune,
     "zarr": _of_zarr,
 }
 """How a model, a dict of float tensors by name, is written in each format, in every way there is of

@@ -4,6 +4,8 @@ bytes or its name, and what makes a checkpoint of it."""
 from pathlib import Path
 from typing import NamedTuple
 
+from scalecheck.checkpoint.archive import gzip
+from scalecheck.checkpoint.archive.tar import BLOCK, is_tar
 from scalecheck.errors import CheckpointError
 
 
@@ -70,8 +72,13 @@ _FOLDERS: tuple[tuple[str, _Kind], ...] = (
 def refuse(path: Path, head: bytes) -> None:
     """Raises CheckpointError where the first bytes of a file are of a kind that is not read."""
     for at, magic, kind in _BYTES:
-        if head[at : at + len(magic)] == magic:
+        if head[at : at + len(magic)] == magic and not (magic == gzip.MAGIC and _is_tar(head)):
             raise CheckpointError(path, f"is {kind.what} ({path.stat().st_size} bytes)", kind.help)
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether what gzip compressed is a tar archive, which is read as one."""
+    return is_tar(gzip.start_of(head, BLOCK))
 
 
 def unknown(path: Path, head: bytes) -> CheckpointError:

@@ -4,7 +4,10 @@ import re
 
 ROLES = ("embedding", "matrix", "conv", "norm", "bias", "lora_a", "lora_b", "buffer")
 MATRICES = frozenset(("matrix", "conv", "lora_a", "lora_b"))
-"""The roles of which the bands of a relative update speak."""
+"""The roles of weights that multiply: all but embeddings, norms and biases."""
+HALVES = frozenset(("lora_a", "lora_b"))
+"""The roles of an adapter's halves, whose product is what adds to a matrix: of one half by itself
+no relative update is usual."""
 WEIGHTS = MATRICES | {"embedding"}
 """The roles that have rows, each of which a rule can look at."""
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 from os.path import isdir, isfile, lexists
 from pathlib import Path
 
+from scalecheck.checkpoint import rank_states
 from scalecheck.checkpoint.folders import Unread
-from scalecheck.checkpoint.formats import dcp, torch
+from scalecheck.checkpoint.formats import dcp, tar, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
-from scalecheck.checkpoint.malformed import Malformed, NotUnderstood
+from scalecheck.checkpoint.malformed import Malformed, NotUnderstood, content_of
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
 from scalecheck.checkpoint.pickle.state_dict import described, same_view
@@ -40,7 +41,7 @@ def open_state(
     damaged or contradicts itself; OptionError where there is none at PLACE.
     """
     file_path, at = _file_and_place(path)
-    with _opened(file_path) as file:
+    with content_of(file_path), _opened(file_path) as file:
         found = places(file.root)
         if at is not None:
             found = _chosen(found, at, path)
@@ -85,21 +86,33 @@ def find_state(checkpoint: Checkpoint, layout: StateLayout) -> OptimizerState | 
     holder = _opened(beside) if beside else _holder(checkpoint)
     if holder is None:
         return None
-    with holder as file:
-        root = file.root
-        found = places(root)
-        if not found:
-            if beside:
-                problem = f"{beside.name}: {_without_state(root)}"
-            elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
-                problem = _other_layout(other)
-            else:
-                return None
-            state = unread(OptimizerState(file.path, (), ()), problem)
-            return with_tensors(state, file, (), checkpoint.tensors)
-        readers = [StateReader(file, place, layout) for place in found]
-        state = _found(readers, found, checkpoint)
-        return with_tensors(state, file, readers, checkpoint.tensors)
+    try:
+        with holder as file:
+            return _state_in(file, beside, layout, checkpoint)
+    except NotUnderstood as error:  # the files of ranks do not belong together
+        unopened = Unread(checkpoint.path, "optimizer state", str(error))
+        state = OptimizerState(checkpoint.path, (), (), unopened=(unopened,))
+        return unread(state, str(error))
+
+
+def _state_in(
+    file: StateFile, beside: Path | None, layout: StateLayout, checkpoint: Checkpoint
+) -> OptimizerState | None:
+    """The state in what may hold it; None where it holds none."""
+    root = file.root
+    found = places(root)
+    if not found:
+        if beside:
+            problem = f"{beside.name}: {_without_state(root)}"
+        elif other := [one for one in Tree(root).tensors(root) if one.is_beside]:
+            problem = _other_layout(other)
+        else:
+            return None
+        state = unread(OptimizerState(file.path, (), ()), problem)
+        return with_tensors(state, file, (), checkpoint.tensors)
+    readers = [StateReader(file, place, layout) for place in found]
+    state = _found(readers, found, checkpoint)
+    return with_tensors(state, file, readers, checkpoint.tensors)
 
 
 def _found(
@@ -204,6 +217,12 @@ def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
     """What may hold the state of a checkpoint's optimizer, where that is known."""
     if checkpoint.tree is not None:
         return opened(checkpoint.path, checkpoint.tree)
+    if checkpoint.state_files and not checkpoint.ranks:
+        return torch.unpickled(checkpoint.state_files[0])
+    if checkpoint.state_files:
+        return rank_states.together(checkpoint.path, checkpoint.state_files)
+    if checkpoint.optimizer and tar.is_archived(checkpoint):
+        return tar.unpickled(checkpoint.path)
     only = _only_file(checkpoint)
     return torch.unpickled(only) if only else None
 

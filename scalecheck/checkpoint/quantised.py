@@ -143,7 +143,7 @@ class Quantised:
             return "its type has exponents alone: quantisation factors"
         said = set(word.lower().split("_"))
         code = self._codes_of.get((entry.module, word)) or self._codes_in.get(entry.module)
-        if entry.module in self.codes:
+        if entry.path and entry.module in self.codes:
             code = entry.path[-1]
         if code is None and entry.path and words(entry.path[-1]) & _FACTOR_WORDS:
             code = self._codes_in.get(".".join(entry.path[:-1]))

@@ -157,9 +157,9 @@ class FileReader(FileIO):
 
 @dataclass(frozen=True, slots=True)
 class SliceSource:
-    """A stretch of a file, read as if it were one."""
+    """A stretch of a file, or of what one holds, read as if it were one."""
 
-    file: FileSource
+    file: Source
     start: int
     nbytes: int
 

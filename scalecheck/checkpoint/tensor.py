@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
+from scalecheck.checkpoint.share import Share
 from scalecheck.checkpoint.source import Readers, Source
 from scalecheck.dtypes import DType
 from scalecheck.errors import CheckpointError
@@ -30,11 +31,11 @@ class Tensor:
     `offset` is the byte at which element (0, …, 0) lies; `strides` are in elements, None where the
     elements are contiguous in row-major order. `unmeasured` says why the elements cannot be read
     as numbers; `tied_to` names the first tensor that is the same view of the same storage; `piece`
-    says of which larger tensor it is a piece, and `is_trained` that it is a parameter which is
-    trained, where its file does. `declared` says what its module calls it where that is in memory:
-    a "parameter" or a "buffer". `stored_nbytes` is what its words take where these are not its
-    elements, and `parts` names the stored tensors that it is made of. `kind` says what it is,
-    which takes the tensors beside it: `open_checkpoint` decides it.
+    says of which larger tensor it is a piece, `share` where in it, and `is_trained` that it is a
+    parameter which is trained, where its file does. `declared` says what its module calls it where
+    that is in memory: a "parameter" or a "buffer". `stored_nbytes` is what its words take where
+    these are not its elements, and `parts` names the stored tensors that it is made of. `kind` says
+    what it is, which takes the tensors beside it: `open_checkpoint` decides it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Tensor:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    share: Share | None = field(default=None, hash=False)
     declared: str = ""
     stored_nbytes: int | None = None
     parts: tuple[str, ...] = field(default=(), hash=False)
@@ -184,11 +186,12 @@ class Checkpoint:
     which files were read and which not, `unread` the folders below that were not. `in_order` says
     that the model's tensors are one state dict as its module gives it, in the order in which the
     module lists its parameters. `tree` is what a checkpoint that is no torch file holds beside its
-    tensors, of which an optimizer state may be read (state_file.recorded). `in_memory`: no file
-    holds it, and the path is what it is called. `masters` are the weights of higher precision that
-    the optimizer moves, by the names of those that are rounded from them; `rounded` are such
-    roundings beside tensors that are master weights. It holds no open file; as a context manager it
-    only marks the lines that use it.
+    tensors, of which an optimizer state may be read (state_file.recorded); `ranks` are those whose
+    files it was put together from, and `state_files` the torch files that hold an optimizer state,
+    or the parts of ranks of one, by rank. `in_memory`: no file holds it, and the path is what it is
+    called. `masters` are the weights of higher precision that the optimizer moves, by the names of
+    those that are rounded from them; `rounded` are such roundings beside tensors that are master
+    weights. It holds no open file; as a context manager it only marks the lines that use it.
     """
 
     path: Path
@@ -202,6 +205,8 @@ class Checkpoint:
     layout: tuple[str, ...] = ()
     unread: tuple[Unread, ...] = ()
     tree: object = field(default=None, repr=False)
+    ranks: tuple[int, ...] = ()
+    state_files: Mapping[int, Path] = field(default_factory=dict)
     in_memory: bool = False
     masters: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     rounded: Mapping[str, Tensor] = field(default_factory=dict, repr=False)

@@ -22,7 +22,9 @@ _PEFT = ("adapter_model.safetensors", "adapter_model.bin")
 _IS_ADAPTER = "adapter_config.json"
 _DISTRIBUTED = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
-SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar", ".msgpack", ".npz"))
+SUFFIXES = frozenset(
+    (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".tar", ".pkl", ".msgpack", ".npz")
+)
 
 # What trainers write beside a model, by the name they give it.
 _BESIDE = re.compile(
@@ -41,8 +43,10 @@ _SLICE = re.compile(
     r"(\d{1,6})((?:[_-].*)?)"
 )
 _RANK = re.compile(r"((?:.*[_.-])?rank_?)(\d{1,6})((?:[_.-].*)?)")
-_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|ot|tflite|mlmodel|pdparams)")
-_ALONE = (".gguf", ".onnx", ".keras", ".weights.h5", ".h5", ".hdf5")  # what nothing else is beside
+_FSDP = re.compile(r"pytorch_model_fsdp(_\d{1,6})?_rank\d{1,6}\.bin")
+_OPTIMIZER_RANK = re.compile(r"optimizer(_\d{1,6})?_rank(\d{1,6})\.bin")
+_OTHER_FORMATS = re.compile(r".+\.(?:onnx|gguf|h5|keras|nemo|ot|tflite|mlmodel|pdparams)")
+_ALONE = (".gguf", ".onnx", ".keras", ".nemo", ".weights.h5", ".h5", ".hdf5")  # each by itself
 # Most .npz hold data; those of weights are called so.
 _DATA = re.compile(
     r"(?!(?:.*[_.-])?(?:model|weights?|params?|parameters|checkpoint|ckpt|train_?state|state"
@@ -177,6 +181,15 @@ def rank_of(name: str) -> tuple[str, int] | None:
     return _numbered(_SLICE, name) or _numbered(_RANK, name)
 
 
+def optimizer_ranks(model: Sequence[str], files: Iterable[str]) -> dict[int, str]:
+    """The files of ranks with the state of the optimizer of a model that lies in files of ranks, as
+    accelerate names both: a second model and its optimizer have the number 1."""
+    own = _FSDP.fullmatch(model[0])
+    found = [match for file in sorted(files) if (match := _OPTIMIZER_RANK.fullmatch(file))]
+    number = (own[1] or "_0") if own else "_0"
+    return {int(one[2]): one[0] for one in found if (one[1] or "_0") == number and own}
+
+
 def is_other_format(file: str) -> bool:
     """Whether a file of this name holds weights in a format that is not read."""
     return bool(_OTHER_FORMATS.fullmatch(file))
@@ -247,9 +260,21 @@ def _model(path: Path, own: Sequence[WeightFile]) -> list[WeightFile]:
     suffix = own[0].suffix
     if index := [one for one in own if one.is_index]:
         return _only(path, index)
+    if suffix in _JOINED and (first := _first_of_ranks(own)):
+        return first
     if suffix in _JOINED:
         return [one for one in own if one.name.startswith("pytorch_model")] or own
     return own if _are_ranks(own) else _only(path, own)
+
+
+def _first_of_ranks(own: Sequence[WeightFile]) -> list[WeightFile]:
+    """The files of the first model where several lie in files of ranks, as accelerate names them;
+    none where there are other files."""
+    numbers = [match[1] or "_0" for one in own if (match := _FSDP.fullmatch(one.file))]
+    if len(numbers) < len(own):
+        return []
+    first = min(numbers, key=lambda number: int(number[1:]))
+    return [one for one, number in zip(own, numbers, strict=True) if number == first]
 
 
 def _only(path: Path, found: list[WeightFile]) -> list[WeightFile]:

@@ -53,12 +53,18 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     }
     path = policy.config.path
     configured = () if path is None else (f"configuration: {path}",)
-    notes = (*configured, *found.notes, *policy.unmatched(checkpoint.path, found.roles))
+    notes = (
+        *configured,
+        *found.notes,
+        *found.asked.found.notes,
+        *policy.unmatched(checkpoint.path, found.roles),
+    )
     return Report(
         kind="check",
         tables=tables(findings, ignored, rules),
         source={
             **source(checkpoint),
+            **found.asked.source,
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
@@ -68,6 +74,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         skipped=[
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured),
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured_others),
+            *found.asked.skipped,
             *not_read(found.subject.unread, "check"),
         ],
         notes=[formatting.printable(note) for note in notes],

@@ -9,6 +9,7 @@ from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
+from scalecheck.measure import adapted_change
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import (
     compared,
@@ -60,6 +61,9 @@ def diff(
     count = plural(len(wanted), "tensor")
     gradient = Gradient(settings.grad_rms, settings.snr)
     run = None if plan is None else Run(trainings, plan, gradient)
+    asked, adapted = adapted_change.asked_changes(
+        sides, (pair.name for pair in wanted), names, settings
+    )
     comparisons = list(compared(wanted, settings.jobs, progress))
     of_model = [each for each in comparisons if each.is_of_model]
     total = together(of_model) or Change()
@@ -79,14 +83,16 @@ def diff(
                 selection.fields(columns),
                 selection.shown(columns, [c for c in columns if c.name in shown]),
                 selection.rows(Rows(groups, lambda each: row(columns, each.name, [each]))),
-            )
+            ),
+            *adapted_change.tables(adapted, selection),
         ],
-        source={"before": source(sides[0]), "after": source(sides[1])},
+        source={"before": source(sides[0]), "after": source(sides[1]), **asked.source},
         settings=settings.recorded(),
         summary={
             "tensors_before": shared.before,
             "tensors_after": shared.after,
             "shared": shared.both,
+            **adapted_change.summary(adapted),
         },
         skipped=[
             *(
@@ -94,14 +100,16 @@ def diff(
                 for each in comparisons
                 if each.pair.unmeasured and not each.bytes
             ),
+            *asked.skipped,
             *not_read(selection.folders(unread), ""),
         ],
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{count if shared.both else shared.none_shared('before', 'after')}",
-        totals="\n".join(sentences(tensors, total)),
+        totals="\n".join([*adapted_change.sentences(adapted), *sentences(tensors, total)]),
         notes=[
             *([difference(names)] if names else []),
             *same_memory(wanted),
             *notes(sides, total, run),
+            *adapted_change.notes(adapted, asked),
         ],
     )

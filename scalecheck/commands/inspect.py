@@ -8,6 +8,7 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint
+from scalecheck.measure import adapted
 from scalecheck.measure.columns import columns as columns_of
 from scalecheck.measure.columns import quantiles as quantiles_of
 from scalecheck.measure.columns import spread
@@ -33,6 +34,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
+    asked = adapted.asked_adapters(checkpoint, wanted, settings)
 
     measured: list[TensorStats] = []
     percentiles: dict[str, dict[str, float | None]] = {}
@@ -78,6 +80,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     rows = Rows(
         items, lambda each: row(fields, each.name, [each]) | {"flag_counts": each.flag_counts}
     )
+    added = [adapted.added(matrix) for matrix in asked.matrices]
     return Report(
         kind="inspect",
         tables=[
@@ -86,18 +89,28 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
                 columns=selection.fields(fields),
                 shown=spread(selection.shown(fields, usual)),
                 rows=selection.rows(rows),
-            )
+            ),
+            *adapted.tables(added, selection),
         ],
-        source=source(checkpoint),
+        source={**source(checkpoint), **asked.source},
         settings=settings.recorded(*([] if initialization else ["init"])),
         skipped=[
             *(skipped(t, t.unmeasured) for t in wanted if t.unmeasured is not None),
+            *asked.skipped,
             *not_read(selection.folders(checkpoint.unread), "inspect"),
         ],
+        summary=adapted.summary(added) if added else {},
         headline=headline(checkpoint),
-        totals=f"{total.sentence()}\n{flagged_words(tensors)}",
+        totals="\n".join(
+            [
+                *adapted.sentences(added, asked),
+                total.sentence(),
+                flagged_words(tensors),
+            ]
+        ),
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),
+            *adapted.notes(added, asked),
             *agreement(checkpoint, [tensor.name for tensor in wanted], settings.jobs),
             *(silence(initialization.word, references.values()) if initialization else ()),
         ],

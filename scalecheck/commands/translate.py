@@ -6,6 +6,7 @@ from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import OptionError, UsageError
+from scalecheck.measure.adapted import asked_adapters
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
@@ -13,7 +14,7 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
-from scalecheck.updates import summary
+from scalecheck.updates import adapted, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
@@ -22,6 +23,7 @@ from scalecheck.updates.tables import (
     Others,
     UncertainStates,
     columns_for,
+    factor_tables,
     rescaled_tables,
     row_tables,
     rows,
@@ -43,6 +45,9 @@ def translate(
     selection.check(columns)
     wanted = selection.tensors(checkpoint.tensors, checkpoint.unread)
     trainings.check([tensor.name for tensor in wanted])
+    if settings.shape and settings.base is not None:
+        raise OptionError("base", "needs an adapter, and --shape names tensors without elements")
+    asked = asked_adapters(checkpoint, () if settings.shape else wanted, settings)
     others = _others(settings, progress)
     forecaster = Forecaster(
         trainings,
@@ -69,9 +74,13 @@ def translate(
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
+    adapters = adapted.adapter_forecasts(asked, forecaster, forecasts)
+    shown, halves = adapters.rows(forecasts)
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
-        *row_tables(rows(forecasts, columns, settings, others), columns, selection, settings),
+        *row_tables(rows(shown, columns, settings, others), columns, selection, settings),
+        *adapted.tables(adapters, selection),
+        *factor_tables(halves, states),
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
@@ -81,17 +90,26 @@ def translate(
         tables=tables,
         source={
             **source(checkpoint),
+            **asked.source,
             "state": None if states.path is None else str(states.path),
         },
         settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
         skipped=[
             *(skipped(tensor, why) for tensor, why in left_out.items()),
+            *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
+        summary=adapted.summary(adapters),
         headline=summary.headline(checkpoint, forecasts, states),
-        totals="\n".join(summary.sentences(forecasts, bands, plan, forecaster.assumption)),
+        totals="\n".join(
+            [
+                *adapted.sentences(adapters),
+                *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
+            ]
+        ),
         notes=[
             *summary.notes(forecasts, bands, states, unsure, settings.lr),
+            *adapted.notes(adapters),
             *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),
         ],

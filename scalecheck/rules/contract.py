@@ -7,6 +7,7 @@ from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from scalecheck import registry
+from scalecheck.checkpoint.adapters import Pair
 from scalecheck.checkpoint.folders import Unread
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
@@ -102,6 +103,8 @@ class CheckpointFacts:
     state, None where it has none or does not count. signs_of_training: what shows without one that
     the model was trained, empty where nothing does. others: the tensors of an optimizer's file that
     are in no parameter's state; unmeasured_others: those in the file that could not be measured.
+    adapters: the pairs whose products are added to matrices. adapted: these matrices, in a base
+    that was given. unadapted: why modules with an adapter have none there.
     """
 
     tensors: Sequence[TensorFacts]
@@ -116,6 +119,9 @@ class CheckpointFacts:
     signs_of_training: str = ""
     others: Sequence[TensorFacts] = ()
     unmeasured_others: Sequence[Tensor] = ()
+    adapters: Sequence[Pair] = ()
+    adapted: Sequence[TensorFacts] = ()
+    unadapted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def matrices(self) -> list[TensorFacts]:
@@ -146,8 +152,9 @@ class CheckpointFacts:
 
     @property
     def updates(self) -> Iterator[tuple[TensorFacts, TensorForecast, float]]:
-        """The tensors with a relative update, their forecasts and that."""
-        for tensor in self.tensors:
+        """The tensors with a relative update, their forecasts and that; those of a base too, to
+        which an adapter adds."""
+        for tensor in (*self.tensors, *self.adapted):
             forecast = tensor.forecast
             if forecast is not None and forecast.relative_update is not None:
                 yield tensor, forecast, forecast.relative_update

@@ -2,9 +2,10 @@
 
 What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
 numbers, a view that lies outside of its storage, a numpy array in a pickle, the codes of a
-quantised weight, which are numbers only with their factors; the models in folders of a directory,
-but for other steps of the run, such as checkpoint-500. The tensors of an optimizer state count too.
-The report says why for each.
+quantised weight, which are numbers only with their factors; with --base a module whose adapter is
+not computed, or which the base has not; the models in folders of a directory, but for other steps
+of the run, such as checkpoint-500. The tensors of an optimizer state count too. The report says why
+for each.
 
 Try: a checkpoint before quantization; --recursive for the folders, or --exclude 'FOLDER/*'; an
 exception with a reason, for what is checked elsewhere.
@@ -21,6 +22,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         yield tensor.judged()
     for skipped in (*subject.unmeasured, *subject.unmeasured_others):
         yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
+    for name, why in subject.unadapted.items():
+        yield judged(name, f"not set beside the base: {why}")
     for folder in subject.unread:
         if not folder.is_other_step:
             yield judged(folder.name, folder.reason("check"))

@@ -20,7 +20,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if forecast.band is None and not limits.are_own(tensor):
             continue
         own = limits.of(tensor)
-        message = f"changes by {number(update)} of itself a step at lr {setting(forecast.lr)}"
+        lr = "" if forecast.lr is None else f" at lr {setting(forecast.lr)}"
+        message = f"changes by {number(update)} of itself a step{lr}"
         if update < own["frozen"]:
             yield tensor.judged(message, update, own["frozen"], "error")
         else:

@@ -54,7 +54,7 @@ def _over(a: float | None, b: float | None) -> float | None:
 
 def _band(forecasts: Forecasts) -> str | None:
     relative = _over_rms("absolute_update")(forecasts)
-    if relative is None or not all(each.is_matrix for each in forecasts):
+    if relative is None or not all(each.has_band for each in forecasts):
         return None
     return forecasts[0].bands.of(relative)
 

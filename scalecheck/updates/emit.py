@@ -26,7 +26,7 @@ def emit(form: str, report: Report) -> str:
     optimizer, where there are several, and where a setting of a tensor is not known.
     """
     rows = report.rows_of("rows")
-    members = [member for row in rows for member in row["members"]]
+    members = [own for row in rows for member in row["members"] for own in member.trained]
     names = sorted({member.training.name for member in members})
     if len(names) != 1:
         raise UsageError(f"--emit {form}: of one optimizer, not of {', '.join(names) or 'none'}")
@@ -59,7 +59,7 @@ def _groups(
     """The names of each group, and the settings in which it differs from the shared ones."""
     for row in rows:
         alike: dict[str, tuple[list[str], Training]] = {}
-        for member in row["members"]:
+        for member in (own for one in row["members"] for own in one.trained):
             training = member.training
             alike.setdefault(repr(training), ([], training))[0].append(member.name)
         for names, training in alike.values():

@@ -14,7 +14,7 @@ from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.tensor_forecast import BEFORE_FIRST, TensorForecast
 
 Forecasts = Sequence[TensorForecast]
 
@@ -36,20 +36,26 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
 
 
 def sentences(
-    forecasts: Forecasts, bands: Bands, plan: Schedule | None, assumption: Assumption | None
+    rows: Forecasts,
+    tensors: Forecasts,
+    bands: Bands,
+    plan: Schedule | None,
+    assumption: Assumption | None,
 ) -> list[str]:
     """Who changes most and least, what is out of band and which lr would bring it in, what was
-    measured, what eps rules, what stalls, where a schedule leads."""
-    matrices = [each for each in forecasts if each.is_matrix and each.relative_update is not None]
+    measured, what eps rules, what stalls, where a schedule leads. rows: what is told of a step,
+    tensors: those of the checkpoint, which differ in the halves of adapters."""
+    moved = [each for each in rows if each.has_band and each.relative_update is not None]
+    matrices = [e for e in tensors if e.is_matrix and e.relative_update is not None]
     return [
-        *_spread(matrices),
-        *_out_of_band(matrices, bands),
+        *_spread(moved),
+        *_out_of_band(moved, bands),
         *_measured(matrices),
-        *_ruled_by_eps(forecasts),
-        *_stalled(forecasts),
-        *([] if plan is None else _carried(matrices, plan)),
-        *_without_ratio(forecasts),
-        *([] if assumption is None else [_believed(forecasts, assumption)]),
+        *_ruled_by_eps(tensors),
+        *_stalled(tensors),
+        *([] if plan is None else _carried([e for e in matrices if e.has_band], plan)),
+        *_without_ratio(tensors),
+        *([] if assumption is None else [_believed(tensors, assumption)]),
     ]
 
 
@@ -129,7 +135,7 @@ def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
         return
     words = f"{out} of {len(updates)} are out of the typical band, {span}"
     moving = [update for update in updates if update]
-    lrs = _different(each.lr or 0.0 for each in matrices)
+    lrs = _different(each.lr for each in matrices if each.lr is not None)
     if moving and len(lrs) == 1:
         (lr,) = lrs
         floor, ceiling = lr * low / min(moving), lr * high / max(moving)
@@ -212,12 +218,13 @@ def _stalled(forecasts: Forecasts) -> Iterator[str]:
 def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
     for band, words in (
         ("zero-init", "all zero, so that there is no ratio"),
+        (BEFORE_FIRST, "all zero, as this half of an adapter starts"),
         ("not finite", "NaN or inf in it, and no ratio"),
     ):
         found = [each for each in forecasts if each.band == band]
         if found:
             more = f" and {count(len(found) - 1)} more" if len(found) > 1 else ""
-            first = found[0].absolute_update if band == "zero-init" else None
+            first = found[0].absolute_update if band != "not finite" else None
             step = "" if first is None else f"; the first moves by {number(first)} a step"
             yield f"{band}: {printable(found[0].name)}{more}: {words}{step}"
 

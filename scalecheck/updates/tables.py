@@ -17,6 +17,7 @@ from scalecheck.report.formatting import plural, setting
 from scalecheck.report.report import Column, Row, Rows, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.adapted import ADAPTED
 from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
     COLUMNS,
@@ -36,7 +37,7 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
-    "state_reason",
+    *("state_reason", "module"),
 }
 _SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
@@ -45,7 +46,9 @@ _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", 
 def columns_for(settings: Settings, states: States, plan: Schedule | None) -> list[Column]:
     """The fields of every row, and those of what was found and asked for."""
     return [
-        *COLUMNS,
+        *COLUMNS[:-1],
+        *(ADAPTED if settings.base is not None else ()),
+        COLUMNS[-1],
         *(STATE if states.path else ()),
         *(SCHEDULE if plan else ()),
         *(TARGET if settings.target is not None else ()),
@@ -130,6 +133,13 @@ def row_tables(
         Table("rows", fields, shown, matrices, "Matrices"),
         Table("rows", fields, rest, others, "Norms, biases and embeddings"),
     ]
+
+
+def factor_tables(halves: Sequence[TensorForecast], states: States) -> list[Table]:
+    """The halves of adapters, where rows are of the matrices that they add to: for machines."""
+    columns = [*COLUMNS, *(STATE if states.path else ())]
+    made = Rows(halves, lambda half: row(columns, half.name, [half]))
+    return [Table("factors", columns, (), made)] if halves else []
 
 
 class UncertainStates:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scalecheck.checkpoint.naming import HALVES
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
@@ -24,6 +25,9 @@ from scalecheck.updates.forecast import ScheduleForecast, expected_update, sched
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
+
+BEFORE_FIRST = "before the first step"
+"""Of a half of an adapter that starts at zero, and is."""
 
 ROUNDING = 2.0**-53  # of the sum that a share is
 
@@ -89,9 +93,19 @@ class TensorForecast(TensorStats, ScheduleForecast):
         return self.training.weight_decay if self.training.is_decay_known else None
 
     @property
+    def trained(self) -> Sequence["TensorForecast"]:
+        """The forecasts of the tensors whose lr moves it: its own."""
+        return (self,)
+
+    @property
     def has_size(self) -> bool:
         """An update can be a share of it."""
         return self.is_finite and bool(self.rms)
+
+    @property
+    def has_band(self) -> bool:
+        """The bands are about it: a matrix, and no half of a product."""
+        return self.is_matrix and self.role not in HALVES
 
     @property
     def band(self) -> str | None:
@@ -99,8 +113,8 @@ class TensorForecast(TensorStats, ScheduleForecast):
         if not self.is_finite:
             return "not finite" if self.numel else "empty"
         if self.rms == 0:
-            return "zero-init"
-        if self.relative_update is None or not self.is_matrix:
+            return BEFORE_FIRST if _is_at_start(self) else "zero-init"
+        if self.relative_update is None or not self.has_band:
             return None
         return self.bands.of(self.relative_update)
 
@@ -137,6 +151,7 @@ class Forecaster:
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         step = self.step if self.step is not None or saved is None else saved.step or None
+        step = 1 if step is None and _is_at_start(stats) else step
         doubt = self._doubt(stats.name, training)
         if doubt is None:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
@@ -210,6 +225,11 @@ class Forecaster:
             "lr": training.lr if training.is_lr_known else lr,
             "weight_decay": training.weight_decay,
         }
+
+
+def _is_at_start(stats: TensorStats) -> bool:
+    """Whether it is the half of an adapter that starts at zero, before its first step."""
+    return stats.role in HALVES and 0 < stats.numel == stats.zeros
 
 
 def _stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> float | None:

@@ -23,7 +23,6 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
 
-_TRAINERS = SUFFIXES | {".pkl"}  # of what trainers write beside a model
 _META = "meta.pt"  # of Lightning: its counters and what else is no tensor
 
 
@@ -125,7 +124,7 @@ def _files_beside(path: Path, saved: Saved) -> list[str]:
     kept = [
         file
         for file in beside
-        if file.suffix in _TRAINERS and (file.name == _META or not is_weights(file.name))
+        if file.suffix in SUFFIXES and (file.name == _META or not is_weights(file.name))
     ]
     held = listed([_below(path, file) for file in kept])
     return [f"beside the model, not inspected: {held}"] if kept else []

@@ -1,9 +1,10 @@
 """A directory as training libraries leave it: the model's files are found, the others named."""
 
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from os.path import isdir, lexists
 from pathlib import Path
@@ -18,8 +19,10 @@ from scalecheck.checkpoint.folders import Folder, Folders, Unread, folders_in, l
 from scalecheck.checkpoint.foreign import unread_folder
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
+from scalecheck.checkpoint.llama_slices import with_shares
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.open import folder_format, open_part
+from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.strict_json import text_of
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -30,6 +33,7 @@ from scalecheck.checkpoint.weight_files import (
     chosen,
     is_weights,
     missing_shards,
+    optimizer_ranks,
     rank_of,
     without_shards,
 )
@@ -40,12 +44,15 @@ _MAX_CONFIG_NBYTES = 1 << 22  # of config.json; those of models have some thousa
 _MAX_VALUES = 200_000
 _FEW = 8  # folders in one folder that are named each
 
+_LATEST = re.compile(r"latest(?:-rank\d{1,6})?(?:\.\w+){1,2}")  # as Composer names its links
 _BESIDE = "beside the model, not inspected: "
 
 # As Hugging Face's Trainer, Accelerate and MLX's programs name an optimizer state, and the model
 # beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer.safetensors")
-_MODELS = re.compile(r"(adapter_|pytorch_)?model\.(safetensors|bin)(\.index\.json)?")
+_MODELS = re.compile(
+    r"(?:adapter_|pytorch_)?model(_\d{1,6})?\.(?:safetensors|bin)(?:\.index\.json)?"
+)
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -107,7 +114,10 @@ def _own(path: Path) -> Checkpoint | None:
     """The model in the files of a directory itself; None where there is none."""
     # What cannot be read, such as a link to nothing, is not passed over: it may be the model.
     files = [entry for entry in sorted(path.iterdir()) if not entry.is_dir()]
-    choice = chosen(path, [file.name for file in files])
+    names = [file.name for file in files]
+    links = _links(path, files)
+    latest = [links[name] for name in names if name in links and _LATEST.fullmatch(name)]
+    choice = chosen(path, latest or [name for name in names if name not in links])
     if choice is None:
         return None
     found = [path / name for name in choice.files]
@@ -118,10 +128,12 @@ def _own(path: Path) -> Checkpoint | None:
         )
     checkpoint = _read(path, found, choice)
     notes, layout = [*checkpoint.notes], [*checkpoint.layout]
+    if latest:
+        layout.append(f"read of {listed([*choice.files])}, which is the latest by its link")
     if choice.variant:
         layout.append(f"holds no plain file of the model: its variant {choice.variant} is read")
     read = {tensor.source.path.name for tensor in checkpoint.tensors} | {*choice.files}
-    beside = [file.name for file in files if file.name not in read]
+    beside = [name for name in names if name not in read and links.get(name) not in read]
     if weights := without_shards([name for name in beside if is_weights(name)]):
         how = f"scalecheck inspect {quote(str(path / weights[0]))}"
         layout.append(f"{_BESIDE}{listed(weights)} (to read one: {how})")
@@ -132,7 +144,17 @@ def _own(path: Path) -> Checkpoint | None:
         Unread(path, name, f"{how}; to read it, name {quote(str(path / name))}")
         for name, how in unread
     ]
-    return replace(checkpoint, path=path, notes=(*notes,), layout=(*layout,), unread=(*apart,))
+    states = optimizer_ranks(choice.files, names)
+    if not states and checkpoint.optimizer and checkpoint.ranks:
+        states = dict(zip(checkpoint.ranks, choice.files, strict=True))
+    return replace(
+        checkpoint,
+        path=path,
+        notes=(*notes,),
+        layout=(*layout,),
+        unread=(*apart,),
+        state_files={rank: path / name for rank, name in states.items()},
+    )
 
 
 def _named_by_config(path: Path, chosen: str) -> list[tuple[str, str]]:
@@ -165,22 +187,44 @@ def _config(path: Path) -> object:
         return None
 
 
+def _links(path: Path, files: list[Path]) -> dict[str, str]:
+    """The entries that are links to others of the folder, and the names of these."""
+    names = {file.name for file in files}
+    found = {}
+    for file in files:
+        if file.is_symlink():
+            target = Path(os.path.realpath(file))
+            is_beside = target.parent == Path(os.path.realpath(path)) and target.name != file.name
+            if is_beside and target.name in names:
+                found[file.name] = target.name
+    return found
+
+
 def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
     """The model in the files that were chosen. Raises CheckpointError."""
     if are_pieces(choice.files):
         return put_together(path, [*map(open_part, found)])
     if len(found) == 1:
-        return sliced(open_part(found[0]), found[0])
+        part = open_part(found[0])
+        rank = rank_of(found[0].name)
+        if rank and any(t.share and t.share.ranks > 1 for t in part.tensors):
+            return put_ranks_together(path, {rank[1]: part})
+        return sliced(part, found[0])
     if not choice.are_ranks:
         joined = join(path, map(open_shard, found))
         if not are_shards(choice.files):
             note = f"joined as one model: {_listed(found)}"
             joined = replace(joined, layout=(*joined.layout, note))
         return joined
-    parts = [sliced(open_part(file), file) for file in found]
+    parts = [open_part(file) for file in found]
+    ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
+    if any(tensor.share for part in parts for tensor in part.tensors):
+        return put_ranks_together(path, dict(zip(ranks, parts, strict=True)))
+    if slices := with_shares(path, dict(zip(ranks, parts, strict=True))):
+        return put_ranks_together(path, slices)
+    parts = [sliced(part, file) for part, file in zip(parts, found, strict=True)]
     if not any(tensor.piece for part in parts for tensor in part.tensors):
         raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
-    ranks = [rank[1] if (rank := rank_of(file.name)) else 0 for file in found]
     joined = join(path, [renamed(part, f"rank{n}/") for n, part in zip(ranks, parts, strict=True)])
     names = listed([f"rank{n}/NAME" for n in ranks])
     note = f"read rank by rank, as {names}: {_listed(found)}"
@@ -240,9 +284,12 @@ def optimizer_beside(model: Path) -> Path | None:
     """The optimizer state that a trainer wrote into the directory of a model, told by the names of
     both; None where there is none. Raises CheckpointError where there are two, or no file."""
     folder = model if isdir(model) else model.parent
-    if folder != model and not _MODELS.fullmatch(model.name):
+    named = None if folder == model else _MODELS.fullmatch(model.name)
+    if folder != model and not named:
         return None
-    found = [folder / name for name in _OPTIMIZERS if lexists(folder / name)]
+    number = named[1] if named and named[1] else ""
+    names = [name.replace(".", f"{number}.") for name in _OPTIMIZERS]
+    found = [folder / name for name in names if lexists(folder / name)]
     if len(found) > 1:
         raise CheckpointError(folder, f"holds 2 optimizer states, name one: {_listed(found)}")
     if found and isdir(found[0]):
@@ -250,12 +297,12 @@ def optimizer_beside(model: Path) -> Path | None:
     return found[0] if found else None
 
 
-def without_file(notes: Iterable[str], file: str) -> list[str]:
-    """The notes on a directory; that on files which were not inspected leaves this one out."""
+def without_files(notes: Iterable[str], files: Collection[str]) -> list[str]:
+    """The notes on a directory; that on files which were not inspected leaves these out."""
     kept = []
     for note in notes:
         names = note.removeprefix(_BESIDE).split(", ") if note.startswith(_BESIDE) else [note]
-        if others := ", ".join(name for name in names if name != file):
+        if others := ", ".join(name for name in names if name not in files):
             kept.append(f"{_BESIDE}{others}" if note.startswith(_BESIDE) else note)
     return kept
 

@@ -31,8 +31,7 @@ MAX_OVERLAP = 16  # times the file that is read for its tensors; views of one st
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
-    """A zip but Keras's and NumPy's, a pickle of protocol 2 or later, or a tar archive, as torch
-    once wrote."""
+    """A zip but Keras's and NumPy's, or a pickle of protocol 2 or later."""
     if is_index(head) or is_of_rank(path):
         return Evidence.NONE  # parts of a distributed checkpoint, which are pickles and zips too
     first = first_name(head)
@@ -40,7 +39,7 @@ def recognises(path: Path, head: bytes) -> Evidence:
     is_zip &= first != "metadata.json" and not first.endswith(".npy")
     # a safetensors file may start with a length that looks like a pickle's start
     is_pickle = head[:1] == b"\x80" and head[1:2] <= b"\x05" and head[7:9] != b"\0{"
-    return Evidence.CONTENT if is_zip or is_pickle or _is_tar(head) else Evidence.NONE
+    return Evidence.CONTENT if is_zip or is_pickle else Evidence.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +64,9 @@ class Unpickled:
             tensor = _tensor(name, record, self, tied_to)
         except Malformed as error:
             raise CheckpointError(self.path, f"{excerpt(name)}: {error}") from error
-        if not (record.piece or record.is_trained):
+        if not (record.piece or record.is_trained or record.share):
             return tensor
-        return replace(tensor, piece=record.piece, is_trained=record.is_trained)
+        return replace(tensor, piece=record.piece, is_trained=record.is_trained, share=record.share)
 
     def is_of(self, model: Iterable[Tensor]) -> bool:
         """Whether some tensors lie in the file, by whatever path."""
@@ -85,8 +84,6 @@ def unpickled(path: Path) -> Iterator[Unpickled]:
     with content_of(path), source.open() as reader, Readers() as readers:
         head = bytearray(min(HEAD_NBYTES, source.nbytes))
         reader.fill(0, memoryview(head))
-        if _is_tar(head):
-            raise Malformed("is a tar archive, as torch wrote them until 2017: not read")
         pickled = read_zip(reader) if head.startswith(b"PK") else read_legacy(reader)
         yield Unpickled(reader, pickled, readers)
 
@@ -97,31 +94,46 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the file is damaged, hostile, or holds no model weights.
     """
     with unpickled(path) as file:
-        pickled = file.pickled
-        tree = Tree(pickled.root)
-        named = parts(tree)
-        constants = _constants(file)
-        if not named.has_weights and not constants:
-            count = len(named.optimizer) + len(named.rows)
-            raise Malformed(
-                f"holds an optimizer state of {count} tensors and no model weights"
-                if count
-                else described(pickled.root)
-            )
-        rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
-        if twice := {one.name for one in rows} & {one.name for one in constants}:
-            raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
-        rows += constants
-        check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
-        return Checkpoint(
-            path,
-            pickled.format,
-            rows,
-            non_model=named.non_model | {tensor.name for tensor in constants},
-            optimizer=optimizer,
-            notes=_notes(pickled, tree.holders),
-            in_order=named.in_order,
+        return listed_tensors(file)
+
+
+def listed_tensors(file: Unpickled) -> Checkpoint:
+    """The tensors of a file that is open. Raises Malformed and CheckpointError."""
+    pickled = file.pickled
+    tree = Tree(pickled.root)
+    named = parts(tree)
+    constants = _constants(file)
+    if not named.has_weights and not constants:
+        count = len(named.optimizer) + len(named.rows)
+        raise Malformed(
+            f"holds an optimizer state of {count} tensors and no model weights"
+            if count
+            else described(pickled.root)
         )
+    rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
+    if twice := {one.name for one in rows} & {one.name for one in constants}:
+        raise Malformed(f"holds two tensors named {excerpt(min(twice))}")
+    rows += constants
+    check_overlap(tensor for tensor in (*rows, *optimizer) if tensor.tied_to is None)
+    return Checkpoint(
+        file.path,
+        pickled.format,
+        rows,
+        non_model=named.non_model | {tensor.name for tensor in constants},
+        optimizer=optimizer,
+        notes=(*_notes(pickled, tree.holders), *_averaged(pickled.root)),
+        in_order=named.in_order,
+    )
+
+
+def _averaged(root: object) -> list[str]:
+    """A note on a checkpoint whose weights Lightning's WeightAveraging has changed for averages."""
+    if not isinstance(root, dict) or not {"current_model_state", "averaging_state"} <= root.keys():
+        return []
+    return [
+        "state_dict is a moving average of the weights: the optimizer's state belongs to those in"
+        " current_model_state"
+    ]
 
 
 def _constants(file: Unpickled) -> tuple[Tensor, ...]:
@@ -147,10 +159,6 @@ def check_overlap(tensors: Iterable[Tensor]) -> None:
         raise Malformed(
             f"has {len(read)} tensors that step over {nbytes} bytes in a file of {file}"
         )
-
-
-def _is_tar(head: bytes | bytearray) -> bool:
-    return head[257:262] == b"ustar"
 
 
 def _tensors(named: Iterable[tuple[str, TensorRecord]], file: Unpickled) -> tuple[Tensor, ...]:

@@ -1,10 +1,12 @@
 """A model that a program holds as a checkpoint: an nn.Module, or a mapping of names to arrays."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scalecheck.checkpoint.adapter_scale import ADAPTER_SETTINGS, METADATA
 from scalecheck.checkpoint.live.arrays import share_of, tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of, torch
 from scalecheck.checkpoint.live.trees import tree_of
@@ -32,7 +34,18 @@ def checkpoint_of(model: Module | Mapping[Any, Any]) -> Checkpoint:
     tensors = _tied(_module_tensors(model, path))
     if not tensors:
         raise CheckpointError(path, "is a module without parameters and buffers")
-    return with_kinds(Checkpoint(path, MODULE, tensors, in_order=True, in_memory=True))
+    whole = Checkpoint(path, MODULE, tensors, _of_adapter(model), in_order=True, in_memory=True)
+    return with_kinds(whole)
+
+
+def _of_adapter(model: Module) -> dict[str, str]:
+    """The settings of the only adapter of a PeftModel, as diffusers writes them into a file."""
+    configs = getattr(model, "peft_config", None)
+    if not isinstance(configs, Mapping) or len(configs) != 1:
+        return {}
+    [config] = configs.values()
+    own = {word: getattr(config, word, None) for word in ADAPTER_SETTINGS}
+    return {METADATA: json.dumps(own, default=str)}
 
 
 def _module_tensors(model: Module, path: Path) -> Iterator[Tensor]:

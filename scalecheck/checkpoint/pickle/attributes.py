@@ -1,5 +1,6 @@
 """What Python keeps beside a tensor: attributes that leave its elements alone, or a refusal."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from scalecheck.checkpoint.malformed import never_saved
@@ -35,6 +36,31 @@ _OF_TENSORS = frozenset(
 )
 """Attributes that torch.Tensor itself has: those that can be set change its elements, or what it
 is."""
+
+
+def attributes_of(node: object) -> dict[object, object]:
+    """The attributes of an object that was set aside, or those that a state holds; of a class with
+    __slots__ there are two dictionaries."""
+    state = node.state if isinstance(node, Placeholder) else node
+    states = state if isinstance(state, tuple) and len(state) <= 2 else (state,)
+    tables = [table for table in states if isinstance(table, dict)]
+    if len(tables) < 2:
+        return tables[0] if tables else {}
+    return {**tables[0], **tables[1]}
+
+
+def sequence_of(items: object) -> Sequence[object]:
+    """A list or tuple; an empty one where it is none."""
+    return items if isinstance(items, (list, tuple)) else ()
+
+
+def sizes_of(sizes: object) -> tuple[int, ...] | None:
+    """Counts that a tensor's shape can have; None where they are none: a file can hold anything."""
+    if not isinstance(sizes, (list, tuple)) or len(sizes) > 64:
+        return None
+    if not all(type(size) is int and 0 <= size < 1 << 63 for size in sizes):
+        return None
+    return tuple(size for size in sizes if isinstance(size, int))
 
 
 def _is_plain(node: object) -> bool:

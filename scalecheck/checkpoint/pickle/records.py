@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from scalecheck.checkpoint.pickle.inert import Foreign
+from scalecheck.checkpoint.share import Share
 from scalecheck.checkpoint.tensor import Tensor
 
 
@@ -45,7 +46,8 @@ class StorageRecord:
 class TensorRecord:
     """A tensor as its pickle tells it; offset and strides are in elements of `dtype`. `piece` says
     of which larger tensor it is a piece, None of a whole one. `is_trained`: it is an nn.Parameter
-    that requires a gradient. `made` is the tensor itself, where it is of another format."""
+    that requires a gradient. `share` says where the part of a rank lies in the whole. `made` is the
+    tensor itself, where it is of another format."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -55,6 +57,7 @@ class TensorRecord:
     unmeasured: str | None = None
     piece: str | None = None
     is_trained: bool = False
+    share: Share | None = None
     made: Tensor | None = None
 
     @property

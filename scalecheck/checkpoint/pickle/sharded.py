@@ -5,8 +5,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from scalecheck.checkpoint.pickle.attributes import attributes_of, sequence_of, sizes_of
 from scalecheck.checkpoint.pickle.inert import Foreign, Placeholder
+from scalecheck.checkpoint.pickle.placements import share_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
+from scalecheck.checkpoint.share import MAX_NUMEL, Share
 
 _SIZE = 2  # place of the whole's shape in the arguments of torch._utils._rebuild_wrapper_subclass
 _LINES = ("rows", "columns")  # what the first two dimensions are called
@@ -20,31 +23,49 @@ def local_part(kind: object, args: object, state: object) -> object:
     """
     if not isinstance(kind, Foreign) or not kind.module.startswith("torch.distributed"):
         return None
-    whole = _shape(args[_SIZE] if isinstance(args, tuple) and len(args) > _SIZE else None)
+    whole = sizes_of(args[_SIZE] if isinstance(args, tuple) and len(args) > _SIZE else None)
     if kind.name == "DTensor":
-        attributes = _attributes(state)
+        attributes = attributes_of(state)
         local = attributes.get("_local_tensor")
         if isinstance(local, TensorRecord):
-            return _marked(local, kind.name, whole, None, _is_sum(attributes.get("_spec")))
+            spec = attributes.get("_spec")
+            marked = _marked(local, kind.name, whole, None, _is_sum(spec))
+            return replace(marked, share=share_of(spec, whole, local.shape) if whole else None)
     elif kind.name == "ShardedTensor" and isinstance(state, tuple) and state:
-        parts = [_shard(shard, whole) for shard in _list(state[0])]
+        parts = [_shard(shard, whole) for shard in sequence_of(state[0])]
         found = [part for part in parts if part is not None]
-        return found[0] if len(found) == 1 else found or None
+        if len(found) != 1:
+            return [replace(part, share=None) for part in found] or None
+        own = found[0].share
+        ranks = _ranks(state[1]) if len(state) > 1 else 0
+        return replace(found[0], share=replace(own, ranks=ranks) if own and ranks else own)
     return None
+
+
+def _ranks(metadata: object) -> int:
+    """How many shards a ShardedTensor has, as its metadata lists them."""
+    return len(sequence_of(attributes_of(metadata).get("shards_metadata")))
 
 
 def is_flat_parameter(state: object) -> bool:
     """Whether a parameter's attributes are those of FSDP's vector of many."""
-    return _attributes(state).get("_is_flat_param") is True
+    return attributes_of(state).get("_is_flat_param") is True
 
 
 def _shard(shard: object, whole: tuple[int, ...] | None) -> TensorRecord | None:
-    attributes = _attributes(shard.state) if isinstance(shard, Placeholder) else {}
+    attributes = attributes_of(shard) if isinstance(shard, Placeholder) else {}
     tensor, metadata = attributes.get("tensor"), attributes.get("metadata")
     if not isinstance(tensor, TensorRecord):
         return None
-    held = _attributes(metadata.state) if isinstance(metadata, Placeholder) else {}
-    return _marked(tensor, "ShardedTensor", whole, _shape(held.get("shard_offsets")))
+    held = attributes_of(metadata) if isinstance(metadata, Placeholder) else {}
+    start = sizes_of(held.get("shard_offsets"))
+    marked = _marked(tensor, "ShardedTensor", whole, start)
+    if whole is None or start is None or not len(start) == len(tensor.shape) == len(whole):
+        return marked
+    if math.prod(whole) >= MAX_NUMEL:
+        return marked
+    ranges = tuple(((at, n),) for at, n in zip(start, tensor.shape, strict=True))
+    return replace(marked, share=Share(whole, ranges))
 
 
 def _marked(
@@ -87,28 +108,6 @@ def _stretch(
 
 def _is_sum(spec: object) -> bool:
     """Whether a placement of a DTensor says that its ranks hold summands."""
-    placements = _attributes(spec.state).get("placements") if isinstance(spec, Placeholder) else ()
-    makers = (one.maker for one in _list(placements) if isinstance(one, Placeholder))
+    placements = attributes_of(spec).get("placements")
+    makers = (one.maker for one in sequence_of(placements) if isinstance(one, Placeholder))
     return any(isinstance(maker, Foreign) and "Partial" in maker.name for maker in makers)
-
-
-def _attributes(state: object) -> dict[object, object]:
-    """The attributes of an object; of a class with __slots__ there are two dictionaries."""
-    states = state if isinstance(state, tuple) and len(state) <= 2 else (state,)
-    tables = [table for table in states if isinstance(table, dict)]
-    if len(tables) < 2:
-        return tables[0] if tables else {}
-    return {**tables[0], **tables[1]}
-
-
-def _list(items: object) -> Sequence[object]:
-    return items if isinstance(items, (list, tuple)) else ()
-
-
-def _shape(sizes: object) -> tuple[int, ...] | None:
-    """None where it is none; a file can hold anything."""
-    if not isinstance(sizes, (list, tuple)) or len(sizes) > 64:
-        return None
-    if not all(type(size) is int and 0 <= size < 1 << 63 for size in sizes):
-        return None
-    return tuple(size for size in sizes if isinstance(size, int))

@@ -4,7 +4,7 @@ beside its initialization and its state."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scalecheck.checkpoint.formats.directory import without_file
+from scalecheck.checkpoint.formats.directory import without_files
 from scalecheck.checkpoint.naming import WEIGHTS
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
@@ -12,6 +12,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.wrappers import difference, matched
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
+from scalecheck.measure.adapted import AskedAdapters, asked_adapters
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
@@ -44,6 +45,7 @@ class CheckInput:
     subject: CheckpointFacts
     missing: Mapping[str, str]
     states: States
+    asked: AskedAdapters
     roles: Mapping[str, str]
     notes: Sequence[str]
 
@@ -61,6 +63,7 @@ def check_input(
     beside = [one.name for one in others]
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread, beside))
     others = [one for one in others if selection.holds(one.name)]
+    asked = asked_adapters(checkpoint, wanted, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
@@ -88,8 +91,10 @@ def check_input(
                 trained_by.get(tensor.name),
             )
         )
+    on_base = _on_base(asked, forecasts, tensors)
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
+    roles |= {each.name: each.scale.role for each in on_base}
     names: dict[str, str] = {}
     if before is not None:
         names = matched(before.every, [tensor.name for tensor in checkpoint.tensors])
@@ -113,6 +118,9 @@ def check_input(
         is_dtype_given=settings.param_dtype is not None,
         unread=[*selection.folders(checkpoint.unread), *states.unopened],
         steps=max(steps, default=None),
+        adapters=asked.found.pairs,
+        adapted=on_base,
+        unadapted=asked.missing,
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
         ),
@@ -127,8 +135,9 @@ def check_input(
         "lr": forecasts.no_lr,
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
-    read = "" if states.path is None else states.path.name
-    notes = [*states.notes, *without_file(checkpoint.notes, read), *checkpoint.layout]
+    read = {path.name for path in checkpoint.state_files.values()}
+    read |= {states.path.name} if states.path else set()
+    notes = [*states.notes, *without_files(checkpoint.notes, read), *checkpoint.layout]
     if str(settings.state) == NONE and checkpoint.optimizer:
         notes.append(f"{len(checkpoint.optimizer)} tensors of an optimizer state were not judged")
     notes += agreement(checkpoint, [*roles], settings.jobs)
@@ -138,7 +147,18 @@ def check_input(
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if names:
         notes.append(f"baseline: {difference(names)}")
-    return CheckInput(subject, missing, states, roles, [*notes, *forecasts.notes])
+    return CheckInput(subject, missing, states, asked, roles, [*notes, *forecasts.notes])
+
+
+def _on_base(
+    asked: AskedAdapters, forecasts: Forecasts, tensors: Sequence[TensorFacts]
+) -> list[TensorFacts]:
+    """The matrices of a base that adapters add to, with what the lr does to them."""
+    if asked.base is None:
+        return []
+    known = [each.forecast for each in tensors if each.forecast is not None]
+    found = forecasts.adapted(asked, known)
+    return [TensorFacts(each, forecast=each) for each in (found.on_base if found else ())]
 
 
 def serve_dtype(word: str) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
+from scalecheck.measure.adapted import AskedAdapters
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
+from scalecheck.updates.adapted import AdapterForecasts, adapter_forecasts
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures
@@ -80,6 +82,14 @@ class Forecasts:
         forecast = self._forecaster.of(stats, sketch)
         self._eps_shares[stats.name] = forecast.eps_share
         return forecast
+
+    def adapted(
+        self, asked: AskedAdapters, forecasts: Sequence[TensorForecast]
+    ) -> AdapterForecasts | None:
+        """Those of the matrices that adapters add to; None where no update is known."""
+        if self._forecaster is None or not asked.matrices:
+            return None
+        return adapter_forecasts(asked, self._forecaster, forecasts)
 
     def figures(self, state: ParamState) -> tuple[float | None, float | None]:
         """The share of a state's elements with √v̂ below eps, and beta2; None where not known."""

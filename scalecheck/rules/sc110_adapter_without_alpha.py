@@ -1,0 +1,40 @@
+"""An adapter whose alpha is not known, so that it is not known what it adds.
+
+The product of its halves is multiplied by alpha/rank. Programs save alpha beside the halves, in
+adapter_config.json or in the metadata of the file; where it is nowhere, the one that loads the
+adapter takes a value of its own: the rank, which makes the factor 1, or an error.
+
+Try: the adapter_config.json that was saved with it, in its folder; a tensor NAME.alpha, as kohya's
+scripts write it.
+"""
+
+from collections.abc import Iterator
+
+from scalecheck.report.finding import Finding
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, judged
+
+
+def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
+    pairs = subject.adapters
+    reasons = {pair.scale.reason for pair in pairs}
+    if len(pairs) > 1 and len(reasons) == 1 and (reason := reasons.pop()):
+        yield judged("", f"{reason}; of none of {len(pairs)} adapted matrices")
+        return
+    for pair in pairs:
+        yield judged(pair.name, pair.scale.reason)
+
+
+RULE = Rule(
+    "warning",
+    find,
+    "adapted matrices",
+    ok=Example(
+        'model["w.lora_down.weight"] = noise(8, 64)\n'
+        'model["w.lora_up.weight"] = noise(64, 8)\n'
+        'model["w.alpha"] = 8 * ones(1)'
+    ),
+    bad=Example(
+        'model["w.lora_down.weight"] = noise(8, 64)\nmodel["w.lora_up.weight"] = noise(64, 8)',
+        finds="alpha is not known: none beside its halves, no adapter_config.json",
+    ),
+)
