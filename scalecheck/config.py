@@ -145,7 +145,7 @@ def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option])
     for name in [key for key in keys if key in table]:
         value, option = table[name], keys[name]
         kind = (option.item_types or option.types)[0]
-        kinds = {int: (int,), float: (int, float)}.get(kind, (str,))
+        kinds = {int: (int,), float: (int, float), bool: (bool,)}.get(kind, (str,))
         settings[name] = (_items if option.item_types else _typed)(value, name, *kinds)
         if option.is_path and value != "none":
             if "\0" in value:
@@ -297,6 +297,7 @@ def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
 _KINDS: Mapping[tuple[type, ...], str] = {
     (list,): "a list",
     (str,): "a word",
+    (bool,): "true or false",
     (dict,): "a table",
     (int,): "a whole number",
     (int, float): "a number",

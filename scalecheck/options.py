@@ -64,8 +64,9 @@ def _only(words: str, holds: Callable[[Any], bool]) -> Callable[[Any], None]:
 
 
 POSITIVE = _only("a positive number", lambda x: 0 < x < math.inf)
-FINITE = _only("a finite number", math.isfinite)
+NOT_NEGATIVE = _only("a finite number from 0 up", lambda x: 0 <= x < math.inf)
 SHARE = _only("a number between 0 and 1", lambda x: 0 < x < 1)
+PART = _only("a number from 0 to 1", lambda x: 0 <= x <= 1)
 FROM_0 = _only("a number from 0 up", lambda n: n >= 0)
 SIZE = _only("a number from 1 to 10000000", lambda n: 1 <= n <= 10**7)
 # Of a scale: its cube and its inverse are still float64 numbers.
@@ -253,7 +254,8 @@ Group = Annotated[
     ),
 ]
 Snr = Annotated[
-    float, training("Mean over std of an element's gradient; 0 is noise alone.", "SNR", FINITE)
+    float,
+    training("Mean over std of an element's gradient; 0 is noise alone.", "SNR", NOT_NEGATIVE),
 ]
 GradRms = Annotated[
     Number,
@@ -311,7 +313,7 @@ Schedule = Annotated[
     ),
 ]
 Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
-Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE")]
+Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE", PART)]
 
 # Of translate alone.
 TargetUpdate = Annotated[Number, question("Add the lr of this relative update.", "SHARE", POSITIVE)]

@@ -44,6 +44,15 @@ ELSEWHERE = {
 
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "prodigyopt.Prodigy": [
+        {"lr": 1.0, "d0": 1e-3, "growth_rate": 1.15},
+        {"lr": 1.0, "d0": 0.1, "use_bias_correction": True},
+    ],
+    "pytorch_optimizer.prodigy": [
+        {"d0": 1e-3, "growth_rate": 1.15},
+        {"d0": 0.1, "weight_decay": 0.1},
+        {"d0": 0.1, "eps": None},
+    ],
     "came_pytorch.CAME": [
         {"lr": 1e-3, "weight_decay": 0.1},
         {"lr": 1e-3, "betas": (0.5, 0.9, 0.99), "clip_threshold": 0.5},

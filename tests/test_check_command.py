@@ -167,6 +167,9 @@ def test_a_configuration_is_found_above_and_can_be_named(tmp_path, monkeypatch):
             "[[override]]\nrole='matrx'\nSC201={high=1}",
             "role matrx: not known; did you mean matrix",
         ),
+        ("snr = -1", "snr -1: a finite number from 0 up"),
+        ("final = 2", "final 2: a number from 0 to 1"),
+        ("recursive = 1", "recursive: is true or false"),
         ("[optimizer]\nname='adamm'", "optimizer.name adamm: not known; did you mean adam?"),
     ],
 )
@@ -177,6 +180,37 @@ def test_a_wrong_configuration_is_one_line_and_exit_2(text, said):
     assert f": {said}" in done.err
     assert re.match(r"scalecheck: scalecheck.toml:\d+: ", done.err)
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("name='adamw'\nbeta1=2", "adamw: beta1 2 is outside [0, 1)"),
+        ("name='adamw'\namsgrad=3", "adamw: amsgrad 3 is not true or false"),
+        ("name='adamw'\nbeta1='a'", "adamw: beta1 'a' is not a number"),
+        ("name='muon'\nns_steps=1.5", "muon: ns_steps 1.5 is not a whole number"),
+        ("name='muon'\nns_coefficients=[1, 2]", "muon: ns_coefficients (1, 2) is not 3 numbers"),
+        ("name='muon'\nadjust_lr_fn=1", "muon: adjust_lr_fn 1 is not a word"),
+    ],
+)
+@pytest.mark.parametrize("lr", ["", "lr = 1e-3\n"])
+def test_a_configured_hyperparameter_outside_its_domain_is_exit_2(setting, said, lr):
+    Path("scalecheck.toml").write_text(f"[optimizer]\n{lr}{setting}\n")
+    done = scalecheck("check", TINY, "--state", "none")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_whole_number_of_a_configured_group_is_one():
+    group = "[[group]]\nmatch = '*'\nns_steps = 3\n"
+    Path("scalecheck.toml").write_text(f"[optimizer]\nname = 'muon'\nlr = 1e-3\n{group}")
+    assert scalecheck("check", TINY, "--state", "none").code in (0, 1)
+
+
+def test_a_configured_flag_is_true_or_false():
+    Path("scalecheck.toml").write_text("recursive = true\n")
+    assert report(TINY)["settings"]["recursive"] is True
 
 
 def test_a_waiver_moves_findings_to_the_ignored_with_its_reason():
@@ -401,7 +435,9 @@ def test_statistics_count_findings_by_rule():
         ((TINY, "--match", "zzz"), "--match zzz: matches none of 52 tensors"),
         ((TINY, "--group", "zzz:lr=1"), "--group zzz: matches none of 52 tensors"),
         ((TINY, "--schedule", "cosine"), "--schedule, --warmup and --final: need --steps"),
-        ((TINY, "--snr", "nan"), "--snr nan: a finite number"),
+        ((TINY, "--snr", "nan"), "--snr nan: a finite number from 0 up"),
+        ((TINY, "--snr", "-1"), "--snr -1.0: a finite number from 0 up"),
+        ((TINY, "--final", "2"), "--final 2.0: a number from 0 to 1"),
         ((TINY, "--grad-rms", "-1"), "--grad-rms -1.0: a positive number"),
         ((TINY, "--jobs", "0"), "--jobs 0: 1 to 256 threads"),
         ((TINY, "--config", "none.toml"), "none.toml: no such file or directory"),

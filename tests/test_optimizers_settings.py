@@ -37,6 +37,7 @@ BAD: dict[str, list[float]] = {
     "p": [0.0, math.nan],
     "g0_norm": [0.0, math.nan],
     "d_hat": [math.inf],
+    "growth_rate": [0.0, math.nan],
     "decay_rate": [math.inf],
     "clip": [0.0, math.nan],
 }

@@ -61,6 +61,66 @@ def test_maximize_counts_where_an_optimizer_is_not_known_to_have_it():
     assert Recognised(ADAM | {"maximize": True, "amsgrad": False}, [MOMENTS]).name == "adamw"
 
 
+PRODIGY = {
+    "lr": 1.0,
+    "betas": (0.9, 0.999),
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "d": 0.1,
+    "d0": 0.1,
+    "d_max": 0.1,
+    "d_coef": 1.0,
+    "growth_rate": float("inf"),
+    "d_numerator": 0.0,
+    "d_hat": 0.0,
+}
+PROGRAMS = {
+    "prodigyopt": ({"use_bias_correction": False, "k": 5}, {"step"}),
+    "pytorch_optimizer": ({"bias_correction": False, "step": 6}, set()),
+}
+
+
+def prodigy(folder, program, **others):
+    """The rows of a run of two groups, of which the second has other settings."""
+    settings, entries = PROGRAMS[program]
+    groups = [PRODIGY | settings | {"params": [0]}, PRODIGY | settings | others | {"params": [1]}]
+    kept = {"exp_avg", "exp_avg_sq", "s", "p0"} | entries
+    return api.translate(saved(folder, groups, [kept, kept])).rows
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_groups_of_prodigy_may_differ_in_what_each_has_for_itself(tmp_path, program):
+    rows = prodigy(tmp_path, program, weight_decay=0.1)
+    assert [(row["optimizer"], row["measured"]) for row in rows] == [("prodigy", True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "other"),
+    [
+        ("prodigyopt", "use_bias_correction", True),
+        ("prodigyopt", "k", 3),
+        ("prodigyopt", "growth_rate", 1.02),
+        ("pytorch_optimizer", "bias_correction", True),
+        ("pytorch_optimizer", "lr", 0.5),
+        ("pytorch_optimizer", "lr", 0.0),
+        ("pytorch_optimizer", "d0", 0.2),
+    ],
+)
+def test_groups_that_differ_in_what_prodigy_takes_from_one_are_not_known(
+    tmp_path, program, name, other
+):
+    rows = prodigy(tmp_path, program, **{name: other})
+    assert [(row["optimizer"], row["measured"]) for row in rows] == [("not known", False)] * 2
+
+
+@pytest.mark.parametrize("lacking", [{"eps": None}, {"betas": (0.9, None)}])
+def test_a_setting_that_is_none_where_the_formula_needs_a_number_is_not_known(tmp_path, lacking):
+    """pytorch_optimizer's eps None is another formula."""
+    rows = prodigy(tmp_path, "pytorch_optimizer", **lacking)
+    assert [row["measured"] for row in rows] == ["eps" in lacking, False]
+    assert rows[1]["optimizer"] == "not known"
+
+
 def test_no_two_optimizers_are_recognised_by_the_same_names():
     """Each program's own names, all or only those required, are of one optimizer."""
     for name, several in writers().items():

@@ -219,7 +219,7 @@ class Writer:
     is an entry or, of programs that count once for all, a setting, which `count` gives another
     name. names: its names for hyperparameters, by those that the optimizer has here. implies:
     hyperparameters that the program alone tells. without: settings that tell another program from
-    it.
+    it. of_one_group: settings that the program takes from one group for all of them.
     """
 
     settings: Collection[str] = ()
@@ -230,6 +230,7 @@ class Writer:
     names: Mapping[str, str] = field(default_factory=dict)
     implies: Mapping[str, object] = field(default_factory=dict)
     without: Collection[str] = ()
+    of_one_group: Collection[str] = ()
     count: str = "step"
 
 

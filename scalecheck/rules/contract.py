@@ -21,7 +21,7 @@ from scalecheck.report.finding import Finding, Severity
 from scalecheck.updates.tensor_forecast import TensorForecast
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorFacts:
     """A tensor that was measured.
 

@@ -1,12 +1,15 @@
 """Which optimizer saved a group of an optimizer state, by the whole set of names in it: its
 settings and the entries of its states. A set that no program is known to save is not known."""
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import cache
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from scalecheck import registry
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.optimizer_state import Factored, ParamGroup, ParamState, StateLayout
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
@@ -108,8 +111,9 @@ Kept = frozenset[str]
 class Recognised:
     """What a group of a state is recognised as: `name` of an optimizer with a formula, its `names`
     for hyperparameters and those that its program `implies`, or else `foreign`, a state that is
-    known by its name, or neither, and `why`; `count` is its setting that counts the steps.
-    torch_class: torch.optim's class of it, where that is known."""
+    known by its name, or neither, and `why`; `count` is its setting that counts the steps,
+    `of_one_group` are those that its program takes from one group for all. torch_class:
+    torch.optim's class of it, where that is known."""
 
     def __init__(
         self,
@@ -130,12 +134,14 @@ class Recognised:
         self.implies: Mapping[str, object] = {}
         self.foreign: Foreign | None = None
         self.count = "step"
+        self.of_one_group: Collection[str] = ()
         self.is_certain = len(found) == 1
         if self.is_certain or (found and found.keys() <= NOT_TOLD_APART):
             self.name = "adamw" if "adamw" in found else next(iter(found))
             self.names = found[self.name].names
             self.implies = found[self.name].implies
             self.count = found[self.name].count
+            self.of_one_group = found[self.name].of_one_group
             return
         self.foreign = next((one for one in FOREIGN if _saves(one.writer, settings, kept)), None)
         if self.foreign is not None:
@@ -151,6 +157,11 @@ class Recognised:
             f"optimizer not known{f', {told}' if told else ''} (settings {_listed(settings)}; "
             f"state {_listed(entries)}): --optimizer says which"
         )
+
+    def reject(self, why: str) -> None:
+        """Makes it one that is not known."""
+        self.name = self.foreign = None
+        self.why = f"optimizer not known: {why}"
 
 
 def _of_class(torch_class: str, names: Iterable[str]) -> list[str]:
@@ -204,12 +215,31 @@ def recognised(group: ParamGroup, states: Iterable[ParamState]) -> Recognised:
     found = Recognised(settings, [kept_by(state, group) for state in states], group.torch_class)
     unread = [name for name in group.left_out if name not in {"lr", *NEUTRAL}]
     if unread and (found.name or found.foreign):
-        found.name = found.foreign = None
-        found.why = (
-            f"optimizer not known: its setting {unread[0]} cannot be read, as it is no number, no "
-            "word and no short list of them: --optimizer says which"
+        found.reject(
+            f"its setting {unread[0]} cannot be read, as it is no number, no word and no short "
+            "list of them: --optimizer says which"
         )
     return found
+
+
+def all_recognised(
+    groups: Sequence[ParamGroup], members: Sequence[Iterable[ParamState]]
+) -> list[Recognised]:
+    """What each group with these states is recognised as: not known where it differs from another
+    in what its program takes from one group for all."""
+    known = [*map(recognised, groups, members)]
+    if not any(one.of_one_group for one in known):
+        return known
+    sets = [text_key(sorted(group.settings)) for group in groups]
+    first: dict[str, Mapping[str, Any]] = {}
+    differing: dict[str, set[str]] = defaultdict(set)
+    for names, group in zip(sets, groups, strict=True):
+        other = first.setdefault(names, group.settings)
+        differing[names].update(n for n, value in group.settings.items() if value != other[n])
+    for names, one in zip(sets, known, strict=True):
+        if unlike := [name for name in one.of_one_group if name in differing[names]]:
+            one.reject(f"its groups differ in {unlike[0]}, and it takes that of one group for all")
+    return known
 
 
 def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
@@ -231,8 +261,14 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
         elif value is None:
             found.pop(name, None)
     found |= {here: found[there] for here, there in of.names.items() if there in found}
+    if of.name is None and "lr" in of.of_one_group:
+        found.pop("lr", None)  # another group's moves its tensors
     if of.name is not None:
-        return found | {**of.implies, "optimizer": of.name}
+        found |= of.implies
+        if absent := _absent(of, group.settings, found):
+            why = f"optimizer not known: its state is like that of {of.name}, but {absent} is None"
+            return found | {"optimizer": WithoutFormula(NOT_KNOWN, why)}
+        return found | {"optimizer": of.name}
     decay = found.get("weight_decay", 0.0)
     decay = float(decay) if isinstance(decay, int | float) else 0.0
     foreign = of.foreign
@@ -243,6 +279,24 @@ def group_settings(group: ParamGroup, of: Recognised) -> dict[str, Any]:
     if foreign.second_moment and isinstance(beta2, float) and 0 <= beta2 < 1:
         optimizer = replace(optimizer, second_moment=foreign.second_moment, beta2=beta2)
     return found | {"optimizer": optimizer}
+
+
+@cache
+def _numbers_of(optimizer: str) -> tuple[str, ...]:
+    """The hyperparameters that are always a number or a word."""
+    family = registry.load("optimizer", optimizer).Optimizer
+    hints = get_type_hints(family)
+    names = [field.name for field in fields(family)]
+    return tuple(n for n in names if hints[n] is not bool and NoneType not in get_args(hints[n]))
+
+
+def _absent(of: Recognised, saved: Mapping[str, Any], found: Mapping[str, Any]) -> str | None:
+    """A setting that is saved as None where the formula needs a number."""
+    for name in _numbers_of(of.name) if of.name is not None else ():
+        there = of.names.get(name, name)
+        if (there in saved and name not in found) or (name in found and found[name] is None):
+            return there
+    return None
 
 
 def counted(state: ParamState, group: ParamGroup, of: Recognised) -> ParamState:

@@ -18,10 +18,10 @@ from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
 from scalecheck.updates.recognition import (
+    all_recognised,
     counted,
     group_settings,
     is_guessed,
-    recognised,
     state_layout,
 )
 from scalecheck.updates.saved_groups import empty_states, with_lrs
@@ -58,13 +58,13 @@ class States:
         self.in_file: Sequence[Tensor] = state.tensors if state else ()
         self.in_no_state: Sequence[Tensor] = state.in_no_state if state else ()
         self.unopened: Sequence[Unread] = state.unopened if state else ()
-        self.tensors = {one.name: checkpoint.trained(one) for one in checkpoint.tensors}
         states = state.states if state else ()
+        self.tensors = {t.name: checkpoint.trained(t) for t in checkpoint.tensors if states}
         groups = state.groups if state else ()
         members: list[list[ParamState]] = [[] for _ in groups]
         for one in states:
             members[one.group].append(one)
-        known = [*map(recognised, groups, members)]
+        known = all_recognised(groups, members)
         saved = [*map(group_settings, groups, known)]
         if state and state.is_inner:
             inner = {"optimizer": WithoutFormula(NOT_KNOWN, INNER)}

@@ -98,8 +98,7 @@ def rows(
     """A row a tensor or a group, with the lr that was asked back for, and its forecasts."""
     own = [column for column in columns if column not in LIKE]
 
-    def made(group: tuple[str, list[TensorForecast]]) -> Row:
-        name, members = group
+    def made(name: str, members: Sequence[TensorForecast]) -> Row:
         fields = row(own, name, members) | {"members": members}
         if settings.target is not None:
             fields |= _towards(fields, settings.target)
@@ -107,7 +106,10 @@ def rows(
             fields |= others.towards(fields)
         return fields
 
-    return Rows([*grouped(forecasts, settings.by).items()], made)
+    if settings.by == "tensor":
+        return Rows(forecasts, lambda one: made(one.name, [one]))
+    groups = grouped(forecasts, settings.by)
+    return Rows([*groups.items()], lambda group: made(*group))
 
 
 def row_tables(

@@ -20,6 +20,7 @@ from scalecheck.settings import Settings
 from scalecheck.theory.reparameterization import Reparameterization
 from scalecheck.updates.saved_groups import is_lr
 from scalecheck.updates.saved_state import UNCERTAIN, States
+from scalecheck.updates.setting_types import typed
 from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 DEFAULT = "adamw"
@@ -201,7 +202,7 @@ class Trainings:
         uncertain = [word for word in ("lr", *has) if settings.get(word) is UNCERTAIN]
         known = {word: setting for word, setting in settings.items() if word not in uncertain}
         try:
-            optimizer = family(**{word: known[word] for word in has if word in known})
+            optimizer = family(**typed(family, known))
         except ValueError as error:
             is_saved = self._optimizer is None and "optimizer" in settings
             if is_saved and not {*self._asked} - {"lr"}:
@@ -210,9 +211,6 @@ class Trainings:
                 unknown = WithoutFormula(NOT_KNOWN, why, decay if isinstance(decay, float) else 0.0)
                 return self._training({**settings, "optimizer": unknown})
             raise OptionError("optimizer", str(error), chosen) from error
-        except TypeError as error:
-            given = ", ".join(f"{word} {known[word]!r}" for word in has if word in known)
-            raise OptionError("optimizer", f"one is of another type: {given}", chosen) from error
         if "lr" in uncertain:
             return Training(chosen, optimizer, 1.0, (*uncertain,))
         if known.get("lr") is None and not optimizer.needs_lr:

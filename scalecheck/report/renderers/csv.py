@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from scalecheck.report.formatting import finite, printable
@@ -17,22 +18,39 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The principal rows as CSV text: shapes as 64x48, lists joined by a semicolon, quantiles one a
     column, None and what is not finite as nothing. Optimizer states of no certain tensor have rows
     too, and what was skipped, its reason among the flags, or in a check as the message."""
-    columns = report.tables[0].columns
-    rows = report.rows_of(report.tables[0].name)
-    readers = [(column, column.reader(rows)) for column in columns]
-    lines = [_fields((column, read(row)) for column, read in readers) for row in rows]
+    return "".join(pieces(report, layout))
+
+
+def pieces(report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
+    """The same line by line: a row is made when it is written, so that none are kept."""
+    lines = _lines(report)
+    first = next(lines, None)
+    names = [column.name for column in report.tables[0].columns] if first is None else [*first]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for line in chain(() if first is None else (first,), lines):
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
+        writer.writerow(line)
+    yield out.getvalue().removesuffix("\n")
+
+
+def _lines(report: Report) -> Iterator[dict[str, object]]:
+    principal = report.tables[0]
+    columns = principal.columns
+    for table in report.tables:
+        if table.name == principal.name:
+            readers = [(column, column.reader(table.rows)) for column in columns]
+            for row in table.rows:
+                yield _fields((column, read(row)) for column, read in readers)
     for row in report.rows_of("states"):
-        lines.append(_fields((column, row.get(column.name)) for column in columns))
+        yield _fields((column, row.get(column.name)) for column in columns)
     for entry in report.skipped:
         told = f"skipped: {entry['reason']}"
         known = {**entry, "flags": [told], "quantiles": {}, "where": entry["name"], "message": told}
-        lines.append(_fields((column, known.get(column.name)) for column in columns))
-    out = io.StringIO()
-    names = list(lines[0]) if lines else [column.name for column in columns]
-    writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue().removesuffix("\n")
+        yield _fields((column, known.get(column.name)) for column in columns)
 
 
 def _fields(cells: Iterable[tuple[Column, Any]]) -> dict[str, object]:

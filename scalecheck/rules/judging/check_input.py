@@ -68,7 +68,8 @@ def check_input(
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
     tensors: list[TensorFacts] = []
-    model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
+    every = () if init is None else checkpoint.tensors
+    model = Model({tensor.name: tensor.shape for tensor in every})
     trained_by = states.trained_by(checkpoint.tensors)
     has_rows = bool(set(_WITH_ROWS) & policy.rules.keys())
     needed = {need for entry in policy.rules.values() for need in entry.rule.needs}
@@ -105,7 +106,6 @@ def check_input(
     is_whole = len(wanted) == len(checkpoint.tensors)
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
-    by_name = {tensor.name: tensor for tensor in wanted}
     steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
     is_sought = _TRAINED in policy.rules and not (steps and any(trained_by.values()))
     subject = CheckpointFacts(
@@ -122,7 +122,9 @@ def check_input(
         adapted=on_base,
         unadapted=asked.missing,
         signs_of_training=(
-            signs_of_training([t.scale for t in tensors], by_name) if is_sought else ""
+            signs_of_training([t.scale for t in tensors], {t.name: t for t in wanted})
+            if is_sought
+            else ""
         ),
         others=other_facts(others, settings.jobs),
         unmeasured_others=unmeasured_in(judged, others),

@@ -46,13 +46,14 @@ class Forecasts:
         self._without_lr: dict[str, str] = {}
         self._forecaster: Forecaster | None = None
         self._eps_shares: dict[str | None, float | None] = {}  # of the states that were read
-        if self.no_lr:
-            return
         # What a state says beside its lr takes an optimizer, and any lr.
         stand_in = trainings if lr is not None else Trainings.asked(settings, 1.0)
-        unfit = _problems(stand_in, states, trained)
-        if lr is not None and unfit:
+        is_asked = lr is not None or settings.optimizer is not None
+        unfit = _problems(stand_in, states, trained) if is_asked or not self.no_lr else {}
+        if is_asked and unfit:
             raise UsageError(next(iter(unfit.values())))
+        if self.no_lr:
+            return
         unknown = _unknown(stand_in, states, trained) if not unfit else {}
         if unfit or unknown.keys() >= {label for label, *_ in _asked(states, trained)}:
             problem = next(iter({**unfit, **unknown}.values()), "")
