@@ -148,6 +148,22 @@ def arguments(kind: Kind, path: Path) -> list[str]:
     return [command, *before, str(path), "--quiet", "--jobs", "1", *_FORMAT, *options]
 
 
+def averages(folder: Path, n: int) -> Path:
+    """Matrices of one shape in a distributed checkpoint, trained ones and an average of each."""
+    made = Folder()
+    for k in range(n):
+        matrix = torch.full((8, 8), float(k))
+        matrix[0, 0] = -1
+        made.add(("model", f"w.{k}.weight"), matrix)
+        made.add(("ema", f"w.{k}.weight"), matrix + 0.5)
+        made.add(("optim", "state", f"w.{k}.weight", "exp_avg"), matrix)
+    made.add(("optim", "param_groups", 0, "lr"), 1e-3)
+    path = folder / f"averages{n}"
+    path.mkdir()
+    made.write(path)
+    return path
+
+
 def metadata_nbytes(path: Path) -> int:
     """The bytes of a file that are no elements, or of small arrays all."""
     if path.suffix == ".safetensors":
@@ -221,6 +237,7 @@ KINDS = {
     "narrow rows, check": Kind(narrow_rows, ["check"], 1),
     "chunks of a distributed checkpoint": Kind(chunks, ["inspect"], 4000),
     "chunks of different shapes": Kind(shapes, ["inspect"], 1000),
+    "averages of a distributed checkpoint": Kind(averages, ["inspect"], 400),
     "states without names, translate": Kind(states, ["translate"], 1000),
     "states without names, check": Kind(states, ["check"], 1000),
     "a group for each state, translate": Kind(groups, ["translate"], 1000),

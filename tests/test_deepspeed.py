@@ -224,6 +224,14 @@ def test_a_model_beside_the_step_is_read_with_its_state(tmp_path):
     assert "6 tensors of BF16" in scalecheck("inspect", run).out
 
 
+def test_what_a_trainer_keeps_beside_the_step_is_named(tmp_path):
+    path = Zero(3).save(tmp_path, "pytorch_model")
+    for name in ("scheduler.bin", "random_states_0.pkl", "zero_to_fp32.py"):
+        (path / name).write_bytes(b"1")
+    notes = api.inspect(path).notes
+    assert "beside the model, not inspected: random_states_0.pkl, scheduler.bin" in notes
+
+
 def test_another_step_is_named(tmp_path):
     run = Zero().save(tmp_path / "run")
     shutil.copytree(run / "global_step12", run / "global_step6")

@@ -2,12 +2,14 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from command import scalecheck
 from process import at_most
 from zero_files import Zero
 
+import scalecheck as api
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.zero.patterns import matches, parsed
 
@@ -326,3 +328,18 @@ def test_patterns_of_a_file_match_as_in_python_and_in_bounded_time():
     assert parsed("(a+)+$") is None
     with at_most(1):
         assert not matches(parsed("a*" * 250 + "b"), "a" * 1000)
+
+
+def test_numbers_inside_a_setting_are_named_and_hinder_nothing(tmp_path):
+    kept = torch.ones(3)
+
+    def change(name, tables):
+        if "optim_states" in name:
+            held = tables["optimizer_state_dict"]["base_optimizer_state"]
+            for group in held["param_groups"]:
+                group["extra"] = {"array": np.arange(600.0), "keyed": {kept: 1}}
+
+    report = api.check(Zero(2, 2, change=change).save(tmp_path))
+    reasons = {one["name"]: one["reason"] for one in report.skipped}
+    why = "a numpy array in the pickle: save it as a tensor"
+    assert reasons["optimizer.param_groups.0.extra.array"] == why

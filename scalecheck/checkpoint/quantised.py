@@ -71,6 +71,7 @@ _OTHER_WORDS = frozenset(
 )
 _NESTED = frozenset(("_data", "tensor_impl", "layout_tensor"))  # a tensor subclass inside another
 _LEAST_CODES = 64  # elements of what integers alone tell
+_RANDOM = (5056,)  # bytes of the state of torch's random numbers
 _OBSERVED = frozenset(("min_val", "max_val"))
 
 
@@ -93,7 +94,7 @@ class Quantised:
                     self._codes_in.setdefault(".".join(entry.path[:-1]), entry.word)
 
     def _is_integers(self, entry: Entry) -> bool:
-        return _may_be_code(entry, are_packed=self._has_vectors)
+        return entry.shape != _RANDOM and _may_be_code(entry, are_packed=self._has_vectors)
 
     def _code(self, entry: Entry) -> str | None:
         dtype, word = entry.dtype, entry.word

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
-from scalecheck.checkpoint.source import Readers
+from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
+from scalecheck.checkpoint.source import FileSource, Readers
 from scalecheck.checkpoint.tensor import Tensor
 
 
@@ -40,6 +41,16 @@ def recorded(tensor: Tensor) -> TensorRecord:
     return TensorRecord(tensor.dtype.torch or tensor.dtype.name, tensor.shape, made=tensor)
 
 
+def made_of(record: TensorRecord, name: str, path: Path) -> Tensor:
+    """The tensor of a record by `recorded`, under a name. That of numbers inside an object, such as
+    a numpy array in a pickle, is not measured."""
+    if record.made is not None:
+        return replace(record.made, name=name)
+    why = record.unmeasured or "its numbers lie inside a pickled object, and are not read"
+    source = FileSource(path, 0, 0, 0)
+    return Tensor(name, dtype_of(record.dtype), record.shape, source, 0, unmeasured=why)
+
+
 @dataclass(frozen=True)
 class _Listed:
     """A tree whose tensors are listed already."""
@@ -49,8 +60,7 @@ class _Listed:
     readers: Readers
 
     def tensor(self, name: str, record: TensorRecord) -> Tensor:
-        assert record.made is not None
-        return replace(record.made, name=name)
+        return made_of(record, name, self.path)
 
     def is_of(self, model: Iterable[Tensor]) -> bool:
         return True

@@ -4,7 +4,6 @@ lies beside them."""
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -18,11 +17,13 @@ from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import parts
 from scalecheck.checkpoint.pickle.tree import Tree
-from scalecheck.checkpoint.state_file import StateFile, opened
+from scalecheck.checkpoint.state_file import StateFile, made_of, opened
 from scalecheck.checkpoint.state_places import places
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
+
+_META = "meta.pt"  # of Lightning: its counters and what else is no tensor
 
 
 def loaded(path: Path) -> Checkpoint:
@@ -42,9 +43,9 @@ def loaded(path: Path) -> Checkpoint:
         return Checkpoint(
             path,
             "dcp",
-            with_ties(_tensors(named.rows), _trained(saved.root)),
+            with_ties(_tensors(path, named.rows), _trained(saved.root)),
             non_model=named.non_model,
-            optimizer=_tensors(named.optimizer),
+            optimizer=_tensors(path, named.optimizer),
             notes=(*notes,),
             layout=(*_layout(path, saved),),
             in_order=named.in_order and saved.has_one_order,
@@ -106,11 +107,11 @@ def _layout(path: Path, saved: Saved) -> list[str]:
         held = listed([excerpt(name, 80) for name in names])
         notes.append(f"missing: {_below(path, file)}, which holds {len(names)} of its keys: {held}")
     beside = [file for file in _files(path, saved) if file not in saved.files]
-    others = [f for f in beside if f.suffix == SUFFIX]
+    others = [f for f in beside if f.suffix == SUFFIX and f.stat().st_size]
     if others:
         held = listed([_below(path, file) for file in others])
         notes.append(f"not read, as the index does not name them: {held}")
-    if weights := [file for file in beside if is_weights(file.name)]:
+    if weights := [file for file in beside if is_weights(file.name) and file.name != _META]:
         how = f"scalecheck inspect {quote(str(weights[0]))}"
         held = listed([_below(path, file) for file in weights])
         notes.append(f"beside the model, not inspected: {held} (to read one: {how})")
@@ -120,7 +121,11 @@ def _layout(path: Path, saved: Saved) -> list[str]:
 def _files_beside(path: Path, saved: Saved) -> list[str]:
     """A note on what trainers write beside a model."""
     beside = [file for file in _files(path, saved) if file not in saved.files]
-    kept = [f for f in beside if f.suffix in SUFFIXES and not is_weights(f.name)]
+    kept = [
+        file
+        for file in beside
+        if file.suffix in SUFFIXES and (file.name == _META or not is_weights(file.name))
+    ]
     held = listed([_below(path, file) for file in kept])
     return [f"beside the model, not inspected: {held}"] if kept else []
 
@@ -141,7 +146,5 @@ def _below(path: Path, file: Path) -> str:
     return excerpt(str(file.relative_to(path)) if file.is_relative_to(path) else str(file), 80)
 
 
-def _tensors(named: Iterable[tuple[str, TensorRecord]]) -> tuple[Tensor, ...]:
-    return tuple(
-        replace(record.made, name=name) for name, record in named if record.made is not None
-    )
+def _tensors(path: Path, named: Iterable[tuple[str, TensorRecord]]) -> tuple[Tensor, ...]:
+    return tuple(made_of(record, name, path) for name, record in named)

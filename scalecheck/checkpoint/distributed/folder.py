@@ -11,6 +11,7 @@ from scalecheck.checkpoint.distributed.index import Chunk, Index, ObjectEntry, S
 from scalecheck.checkpoint.distributed.items import Items
 from scalecheck.checkpoint.distributed.nest import nested
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of
 from scalecheck.checkpoint.pieces import Piece, joined
 from scalecheck.checkpoint.source import FileSource, Readers
@@ -23,10 +24,10 @@ PACKED = "float4_e2m1fn_x2"  # torch counts pairs of its elements; safetensors, 
 
 @dataclass
 class Saved:
-    """The dict that was saved. `objects` are the keys of what is no tensor; `lost` the keys of
-    what lies in files that are missing, by file; `refused` what could not be read, with the reason;
-    `files` those that were read, of `folders`. has_one_order: the dict is in the order in which
-    every rank had it."""
+    """The dict that was saved. `objects` are the keys of what holds more than tensors; `lost` the
+    keys of what lies in files that are missing, by file; `refused` what could not be read, with the
+    reason; `files` those that were read, of `folders`. has_one_order: the dict is in the order in
+    which every rank had it."""
 
     root: dict[object, object] = field(default_factory=dict)
     objects: list[str] = field(default_factory=list)
@@ -55,9 +56,9 @@ def read_folder(folder: Path, index: Index) -> Saved:
     with Readers() as readers:
         items = Items(folder, readers)
         files = _checked_files(index, items)
-        saved.files = {folder / file for file in files if file not in items.missing}
-        if files and not saved.files:
+        if files and not files - items.missing.keys():
             raise Malformed(f"has an index and none of its files: {listed(sorted(files))}")
+        saved.files = {folder / file for file in index.files - items.missing.keys()}
         leaves = _objects(index, items, saved) | _tensors(index, items)
     for name, stored in _places(index):
         if stored.file in items.missing:
@@ -159,8 +160,25 @@ def _objects(index: Index, items: Items, saved: Saved) -> dict[str, object]:
             found[name] = items.object(name, entry.stored)
         except Malformed as error:
             saved.refused[name] = str(error)
-    saved.objects = [*found]
+    saved.objects = [name for name, node in found.items() if not _is_of_tensors(node)]
     return found
+
+
+def _is_of_tensors(root: object) -> bool:
+    """Whether an object is dicts and lists of tensors and nothing else."""
+    stack, seen = [root], set()
+    while stack:
+        node = stack.pop()
+        if isinstance(node, TensorRecord) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, dict):
+            stack += node.values()
+        elif isinstance(node, list | tuple):
+            stack += node
+        else:
+            return False
+    return True
 
 
 @contextmanager

@@ -62,10 +62,11 @@ class ObjectEntry:
 @dataclass
 class Index:
     """What a checkpoint holds by its keys, and the path to each in the dict that was saved, where
-    its writer kept it."""
+    its writer kept it; files: all that it names, those of chunks without elements too."""
 
     entries: dict[str, TensorEntry | ObjectEntry] = field(default_factory=dict)
     paths: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
+    files: set[str] = field(default_factory=set)
 
     def in_order(self) -> list[str]:
         """The keys as the dict had them: an index lists those of one rank after another, and the
@@ -94,6 +95,7 @@ def merged(indexes: Sequence[Index]) -> Index:
     whole = Index()
     for index in indexes:
         whole.paths |= index.paths
+        whole.files |= index.files
         for name, entry in index.entries.items():
             before = whole.entries.get(name, entry)
             if isinstance(entry, TensorEntry) and isinstance(before, TensorEntry):
@@ -115,6 +117,7 @@ def _index(root: object) -> Index:
     held = _held(root)
     entries = _table(held.get("state_dict_metadata"), "state_dict_metadata")
     stored = _places(_table(held.get("storage_data"), "storage_data"))
+    index.files = {place.file for place in stored.values()}
     for name, entry in entries.items():
         if type(name) is not str or len(name) > MAX_NAME:
             raise Malformed(f"has a key that is no text of up to {MAX_NAME} characters")

@@ -1,5 +1,6 @@
 """The dict that was saved, from the paths to what it holds: texts are keys of dicts, and integers
-places in lists."""
+places in lists. A dict that was empty has no path: that of an optimizer without a state yet, or of
+one that keeps none, is put beside its groups."""
 
 from collections.abc import Iterable
 
@@ -19,7 +20,10 @@ class _Branch(dict[str, tuple[Part, object]]):
         places = [(part, leaf) for part, leaf in self.values() if isinstance(part, int)]
         if len(places) == len(self):
             return [leaf for _, leaf in sorted(places, key=lambda place: place[0])]
-        return {str(part): leaf for part, leaf in self.values()}
+        table: dict[object, object] = {str(part): leaf for part, leaf in self.values()}
+        if isinstance(table.get("param_groups"), list):
+            table.setdefault("state", {})
+        return table
 
 
 def nested(leaves: Iterable[tuple[Path, object]]) -> dict[object, object]:
@@ -43,7 +47,8 @@ def nested(leaves: Iterable[tuple[Path, object]]) -> dict[object, object]:
         branch[text_key(path[-1])] = path[-1], leaf
     for outer, part, inside in reversed(made):
         outer[text_key(part)] = part, inside.plain()
-    return dict(root.values())
+    plain = root.plain()
+    return plain if isinstance(plain, dict) else {}
 
 
 def _words(path: Path) -> str:

@@ -53,6 +53,9 @@ def _of_torch(name: str, value: Any, path: Path) -> Tensor:
         why = f"its memory on {value.device} cannot be read: {str(error).partition(chr(10))[0]}"
         return Tensor(name, dtype, shape, _nothing(path, value), 0, unmeasured=why, piece=piece)
     offset = value.storage_offset() * dtype.itemsize
+    held = span(shape, strides)
+    if value.numel() and offset + held * dtype.itemsize > words.numel():
+        unmeasured = f"its memory was freed: its storage has {words.numel()} bytes"
     view: object = (str(value.device), address + offset, shape, steps(shape, strides), dtype.name)
     view = view if value.numel() else id(value)
     negated = dtype.bits if value.is_neg() else 0
@@ -61,7 +64,6 @@ def _of_torch(name: str, value: Any, path: Path) -> Tensor:
         return Tensor(name, dtype, shape, storage, offset, unmeasured=unmeasured, piece=piece)
     if not is_overlapping(shape, strides):
         return Tensor(name, dtype, shape, storage, offset, steps(shape, strides), piece=piece)
-    held = span(shape, strides)
     if math.prod(shape) > MAX_REPEATED * held:
         unmeasured = f"an expanded view: {math.prod(shape)} elements over {held} in memory"
     array = partial(_strided, storage, dtype, offset, shape, strides)

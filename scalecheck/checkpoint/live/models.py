@@ -8,12 +8,13 @@ from typing import Any
 
 from scalecheck.checkpoint.adapter_scale import ADAPTER_SETTINGS, METADATA
 from scalecheck.checkpoint.live.arrays import share_of, tensor_of, view_of
-from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of
+from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of, torch
 from scalecheck.checkpoint.live.trees import tree_of
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.open import with_kinds
 from scalecheck.checkpoint.pickle.state_dict import described, parts
 from scalecheck.checkpoint.pickle.tree import Tree
+from scalecheck.checkpoint.state_file import made_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError
 
@@ -63,7 +64,7 @@ def _module_tensors(model: Module, path: Path) -> Iterator[Tensor]:
                 yield trained if shape == tensor.shape else _piece_of(trained, shape)
         for word, buffer in module._buffers.items():
             yield from _parts(start + word, buffer, path, "buffer")
-        for word, tensor in _factors(module).items():
+        for word, tensor in _saved_beside(module).items():
             yield tensor_of(start + word, tensor, path)
 
 
@@ -97,13 +98,19 @@ def _parts(name: str, value: Any, path: Path, declared: str) -> Iterator[Tensor]
         yield from _parts(f"{name}.{word}", getattr(value, word), path, "")
 
 
-def _factors(module: Any) -> Mapping[str, Any]:
-    """What a module with codes as parameters saves beside them, as those of bitsandbytes do."""
+def _saved_beside(module: Any) -> Mapping[str, Any]:
+    """What a module saves beside its parameters and buffers: the factors of codes that are its
+    parameters, as of bitsandbytes, and the codes of one that has none, as of torch.ao."""
     own = {**module._parameters, **module._buffers}
-    if all(value is None or value.is_floating_point() for value in module._parameters.values()):
+    held = [value for value in module._parameters.values() if value is not None]
+    is_plain = type(module)._save_to_state_dict is torch().nn.Module._save_to_state_dict
+    if all(value.is_floating_point() for value in held) and (held or is_plain):
         return {}
     saved: dict[str, Any] = {}
     module._save_to_state_dict(saved, "", True)
+    several = {name: one for name, one in saved.items() if isinstance(one, tuple)}
+    for name, items in several.items():
+        saved |= {f"{name}.{place}": item for place, item in enumerate(items)}
     return {name: one for name, one in saved.items() if name not in own and is_tensor(one)}
 
 
@@ -116,7 +123,7 @@ def _of_mapping(path: Path, mapping: Mapping[Any, Any]) -> Checkpoint:
         held = f"holds an optimizer state of {count} tensors and no model weights"
         raise CheckpointError(path, held if count else described(root))
     rows, optimizer = (
-        [replace(record.made, name=name) for name, record in named if record.made is not None]
+        [made_of(record, name, path) for name, record in named]
         for named in (found.rows, found.optimizer)
     )
     checkpoint = Checkpoint(

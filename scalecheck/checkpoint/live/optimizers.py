@@ -30,6 +30,7 @@ class LiveState:
 
     @classmethod
     def of(cls, *optimizers: Optimizer | Mapping[Any, Any]) -> "LiveState":
+        optimizers = (*{id(one): one for one in optimizers}.values(),)
         words = [
             type(unwrapped(one)[0]).__name__ if is_optimizer(one) else "state dict"
             for one in optimizers

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalecheck.checkpoint.source import Readers
+from scalecheck.errors import CheckpointError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +40,16 @@ class StorageReader:
     has_file = False
 
     def __init__(self, source: StorageSource) -> None:
-        self._words = source.words
+        self._path, self._words = source.path, source.words
         self._bits = source.negated_bits
         self._memory = source.words.numpy() if source.words.device.type == "cpu" else None
 
     def fill(self, offset: int, buffer: memoryview) -> None:
-        """Fills the buffer from a byte offset."""
+        """Fills the buffer from a byte offset. Raises CheckpointError where memory was freed."""
         stop = offset + len(buffer)
         words = np.frombuffer(buffer, np.uint8)
+        if stop > self._words.untyped_storage().nbytes():
+            raise CheckpointError(self._path, "the memory of one of its tensors was freed")
         if self._memory is not None:
             words[:] = self._memory[offset:stop]
         else:

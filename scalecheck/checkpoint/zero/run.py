@@ -7,10 +7,11 @@ from pathlib import Path
 
 from scalecheck.checkpoint.folders import Unread, folders_in
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import chosen
+from scalecheck.checkpoint.weight_files import SUFFIXES, chosen
 from scalecheck.checkpoint.zero.checkpoint import MASTERS_ALONE
 from scalecheck.checkpoint.zero.files import latest
 from scalecheck.errors import ScalecheckError
+from scalecheck.report.formatting import excerpt, listed
 
 _OWN = ("zero", "offloaded_tensors")  # folders of a step itself
 
@@ -33,8 +34,18 @@ def with_run(checkpoint: Checkpoint, step: Path) -> Checkpoint:
     name = (latest(path) or ("", ""))[1]
     note = f"`{name}` names {step.name}, which is read"
     if not has_own_model(path):
-        layout = (note, *checkpoint.layout)
-        return replace(checkpoint, layout=layout, unread=(*checkpoint.unread, *unread))
+        beside = sorted(name for name in _files(path) if Path(name).suffix in SUFFIXES)
+        notes = (
+            [f"beside the model, not inspected: {listed([excerpt(name, 80) for name in beside])}"]
+            if beside
+            else []
+        )
+        return replace(
+            checkpoint,
+            notes=(*checkpoint.notes, *notes),
+            layout=(note, *checkpoint.layout),
+            unread=(*checkpoint.unread, *unread),
+        )
     from scalecheck.checkpoint.formats import directory
 
     model = directory.load(path)

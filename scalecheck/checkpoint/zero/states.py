@@ -9,6 +9,7 @@ from pathlib import Path
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.torch import Unpickled
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.mapped import mapped
 from scalecheck.checkpoint.pickle.inert import Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import same_view
@@ -218,16 +219,14 @@ def _state(
 
 
 def _settings(file: Unpickled, group: Table) -> Settings:
-    """The settings of a group, its tensors as records of a tree."""
+    """The settings of a group, its tensors as records of a tree; groups may share some."""
 
-    def kept(name: object, node: object) -> object:
-        if isinstance(node, TensorRecord):
-            return recorded(file.tensor(excerpt(str(name), 40), node))
-        if isinstance(node, (list, tuple)) and len(node) <= MAX_DIMENSIONS:
-            return [kept(name, item) for item in node]
-        return node
+    def made(record: TensorRecord) -> TensorRecord:
+        return record if record.made is not None else recorded(file.tensor("a setting", record))
 
-    return {name: kept(name, node) for name, node in group.items() if name not in _MARKS}
+    settings = {name: node for name, node in group.items() if name not in _MARKS}
+    mapped(settings, made)
+    return settings
 
 
 def _vectors(file: Unpickled, node: object, where: str) -> Iterable[Tensor]:
