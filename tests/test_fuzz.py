@@ -63,7 +63,7 @@ def test_the_script_reads_every_kind_and_counts_no_defect():
     assert (done.returncode, done.stderr) == (0, "")
     rows = dict(line.split()[:2] for line in done.stdout.splitlines() if line)
     assert all(int(rows[kind]) > 1 for kind in STEPS)
-    assert rows["all"] == "60"
+    assert rows["all"] == "200"
     assert done.stdout.splitlines()[-1].startswith("0 defects; seed 9")
 
 

@@ -38,7 +38,7 @@ def packed(folder, opcodes):
 @pytest.mark.parametrize(
     "opcodes",
     [
-        b"N" + b"\x94" * 3_000_000,
+        b"N" + b"\x94" * 4_000_000,
         b"(" + b"N\x85" * 1_500_000 + b"t",
         b"(" + b"\x8c\x04wxyz" * 3_000_000 + b"t",
         b"(" + (b"\x8a\x08" + b"\x01" * 8) * 3_000_000 + b"t",

@@ -44,6 +44,7 @@ def built(name: str, settings: dict[str, Any]) -> Hyperparameters:
     optimizer: type[Hyperparameters] = registry.load("optimizer", name).Optimizer
     usual = {"weight_decay": 0.0, "eps": 1e-4} | ({"momentum": 0.9} if name in MOMENTUM else {})
     usual |= {"d": 0.1} if "dadapt" in name else {}
+    usual |= {"d0": 1e-6, "d_max": 1e-6} if name == "prodigy" else {}  # whose d did not grow
     has = optimizer.__dataclass_fields__
     return optimizer(**{word: number for word, number in usual.items() if word in has} | settings)
 

@@ -364,7 +364,7 @@ def test_a_pipe_in_place_of_a_state_is_refused(tmp_path):
     [
         (b"", "is empty (0 bytes)"),
         (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer, not the file"),
-        (b"what?", "is no checkpoint: it starts with b'what?'"),
+        (b"what?", "is text, not a checkpoint: it starts with 'what?'"),
     ],
 )
 def test_another_file_in_place_of_a_state_is_refused(tmp_path, content, said):

@@ -379,7 +379,16 @@ def _of_adapter() -> list[Valid]:
         "v.lora_b": ("F32", [2, 4], _floats(8)),
         "o.hada_w1_a": ("F32", [4, 2], _floats(8)),
     }
-    config = {"r": 2, "lora_alpha": 4, "alpha_pattern": {"v": 8}, "use_rslora": True}
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": "base",
+        "r": 2,
+        "lora_alpha": 4,
+        "rank_pattern": {"o": 4},
+        "alpha_pattern": {"v": 8},
+        "use_rslora": True,
+        "target_modules": ["q", "v"],
+    }
     name = "adapter_model.safetensors"
     said = json.dumps({"q.r": 2, "q.lora_alpha": 4})
     alone = safetensors(halves, ss_network_alpha="2", lora_adapter_metadata=said)

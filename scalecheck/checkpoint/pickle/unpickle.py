@@ -32,7 +32,8 @@ MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle 
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 MAX_OBJECTS = 1 << 18  # containers, names and objects set aside: each takes some 200 bytes
 NBYTES_AN_OBJECT = 12  # of an index; a chunk and its place make 7 and take some 150 bytes
-MAX_MEMORY = 100 << 20  # that values, tuples and the memo take; half where the pickle is packed
+MAX_MEMORY = 100 << 20  # that values, tuples and the memo take
+MAX_PACKED_MEMORY = 40 << 20  # the same of a pickle that is packed in its file
 MEMORY_A_BYTE = 8  # of an index; a chunk takes some 900 bytes in 135
 MAX_FREE_COPIES = 1 << 10  # entries and characters; beyond, no more than the pickle has bytes
 MAX_GLOBAL = 256  # characters of a module or class; the longest in torch has 90
@@ -88,7 +89,7 @@ class _Machine:
         self.persistent = persistent
         self.max_opcodes = max(MAX_OPCODES, nbytes)
         self.max_objects = max(MAX_OBJECTS, nbytes // NBYTES_AN_OBJECT)
-        self.allowed = MAX_MEMORY if ratio == 1 else MAX_MEMORY // 2
+        self.allowed = MAX_MEMORY if ratio == 1 else MAX_PACKED_MEMORY
         # for each byte of the pickle, which is kept itself
         self.allowed_more = MEMORY_A_BYTE if nbytes else 3 / ratio - 1
         self.memory = self.checked = 0
