@@ -10,6 +10,9 @@ from typing import Any
 
 from scalecheck.errors import UsageError, reason
 
+OWN_MARK = "written by scalecheck translate --emit toml, which replaces it while this line is here"
+"""The first line of what is written as TOML, by which --output knows it again."""
+
 MAX_NBYTES = 1 << 20  # a configuration is written by hand
 MAX_PARTS = 10  # of a key: tool.scalecheck.limits.SC201.high has five
 MAX_DOTS = 50_000  # outside of quotes, in all

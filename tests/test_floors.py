@@ -1,6 +1,8 @@
 """The floors of the house: a module imports from its own floor and lower ones only."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,19 @@ def test_every_family_has_a_folder_and_members():
         assert registry.names(family)
         for name in registry.names(family):
             assert registry.load(family, name).__doc__
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["inspect", "--help"]], ids=str)
+def test_what_needs_no_checkpoint_imports_none_of_its_readers(arguments):
+    code = (
+        "import sys\nfrom scalecheck.__main__ import main\n"
+        "sys.argv = ['scalecheck', *sys.argv[1:]]\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    modules = {*done.stdout.splitlines()[-1].split()}
+    assert "scalecheck.cli.main" in modules
+    assert not modules & {"torch", "scalecheck.checkpoint.open", "scalecheck.checkpoint.tensor"}

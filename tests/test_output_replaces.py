@@ -9,7 +9,7 @@ import pytest
 from command import scalecheck
 
 from scalecheck.report.report import renderers_for
-from scalecheck.updates.emit import TOML_MARK
+from scalecheck.toml import OWN_MARK
 
 TINY, BEFORE = (
     Path(__file__).parents[1] / "sample_ckpts" / f"tiny-gpt{end}" for end in ("", ".pt")
@@ -52,8 +52,8 @@ FOREIGN = {
     "a table": "host   load\n-----  ----\na      1\n",
     "scalecheck.toml": "fail_on = 'never'\n",
     "groups": "[optimizer]\nname = 'adamw'\nlr = 0.1\n",
-    "groups after another line": f"\n# {TOML_MARK}\n[optimizer]\nlr = 0.1\n",
-    "groups with a table that was added": f"# {TOML_MARK}\n[optimizer]\nlr = 1\n[severity]\n",
+    "groups after another line": f"\n# {OWN_MARK}\n[optimizer]\nlr = 0.1\n",
+    "groups with a table that was added": f"# {OWN_MARK}\n[optimizer]\nlr = 1\n[severity]\n",
     "train.py": '"""Trains."""\nimport torch\n',
     "scores.csv": "name,score\na,1\n",
     "config.json": '{"model_type": "gpt2"}',

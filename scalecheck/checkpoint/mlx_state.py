@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 
-from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Tensor
 
 MADE_BY = "mlx"
@@ -28,6 +27,8 @@ def saved_by_mlx(tensors: Sequence[Tensor]) -> dict[str, object] | None:
     names = _ENTRIES.get(next(iter(words))) if len(words) == 1 else None
     if names is None:
         return None
+    from scalecheck.checkpoint.state_file import recorded  # few files need it
+
     state = {
         parameter: {
             "step": recorded(count),

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from scalecheck.report.report import Column
-from scalecheck.updates.emit import TOML_MARK
+from scalecheck.toml import OWN_MARK
 
 _HEAD_NBYTES = 1 << 16  # in which a report has shown what it is
 
@@ -74,7 +74,7 @@ def _begins(head: str) -> bool:
 def _is_emitted_toml(head: str) -> bool:
     """Whether it is what --emit toml wrote, and nobody has added a table to it."""
     tables = {line for line in head.splitlines() if line.startswith("[")}
-    return head.startswith(f"# {TOML_MARK}\n") and tables <= {"[optimizer]", "[[group]]"}
+    return head.startswith(f"# {OWN_MARK}\n") and tables <= {"[optimizer]", "[[group]]"}
 
 
 def _is_table(head: str) -> bool:

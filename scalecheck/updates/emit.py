@@ -11,6 +11,7 @@ from typing import Any
 from scalecheck.errors import UsageError
 from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Report, Row
+from scalecheck.toml import OWN_MARK
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training, flag
 
@@ -138,17 +139,13 @@ def _json(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
     return json.dumps(report, indent=1, allow_nan=False)
 
 
-TOML_MARK = "written by scalecheck translate --emit toml, which replaces it while this line is here"
-"""The first line of what is written as TOML, by which --output knows it again."""
-
-
 def _toml(rows: Sequence[Row], training: Training, notes: Sequence[str]) -> str:
     shared = _plain(training)
     tables = [("[optimizer]", {"name": training.name, **shared})]
     for names, own in _groups(rows, shared, _plain):
         tables.append(("\n[[group]]", {"names": names, **own}))
     lines = (line for title, table in tables for line in (title, *_toml_lines(table)))
-    return _comments([TOML_MARK, *notes]) + "\n".join(lines)
+    return _comments([OWN_MARK, *notes]) + "\n".join(lines)
 
 
 def _toml_lines(table: Settings) -> Iterable[str]:
