@@ -42,6 +42,17 @@ class AdaptedMatrix:
         """The matrix's in the base, else the module's."""
         return self.pair.name if self.base is None else self.base.name
 
+    @property
+    def rms(self) -> float | None:
+        """Of the matrix in the base."""
+        return None if self.base is None else self.base.rms
+
+    def relative(self, added_rms: float | None) -> float | None:
+        """An RMS over that of the matrix; None without one that is finite and not zero."""
+        if added_rms is None or self.base is None or not self.base.rms or not self.base.is_finite:
+            return None
+        return finite(added_rms / self.base.rms)
+
 
 @dataclass(frozen=True)
 class AskedAdapters:
@@ -150,18 +161,11 @@ class Added:
 
     @property
     def rms(self) -> float | None:
-        """Of the matrix in the base."""
-        return None if self.matrix.base is None else self.matrix.base.rms
+        return self.matrix.rms
 
     @property
     def added_relative(self) -> float | None:
-        if self.added_rms is None or not self.rms or not _is_finite(self.matrix.base):
-            return None
-        return finite(self.added_rms / self.rms)
-
-
-def _is_finite(stats: TensorStats | None) -> bool:
-    return stats is not None and stats.is_finite
+        return self.matrix.relative(self.added_rms)
 
 
 def rms_of(pair: Pair, norm: float) -> float | None:

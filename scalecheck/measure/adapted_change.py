@@ -17,7 +17,7 @@ from scalecheck.measure import adapted
 from scalecheck.measure.adapted import AdaptedMatrix, AskedAdapters, counted, made_of
 from scalecheck.measure.comparison import Side
 from scalecheck.measure.low_rank import FloatArray, gram, product_norm
-from scalecheck.report.formatting import finite, number, percent, printable
+from scalecheck.report.formatting import number, percent, printable
 from scalecheck.report.report import Column, Table
 from scalecheck.settings import Settings
 
@@ -42,16 +42,12 @@ class AdaptedChange:
 
     @property
     def rms(self) -> float | None:
-        """Of the matrix in the base."""
-        return None if self.matrix.base is None else self.matrix.base.rms
+        return self.matrix.rms
 
     @property
     def relative_change(self) -> float | None:
         """change_rms over the rms of the matrix."""
-        base = self.matrix.base
-        if self.change_rms is None or base is None or not base.rms or not base.is_finite:
-            return None
-        return finite(self.change_rms / base.rms)
+        return self.matrix.relative(self.change_rms)
 
 
 def asked_changes(
