@@ -1,16 +1,17 @@
 """A path to a checkpoint: which format it holds, told by its content and then by its name, and what
 each of its tensors is."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from os.path import isdir
 from pathlib import Path
 
 from scalecheck import registry
-from scalecheck.checkpoint.encoded import with_encoded
 from scalecheck.checkpoint.foreign import missing, of_another_library, refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
-from scalecheck.checkpoint.kinds import kinds
+from scalecheck.checkpoint.kinds import TensorKind, kinds
 from scalecheck.checkpoint.malformed import NotTorchs
+from scalecheck.checkpoint.quantised import CODE_TYPES
 from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
@@ -43,7 +44,11 @@ def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
     """The checkpoint with the kind of each tensor. Weights that are stored as codes are decoded
     where that is known, unless `raw`; the numbers of other codes are not those of weights, so that
     they are not measured."""
-    checkpoint, factors = (checkpoint, {}) if raw else with_encoded(checkpoint)
+    factors: Mapping[str, TensorKind] = {}
+    if not raw and any(tensor.dtype.name in CODE_TYPES for tensor in checkpoint.tensors):
+        from scalecheck.checkpoint.encoded import with_encoded
+
+        checkpoint, factors = with_encoded(checkpoint)
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
     trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
     own = [tensor for tensor in checkpoint.tensors if tensor.name not in factors]
