@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
-from scalecheck.checkpoint.keras_state import keras_checkpoint, legacy_order
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import Checkpoint
@@ -21,6 +19,9 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 def load(path: Path) -> Checkpoint:
     """Lists the datasets of an HDF5 file. Raises CheckpointError."""
+    from scalecheck.checkpoint.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
+    from scalecheck.checkpoint.keras_state import keras_checkpoint, legacy_order
+
     source = FileSource.of(path)
     place = Hdf5Place(source, 0, source.nbytes)
     with content_of(path), opened(place) as file:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from scalecheck.checkpoint.archive.gzip import MAGIC, GzipSource, start_of
 from scalecheck.checkpoint.archive.tar import BLOCK, Member, is_tar, members_of
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import Evidence
@@ -29,6 +28,10 @@ _RANK = "each tensor is a part of a larger one"
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """A tar archive, or a compressed one."""
+    if not head:
+        return Evidence.NONE
+    from scalecheck.checkpoint.archive.gzip import MAGIC, start_of
+
     start = start_of(head, BLOCK) if head.startswith(MAGIC) else head
     return Evidence.CONTENT if is_tar(start) else Evidence.NONE
 
@@ -136,6 +139,8 @@ class _Archive:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Archive]:
     """An archive and its members; a Malformed of the body is a CheckpointError."""
+    from scalecheck.checkpoint.archive.gzip import MAGIC, GzipSource
+
     with content_of(path), Readers() as readers:
         file = FileSource.of(path)
         start = bytearray(min(len(MAGIC), file.nbytes))
