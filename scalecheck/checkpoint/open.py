@@ -16,7 +16,7 @@ from scalecheck.checkpoint.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 
-_COMMONEST = ("safetensors", "torch")
+_COMMONEST = ("safetensors", "torch")  # of files alone
 
 
 def open_checkpoint(path: str | Path, *, recursive: bool = False, raw: bool = False) -> Checkpoint:
@@ -127,11 +127,11 @@ def folder_format(path: Path) -> Format | None:
 def _format(path: Path, head: bytes) -> Format | None:
     """The format with the strongest evidence; None where none has any. Of equal evidence the first
     counts: formats of this package before installed ones, each by name. The commonest are asked
-    first, so that the others need not be imported for them."""
+    first, and of a folder not at all, so that no more is imported than it takes."""
     found, strongest = None, Evidence.NONE
     own = registry.built_in("format")
-    order = sorted(registry.names("format"), key=lambda n: (n not in own, n not in _COMMONEST, n))
-    for name in order:
+    names = [name for name in registry.names("format") if head or name not in _COMMONEST]
+    for name in sorted(names, key=lambda n: (n not in own, n not in _COMMONEST, n)):
         format: Format = registry.load("format", name)
         evidence = format.recognises(path, head)
         if evidence > strongest:

@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.archive.tar import BLOCK, Member, is_tar, members_of
-from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, renamed
 from scalecheck.checkpoint.malformed import content_of
-from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.source import FileSource, Readers, SliceReader, SliceSource, SourceReader
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.weight_files import is_weights, slice_of
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.formats.torch import Unpickled
 
 _TORCH_TAR = {"sys_info", "pickle", "storages", "tensors"}  # torch.save's members until 2017
 _DISTRIBUTED = re.compile(r"(?:(.*)/)?(?:\.metadata|[^/]+\.distcp|\.zarray|zarr\.json|\.zgroup)")
@@ -42,12 +44,14 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the archive is damaged or hostile, and where it holds no torch file
     or several.
     """
+    from scalecheck.checkpoint.formats.torch import listed_tensors
+
     with _opened(path) as archive:
         weights = archive.weights()
         parts = []
         for number, member in enumerate(weights):
             with archive.unpickled(member) as file:
-                part = torch.listed_tensors(file)
+                part = listed_tensors(file)
             if len(weights) > 1:
                 piece = f"slice {number} of {len(weights)}: {_RANK}"
                 tensors = (replace(tensor, piece=tensor.piece or piece) for tensor in part.tensors)
@@ -69,7 +73,7 @@ def is_archived(checkpoint: Checkpoint) -> bool:
 
 
 @contextmanager
-def unpickled(path: Path) -> Iterator[torch.Unpickled]:
+def unpickled(path: Path) -> "Iterator[Unpickled]":
     """The only torch file of an archive, open. Raises CheckpointError as `load` does."""
     with _opened(path) as archive:
         weights = archive.weights()
@@ -129,11 +133,14 @@ class _Archive:
         return [*dict.fromkeys(folders)]
 
     @contextmanager
-    def unpickled(self, member: Member) -> Iterator[torch.Unpickled]:
+    def unpickled(self, member: Member) -> "Iterator[Unpickled]":
+        from scalecheck.checkpoint.formats.torch import Unpickled
+        from scalecheck.checkpoint.pickle.torch_zip import read_zip
+
         source = SliceSource(self.reader.source, member.start, member.nbytes)
         with content_of(self.path):
             reader = SliceReader(source, self.readers)
-            yield torch.Unpickled(reader, read_zip(reader), self.readers)
+            yield Unpickled(reader, read_zip(reader), self.readers)
 
 
 @contextmanager
