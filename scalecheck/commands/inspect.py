@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalecheck.checkpoint.naming import layer, may_be_of_adapter
+from scalecheck.checkpoint.naming import layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection, retied
@@ -116,7 +116,7 @@ def _adapted(
     checkpoint: Checkpoint, wanted: Sequence[Tensor], settings: Settings, selection: Selection
 ) -> Part:
     """What adapters add to the matrices of a model; nothing where there are none."""
-    if settings.base is None and not any(may_be_of_adapter(t.name) for t in checkpoint.tensors):
+    if settings.base is None and not checkpoint.may_have_adapters:
         return Part()
     from scalecheck.measure.adapted import inspected
 
