@@ -3,10 +3,10 @@
 import math
 from dataclasses import replace
 
-from scalecheck.checkpoint.array_dtypes import named, unknown
-from scalecheck.checkpoint.array_tree import Leaf
+from scalecheck.checkpoint.arrays.array_tree import Leaf
+from scalecheck.checkpoint.files.array_dtypes import named, unknown
+from scalecheck.checkpoint.files.msgpack import Map, Node, Packed
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.msgpack import Map, Node, Packed
 from scalecheck.checkpoint.pieces import Piece, joined
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Tensor

@@ -2,10 +2,10 @@
 with them; what they cost is bounded by the file, which deflate can swell 1032 times and no more."""
 
 from scalecheck.checkpoint.archive.zip import Member, Zip
+from scalecheck.checkpoint.files.npy import array
+from scalecheck.checkpoint.files.streams import Inflate, Parked, StreamSource
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.npy import array
 from scalecheck.checkpoint.source import FileSource, Readers
-from scalecheck.checkpoint.streams import Inflate, Parked, StreamSource
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt
 

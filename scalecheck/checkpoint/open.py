@@ -7,12 +7,12 @@ from os.path import isdir
 from pathlib import Path
 
 from scalecheck import registry
-from scalecheck.checkpoint.foreign import missing, of_another_library, refuse, unknown
+from scalecheck.checkpoint.files.foreign import missing, of_another_library, refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import TensorKind, kinds
 from scalecheck.checkpoint.malformed import NotTorchs
-from scalecheck.checkpoint.quantised import CODE_TYPES
-from scalecheck.checkpoint.slices import sliced
+from scalecheck.checkpoint.quantised.members import CODE_TYPES
+from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 
@@ -46,7 +46,7 @@ def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
     they are not measured."""
     factors: Mapping[str, TensorKind] = {}
     if not raw and any(tensor.dtype.name in CODE_TYPES for tensor in checkpoint.tensors):
-        from scalecheck.checkpoint.encoded import with_encoded
+        from scalecheck.checkpoint.quantised.encoded import with_encoded
 
         checkpoint, factors = with_encoded(checkpoint)
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}

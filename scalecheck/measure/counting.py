@@ -17,7 +17,7 @@ from scalecheck.measure.numpy_kernel import keys_of
 from scalecheck.measure.sketch import Moments, Sketch, Tally, tally
 
 if TYPE_CHECKING:
-    from scalecheck.checkpoint.decoded import Tiles
+    from scalecheck.checkpoint.quantised.decoded import Tiles
 
 kernel: ModuleType = numpy_kernel
 with suppress(ImportError):  # where no compiler was at hand

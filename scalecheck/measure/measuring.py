@@ -61,7 +61,7 @@ class _Counting:
         if counter is None:
             counter = self._counters[words] = Counter(tensor.dtype)
         if tensor.parts:
-            from scalecheck.checkpoint.decoded import tiles_of
+            from scalecheck.checkpoint.quantised.decoded import tiles_of
 
             tiles = tiles_of(tensor, portion.start, portion.stop, readers)
             if tiles is not None:

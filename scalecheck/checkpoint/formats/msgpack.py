@@ -21,9 +21,9 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError where the file is damaged or holds no array.
     """
-    from scalecheck.checkpoint.array_tree import checkpoint_of
+    from scalecheck.checkpoint.arrays.array_tree import checkpoint_of
+    from scalecheck.checkpoint.files.msgpack import Packed, unpacked
     from scalecheck.checkpoint.flax_arrays import leaves_of
-    from scalecheck.checkpoint.msgpack import Packed, unpacked
 
     source = FileSource.of(path)
     with content_of(path), source.open() as reader:

@@ -4,9 +4,9 @@ np.savez_compressed and MLX's mx.savez write them."""
 from pathlib import Path
 
 from scalecheck.checkpoint.archive.zip import Zip, first_name
+from scalecheck.checkpoint.files.npy import MAGIC, array
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.npy import MAGIC, array
 from scalecheck.checkpoint.source import FileSource, Readers
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.report.formatting import excerpt, listed, plural
@@ -24,9 +24,9 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError where the file is damaged or holds no array.
     """
-    from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.files.streams import Parked
     from scalecheck.checkpoint.npz import member_array
-    from scalecheck.checkpoint.streams import Parked
 
     source = FileSource.of(path)
     with content_of(path), source.open() as reader, Readers() as readers:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.orbax_names import MARKS, STEP_MARK
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import is_weights
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
 
@@ -51,8 +51,8 @@ def load(path: Path) -> Checkpoint:
 
 def _loaded(path: Path, items: Sequence[Path], *layout: str) -> Checkpoint:
     """The arrays of the items of a step; of several each under its item's name."""
-    from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
-    from scalecheck.checkpoint.orbax_item import item_leaves
+    from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.arrays.orbax_item import item_leaves
 
     leaves: list[Leaf] = []
     notes: list[str] = []

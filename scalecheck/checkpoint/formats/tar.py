@@ -10,12 +10,12 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.archive.tar import BLOCK, Member, is_tar, members_of
+from scalecheck.checkpoint.files.weight_files import is_weights, slice_of
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, renamed
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.source import FileSource, Readers, SliceReader, SliceSource, SourceReader
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import is_weights, slice_of
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
 

@@ -20,7 +20,7 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError where an array is damaged or there is none.
     """
-    from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
     from scalecheck.checkpoint.zarr.arrays import ArrayReader
     from scalecheck.checkpoint.zarr.stores import FolderStore
 

@@ -8,7 +8,7 @@ from scalecheck import registry
 from scalecheck.checkpoint.encodings._config import quantisation
 from scalecheck.checkpoint.encodings.contract import Candidate, Encoding, NotDecoded
 from scalecheck.checkpoint.kinds import TensorKind
-from scalecheck.checkpoint.quantised import CODE_TYPES
+from scalecheck.checkpoint.quantised.members import CODE_TYPES
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 
