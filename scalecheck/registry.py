@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from importlib.resources import files
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scalecheck.errors import UsageError
@@ -45,14 +45,9 @@ def names(family: str) -> list[str]:
 @cache
 def built_in(family: str) -> tuple[str, ...]:
     """The members that are files of this package, sorted."""
-    modules = (entry.name for entry in files(FAMILIES[family].package).iterdir())
-    return tuple(
-        sorted(
-            name.removesuffix(".py")
-            for name in modules
-            if name.endswith(".py") and name != "contract.py" and not name.startswith("_")
-        )
-    )
+    modules = iter_modules(import_module(FAMILIES[family].package).__path__)
+    found = sorted(module.name for module in modules if not module.ispkg)
+    return tuple(name for name in found if name != "contract" and not name.startswith("_"))
 
 
 def load(family: str, name: str) -> Any:

@@ -22,6 +22,9 @@ _VARIABLES = (
     (re.compile(r"batch_normalization"), ("gamma", "beta", "moving_mean", "moving_variance")),
     (re.compile(r".*normalization"), ("gamma", "beta")),
 )
+_OF_ADAPTER = re.compile(
+    r"lora|alpha|dora_s|hada_|lokr_|oft_|ia3_l|vera_l|fourierft|bone_b|miss_b|hra_u"
+)
 _INDEX = re.compile(_BLOCK.pattern + r"|(?<=_[ih]h_l)\d+(?=_reverse$|$)")
 
 
@@ -49,6 +52,11 @@ def layer(name: str) -> str:
     if match:
         return name[: match.end()]
     return name[: max(name.rfind("."), name.rfind("/"))] if re.search(r"[./]", name) else name
+
+
+def may_be_of_adapter(name: str) -> bool:
+    """Whether a name has a word that each name of an adapter's tensors has; few others have one."""
+    return bool(_OF_ADAPTER.search(name))
 
 
 def indices(name: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """A path to a checkpoint: which format it holds, told by its content and then by its name, and what
 each of its tensors is."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from os.path import isdir
 from pathlib import Path
@@ -8,14 +9,14 @@ from pathlib import Path
 from scalecheck import registry
 from scalecheck.checkpoint.files.foreign import missing, of_another_library, refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
-from scalecheck.checkpoint.kinds import kinds
+from scalecheck.checkpoint.kinds import TensorKind, kinds
 from scalecheck.checkpoint.malformed import NotTorchs
-from scalecheck.checkpoint.quantised.encoded import with_encoded
+from scalecheck.checkpoint.quantised.members import CODE_TYPES
 from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 
-_COMMONEST = ("safetensors", "torch")
+_COMMONEST = ("safetensors", "torch")  # of files alone
 
 
 def open_checkpoint(path: str | Path, *, recursive: bool = False, raw: bool = False) -> Checkpoint:
@@ -43,7 +44,11 @@ def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
     """The checkpoint with the kind of each tensor. Weights that are stored as codes are decoded
     where that is known, unless `raw`; the numbers of other codes are not those of weights, so that
     they are not measured."""
-    checkpoint, factors = (checkpoint, {}) if raw else with_encoded(checkpoint)
+    factors: Mapping[str, TensorKind] = {}
+    if not raw and any(tensor.dtype.name in CODE_TYPES for tensor in checkpoint.tensors):
+        from scalecheck.checkpoint.quantised.encoded import with_encoded
+
+        checkpoint, factors = with_encoded(checkpoint)
     pieces = {tensor.name: tensor.piece for tensor in checkpoint.tensors if tensor.piece}
     trained = {tensor.name for tensor in checkpoint.tensors if tensor.is_trained}
     own = [tensor for tensor in checkpoint.tensors if tensor.name not in factors]
@@ -122,11 +127,11 @@ def folder_format(path: Path) -> Format | None:
 def _format(path: Path, head: bytes) -> Format | None:
     """The format with the strongest evidence; None where none has any. Of equal evidence the first
     counts: formats of this package before installed ones, each by name. The commonest are asked
-    first, so that the others need not be imported for them."""
+    first, and of a folder not at all, so that no more is imported than it takes."""
     found, strongest = None, Evidence.NONE
     own = registry.built_in("format")
-    order = sorted(registry.names("format"), key=lambda n: (n not in own, n not in _COMMONEST, n))
-    for name in order:
+    names = [name for name in registry.names("format") if head or name not in _COMMONEST]
+    for name in sorted(names, key=lambda n: (n not in own, n not in _COMMONEST, n)):
         format: Format = registry.load("format", name)
         evidence = format.recognises(path, head)
         if evidence > strongest:

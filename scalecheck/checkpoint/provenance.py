@@ -1,30 +1,32 @@
 """What a report says of the checkpoint that it is about, and of what it left out."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.checkpoint.files.folders import Unread
-from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import plural
 
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.recorded import Recorded, RecordedStats
 
-def source(checkpoint: Checkpoint | Recorded) -> dict[str, Any]:
+
+def source(checkpoint: "Checkpoint | Recorded") -> dict[str, Any]:
     """A checkpoint, or a report in its place, as the machine formats record it."""
-    if isinstance(checkpoint, Recorded):
+    if isinstance(checkpoint, Checkpoint):
         return {
             "path": str(checkpoint.path),
-            "format": "report",
-            "tensors": len(checkpoint.every),
-            "parameters": checkpoint.source.get("parameters"),
-            "nbytes": checkpoint.source.get("nbytes"),
+            "format": checkpoint.format,
+            "tensors": len(checkpoint.tensors),
+            "parameters": checkpoint.parameters,
+            "nbytes": checkpoint.nbytes,
         }
     return {
         "path": str(checkpoint.path),
-        "format": checkpoint.format,
-        "tensors": len(checkpoint.tensors),
-        "parameters": checkpoint.parameters,
-        "nbytes": checkpoint.nbytes,
+        "format": "report",
+        "tensors": len(checkpoint.every),
+        "parameters": checkpoint.source.get("parameters"),
+        "nbytes": checkpoint.source.get("nbytes"),
     }
 
 
@@ -39,7 +41,7 @@ def notes_on(checkpoint: Checkpoint) -> list[str]:
     return [*notes, *checkpoint.layout]
 
 
-def skipped(tensor: Tensor | RecordedStats, reason: str | None) -> dict[str, Any]:
+def skipped(tensor: "Tensor | RecordedStats", reason: str | None) -> dict[str, Any]:
     """A tensor that was not analysed, and why."""
     return {
         "name": tensor.name,

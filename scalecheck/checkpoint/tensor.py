@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
+from scalecheck.checkpoint.naming import may_be_of_adapter
 from scalecheck.checkpoint.share import Share
 from scalecheck.checkpoint.source import Readers, Source
 from scalecheck.dtypes import DType
@@ -222,6 +223,11 @@ class Checkpoint:
     def siblings(self) -> Mapping[str, str]:
         """The parameters by names, each with a text that its siblings share."""
         return family_keys(self.tensors, {t.name: t.kind for t in self.tensors})
+
+    @property
+    def may_have_adapters(self) -> bool:
+        """A name has a word of an adapter's tensors."""
+        return any(may_be_of_adapter(tensor.name) for tensor in self.tensors)
 
     def trained(self, tensor: Tensor) -> Tensor:
         """What an optimizer moves of one of its tensors: the master weights, where it has some."""

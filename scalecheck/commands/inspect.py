@@ -7,34 +7,36 @@ from scalecheck.checkpoint.naming import layer
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection, retied
-from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.measure import adapted
+from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.columns import columns as columns_of
 from scalecheck.measure.columns import quantiles as quantiles_of
 from scalecheck.measure.columns import spread
 from scalecheck.measure.flags import FlaggedStats, flagged
 from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
-from scalecheck.measure.initial_scale import Model, Reference, scheme, silence
-from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.summary import Total, flagged_words, headline, notes
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.report.part import Part
 from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
 
 
 def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
     """The report of `inspect`. Raises UsageError, CheckpointError."""
-    initialization = None if settings.init is None else scheme(settings.init)
+    initialization = None
+    if settings.init is not None:
+        from scalecheck.measure.initial_scale import scheme
+
+        initialization = scheme(settings.init)
     fields, usual = columns_of(settings.by, initialization is not None, settings.quantiles)
     selection = Selection.of(settings)
     selection.check(fields)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread))
-    asked = adapted.asked_adapters(checkpoint, wanted, settings)
+    adapted = _adapted(checkpoint, wanted, settings, selection)
 
     measured: list[TensorStats] = []
     percentiles: dict[str, dict[str, float | None]] = {}
@@ -57,13 +59,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
         if settings.quantiles and settings.by == "tensor":
             percentiles[stats.name] = quantiles_of(sketch)
 
-    references: dict[str, Reference | None] = {}
-    if initialization:
-        model = Model({tensor.name: tensor.shape for tensor in checkpoint.tensors})
-        references = {
-            stats.name: initialization.of(stats.name, stats.role, stats.shape, model)
-            for stats in measured
-        }
+    references = initialization.references(measured, checkpoint.tensors) if initialization else {}
     tensors = flagged(measured, checkpoint.siblings, references, percentiles)
     items: Sequence[FlaggedStats | GroupStats] = tensors
     if settings.by != "tensor":
@@ -80,7 +76,6 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
     rows = Rows(
         items, lambda each: row(fields, each.name, [each]) | {"flag_counts": each.flag_counts}
     )
-    added = [adapted.added(matrix) for matrix in asked.matrices]
     return Report(
         kind="inspect",
         tables=[
@@ -90,28 +85,50 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
                 shown=spread(selection.shown(fields, usual)),
                 rows=selection.rows(rows),
             ),
-            *adapted.tables(added, selection),
+            *adapted.tables,
         ],
-        source={**source(checkpoint), **asked.source},
+        source={**source(checkpoint), **adapted.source},
         settings=settings.recorded(*([] if initialization else ["init"])),
         skipped=[
             *(skipped(t, t.unmeasured) for t in wanted if t.unmeasured is not None),
-            *asked.skipped,
+            *adapted.skipped,
             *not_read(selection.folders(checkpoint.unread), "inspect"),
         ],
-        summary=adapted.summary(added) if added else {},
+        summary=adapted.summary,
         headline=headline(checkpoint),
         totals="\n".join(
             [
-                *adapted.sentences(added, asked),
+                *adapted.sentences,
                 total.sentence(),
                 flagged_words(tensors),
             ]
         ),
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),
-            *adapted.notes(added, asked),
-            *agreement(checkpoint, [tensor.name for tensor in wanted], settings.jobs),
-            *(silence(initialization.word, references.values()) if initialization else ()),
+            *adapted.notes,
+            *_of_masters(checkpoint, wanted, settings),
+            *(initialization.silence(references) if initialization else ()),
         ],
     )
+
+
+def _adapted(
+    checkpoint: Checkpoint, wanted: Sequence[Tensor], settings: Settings, selection: Selection
+) -> Part:
+    """What adapters add to the matrices of a model; nothing where there are none."""
+    if settings.base is None and not checkpoint.may_have_adapters:
+        return Part()
+    from scalecheck.measure.adapted import inspected
+
+    return inspected(checkpoint, wanted, settings, selection)
+
+
+def _of_masters(
+    checkpoint: Checkpoint, wanted: Sequence[Tensor], settings: Settings
+) -> Sequence[str]:
+    """Whether weights and master weights agree, where there are both."""
+    if not checkpoint.masters and not checkpoint.rounded:
+        return ()
+    from scalecheck.measure.masters import agreement
+
+    return agreement(checkpoint, [tensor.name for tensor in wanted], settings.jobs)

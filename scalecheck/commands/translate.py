@@ -1,20 +1,21 @@
 """From an lr to the relative update that each tensor will feel, and back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import OptionError, UsageError
-from scalecheck.measure.adapted import asked_adapters
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
+from scalecheck.report.part import Part
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
-from scalecheck.updates import adapted, summary
+from scalecheck.updates import summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
@@ -28,7 +29,7 @@ from scalecheck.updates.tables import (
     row_tables,
     rows,
 )
-from scalecheck.updates.tensor_forecast import Forecaster, require_updates
+from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast, require_updates
 from scalecheck.updates.training import Trainings, default_optimizer, doubts, param_dtype, untrained
 
 
@@ -47,7 +48,11 @@ def translate(
     trainings.check([tensor.name for tensor in wanted])
     if settings.shape and settings.base is not None:
         raise OptionError("base", "needs an adapter, and --shape names tensors without elements")
-    asked = asked_adapters(checkpoint, () if settings.shape else wanted, settings)
+    asked = None
+    if settings.base is not None or checkpoint.may_have_adapters:
+        from scalecheck.measure.adapted import asked_adapters
+
+        asked = asked_adapters(checkpoint, () if settings.shape else wanted, settings)
     others = _others(settings, progress)
     forecaster = Forecaster(
         trainings,
@@ -74,12 +79,19 @@ def translate(
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
-    adapters = adapted.adapter_forecasts(asked, forecaster, forecasts)
-    shown, halves = adapters.rows(forecasts)
+    shown: Sequence[TensorForecast] = forecasts
+    halves: Sequence[TensorForecast] = ()
+    adapted = Part()
+    if asked is not None:
+        from scalecheck.updates.adapted import adapter_forecasts, part
+
+        adapters = adapter_forecasts(asked, forecaster, forecasts)
+        shown, halves = adapters.rows(forecasts)
+        adapted = part(adapters, selection)
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
         *row_tables(rows(shown, columns, settings, others), columns, selection, settings),
-        *adapted.tables(adapters, selection),
+        *adapted.tables,
         *factor_tables(halves, states),
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
@@ -90,26 +102,26 @@ def translate(
         tables=tables,
         source={
             **source(checkpoint),
-            **asked.source,
+            **adapted.source,
             "state": None if states.path is None else str(states.path),
         },
         settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
         skipped=[
             *(skipped(tensor, why) for tensor, why in left_out.items()),
-            *adapters.skipped,
+            *adapted.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters),
+        summary=adapted.summary,
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
-                *adapted.sentences(adapters),
+                *adapted.sentences,
                 *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
             ]
         ),
         notes=[
             *summary.notes(forecasts, bands, states, unsure, settings.lr),
-            *adapted.notes(adapters),
+            *adapted.notes,
             *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),
         ],

@@ -21,6 +21,7 @@ from scalecheck.measure.low_rank import gram, product_norm
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import finite, number, percent, printable
+from scalecheck.report.part import Part
 from scalecheck.report.report import Column, Rows, Table
 from scalecheck.settings import Settings
 
@@ -166,6 +167,22 @@ class Added:
     @property
     def added_relative(self) -> float | None:
         return self.matrix.relative(self.added_rms)
+
+
+def inspected(
+    checkpoint: Checkpoint, wanted: Iterable[Tensor], settings: Settings, selection: Selection
+) -> Part:
+    """What an inspection says of adapters. Raises UsageError, CheckpointError."""
+    asked = asked_adapters(checkpoint, wanted, settings)
+    items = [added(matrix) for matrix in asked.matrices]
+    return Part(
+        tables(items, selection),
+        asked.source,
+        asked.skipped,
+        summary(items) if items else {},
+        [*sentences(items, asked)],
+        [*notes(items, asked)],
+    )
 
 
 def rms_of(pair: Pair, norm: float) -> float | None:

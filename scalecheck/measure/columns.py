@@ -19,7 +19,6 @@ from scalecheck.measure.groups import (
     of_several,
     smallest,
 )
-from scalecheck.measure.initial_scale import INIT
 from scalecheck.measure.sketch import Sketch
 from scalecheck.report.report import Column, Row
 
@@ -147,6 +146,8 @@ def columns(
     fields = [*(TENSOR_COLUMNS if by == "tensor" else GROUP_COLUMNS)]
     usual = [column for column in fields if column.name in _SHOWN[by]]
     if with_init:
+        from scalecheck.measure.initial_scale import INIT
+
         fields[-1:-1] = usual[-1:-1] = INIT  # the flags stay last
     if by == "tensor":
         usual.append(BAR)

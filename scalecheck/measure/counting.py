@@ -6,16 +6,18 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.quantised.decoded import Tiles
 from scalecheck.dtypes import DType
 from scalecheck.measure import numpy_kernel
 from scalecheck.measure.numpy_kernel import keys_of
 from scalecheck.measure.sketch import Moments, Sketch, Tally, tally
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.quantised.decoded import Tiles
 
 kernel: ModuleType = numpy_kernel
 with suppress(ImportError):  # where no compiler was at hand
@@ -62,7 +64,7 @@ class Counter:
             return
         self._add_moments(len(words), kernel.moments(words, words.dtype.str[1:], self._table))
 
-    def add_tiles(self, tiles: Tiles) -> None:
+    def add_tiles(self, tiles: "Tiles") -> None:
         """Counts the numbers that codes stand for, tile by tile."""
         rows, columns = tiles.codes.shape
         counts = np.zeros((len(tiles.scales), 256), np.uint32)

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.outliers import family_ratios, strays
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report import formatting
 from scalecheck.report.report import Row
+
+if TYPE_CHECKING:
+    from scalecheck.measure.initial_scale import Reference
 
 _WORDS = {"nan": "NaN", "all_zero": "all zero"}  # the other flags are words as they are
 
@@ -23,7 +26,7 @@ class FlaggedStats(TensorStats):
 
     family_ratio: float | None = None
     flags: Sequence[str] = ()
-    reference: Reference | None = None
+    reference: "Reference | None" = None
     quantiles: Quantiles | None = None
 
     @property
@@ -35,7 +38,7 @@ class FlaggedStats(TensorStats):
 def flagged(
     tensors: list[TensorStats],
     siblings: Mapping[str, str],
-    references: Mapping[str, Reference | None],
+    references: "Mapping[str, Reference | None]",
     quantiles: Mapping[str, Quantiles],
 ) -> list[FlaggedStats]:
     """The tensors with what their siblings decide, which share a text of `siblings`; it, references

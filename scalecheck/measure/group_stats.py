@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.naming import family, indices
 from scalecheck.measure.flags import FlaggedStats
 from scalecheck.measure.groups import By, shared
-from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
+
+if TYPE_CHECKING:
+    from scalecheck.measure.initial_scale import Reference
 
 _PENDING = 64  # sketches kept before they are merged: bounds memory, and merges in bulk
 
@@ -38,7 +41,7 @@ class GroupStats:
         return [member.rms for member in self.members]
 
     @cached_property
-    def reference(self) -> Reference | None:
+    def reference(self) -> "Reference | None":
         """How an initialization starts them; None where it starts them in several ways."""
         reference: Reference | None = shared(member.reference for member in self.members)
         return reference

@@ -4,15 +4,19 @@ other tensors of its model. No element is asked for."""
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.checkpoint.naming import family, layer, spelled
 from scalecheck.errors import OptionError, unknown
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.tensor import Tensor
+    from scalecheck.measure.tensor_stats import TensorStats
 
 Shape = tuple[int, ...]
 
@@ -135,6 +139,19 @@ class Initialization:
         if role == "buffer" or 0 in shape:
             return None
         return self._law(_Parameter(name, role, shape, model))
+
+    def references(
+        self, measured: "Iterable[TensorStats]", tensors: "Iterable[Tensor]"
+    ) -> dict[str, Reference | None]:
+        """How those of a model that were measured start, by name; tensors: all of the model."""
+        model = Model({tensor.name: tensor.shape for tensor in tensors})
+        return {each.name: self.of(each.name, each.role, each.shape, model) for each in measured}
+
+    def silence(self, references: Mapping[str, Reference | None]) -> list[str]:
+        """A note with the number of tensors that the scheme says nothing of; none for none."""
+        silent = sum(reference is None for reference in references.values())
+        words = f"--init {self.word} says nothing of {silent} of {len(references)} tensors"
+        return [words] if silent else []
 
 
 def fan_in(shape: Shape) -> int:
@@ -305,11 +322,3 @@ INIT = (
         lambda stats: stats.reference and stats.reference.tolerance(stats.numel),
     ),
 )
-
-
-def silence(word: str, references: Collection[Reference | None]) -> list[str]:
-    """A note with the number of tensors that the scheme says nothing of; none for none."""
-    silent = sum(reference is None for reference in references)
-    return (
-        [f"--init {word} says nothing of {silent} of {len(references)} tensors"] if silent else []
-    )

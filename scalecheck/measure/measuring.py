@@ -6,7 +6,6 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.quantised.decoded import DecodedReader, DecodedSource
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.measure.counting import MAX_WORDS, Counter
@@ -61,15 +60,16 @@ class _Counting:
         counter = self._counters.get(words)
         if counter is None:
             counter = self._counters[words] = Counter(tensor.dtype)
-        source = tensor.source
-        if isinstance(source, DecodedSource) and source.is_tiled:
-            reader = DecodedReader(source, readers)
-            first = tensor.offset // tensor.dtype.itemsize
-            for tiles in reader.tiles(first + portion.start, first + portion.stop):
-                if self._stop.is_set():
-                    break
-                counter.add_tiles(tiles)
-            return counter.take()
+        if tensor.parts:
+            from scalecheck.checkpoint.quantised.decoded import tiles_of
+
+            tiles = tiles_of(tensor, portion.start, portion.stop, readers)
+            if tiles is not None:
+                for each in tiles:
+                    if self._stop.is_set():
+                        break
+                    counter.add_tiles(each)
+                return counter.take()
         parts, room = [], MAX_WORDS
         for block in tensor.blocks(
             portion.start, portion.stop, readers=readers, buffer=self._buffer

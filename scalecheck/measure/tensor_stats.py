@@ -6,7 +6,6 @@ from typing import Any
 
 from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.naming import MATRICES, family, layer
-from scalecheck.checkpoint.recorded import COUNTS, FIGURES
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.sketch import Sketch
 
@@ -46,7 +45,6 @@ class TensorStats:
     @classmethod
     def of(cls, tensor: Tensor, sketch: Sketch) -> "TensorStats":
         """The scale of a tensor from the sketch of its elements."""
-        figures = {name: getattr(sketch, name) for name in (*FIGURES, *COUNTS)}
         return cls(
             tensor.name,
             tensor.dtype.name,
@@ -56,8 +54,16 @@ class TensorStats:
             sys.intern(layer(tensor.name)),
             sys.intern(family(tensor.name)),
             tensor.numel,
-            **figures,
-            tied_to=tensor.tied_to,
+            sketch.rms,
+            sketch.std,
+            sketch.mean,
+            sketch.absmax,
+            sketch.min,
+            sketch.max,
+            sketch.zeros,
+            sketch.nan,
+            sketch.inf,
+            tensor.tied_to,
         )
 
     def fields(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from scalecheck.measure.adapted import (
 )
 from scalecheck.measure.groups import Merge, mean_square
 from scalecheck.report.formatting import number, percent, printable
+from scalecheck.report.part import Part
 from scalecheck.report.report import Column, Table
 from scalecheck.updates.adapter_steps import AdapterStep, adapter_step
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
@@ -154,6 +155,18 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
         to_update=step.to_update,
         step=last.step,
         state_reason=step.state_reason,
+    )
+
+
+def part(found: AdapterForecasts, selection: Selection) -> Part:
+    """What a translation says of them."""
+    return Part(
+        tables(found, selection),
+        found.asked.source,
+        found.skipped,
+        summary(found),
+        [*sentences(found)],
+        [*notes(found)],
     )
 
 

@@ -17,7 +17,6 @@ from scalecheck.report.formatting import plural, setting
 from scalecheck.report.report import Column, Row, Rows, Table
 from scalecheck.settings import Settings
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.adapted import ADAPTED
 from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
     COLUMNS,
@@ -47,7 +46,7 @@ def columns_for(settings: Settings, states: States, plan: Schedule | None) -> li
     """The fields of every row, and those of what was found and asked for."""
     return [
         *COLUMNS[:-1],
-        *(ADAPTED if settings.base is not None else ()),
+        *(_of_adapters() if settings.base is not None else ()),
         COLUMNS[-1],
         *(STATE if states.path else ()),
         *(SCHEDULE if plan else ()),
@@ -56,6 +55,12 @@ def columns_for(settings: Settings, states: States, plan: Schedule | None) -> li
         *(TO if settings.to is not None else ()),
         *(ASSUMED if settings.assume is not None else ()),
     ]
+
+
+def _of_adapters() -> Sequence[Column]:
+    from scalecheck.updates.adapted import ADAPTED
+
+    return ADAPTED
 
 
 class Others:

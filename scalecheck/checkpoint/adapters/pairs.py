@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from scalecheck.checkpoint.adapters.scale import Scale, Scales
 from scalecheck.checkpoint.boxes import row_major_steps
 from scalecheck.checkpoint.evidence.wrappers import bare_name
+from scalecheck.checkpoint.naming import may_be_of_adapter
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import listed
 
@@ -29,8 +30,6 @@ _OTHER = re.compile(
     r"|ia3(?=_l\b)|vera_lambda(?=_[bd]\b)|randlora(?=_(?:lambda|gamma))|(?:bone|miss)(?=_block)"
     r"|fourierft(?=_spectrum)|hra(?=_u\b))_\w+(?:\.weight)?"
 )
-# A name without any of these is of no adapter; most are.
-_SIGNS = re.compile(r"lora|alpha|dora_s|hada_|lokr_|oft_|ia3_l|_lambda|_block|fourierft|hra_u")
 _WORDS = {
     "hada": "LoHa",
     "lokr": "LoKr",
@@ -133,7 +132,7 @@ def adapters(checkpoint: Checkpoint) -> Adapters:
     others: dict[str, str] = {}
     owned: dict[str, list[str]] = {}
     for tensor in checkpoint.tensors:
-        if not _SIGNS.search(tensor.name):
+        if not may_be_of_adapter(tensor.name):
             continue
         bare = bare_name(tensor.name)
         if match := _HALF.fullmatch(bare):

@@ -12,7 +12,6 @@ from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import excerpt
 
-MAX_CONFIG_NBYTES = 64 << 20
 _MAX_LAYERS = 1 << 16
 
 _STATE = ("optimizer/", "optimizer_weights/")

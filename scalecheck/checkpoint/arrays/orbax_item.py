@@ -7,16 +7,14 @@ from typing import Any
 from scalecheck.checkpoint.arrays.array_tree import Leaf
 from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.orbax_names import MANIFEST, TREE
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.checkpoint.zarr.arrays import ArrayReader
-from scalecheck.checkpoint.zarr.ocdbt import MANIFEST, OcdbtStore
+from scalecheck.checkpoint.zarr.ocdbt import OcdbtStore
 from scalecheck.checkpoint.zarr.stores import FolderStore, Store, Value
 from scalecheck.report.formatting import excerpt, listed, plural
 
-TREE = "_METADATA"
-MARKS = (TREE, MANIFEST)
-"""The files by which a folder is known to hold arrays of Orbax."""
 MAX_TREE_NBYTES = 1 << 26  # some 400 an array
 MAX_TREE_VALUES = 2_000_000
 

@@ -6,8 +6,6 @@ from os.path import isfile
 from pathlib import Path
 from typing import NamedTuple
 
-from scalecheck.checkpoint.archive import gzip
-from scalecheck.checkpoint.archive.tar import BLOCK, is_tar
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 
@@ -105,13 +103,16 @@ def refuse(path: Path, head: bytes) -> None:
     if not head and path.suffix in (".mlmodelc", ".mlpackage"):
         raise CheckpointError(path, f"is {_CORE_ML.what}", _CORE_ML.help)
     for at, magic, kind in _BYTES:
-        if head[at : at + len(magic)] == magic and not (magic == gzip.MAGIC and _is_tar(head)):
+        if head[at : at + len(magic)] == magic and not _is_tar(head):
             raise CheckpointError(path, f"is {kind.what} ({path.stat().st_size} bytes)", kind.help)
 
 
 def _is_tar(head: bytes) -> bool:
-    """Whether what gzip compressed is a tar archive, which is read as one."""
-    return is_tar(gzip.start_of(head, BLOCK))
+    """Whether it is compressed with gzip, and is a tar archive, which is read as one."""
+    from scalecheck.checkpoint.archive.gzip import start_of
+    from scalecheck.checkpoint.archive.tar import BLOCK, is_tar
+
+    return is_tar(start_of(head, BLOCK))
 
 
 def unknown(path: Path, head: bytes) -> CheckpointError:

@@ -47,22 +47,6 @@ _LISTS = {0xDC: 2, 0xDD: 4}
 _MAPS = {0xDE: 2, 0xDF: 4}
 
 
-def starts_map(head: bytes) -> bool:
-    """Whether it starts with a map that has entries, the first of which has a text for its key."""
-    if not head:
-        return False
-    size = {0xDE: 2, 0xDF: 4}.get(head[0], 0)
-    is_map = 0x81 <= head[0] <= 0x8F or (size and any(head[1 : 1 + size]))
-    key = head[1 + size : 3 + size]
-    if not is_map or len(key) < 2:
-        return False
-    start, length = (2 + size, key[0] & 31) if 0xA0 < key[0] <= 0xBF else (3 + size, key[1])
-    if key[0] not in range(0xA1, 0xC0) and key[0] != 0xD9:
-        return False
-    word = head[start : start + length]
-    return word.decode(errors="replace").isprintable() and len(head) > start + length
-
-
 def unpacked(reader: FileReader) -> Node:
     """What a file holds: all of it is one value. Raises Malformed."""
     scanner = _Scanner(reader)

@@ -4,12 +4,15 @@ their tensors. Neither torch nor a process group is needed: the index is read as
 from contextlib import AbstractContextManager
 from os.path import isdir
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.distributed.names import SUFFIX, is_folder, is_index, is_of_rank
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.state_file import StateFile
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.state_file import StateFile
 
 
 def recognises(path: Path, head: bytes) -> Evidence:
@@ -34,7 +37,7 @@ def load(path: Path) -> Checkpoint:
     return loaded(path)
 
 
-def opened(path: Path) -> AbstractContextManager[StateFile]:
+def opened(path: Path) -> "AbstractContextManager[StateFile]":
     """A folder in which an optimizer state is looked for, whether it holds a model or not. Raises
     CheckpointError as `load` does."""
     from scalecheck.checkpoint.distributed.checkpoint import state_of

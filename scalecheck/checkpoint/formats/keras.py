@@ -5,19 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.archive.zip import Zip, first_name
-from scalecheck.checkpoint.arrays.keras_state import (
-    MAX_CONFIG_NBYTES,
-    keras_checkpoint,
-    layers_of,
-    order_of_layers,
-)
-from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, attribute, opened, tensors
 from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import Checkpoint
 
+MAX_CONFIG_NBYTES = 64 << 20
 WEIGHTS = "model.weights.h5"
 
 
@@ -30,6 +24,13 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 def load(path: Path) -> Checkpoint:
     """Lists the tensors of the weights in the archive. Raises CheckpointError."""
+    from scalecheck.checkpoint.arrays.keras_state import (
+        keras_checkpoint,
+        layers_of,
+        order_of_layers,
+    )
+    from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, attribute, opened, tensors
+
     source = FileSource.of(path)
     with content_of(path):
         with source.open() as reader:

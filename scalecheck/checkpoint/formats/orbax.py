@@ -8,16 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
-from scalecheck.checkpoint.arrays.orbax_item import MARKS, item_leaves
 from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
+from scalecheck.checkpoint.orbax_names import MARKS, STEP_MARK
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
 
-STEP_MARK = "_CHECKPOINT_METADATA"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _STEP = re.compile(r"(?:.*[^0-9])?(\d{1,18})")
 _LOOKED_AT = 200  # entries of a folder that may be one of steps
@@ -53,6 +51,9 @@ def load(path: Path) -> Checkpoint:
 
 def _loaded(path: Path, items: Sequence[Path], *layout: str) -> Checkpoint:
     """The arrays of the items of a step; of several each under its item's name."""
+    from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.arrays.orbax_item import item_leaves
+
     leaves: list[Leaf] = []
     notes: list[str] = []
     formats = set()

@@ -7,19 +7,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
-from scalecheck.checkpoint.archive.gzip import MAGIC, GzipSource, start_of
 from scalecheck.checkpoint.archive.tar import BLOCK, Member, is_tar, members_of
 from scalecheck.checkpoint.files.weight_files import is_weights, slice_of
-from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, renamed
 from scalecheck.checkpoint.malformed import content_of
-from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.source import FileSource, Readers, SliceReader, SliceSource, SourceReader
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.formats.torch import Unpickled
 
 _TORCH_TAR = {"sys_info", "pickle", "storages", "tensors"}  # torch.save's members until 2017
 _DISTRIBUTED = re.compile(r"(?:(.*)/)?(?:\.metadata|[^/]+\.distcp|\.zarray|zarr\.json|\.zgroup)")
@@ -29,6 +30,10 @@ _RANK = "each tensor is a part of a larger one"
 
 def recognises(path: Path, head: bytes) -> Evidence:
     """A tar archive, or a compressed one."""
+    if not head:
+        return Evidence.NONE
+    from scalecheck.checkpoint.archive.gzip import MAGIC, start_of
+
     start = start_of(head, BLOCK) if head.startswith(MAGIC) else head
     return Evidence.CONTENT if is_tar(start) else Evidence.NONE
 
@@ -39,12 +44,14 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the archive is damaged or hostile, and where it holds no torch file
     or several.
     """
+    from scalecheck.checkpoint.formats.torch import listed_tensors
+
     with _opened(path) as archive:
         weights = archive.weights()
         parts = []
         for number, member in enumerate(weights):
             with archive.unpickled(member) as file:
-                part = torch.listed_tensors(file)
+                part = listed_tensors(file)
             if len(weights) > 1:
                 piece = f"slice {number} of {len(weights)}: {_RANK}"
                 tensors = (replace(tensor, piece=tensor.piece or piece) for tensor in part.tensors)
@@ -66,7 +73,7 @@ def is_archived(checkpoint: Checkpoint) -> bool:
 
 
 @contextmanager
-def unpickled(path: Path) -> Iterator[torch.Unpickled]:
+def unpickled(path: Path) -> "Iterator[Unpickled]":
     """The only torch file of an archive, open. Raises CheckpointError as `load` does."""
     with _opened(path) as archive:
         weights = archive.weights()
@@ -126,16 +133,21 @@ class _Archive:
         return [*dict.fromkeys(folders)]
 
     @contextmanager
-    def unpickled(self, member: Member) -> Iterator[torch.Unpickled]:
+    def unpickled(self, member: Member) -> "Iterator[Unpickled]":
+        from scalecheck.checkpoint.formats.torch import Unpickled
+        from scalecheck.checkpoint.pickle.torch_zip import read_zip
+
         source = SliceSource(self.reader.source, member.start, member.nbytes)
         with content_of(self.path):
             reader = SliceReader(source, self.readers)
-            yield torch.Unpickled(reader, read_zip(reader), self.readers)
+            yield Unpickled(reader, read_zip(reader), self.readers)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Archive]:
     """An archive and its members; a Malformed of the body is a CheckpointError."""
+    from scalecheck.checkpoint.archive.gzip import MAGIC, GzipSource
+
     with content_of(path), Readers() as readers:
         file = FileSource.of(path)
         start = bytearray(min(len(MAGIC), file.nbytes))

@@ -3,12 +3,9 @@ zstandard, blosc TensorStore. Checksums are not looked at."""
 
 from pathlib import Path
 
-from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.zarr.arrays import ArrayReader
-from scalecheck.checkpoint.zarr.stores import FolderStore
 
 _MARKS = (".zgroup", ".zarray", "zarr.json")
 
@@ -23,6 +20,10 @@ def load(path: Path) -> Checkpoint:
 
     Raises CheckpointError where an array is damaged or there is none.
     """
+    from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.zarr.arrays import ArrayReader
+    from scalecheck.checkpoint.zarr.stores import FolderStore
+
     with content_of(path):
         store = FolderStore(path)
         arrays = ArrayReader(store)

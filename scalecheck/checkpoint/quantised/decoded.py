@@ -264,6 +264,15 @@ class DecodedReader:
         """Its readers are closed by whom they belong to."""
 
 
+def tiles_of(tensor: Tensor, start: int, stop: int, readers: Readers) -> Iterator[Tiles] | None:
+    """The elements `start` to `stop` as tiles of codes; None where counting codes does not pay."""
+    source = tensor.source
+    if not isinstance(source, DecodedSource) or not source.is_tiled:
+        return None
+    first = tensor.offset // tensor.dtype.itemsize
+    return DecodedReader(source, readers).tiles(first + start, first + stop)
+
+
 def _flat(tensor: Tensor, readers: Readers, start: int, stop: int) -> FloatArray:
     """The numbers `start` to `stop` of a tensor whose words lie in row-major order."""
     words = np.empty(stop - start, tensor.words_type)

@@ -5,21 +5,17 @@ from dataclasses import replace
 from functools import cache, partial
 
 from scalecheck import registry
+from scalecheck.checkpoint.encodings._config import quantisation
 from scalecheck.checkpoint.encodings.contract import Candidate, Encoding, NotDecoded
 from scalecheck.checkpoint.kinds import TensorKind
+from scalecheck.checkpoint.quantised.members import CODE_TYPES
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-
-_TYPES = frozenset(
-    ("U8", "I8", "I16", "I32", "U32", "F4", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
-)
 
 
 def with_encoded(checkpoint: Checkpoint) -> tuple[Checkpoint, Mapping[str, TensorKind]]:
     """The checkpoint with its encoded weights in the place of their codes, and the kind of every
     tensor that holds factors of one. Codes that an encoding knows and cannot decode are unmeasured,
     with the reason."""
-    if not any(tensor.dtype.name in _TYPES for tensor in checkpoint.tensors):
-        return checkpoint, {}
     tensors = {tensor.name: tensor for tensor in checkpoint.tensors}
     encodings = [registry.load("encoding", name) for name in registry.names("encoding")]
     weights: dict[str, Tensor] = {}
@@ -43,12 +39,10 @@ def with_encoded(checkpoint: Checkpoint) -> tuple[Checkpoint, Mapping[str, Tenso
 
 def _candidates(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> Iterator[Candidate]:
     """Every tensor whose type may be that of codes."""
-    from scalecheck.checkpoint.encodings._config import quantisation
-
     config = cache(quantisation)
     for tensor in checkpoint.tensors:
         is_stored_so = f"{tensor.name}.absmax" in tensors  # codes in the words of any type
-        if (tensor.dtype.name in _TYPES or is_stored_so) and tensor.shape and tensor.numel:
+        if (tensor.dtype.name in CODE_TYPES or is_stored_so) and tensor.shape and tensor.numel:
             module, dot, word = tensor.name.rpartition(".")
             folder = tensor.source.path.parent
             yield Candidate(

@@ -5,6 +5,11 @@ import re
 from scalecheck.checkpoint.evidence.inventory import Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
+CODE_TYPES = frozenset(
+    ("U8", "I8", "I16", "I32", "U32", "F4", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+)
+"""The types in which codes are stored."""
+
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,
 # HQQ, QuIP#, ExLlama, AQLM, MXFP4, Marlin, AQT.
 _CODED = r"q_?weight|_data|int_data|\w*qdata|qvalue|\w*blocks|\w+_quantized"

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from scalecheck.checkpoint.files.extras import library
 from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.orbax_names import MANIFEST
 from scalecheck.checkpoint.source import FileSource, MemorySource
 from scalecheck.checkpoint.zarr.stores import METADATA, Value
 from scalecheck.report.formatting import excerpt
 
-MANIFEST = "manifest.ocdbt"
 READ_NBYTES = 1 << 18  # of a node at once
 MAX_NODE_NBYTES = 1 << 26  # of a node, unpacked; TensorStore's own limit is some 100 million
 MAX_TREE_NBYTES = 1 << 28  # of all nodes

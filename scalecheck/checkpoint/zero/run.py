@@ -8,7 +8,6 @@ from pathlib import Path
 from scalecheck.checkpoint.files.folders import Unread, folders_in
 from scalecheck.checkpoint.files.weight_files import SUFFIXES, chosen
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.zero.checkpoint import MASTERS_ALONE
 from scalecheck.checkpoint.zero.files import latest
 from scalecheck.errors import ScalecheckError
 from scalecheck.report.formatting import excerpt, listed
@@ -47,6 +46,7 @@ def with_run(checkpoint: Checkpoint, step: Path) -> Checkpoint:
             unread=(*checkpoint.unread, *unread),
         )
     from scalecheck.checkpoint.formats import directory
+    from scalecheck.checkpoint.zero.checkpoint import MASTERS_ALONE
 
     model = directory.load(path)
     trained = {tensor.name: tensor for tensor in checkpoint.tensors} | {**checkpoint.masters}
