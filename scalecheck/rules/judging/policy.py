@@ -9,7 +9,7 @@ from typing import Any
 from scalecheck.checkpoint.naming import ROLES
 from scalecheck.config import Config, Waiver, Where
 from scalecheck.errors import OptionError, UsageError, nearest, unknown
-from scalecheck.report.finding import Severity
+from scalecheck.report.finding import SEVERITIES, Severity
 from scalecheck.rules.contract import Limits, Registered, registered
 from scalecheck.settings import DEFAULT, GIVEN, Settings
 from scalecheck.updates.training import Group, hyperparameters
@@ -77,7 +77,7 @@ def resolve(settings: Settings) -> RulePolicy:
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
     severities: dict[str, Severity] = {
-        code: "error" if severity == "error" else "warning"
+        code: next(known for known in SEVERITIES if known == severity)
         for word, severity in config.severity.items()
         for code in chosen([word], config.at(f"severity.{word}", "severity"))
     }
