@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scalecheck.recipes.nearest import members, nearest, width
-from scalecheck.recipes.quantities import FAMILIES, grown, quantities, schedule
+from scalecheck.recipes.quantities import FAMILIES, quantities, schedule
 from scalecheck.recipes.ranges import RANGES, published
 from scalecheck.recipes.recipe import DOMAINS, PHASES, Recipe, failures, load
 
@@ -123,12 +123,6 @@ def test_an_adapters_step_is_that_of_full_fine_tuning_at_the_equivalent_lr():
     assert found.lr_equivalent == pytest.approx(7.2e-6, rel=0.01)
     assert found.first == found.lr_equivalent / recipe.start_rms
     assert found.adapter_half == pytest.approx(recipe.lr * 0.2293 * math.sqrt(3 * 4096), rel=1e-3)
-
-
-def test_decay_and_noise_end_at_their_equilibrium():
-    lr, decay = 1e-3, 0.1
-    assert grown(4.0, lr, lr * decay, 1e9) == pytest.approx(lr / (2 * decay))
-    assert grown(4.0, lr, 0.0, 100) == 4.0 + 100 * lr**2
 
 
 @pytest.mark.parametrize("recipe", [r for r in load() if r.steps], ids=lambda recipe: recipe.name)

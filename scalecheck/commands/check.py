@@ -121,5 +121,5 @@ def _recorded(settings: Settings, policy: RulePolicy) -> dict[str, Any]:
         ],
         "config": None if policy.config.path is None else str(policy.config.path),
         "severity": dict(policy.severities),
-        "limits": {code: policy.limits[code] for code in policy.rules if policy.limits[code]},
+        "limits": {code: own for code in policy.rules if (own := policy.in_force(code))},
     }

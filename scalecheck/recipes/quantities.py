@@ -14,6 +14,7 @@ from functools import lru_cache
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.optimizers.lion import Optimizer as Lion
 from scalecheck.recipes.recipe import Recipe
+from scalecheck.theory.growth import growth
 from scalecheck.theory.update_rms import update_rms
 
 ADAM, MUON, SIGN, RELATIVE, SGD = "adam", "muon", "sign", "relative", "sgd"
@@ -198,21 +199,11 @@ def _weights(recipe: Recipe, size: Unit, rms: float, lrs: Sequence[float]) -> li
     """RMS of a hidden matrix over the run, by the noise model."""
     assert recipe.steps
     dt, decay = recipe.steps / len(lrs), recipe.weight_decay or 0.0
-    square, found = rms * rms, []
+    found = []
     for lr in lrs:
-        square = grown(square, lr * size.displacement, lr * decay, dt)
-        found.append(math.sqrt(square))
+        rms = growth(lr, decay, dt).rms(rms, size.displacement)
+        found.append(rms)
     return found
-
-
-def grown(square: float, displacement: float, decay: float, steps: float) -> float:
-    """Mean square of weights after some steps of one lr: displacement, what a step's noise moves
-    by in the end; decay, the share that decay takes a step."""
-    lost = 2 * decay * steps
-    if lost <= 1e-9:
-        return square + displacement**2 * steps
-    kept = math.exp(-lost)
-    return square * kept + displacement**2 * steps * (1 - kept) / lost
 
 
 @lru_cache(maxsize=512)

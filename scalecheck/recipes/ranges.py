@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from scalecheck.recipes.recipe import Phase
+from scalecheck.recipes.recipe import PHASES, Phase
 
 Place = Literal["inside", "above", "below"]
 NOTED = 2.0  # times outside of a range that is only noted
@@ -54,6 +54,9 @@ _PRETRAIN: tuple[Phase, ...] = ("pretrain",)
 _FINETUNE: tuple[Phase, ...] = ("finetune",)
 _PREFERENCE_AND_RL: tuple[Phase, ...] = ("preference", "rl")
 _TUNING: tuple[Phase, ...] = ("finetune", "preference", "rl")
+_HALF = Range(
+    "adapter_half", _TUNING, "", 1e-5, 0.03, 0.000119, 0.00359, 0.0144, 31, 12, None, True
+)
 
 RANGES = (
     Range("start", _PRETRAIN, "adam", 1e-3, 0.05, 0.00124, 0.00569, 0.0357, 82, 27, 0.1),
@@ -78,16 +81,34 @@ RANGES = (
     Range(
         "start", _PREFERENCE_AND_RL, "", 2e-7, 3e-4, 8.58e-7, 5.85e-6, 0.000198, 8, 5, 0.02, True
     ),
-    Range("adapter_half", _TUNING, "", 1e-5, 0.03, 0.000119, 0.00359, 0.0144, 31, 12, None, True),
+    Range("lr_equivalent", _FINETUNE, "", 3e-7, 9e-5, 1.28e-6, 6e-6, 3.64e-5, 23, 11, 2e-3, True),
+    Range(
+        *("lr_equivalent", _PREFERENCE_AND_RL, "", 1.5e-8, 3e-5, 7.49e-8, 5.1e-7, 1.73e-5, 8, 5),
+        2e-3,
+        True,
+    ),
+    _HALF,
 )
+EXTREMES = (
+    Range("start", PHASES, "adam", 1e-6, 0.05, 5.73e-6, 0.00136, 0.0277, 159, 38, 0.1),
+    Range("residual_start", PHASES, "adam", 1e-6, 0.12, 0.0043, 0.0289, 0.0822, 37, 10, 0.2),
+    Range("start", PHASES, "muon", 1e-6, 0.1, 0.0071, 0.0433, 0.0787, 11, 3, 0.2),
+    Range("start", PHASES, "relative", 1e-6, 0.03, 0.00327, 0.01, 0.0222, 9, 6, 0.1),
+    Range("start", _TUNING, "", 2e-7, 1e-3, 3.02e-6, 4.14e-5, 0.000504, 31, 12, 0.02, True),
+    Range("lr_equivalent", _TUNING, "", 1.5e-8, 9e-5, 3.45e-7, 5.1e-6, 3.6e-5, 31, 12, 2e-3, True),
+    _HALF,
+)
+"""The same over all phases, for a checkpoint of which the phase is not known."""
 
 
 def published(
-    quantity: str, phase: Phase, family: str | None, is_adapter: bool = False
+    quantity: str, phase: Phase | None, family: str | None, is_adapter: bool = False
 ) -> Range | None:
-    """The range of a quantity; None where too few recipes were found to have one."""
-    for each in RANGES:
+    """The range of a quantity, over all phases where the phase is not known; None where too few
+    recipes were found to have one."""
+    for each in EXTREMES if phase is None else RANGES:
         is_same = each.quantity == quantity and each.is_adapter == is_adapter
-        if is_same and phase in each.phases and each.family in ("", family):
+        is_phase = phase is None or phase in each.phases
+        if is_same and is_phase and each.family in ("", family):
             return each
     return None

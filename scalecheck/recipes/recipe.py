@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any, Literal, get_args
 
 Phase = Literal["pretrain", "resume", "finetune", "preference", "rl"]
@@ -126,6 +125,7 @@ def failures() -> tuple[Failure, ...]:
 
 def _entries(name: str, key: str) -> list[dict[str, Any]]:
     import tomllib  # imported here, as most commands read no recipes
+    from importlib import resources
 
     text = resources.files("scalecheck.recipes").joinpath(f"data/{name}.toml").read_text("utf-8")
     return [

@@ -38,7 +38,21 @@ class RulePolicy:
             held = (override.limits[code] for override in own if override.where.holds(name, role))
             return {limit: number for limits in held for limit, number in limits.items()}
 
-        return Limits(self.limits[code], of)
+        return Limits(self.limits[code], of, self.is_set(code))
+
+    def is_set(self, code: str) -> bool:
+        """Whether a limit of the rule was set for all tensors."""
+        return any(code == own for own, _ in self.limit_sources)
+
+    def in_force(self, code: str) -> dict[str, float]:
+        """The limits of a rule, but for those that published ranges stand in for."""
+        known = self.rules[code].rule.limits
+        is_set = self.is_set(code)
+        return {
+            name: number
+            for name, number in self.limits[code].items()
+            if is_set or not known[name].is_published
+        }
 
     def waivers(self, code: str, path: Path) -> list[Waiver]:
         """The waivers of a rule for a file."""
