@@ -24,9 +24,10 @@ _SAME_GAIN = 0.05
 # The last projections of attention and of the MLP: c_proj, out_proj, o_proj, wo, down_proj, fc2,
 # dense_4h_to_h, lin2, w2.
 _LAST = re.compile(
-    r"(?:[._/]|^)(?:[co]_?proj|out(?:_?proj)?|proj(?:ection)?|o|wo|w2|w_?out|out_lin|output|"
-    r"(?:mlp_?)?down(?:_?proj)?|fc_?(?:2|out)|lin(?:ear)?_?(?:2|out)|dense(?:_4h_to_h)?|"
-    r"(?:attn|att|ff|mlp)_(?:out|proj))(?:[./](?:dense|linear|proj))?(?:[./](?:weight|kernel))?$",
+    r"(?:^|[./])(?:\w*_)?"
+    r"(?:[co]_proj|out_?proj|down_proj|proj_out|wo|w2|w_?o(?:ut)?|fc_?2|fc_out|lin(?:ear)?_?2|"
+    r"dense_4h_to_h|out|out_lin|(?:(?<=[./])|(?:attn|att|ff|mlp)_)proj|o|down|"
+    r"(?:output|attention|attn)[./]dense)(?:[./](?:weight|kernel))?$",
     re.IGNORECASE,
 )
 
