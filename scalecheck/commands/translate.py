@@ -1,7 +1,9 @@
 """From an lr to the relative update that each tensor will feel, and back."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
@@ -14,12 +16,14 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.part import Part
 from scalecheck.report.report import Report
-from scalecheck.settings import Settings
-from scalecheck.updates import summary
+from scalecheck.settings import DEFAULT, Settings
+from scalecheck.updates import published_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
+from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
     Others,
     UncertainStates,
@@ -31,6 +35,9 @@ from scalecheck.updates.tables import (
 )
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast, require_updates
 from scalecheck.updates.training import Trainings, default_optimizer, doubts, param_dtype, untrained
+
+if TYPE_CHECKING:
+    from scalecheck.updates.adapter_steps import AdapterStep
 
 
 def translate(
@@ -73,20 +80,27 @@ def translate(
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     try:
-        forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+        unplaced = [forecaster.of(stats, sketch) for stats, sketch in measured]
     except OptionError as error:
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
+    found = situation(
+        settings, plan, unplaced, None if settings.shape else {t.name: t for t in trained}
+    )
+    forecasts = placed(unplaced, found)
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
     shown: Sequence[TensorForecast] = forecasts
     halves: Sequence[TensorForecast] = ()
+    fresh: Sequence[AdapterStep] = ()
     adapted = Part()
     if asked is not None:
         from scalecheck.updates.adapted import adapter_forecasts, part
 
         adapters = adapter_forecasts(asked, forecaster, forecasts)
+        adapters = replace(adapters, on_base=placed(adapters.on_base, found))
         shown, halves = adapters.rows(forecasts)
+        fresh = () if adapters.is_on_base else adapters.steps
         adapted = part(adapters, selection)
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
@@ -111,16 +125,26 @@ def translate(
             *adapted.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary,
+        summary={**adapted.summary, **published_summary.figures(shown, fresh, found)},
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
                 *adapted.sentences,
-                *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
+                *summary.sentences(
+                    shown,
+                    forecasts,
+                    None if settings.sources["bands"] == DEFAULT else bands,
+                    found,
+                    fresh,
+                    plan,
+                    forecaster.assumption,
+                ),
             ]
         ),
         notes=[
-            *summary.notes(forecasts, bands, states, unsure, settings.lr),
+            *([] if settings.sources["bands"] == DEFAULT else [summary.bands_note(bands)]),
+            *filter(None, [published_summary.phase_note(found)]),
+            *summary.notes(forecasts, states, unsure, settings.lr),
             *adapted.notes,
             *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),
