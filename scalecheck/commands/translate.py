@@ -14,10 +14,11 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
-from scalecheck.updates import adapted, summary
+from scalecheck.updates import adapted, next_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
@@ -68,7 +69,7 @@ def translate(
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     try:
-        forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+        forecasts = with_next_steps([forecaster.of(stats, sketch) for stats, sketch in measured])
     except OptionError as error:
         if not states.unread:
             raise
@@ -99,7 +100,7 @@ def translate(
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters),
+        summary={**next_summary.figures(forecasts), **adapted.summary(adapters)},
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [

@@ -37,9 +37,11 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
-    *("state_reason", "module"),
+    *("state_reason", "module", "update_rms_measured", "tensors_measured", "next_by"),
+    *("expected_step", "expected_step_by"),
 }
-_SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
+_SPREAD = {"tensors", "tensors_measured", "relative_update_min", "relative_update_max"}
+"""Fields of groups."""
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
 
 
@@ -118,7 +120,7 @@ def row_tables(
     """Matrices apart from norms, biases and embeddings, of which the bands do not speak."""
     hidden = _HIDDEN - (_SPREAD if settings.by != "tensor" else set())
     if STATE[0] not in columns:
-        hidden |= {"update_rms"}
+        hidden |= {"update_rms", "update_rms_next", "tensors_measured"}
     fields = selection.fields(columns)
     shown = selection.shown(columns, [each for each in columns if each.name not in hidden])
     rows = selection.rows(rows)
@@ -163,7 +165,7 @@ class UncertainStates:
         self._others: list[Row] = []
         for state in forecaster.states.unnamed:
             is_near = not self._some or text_key(state.shape) in shapes
-            (self._rows if is_near else self._others).append(forecaster.unnamed(state))
+            (self._rows if is_near else self._others).append(forecaster.unnamed.row(state))
 
     def tables(self) -> list[Table]:
         """One of those that people see, and one of the others."""
