@@ -134,8 +134,8 @@ COLUMNS = (
         "expected_step_by",
         "step by",
         "text",
-        "what says it: --step, state, --steps, first step, steady state, or assumed: step 1,000, of "
-        "an optimizer that does not settle before it",
+        "what says it: --step, state, --steps, first step, steady state, or assumed, step 1,000 "
+        "of an optimizer that does not settle before it",
         9,
     ),
     _merged(
@@ -159,7 +159,7 @@ COLUMNS = (
         "measured",
         "measured",
         "sentence",
-        "the relative update is of update_rms, of the last step; else of update_rms_next",
+        "relative_update is of update_rms, of the last step; else of update_rms_next",
         merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
     _merged(

@@ -13,7 +13,7 @@ settle before it."""
 SETTLED = 0.03  # of the steady state, within which an update has settled
 
 ASKED, STATE, RUN, ASSUMED = "--step", "state", "--steps", "assumed"
-STEADY, FIRST = "steady state", "first step"
+LIMIT, FIRST = "steady state", "first step"
 
 
 class ExpectedStep(NamedTuple):
@@ -38,7 +38,7 @@ def unless_settled(
         update, _ = expected_update(optimizer, rms, shape, gradient, step)
         return None if update is None else update * optimizer.effective_lr(lr, step)
 
-    steady = ExpectedStep(None, STEADY)
+    steady = ExpectedStep(None, LIMIT)
     late = moved(run or USUAL)
     if late is None:
         return steady

@@ -126,7 +126,7 @@ def row_tables(
     rows = selection.rows(rows)
     are_matrices = [row["role"] in MATRICES for row in rows]
     if not selection.is_whole or len({*are_matrices}) < 2:
-        return [Table("rows", fields, shown, rows)]
+        return [Table("rows", fields, _told(selection, shown, rows), rows)]
     matrices = rows.at(place for place, is_one in enumerate(are_matrices) if is_one)
     others = rows.at(place for place, is_one in enumerate(are_matrices) if not is_one)
     has_band = any(row["band"] for row in others)
@@ -134,9 +134,19 @@ def row_tables(
     if any(row["rare_row_update"] is not None for row in others):
         rest.append(next(column for column in fields if column.name == "rare_row_update"))
     return [
-        Table("rows", fields, shown, matrices, "Matrices"),
-        Table("rows", fields, rest, others, "Norms, biases and embeddings"),
+        Table("rows", fields, _told(selection, shown, matrices), matrices, "Matrices"),
+        Table(
+            "rows", fields, _told(selection, rest, others), others, "Norms, biases and embeddings"
+        ),
     ]
+
+
+def _told(selection: Selection, shown: Sequence[Column], rows: Rows) -> list[Column]:
+    """The columns without that of the next updates where these are the measured ones."""
+    is_news = any(row["update_rms_next"] not in (None, row["update_rms"]) for row in rows)
+    if is_news or selection.columns:
+        return [*shown]
+    return [column for column in shown if column.name != "update_rms_next"]
 
 
 def factor_tables(halves: Sequence[TensorForecast], states: States) -> list[Table]:

@@ -134,14 +134,15 @@ class TensorForecast(TensorStats, ScheduleForecast):
 class Forecaster:
     """Makes the forecast of each tensor by settings that are the same for all.
 
-    step: None for the state's, or the steady state. param_dtype: the type that weights are trained
-    in, None for the stored one. other: the optimizer to give an lr for.
+    step: the one to forecast, or STEADY; None for the state's, or one that a run reaches.
+    param_dtype: the type that weights are trained in, None for the stored one. other: the optimizer
+    to give an lr for.
     """
 
     trainings: Trainings
     states: States
     gradient: Gradient
-    step: int | None = None
+    step: int | str | None = None
     plan: Schedule | None = None
     param_dtype: str | None = None
     bands: Bands = field(default_factory=Bands)
@@ -167,7 +168,7 @@ class Forecaster:
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         saved_step = None if saved is None else saved.step
-        step, step_by = self._expected_step(training, stats, gradient, saved_step)
+        step, step_by = self._expected_step(optimizer, lr, stats, gradient, saved_step)
         doubt = self._doubt(stats.name, training)
         if doubt is None:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
@@ -201,8 +202,7 @@ class Forecaster:
         if self.assumption is not None:
             further |= self.assumption.of(stats, relative)
         if self.other is not None:
-            to = replace(training, name="", optimizer=self.other, lr=1.0)
-            to_step, _ = self._expected_step(to, stats, gradient, saved_step)
+            to_step, _ = self._expected_step(self.other, lr, stats, gradient, saved_step)
             other, why = expected_update(self.other, rms, stats.shape, gradient, to_step)
             if other is not None:
                 other *= self.other.effective_lr(1.0, to_step)
@@ -235,13 +235,18 @@ class Forecaster:
         )
 
     def _expected_step(
-        self, training: Training, stats: TensorStats, gradient: Gradient, saved: int | None
+        self,
+        optimizer: Hyperparameters,
+        lr: float,
+        stats: TensorStats,
+        gradient: Gradient,
+        saved: int | None,
     ) -> ExpectedStep:
         """The step that an expected update is of: the one asked for, that of the tensor's state,
         the first of what has not moved yet, that of the other states, or else as unless_settled
         has it."""
         if self.step is not None:
-            return ExpectedStep(self.step, ASKED)
+            return ExpectedStep(None if isinstance(self.step, str) else self.step, ASKED)
         if saved:
             return ExpectedStep(saved, STATE)
         if _is_at_start(stats):
@@ -250,7 +255,7 @@ class Forecaster:
             return ExpectedStep(self.states.step, STATE)
         run = None if self.plan is None else self.plan.steps
         rms = stats.rms or 0.0
-        return unless_settled(training.optimizer, training.lr, rms, stats.shape, gradient, run)
+        return unless_settled(optimizer, lr, rms, stats.shape, gradient, run)
 
     def _doubt(self, name: str, training: Training) -> str | None:
         """Why it is not certain how, or whether, a tensor is trained; None where it is."""
