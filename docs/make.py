@@ -23,6 +23,7 @@ from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import adapted as adapters
 from scalecheck.updates import assumed, columns, displacement
+from scalecheck.updates.expected_step import unless_settled
 from scalecheck.updates.forecast import expected_update
 
 FOLDER = Path(__file__).parent
@@ -126,15 +127,19 @@ def _optimizers() -> Iterator[str]:
         "Written by `docs/make.py` from the optimizers' own files. A name is the word of "
         "`--optimizer`; hyperparameters and their defaults are torch.optim's where torch has the "
         "optimizer. *u* is the RMS of a late update at lr 1 of a 64×64 matrix of rms 1, for "
-        "gradients without a mean. Weights k times larger train alike, in y = (w'/k)·x, at "
+        "gradients without a mean; that of step 1,000 where the optimizer does not settle before "
+        "it. Weights k times larger train alike, in y = (w'/k)·x, at "
         "lr' = k^p·lr and what is scaled beside.\n"
     )
     yield "| Optimizer | u | p | scaled beside |"
     yield "|---|---|---|---|"
     for name in registry.names("optimizer"):
         optimizer = registry.load("optimizer", name).Optimizer()
-        expected, reason = expected_update(optimizer, 1.0, (64, 64), Gradient(None))
+        weights, gradient = (1.0, (64, 64)), Gradient(None)
+        step, _ = unless_settled(optimizer, 1e-3, *weights, gradient, None)
+        expected, reason = expected_update(optimizer, *weights, gradient, step)
         update = number(expected) or _cell(reason)
+        update += f" at step {step:,}" if step else ""
         try:
             law = optimizer.reparameterization()
             beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())

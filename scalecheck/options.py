@@ -11,7 +11,7 @@ from scalecheck import registry
 from scalecheck.errors import OptionError
 from scalecheck.report.finding import FAIL_ON
 from scalecheck.settings import Argument, Hyperparameter, Option
-from scalecheck.theory.domain import MAX_STEPS
+from scalecheck.theory.domain import MAX_STEPS, STEADY
 from scalecheck.updates.bands import Bands
 
 if TYPE_CHECKING:
@@ -79,15 +79,19 @@ def _factor(k: float) -> None:
         raise OptionError("k", "shows nothing; a factor other than 1", 1)
 
 
-def _step(step: int) -> None:
-    if not 1 <= step <= MAX_STEPS:
-        raise ValueError("steady, or a number from 1 up" if step < 1 else f"at most {MAX_STEPS}")
+def _step(step: int | str) -> None:
+    if step == STEADY:
+        return
+    if isinstance(step, str) or step < 1:
+        raise ValueError("steady, or a number from 1 up")
+    if step > MAX_STEPS:
+        raise ValueError(f"at most {MAX_STEPS}")
 
 
-def _step_of(word: str) -> int | None:
-    """The step that a word names; None for the steady state."""
-    if word == "steady":
-        return None
+def _step_of(word: str) -> int | str:
+    """The step that a word names, or the steady state as it is."""
+    if word == STEADY:
+        return word
     if not word.isdecimal() or len(word) > _DIGITS:
         raise OptionError("step", "steady, or a number from 1 up", word)
     return int(word)
@@ -267,10 +271,11 @@ GradRms = Annotated[
     ),
 ]
 Step = Annotated[
-    Count,
+    int | str | None,
     training(
         "Forecast the update of this step: a number, or steady. Default: that of the optimizer "
-        "state, else steady.",
+        "state; else steady, or where the optimizer does not settle before it the last of --steps, "
+        "1000 without.",
         "STEP",
         _step,
         parse=_step_of,

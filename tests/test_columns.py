@@ -10,6 +10,7 @@ from scalecheck.updates.columns import TARGET
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
 TINY, INIT = SAMPLES / "tiny-gpt", SAMPLES / "tiny-gpt-init"
+COUNTS = {"tensors", "tensors_measured", "numel", "v_zeros", "v_not_finite", "m_not_finite"}
 REPORTS = {
     "inspect": lambda by: api.inspect(TINY, by=by, init="gpt2", quantiles=True),
     "translate": lambda by: api.translate(
@@ -46,7 +47,7 @@ def test_a_tensor_merged_with_itself_keeps_its_sizes_and_doubles_its_counts():
         (forecast,) = row["members"]
         for column in columns:
             one, two = column.read(forecast), column.merged([forecast, forecast])
-            if column.name in {"tensors", "numel", "v_zeros", "v_not_finite", "m_not_finite"}:
+            if column.name in COUNTS:
                 assert two == 2 * (one or 0), column.name
             elif isinstance(one, float):
                 assert two == pytest.approx(one, rel=1e-12), column.name

@@ -218,6 +218,45 @@ def test_a_file_in_the_order_of_the_alphabet_keeps_no_order(save, dtype):
     assert [one.name for one in names_in(path).states] == [None, None, None]
 
 
+BUFFERS = {
+    "mask": (torch.arange(16).reshape(4, 4) % 2).float(),
+    "attn_mask": torch.ones(4, 4, dtype=torch.bool).tril(),
+    "position_ids": torch.arange(16).reshape(4, 4),
+    "running_var": torch.ones(4, 4),
+    "cos_cached": torch.ones(4, 4),
+}
+"""Buffers of the shape of the parameters beside them: floats, booleans and whole numbers."""
+
+
+def one_step(tensors):
+    """Adam after a step of these."""
+    parameters = [nn.Parameter(tensor) for tensor in tensors]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = torch.optim.Adam(parameters)
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+@pytest.mark.parametrize("buffer", BUFFERS)
+def test_a_buffer_in_a_sorted_file_takes_no_state_and_no_name(buffer, save):
+    names = ["l.0.weight", "l.1.weight", "out.bias"]
+    model = {name: torch.randn(4, 4) for name in names}
+    optimizer = one_step(model.values())
+    found = []
+    for content in (model, model | {f"l.1.{buffer}": BUFFERS[buffer]}):
+        path = save({"model": dict(sorted(content.items())), "optimizer": optimizer})
+        found.append([one.name for one in names_in(path).states])
+    assert found[0] == found[1]
+
+
+def test_a_buffer_behind_the_weight_of_its_module_shows_that_the_order_is_kept(save):
+    """The parameters alone are in the order of the alphabet, which a module may have by chance."""
+    model = {name: torch.randn(4, 4) for name in ("a.weight", "out.weight", "out.mask")}
+    path = save({"model": model, "optimizer": one_step([*model.values()][:2])})
+    assert [one.name for one in names_in(path).states] == ["a.weight", "out.weight"]
+
+
 @pytest.mark.parametrize("beside", ["tiny-gpt.pt", "tiny-gpt"])
 def test_the_names_of_a_sample_are_those_its_maker_gave(beside):
     """In its README: the matrices in the order of the model, then all other parameters."""

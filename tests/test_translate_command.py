@@ -450,7 +450,11 @@ def test_shapes_are_translated_before_any_checkpoint_exists():
             "--optimizer sgd: its updates are as large",
         ),
         ([INIT, "--lr", 1, "--optimizer", "radam", "--step", 3], 2, "--optimizer radam: its up"),
-        ([INIT, "--lr", 1, "--optimizer", "adagrad"], 2, "--optimizer adagrad: its late updates "),
+        (
+            [INIT, "--lr", 1, "--optimizer", "adagrad", "--step", "steady"],
+            2,
+            "--optimizer adagrad: its late updates ",
+        ),
         ([INIT, "--lr", 1, "--to", "sgd"], 2, "--to sgd: its updates are as large as its gradie"),
         ([INIT, "--lr", 1, "--to", "adadelta"], 2, "--to adadelta: Adadelta takes the size"),
         ([INIT, "--lr", 1, "--optimizer", "adadelta"], 2, "--optimizer adadelta: Adadelta takes"),

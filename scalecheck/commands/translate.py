@@ -17,11 +17,12 @@ from scalecheck.report.formatting import printable
 from scalecheck.report.part import Part
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
-from scalecheck.updates import published_summary, summary
+from scalecheck.updates import next_summary, published_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.placed import placed
+from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
@@ -80,7 +81,7 @@ def translate(
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     try:
-        unplaced = [forecaster.of(stats, sketch) for stats, sketch in measured]
+        unplaced = with_next_steps([forecaster.of(stats, sketch) for stats, sketch in measured])
     except OptionError as error:
         if not states.unread:
             raise
@@ -125,7 +126,11 @@ def translate(
             *adapted.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary={**adapted.summary, **published_summary.figures(shown, fresh, found)},
+        summary={
+            **next_summary.figures(forecasts),
+            **adapted.summary,
+            **published_summary.figures(shown, fresh, found),
+        },
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [

@@ -286,13 +286,15 @@ class LastUpdate(NamedTuple):
     """What a state tells of its elements; None where `reason` says why it does not.
 
     update: −Δw/lr of the step applied last, weight decay left out. mean: the gradient's average,
-    square: that of its square, both corrected for their zero start.
+    square: that of its square, both corrected for their zero start. near: about as large as the
+    update, where that holds a gradient that the state does not.
     """
 
     update: FloatArray | None = None
     mean: FloatArray | None = None
     square: FloatArray | None = None
     reason: str = ""
+    near: FloatArray | None = None
 
 
 def entry(state: Mapping[str, FloatArray], *names: str) -> FloatArray:

@@ -20,7 +20,7 @@ from scalecheck.optimizers.contract import (
     Writer,
 )
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.drift import displacement_rms, momentum_update_rms
+from scalecheck.theory.drift import displacement_rms, momentum_update_rms, nesterov_over_buffer
 from scalecheck.theory.reparameterization import Reparameterization
 
 PYTORCH_OPTIMIZER = Writer(
@@ -29,6 +29,14 @@ PYTORCH_OPTIMIZER = Writer(
     values={"weight_decouple": False},
 )
 """pytorch_optimizer's SGDW with weight decay in the gradient."""
+
+
+def last_update(buffer: FloatArray, momentum: float, nesterov: bool) -> LastUpdate:
+    """What the buffer tells of the last update: all, or with nesterov about how large it was."""
+    if not nesterov:
+        return LastUpdate(buffer)
+    why = "nesterov's last update holds a gradient that its state does not"
+    return LastUpdate(reason=why, near=nesterov_over_buffer(momentum) * buffer)
 
 
 @dataclass(frozen=True)
@@ -81,12 +89,8 @@ class Optimizer(Hyperparameters):
         return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.known_rms * whole
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
-        """The buffer, unless nesterov looks ahead of it."""
-        if self.nesterov:
-            return LastUpdate(
-                reason="nesterov's last update holds a gradient that its state does not"
-            )
-        return LastUpdate(state["momentum_buffer"])
+        """The buffer; with nesterov about as much as it."""
+        return last_update(state["momentum_buffer"], self.momentum, self.nesterov)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k²·lr: the update shrinks with the gradient while the weights grow."""

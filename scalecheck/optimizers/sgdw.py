@@ -68,11 +68,8 @@ class Optimizer(PerTensor):
         return self._sgd().displacement(lr_sum, lr_square_sum, gradient)
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
-        """The buffer, unless nesterov looks ahead of it."""
-        if self.nesterov:
-            why = "nesterov's last update holds a gradient that its state does not"
-            return LastUpdate(reason=why)
-        return LastUpdate(state["momentum_buffer"])
+        """SGD's."""
+        return sgd.last_update(state["momentum_buffer"], self.momentum, self.nesterov)
 
     def reparameterization(self) -> Reparameterization:
         """lr' = k²·lr, weight_decay' = weight_decay/k²."""

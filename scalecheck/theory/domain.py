@@ -5,6 +5,9 @@ import math
 MAX_STEPS = 10**15  # more than any run has; float64 keeps whole numbers apart up to 9e15
 
 
+STEADY = "steady"  # the steady state, where a step is asked for
+
+
 def require_beta(name: str, beta: float) -> None:
     """An averaging factor lies in [0, 1)."""
     if not 0.0 <= beta < 1.0:

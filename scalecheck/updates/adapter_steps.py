@@ -280,8 +280,7 @@ def _full_lr(step: AdapterStep, forecaster: Forecaster) -> float | None:
     rms = base.rms if base is not None else None
     if optimizer.relative_lr and not rms:
         return None
-    number = next((half.step for half in step.halves if half.step), forecaster.step)
-    number = 1 if number is None and step.is_first else number
+    number = next((half.expected_step for half in step.halves if half.expected_step), None)
     gradient = Gradient(None, forecaster.gradient.snr)
     full, _ = expected_update(optimizer, rms or 1.0, step.matrix.pair.shape, gradient, number)
     ratios = [

@@ -110,19 +110,68 @@ COLUMNS = (
         1,
         merge=_moving("update_rms"),
     ),
+    Column(
+        "update_rms_measured",
+        "measured",
+        "number",
+        "update_rms of the measured tensors of the row alone; null where none was measured",
+        get=attrgetter("update_rms"),
+        merge=_moving("update_rms"),
+    ),
+    Column(
+        "tensors_measured",
+        "of which measured",
+        "count",
+        "number of tensors in the row whose last update the optimizer state tells",
+        6,
+        lambda each: int(each.measured),
+        lambda forecasts: sum(each.measured for each in forecasts),
+    ),
     _merged(
         _moving,
         "update_rms_expected",
         "theory",
         "number",
-        "RMS of an update at lr 1 by theory; null where it has none",
+        "RMS of an update at lr 1 by theory, at expected_step; null where it has none",
         2,
+    ),
+    Column(
+        "expected_step",
+        "step meant",
+        "count",
+        "the step that update_rms_expected is of; null for the steady state",
+        9,
+    ),
+    Column(
+        "expected_step_by",
+        "step by",
+        "text",
+        "what says it: --step, state, --steps, first step, steady state, or assumed, step 1,000 "
+        "of an optimizer that does not settle before it",
+        9,
+    ),
+    _merged(
+        _moving,
+        "update_rms_next",
+        "next",
+        "number",
+        "RMS at lr 1 to expect of each of the next 20 steps",
+        3,
+    ),
+    Column(
+        "next_by",
+        "next by",
+        "sentence",
+        "what says update_rms_next: measured, the last update; family, those of small tensors of "
+        "one family together; states of its shape, their median where it is not certain which is "
+        "the tensor's; buffer, the momentum that nesterov looks ahead of; theory",
+        9,
     ),
     Column(
         "measured",
         "measured",
         "sentence",
-        "the relative update is of update_rms, of the last step applied; else of theory",
+        "relative_update is of update_rms, of the last step; else of update_rms_next",
         merge=lambda forecasts: all(each.measured for each in forecasts),
     ),
     _merged(
@@ -132,7 +181,7 @@ COLUMNS = (
         "relative_update",
         "relative",
         "number",
-        "the change of a step over rms: lr·update_rms/rms where measured, else by theory",
+        "the change of a step over rms: lr·u/rms, u as `measured` says",
         merge=_over_rms("absolute_update"),
     ),
     _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
@@ -208,13 +257,15 @@ STATE = (
     _merged(mean_square, "grad_rms", "grad rms", "number", "RMS of the gradients, by the state", 6),
     Column(
         "snr",
-        "snr",
+        "persistence",
         "written",
-        "mean/std of an element's gradient, by the state; null at the noise floor",
+        "mean/std of an element's gradient averaged over the 1/(1−beta1) steps of m, by the state: "
+        "how far gradients keep their sign over these steps, not the signal-to-noise ratio of one "
+        "batch, which is several times larger; null at the noise floor",
         6,
         cell=lambda row: "floor" if row["at_noise_floor"] else number(row["snr"]),
     ),
-    Column("at_noise_floor", "floor", "sentence", "the estimate of snr² is not above 0", 9),
+    Column("at_noise_floor", "floor", "sentence", "the estimate of persistence² is not above 0", 9),
     _merged(
         mean,
         "eps_share",

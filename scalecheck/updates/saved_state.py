@@ -51,7 +51,7 @@ class States:
     are none though a state was found; its groups stand for all tensors if they are known. lr_note:
     where the lr of a group is not the one that the state has; empty where none is. in_file,
     in_no_state, unopened: as the optimizer state has them. in_memory: they are those of an
-    optimizer of the program."""
+    optimizer of the program. step: the number of steps done, of the state that did most."""
 
     def __init__(self, state: OptimizerState | None, checkpoint: Checkpoint) -> None:
         self.path = state.path if state and state.groups else None
@@ -80,6 +80,8 @@ class States:
         if self.unread:
             states = ()
         states = tuple(counted(one, groups[one.group], known[one.group]) for one in states)
+        done = [one.step for one in states if one.step]
+        self.step = int(max(done)) if done else None
         self.by_name = {one.name: one for one in states if one.name is not None}
         self.unnamed = [one for one in states if one.name is None]
         shapes = _shapes([*parameters_of(checkpoint), *beside(checkpoint)])

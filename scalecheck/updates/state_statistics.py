@@ -32,9 +32,11 @@ NEAR = 100.0  # times eps below which √v̂ is near it
 class StateStatistics:
     """A state's figures, over its finite elements; None where `reason` or the optimizer leave it.
 
-    step: updates done. update_rms: RMS of −Δw/lr of the last one applied, weight decay left out.
-    grad_rms: √mean(v̂), over the steps that v remembers. snr: mean/std of an element's gradient;
-    None at or below the noise floor, which at_noise_floor says. eps_share, eps_near_share: shares
+    step: updates done. update_rms: RMS of −Δw/lr of the last one applied, weight decay left out;
+    update_rms_near: about that, where the state does not hold the last gradient. grad_rms:
+    √mean(v̂), over the steps that v remembers. snr: mean/std of an element's gradient over the
+    1/(1−beta1) steps that m averages, its persistence; None at or below the noise floor, which
+    at_noise_floor says. eps_share, eps_near_share: shares
     of the elements with √v̂ below eps, and below 100 eps. v_zeros, v_not_finite, m_not_finite: how
     many elements of v are 0, of v and of m NaN, inf or (v) negative. is_coded: its averages are
     codes of a few bits, written after the update that they tell.
@@ -42,6 +44,7 @@ class StateStatistics:
 
     step: int | None = None
     update_rms: float | None = None
+    update_rms_near: float | None = None
     grad_rms: float | None = None
     snr: float | None = None
     at_noise_floor: bool | None = None
@@ -110,9 +113,10 @@ class _Sums:
 
     def __init__(self, eps: float | None) -> None:
         self.eps = eps
-        self.update = self.mean = self.square = self.weights = self.products = 0.0
+        self.update = self.near_square = self.mean = self.square = 0.0
+        self.weights = self.products = 0.0
         self.has_weights = self.is_coded = False
-        self.updates = self.means = self.squares = 0
+        self.updates = self.nears = self.means = self.squares = 0
         self.below = self.near = self.zeros = self.v_not_finite = self.m_not_finite = 0
         self.rounding = Rounding()
 
@@ -126,7 +130,7 @@ class _Sums:
             own = {} if block.weights is None else {WEIGHTS: block.weights}
             return optimizer.last_update_from_state({**entries, **own}, step)
 
-        update, mean, square, reason = told(block.entries)
+        update, mean, square, reason, near = told(block.entries)
         weights, self.is_coded = block.weights, block.smallest is not None
         if block.smallest is not None and block.largest is not None and update is not None:
             largest = told(block.largest).update
@@ -145,6 +149,10 @@ class _Sums:
             known = _chosen(update, is_known)
             self.update += float(known @ known)
             self.updates += known.size
+        if near is not None:
+            known = _chosen(near, np.abs(near) < LARGEST)
+            self.near_square += float(known @ known)
+            self.nears += known.size
         if mean is not None:
             known = _chosen(mean, np.abs(mean) < LARGEST)
             self.mean += float(known @ known)
@@ -178,6 +186,7 @@ class _Sums:
         return StateStatistics(
             step=step,
             update_rms=update,
+            update_rms_near=math.sqrt(self.near_square / self.nears) if self.nears else None,
             grad_rms=None if square is None else math.sqrt(square),
             snr=snr,
             at_noise_floor=at_floor,
@@ -193,7 +202,8 @@ class _Sums:
     def _snr(
         self, step: int | None, beta1: float | None, square: float | None
     ) -> tuple[float | None, bool | None]:
-        """mean/std of an element's gradient, and whether it lies below the noise floor.
+        """mean/std of an element's gradient over the steps that m averages, and whether it is below
+        the noise floor.
 
         mean² = (A − c·V)/(1−c), std² = (V − A)/(1−c), with A = mean(m̂²), V = mean(v̂) and c = Σa²
         the share of noise's mean square that m̂ lets through. Unbiased for independent noise;

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates import published_summary
+from scalecheck.updates import next_summary, published_summary
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.saved_state import States
@@ -59,7 +59,7 @@ def sentences(
     return [
         *_spread(moved),
         *(_out_of_band(moved, bands) if bands else published_summary.sentences(rows, steps, run)),
-        *_measured(matrices),
+        *next_summary.sentences(matrices),
         *_ruled_by_eps(tensors),
         *_stalled(tensors),
         *([] if plan is None else _carried([e for e in matrices if e.has_band], plan)),
@@ -95,6 +95,7 @@ def notes(
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
     for reason, n in unread.items():
         yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
+    yield from next_summary.notes(forecasts)
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note
@@ -157,19 +158,6 @@ def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
         else:
             middle = lr * (low * high) ** 0.5 / median(moving)
             words += f": no single lr brings all in; {number(middle)} puts the median in its middle"
-    yield words
-
-
-def _measured(matrices: Forecasts) -> Iterator[str]:
-    measured = [each for each in matrices if each.measured]
-    updates = [each.update_rms for each in measured if each.update_rms is not None]
-    if not updates:
-        return
-    words = f"the last update measured has RMS {number(median(updates))} at lr 1"
-    words += f" (median of {len(updates)})"
-    expected = [u for each in measured if (u := each.update_rms_expected) is not None]
-    if expected:
-        words += f", where noise gives {number(median(expected))} and the rule of thumb 1"
     yield words
 
 

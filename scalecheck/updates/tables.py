@@ -37,8 +37,10 @@ _HIDDEN = {
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
     *("state_reason", "module", "published_quantity", "published_low", "published_high"),
+    *("update_rms_measured", "tensors_measured", "next_by", "expected_step", "expected_step_by"),
 }
-_SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
+_SPREAD = {"tensors", "tensors_measured", "relative_update_min", "relative_update_max"}
+"""Fields of groups."""
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
 
 
@@ -125,13 +127,13 @@ def row_tables(
     is_banded = settings.sources["bands"] != DEFAULT
     hidden |= {"published" if is_banded else "band"}
     if STATE[0] not in columns:
-        hidden |= {"update_rms"}
+        hidden |= {"update_rms", "update_rms_next", "tensors_measured"}
     fields = selection.fields(columns)
     shown = selection.shown(columns, [each for each in columns if each.name not in hidden])
     rows = selection.rows(rows)
     are_matrices = [row["role"] in MATRICES for row in rows]
     if not selection.is_whole or len({*are_matrices}) < 2:
-        return [Table("rows", fields, shown, rows)]
+        return [Table("rows", fields, _told(selection, shown, rows), rows)]
     matrices = rows.at(place for place, is_one in enumerate(are_matrices) if is_one)
     others = rows.at(place for place, is_one in enumerate(are_matrices) if not is_one)
     has_band = any(row["band"] for row in others)
@@ -139,9 +141,19 @@ def row_tables(
     if any(row["rare_row_update"] is not None for row in others):
         rest.append(next(column for column in fields if column.name == "rare_row_update"))
     return [
-        Table("rows", fields, shown, matrices, "Matrices"),
-        Table("rows", fields, rest, others, "Norms, biases and embeddings"),
+        Table("rows", fields, _told(selection, shown, matrices), matrices, "Matrices"),
+        Table(
+            "rows", fields, _told(selection, rest, others), others, "Norms, biases and embeddings"
+        ),
     ]
+
+
+def _told(selection: Selection, shown: Sequence[Column], rows: Rows) -> list[Column]:
+    """The columns without that of the next updates where these are the measured ones."""
+    is_news = any(row["update_rms_next"] not in (None, row["update_rms"]) for row in rows)
+    if is_news or selection.columns:
+        return [*shown]
+    return [column for column in shown if column.name != "update_rms_next"]
 
 
 def factor_tables(halves: Sequence[TensorForecast], states: States) -> list[Table]:
@@ -170,7 +182,7 @@ class UncertainStates:
         self._others: list[Row] = []
         for state in forecaster.states.unnamed:
             is_near = not self._some or text_key(state.shape) in shapes
-            (self._rows if is_near else self._others).append(forecaster.unnamed(state))
+            (self._rows if is_near else self._others).append(forecaster.unnamed.row(state))
 
     def tables(self) -> list[Table]:
         """One of those that people see, and one of the others."""

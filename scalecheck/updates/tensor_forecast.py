@@ -4,12 +4,12 @@ theory expects or a saved state tells, in one typed object."""
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from scalecheck.checkpoint.naming import HALVES
-from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
@@ -22,16 +22,20 @@ from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
+from scalecheck.updates.expected_step import ASKED, FIRST, STATE, ExpectedStep, unless_settled
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
+from scalecheck.updates.unnamed_states import UnnamedStates
 
 BEFORE_FIRST = "before the first step"
 """Of a half of an adapter that starts at zero, and is."""
 
 WITHOUT_RATIO = ("zero-init", BEFORE_FIRST, "not finite", "empty")
 """Why an update is no share of a tensor."""
+OWN, BUFFER, SHAPE, THEORY = "measured", "buffer", "states of its shape", "theory"
+"""What the next steps are forecast by."""
 
 ROUNDING = 2.0**-53  # of the sum that a share is
 
@@ -41,9 +45,11 @@ class TensorForecast(TensorStats, ScheduleForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
-    none measured it; update_rms_expected: by theory. `measured` says which of them the next are of.
-    absolute_update: RMS of Δw, None where `reason` says why. relative_update: that over the rms of
-    the weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
+    none measured it; update_rms_expected: by theory, at expected_step (None: the steady state),
+    which expected_step_by says; update_rms_next: what the next steps are expected to have, by what
+    next_by says. absolute_update: RMS of Δw, by update_rms where `measured`, else by
+    update_rms_next; None where `reason` says why. relative_update: that over the rms of the
+    weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
     stalled: share of the elements that the update does not move. rare_row_update: relative
     displacement of an embedding's row by one gradient after none for long. decay_pull:
     lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
@@ -70,6 +76,10 @@ class TensorForecast(TensorStats, ScheduleForecast):
     reason: str | None
     is_certain: bool = True
     has_state: bool = False
+    expected_step: int | None = None
+    expected_step_by: str | None = None
+    update_rms_next: float | None = None
+    next_by: str | None = None
     assumed_rms: float | None = None
     assumed_ratio: float | None = None
     assumed_relative_update: float | None = None
@@ -129,19 +139,25 @@ class TensorForecast(TensorStats, ScheduleForecast):
 class Forecaster:
     """Makes the forecast of each tensor by settings that are the same for all.
 
-    step: None for the state's, or the steady state. param_dtype: the type that weights are trained
-    in, None for the stored one. other: the optimizer to give an lr for.
+    step: the one to forecast, or STEADY; None for the state's, or one that a run reaches.
+    param_dtype: the type that weights are trained in, None for the stored one. other: the optimizer
+    to give an lr for.
     """
 
     trainings: Trainings
     states: States
     gradient: Gradient
-    step: int | None = None
+    step: int | str | None = None
     plan: Schedule | None = None
     param_dtype: str | None = None
     bands: Bands = field(default_factory=Bands)
     other: Hyperparameters | None = None
     assumption: Assumption | None = None
+
+    @cached_property
+    def unnamed(self) -> UnnamedStates:
+        """The states that are not certain to be a tensor's."""
+        return UnnamedStates(self.trainings, self.states)
 
     def of(self, stats: TensorStats, sketch: Sketch) -> TensorForecast:
         """A tensor's, from its statistics and the sketch of its elements."""
@@ -151,13 +167,13 @@ class Forecaster:
         weights = self.states.tensors.get(stats.name)
         saved = None if state is None else figures_of(state, optimizer, lr, weights)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
-        measured = further.pop("update_rms", None)
+        measured, near = further.pop("update_rms", None), further.pop("update_rms_near", None)
         untold = further.pop("reason", None) or self.states.not_named(stats.name)
         gradient = self.gradient
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
-        step = self.step if self.step is not None or saved is None else saved.step or None
-        step = 1 if step is None and _is_at_start(stats) else step
+        saved_step = None if saved is None else saved.step
+        step, step_by = self._expected_step(optimizer, lr, stats, gradient, saved_step)
         doubt = self._doubt(stats.name, training)
         if doubt is None:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
@@ -165,7 +181,14 @@ class Forecaster:
             expected, reason = None, doubt
         if expected is None and doubt is None and untold and state is not None and state.tensors:
             reason = untold
-        update = expected if measured is None else measured
+        update, by = expected, THEORY
+        if measured is not None:
+            update, by = measured, OWN
+        elif near is not None:
+            update, by = near, BUFFER
+        elif state is None and doubt is None:
+            of_shape = self.unnamed.update_rms(stats.shape)
+            update, by = (expected, THEORY) if of_shape is None else (of_shape, SHAPE)
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
         absolute = relative = None
@@ -184,9 +207,10 @@ class Forecaster:
         if self.assumption is not None:
             further |= self.assumption.of(stats, relative)
         if self.other is not None:
-            other, why = expected_update(self.other, rms, stats.shape, gradient, step)
+            to_step, _ = self._expected_step(self.other, lr, stats, gradient, saved_step)
+            other, why = expected_update(self.other, rms, stats.shape, gradient, to_step)
             if other is not None:
-                other *= self.other.effective_lr(1.0, step)
+                other *= self.other.effective_lr(1.0, to_step)
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
         has_nominal = stats.is_finite and training.is_known and own and is_certain
@@ -199,6 +223,10 @@ class Forecaster:
             trained_in=trained_in,
             update_rms=measured,
             update_rms_expected=expected,
+            expected_step=step,
+            expected_step_by=None if expected is None else step_by,
+            update_rms_next=update,
+            next_by=None if update is None else by,
             measured=measured is not None,
             absolute_update=absolute,
             relative_update=relative if stats.is_finite else None,
@@ -211,26 +239,35 @@ class Forecaster:
             state_reason=(untold if measured is None and update is not None else "") or None,
         )
 
+    def _expected_step(
+        self,
+        optimizer: Hyperparameters,
+        lr: float,
+        stats: TensorStats,
+        gradient: Gradient,
+        saved: int | None,
+    ) -> ExpectedStep:
+        """The step that an expected update is of: the one asked for, that of the tensor's state,
+        the first of what has not moved yet, that of the other states, or else as unless_settled
+        has it."""
+        if self.step is not None:
+            return ExpectedStep(None if isinstance(self.step, str) else self.step, ASKED)
+        if saved:
+            return ExpectedStep(saved, STATE)
+        if _is_at_start(stats):
+            return ExpectedStep(1, FIRST)
+        if self.states.step:
+            return ExpectedStep(self.states.step, STATE)
+        run = None if self.plan is None else self.plan.steps
+        rms = stats.rms or 0.0
+        return unless_settled(optimizer, lr, rms, stats.shape, gradient, run)
+
     def _doubt(self, name: str, training: Training) -> str | None:
         """Why it is not certain how, or whether, a tensor is trained; None where it is."""
         if (why := self.states.not_certain(name)) is not None:
             return why
         setting = training.in_doubt
         return None if setting is None else f"its {setting} is not known, as its group is not"
-
-    def unnamed(self, state: ParamState) -> dict[str, Any]:
-        """The row of a state that is not certain to be a tensor's."""
-        training = self.trainings.of("", self.states.of_group(state))
-        lr = 0.0 if self.states.is_still(state) else None
-        saved = vars(figures_of(state, training.optimizer, training.lr))
-        return {
-            **saved,
-            "state_reason": saved["reason"] or None,
-            "name": state.label,
-            "shape": None if state.shape is None else [*state.shape],
-            "lr": training.lr if training.is_lr_known else lr,
-            "weight_decay": training.weight_decay,
-        }
 
 
 def _is_at_start(stats: TensorStats) -> bool:

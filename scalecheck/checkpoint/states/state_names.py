@@ -162,7 +162,7 @@ class _Search:
             if not others or (one.shape is not None and text_key(one.shape) not in others):
                 self.groups[one.group][place] = one.shape
         self.placed = {place for group in self.groups for place in group}
-        self.in_order = checkpoint.in_order and not _is_sorted(parameters)
+        self.in_order = checkpoint.in_order and not _is_sorted(_modules(checkpoint))
         self.shapes = {tensor.name: tensor.shape for tensor in parameters}
         self.config = {} if checkpoint.in_memory else _configuration(checkpoint.path)
 
@@ -207,10 +207,24 @@ def _by_class(
     return None if names is None else {place: stored[bare] for place, bare in names.items()}
 
 
-def _is_sorted(parameters: Iterable[Tensor]) -> bool:
+def _modules(checkpoint: Checkpoint) -> list[Tensor]:
+    """The parameters, and the buffers of their modules: of `out`, state_dict() lists `out.weight`
+    before the buffer `out.mask`, and the alphabet after it."""
+    parameters = parameters_of(checkpoint)
+    own = {tensor.name for tensor in parameters}
+    places = {name.rpartition(".")[0] for name in own}
+    return [
+        tensor
+        for tensor in checkpoint.tensors
+        if tensor.name in own
+        or (tensor.kind.kind == "buffer" and tensor.name.rpartition(".")[0] in places)
+    ]
+
+
+def _is_sorted(tensors: Iterable[Tensor]) -> bool:
     """Whether the names of each type are in the order of the alphabet: that of a file made from a
     safetensors file, which keeps no other."""
     names = defaultdict(list)
-    for tensor in parameters:
+    for tensor in tensors:
         names[tensor.dtype.name].append(tensor.name)
     return all(alike == sorted(alike) for alike in names.values())

@@ -1,0 +1,133 @@
+"""What the last update was, what the next ones are expected to be, how far either is to be trusted,
+and which step theory is asked about, in plain sentences and as the figures in them."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import Any
+
+from scalecheck.report.formatting import plural
+from scalecheck.updates.expected_step import (
+    ASKED,
+    ASSUMED,
+    FIRST,
+    RUN,
+    STATE,
+    ExpectedStep,
+)
+from scalecheck.updates.next_steps import FAMILY, LARGE
+from scalecheck.updates.tensor_forecast import BUFFER, SHAPE, THEORY, TensorForecast
+
+WITHIN = 1.25  # times, either way: how near a forecast is said to come
+NEXT = "82 to 100 %"
+"""Of the tensors of LARGE elements and more of a GPT, an LSTM and an MLP: those whose next 20
+updates were WITHIN their last one, as benchmarks/forecast.py measures it."""
+ALIKE = "76 %"  # of tensors: the same of the median of the states of their shape
+AHEAD = "93 %"  # of tensors: the same of nesterov's buffer
+EXPECTED = "38 to 54 %"  # of tensors: the same of theory, under AdamW with beta2 0.999
+ADAMS = ("adam", "adamw")  # of whom that range is
+SOURCES = {
+    ASKED: "",
+    STATE: ", that of the optimizer state",
+    RUN: ", the last of --steps, as it does not settle before",
+    FIRST: ", as it has not moved yet",
+    ASSUMED: ", as it does not settle before; --step or --steps says another",
+}
+
+Forecasts = Sequence[TensorForecast]
+
+
+def figures(forecasts: Forecasts) -> dict[str, Any]:
+    """The figures of the sentences and notes. The medians are over the matrices that a state
+    measured; expected_step is null where theory is asked about different steps too."""
+    measured = [
+        e for e in forecasts if e.is_matrix and e.measured and e.relative_update is not None
+    ]
+    told = [each.update_rms for each in measured if each.update_rms is not None]
+    expected = [u for each in measured if (u := each.update_rms_expected) is not None]
+    later = [
+        math.sqrt(each.update_rms * each.update_rms_expected)
+        for each in measured
+        if each.update_rms is not None and each.update_rms_expected is not None
+    ]
+    steps = {meant for each in forecasts if (meant := _meant(each)) is not None}
+    step, by = steps.pop() if len(steps) == 1 else (None, None)
+    return {
+        "matrices_measured": len(told),
+        "update_rms_median": median(told) if told else None,
+        "update_rms_expected_median": median(expected) if expected else None,
+        "update_rms_next_200_median": median(later) if later else None,
+        "expected_step": step,
+        "expected_step_by": by,
+        "next_by": dict(sorted(Counter(e.next_by for e in forecasts if e.next_by).items())),
+    }
+
+
+def sentences(forecasts: Forecasts) -> Iterator[str]:
+    """The last update beside what noise gives, and what that says of the next ones."""
+    found = figures(forecasts)
+    update, expected = found["update_rms_median"], found["update_rms_expected_median"]
+    if update is None:
+        return
+    words = f"measured update: {update:.3g} × lr (median of {found['matrices_measured']} matrices)"
+    if expected is not None:
+        words += f"; pure noise would give {expected:.3g} × lr"
+    yield words
+    words = (
+        f"the next 20 steps: expect the measured update, within {WITHIN} times for {NEXT} of "
+        f"tensors of {LARGE:,} elements and more"
+    )
+    if (later := found["update_rms_next_200_median"]) is not None:
+        words += (
+            f"; the next 200: about {later:.3g} × lr, the geometric mean of measured and theory"
+        )
+    yield words
+
+
+def notes(forecasts: Forecasts) -> Iterator[str]:
+    """What the forecasts rest on where it is not each tensor's own last update."""
+    by = Counter(each.next_by for each in forecasts)
+    if by[SHAPE]:
+        yield (
+            f"{plural(by[SHAPE], 'tensor')}: the expected update is the median of the states of "
+            f"their shape, as which state is theirs is not certain; within {WITHIN} times for "
+            f"{ALIKE} of such tensors"
+        )
+    if by[FAMILY]:
+        yield (
+            f"{plural(by[FAMILY], 'tensor')} of fewer than {LARGE:,} elements: the next update is "
+            "that of all small tensors of the family, as one small tensor's last update is noise"
+        )
+    if by[BUFFER]:
+        yield (
+            f"{plural(by[BUFFER], 'tensor')}: the update is about the momentum buffer's, as the "
+            f"state does not hold the gradient that nesterov adds; within {WITHIN} times for "
+            f"{AHEAD} of tensors"
+        )
+    yield from _steps(forecasts)
+
+
+def _meant(forecast: TensorForecast) -> ExpectedStep | None:
+    """The step that its expected update is of; None where theory has none."""
+    if forecast.expected_step_by is None:
+        return None
+    return ExpectedStep(forecast.expected_step, forecast.expected_step_by)
+
+
+def _steps(forecasts: Forecasts) -> Iterator[str]:
+    """Which step theory is asked about, for each optimizer, and how near real updates come."""
+    counts = Counter(
+        (each.training.name, meant)
+        for each in forecasts
+        if each.next_by == THEORY and (meant := _meant(each)) is not None
+    )
+    for (name, (step, by)), count in counts.items():
+        when = f"at step {step:,}{SOURCES[by]}" if step is not None else "in the steady state"
+        words = f"expected for {plural(count, 'tensor')}: {name}'s update {when}"
+        if name in ADAMS and step != 1:
+            words += (
+                f"; real ones are within {WITHIN} times of it for {EXPECTED} of tensors, and down "
+                "to a tenth of it where the loss vanishes"
+            )
+        yield words
