@@ -18,6 +18,7 @@ from scalecheck.updates import adapted, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.precision import Ledger, cast_type
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
@@ -59,6 +60,7 @@ def translate(
         bands,
         None if settings.to is None else default_optimizer(settings.to, "to"),
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
+        cast_type(settings.cast),
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
@@ -84,6 +86,7 @@ def translate(
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
+    ledger = Ledger.of(forecaster.cast, forecasts)
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     return Report(
         kind="translate",
@@ -93,18 +96,23 @@ def translate(
             **asked.source,
             "state": None if states.path is None else str(states.path),
         },
-        settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
+        settings={
+            **settings.recorded("state"),
+            "param_dtype": forecaster.param_dtype,
+            "cast": forecaster.cast,
+        },
         skipped=[
             *(skipped(tensor, why) for tensor, why in left_out.items()),
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters),
+        summary=adapted.summary(adapters) | ({"precision": ledger.figures} if ledger else {}),
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
                 *adapted.sentences(adapters),
                 *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
+                *(ledger.sentences() if ledger else ()),
             ]
         ),
         notes=[

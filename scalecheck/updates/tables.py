@@ -22,6 +22,7 @@ from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
     COLUMNS,
     LIKE,
+    PRECISION,
     RESCALED,
     SCHEDULE,
     STATE,
@@ -37,7 +38,7 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
-    *("state_reason", "module"),
+    *("state_reason", "module", "stalled_measured"),
 }
 _SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
@@ -51,6 +52,7 @@ def columns_for(settings: Settings, states: States, plan: Schedule | None) -> li
         COLUMNS[-1],
         *(STATE if states.path else ()),
         *(SCHEDULE if plan else ()),
+        *(PRECISION if settings.cast is not None else ()),
         *(TARGET if settings.target is not None else ()),
         *(LIKE if settings.like is not None else ()),
         *(TO if settings.to is not None else ()),
