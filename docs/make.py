@@ -42,6 +42,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows`", columns.COLUMNS),
         ("with an optimizer state", columns.STATE),
         ("with `--steps`", columns.SCHEDULE),
+        ("with `--cast`", columns.PRECISION),
         ("with `--target`", columns.TARGET),
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),

@@ -153,6 +153,7 @@ def translate(
     final: options.Final = 0.0,
     bands: options.BandLimits = LIMITS,
     param_dtype: options.ParamDtype = None,
+    cast: options.Cast = None,
     target: options.TargetUpdate = None,
     like: options.Like = None,
     to: options.To = None,

@@ -306,6 +306,14 @@ ParamDtype = Annotated[
         "updates.training:param_dtype",
     ),
 ]
+Cast = Annotated[
+    Word,
+    question(
+        "Add what rounding to this type leaves of a step: bf16, fp16, fp8 (e4m3), e5m2, fp32.",
+        "DTYPE",
+        "updates.precision:cast_type",
+    ),
+]
 
 # A whole run.
 RunPhase = Annotated[

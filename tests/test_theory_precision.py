@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.theory.precision import (
-    FLOAT_TYPES,
     half_ulp_toward_zero,
     rounded,
     square_limits,

@@ -21,8 +21,9 @@ from scalecheck.updates import next_summary, published_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.placed import placed
 from scalecheck.updates.next_steps import with_next_steps
+from scalecheck.updates.placed import placed
+from scalecheck.updates.precision import Ledger, cast_type
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
@@ -72,6 +73,7 @@ def translate(
         bands,
         None if settings.to is None else default_optimizer(settings.to, "to"),
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
+        cast_type(settings.cast),
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
@@ -111,6 +113,7 @@ def translate(
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
+    ledger = Ledger.of(forecaster.cast, forecasts)
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     return Report(
         kind="translate",
@@ -120,7 +123,11 @@ def translate(
             **adapted.source,
             "state": None if states.path is None else str(states.path),
         },
-        settings={**settings.recorded("state"), "param_dtype": forecaster.param_dtype},
+        settings={
+            **settings.recorded("state"),
+            "param_dtype": forecaster.param_dtype,
+            "cast": forecaster.cast,
+        },
         skipped=[
             *(skipped(tensor, why) for tensor, why in left_out.items()),
             *adapted.skipped,
@@ -130,6 +137,7 @@ def translate(
             **next_summary.figures(forecasts),
             **adapted.summary,
             **published_summary.figures(shown, fresh, found),
+            **({"precision": ledger.figures} if ledger else {}),
         },
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
@@ -144,6 +152,7 @@ def translate(
                     plan,
                     forecaster.assumption,
                 ),
+                *(ledger.sentences() if ledger else ()),
             ]
         ),
         notes=[

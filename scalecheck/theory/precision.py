@@ -1,38 +1,63 @@
 """What a storage type can hold: the gap between neighbouring values, the share of weights that an
-update is too small to move, and the gradients whose squares an optimizer's state can keep."""
+update moves to another one, and the gradients whose squares an optimizer's state can keep."""
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalecheck.dtypes import FLOAT_TYPES
+from scalecheck.dtypes import DTYPES, FloatType
 from scalecheck.theory.domain import require_not_negative
 from scalecheck.theory.special import erf
 
 FloatArray = NDArray[np.float64]
 
+_MANTISSA = np.uint64((1 << 52) - 1)
+_EXPONENT = np.uint64(0x7FF << 52)
+
+
+def layout_of(dtype: str) -> FloatType:
+    """The layout of a float type. KeyError of a type without a mantissa."""
+    layout = DTYPES[dtype].layout
+    if layout is None:
+        raise KeyError(dtype)
+    return layout
+
 
 def ulp(magnitude: ArrayLike, dtype: str) -> FloatArray:
     """The gap from each magnitude to the next larger value of the type; below the normal numbers,
     the smallest subnormal. Magnitudes are finite."""
-    kind = FLOAT_TYPES[dtype]
-    exponent = np.frexp(np.abs(np.asarray(magnitude, dtype=np.float64)))[1] - 1
-    exponent = np.where(np.asarray(magnitude) == 0, kind.smallest_exponent, exponent)
-    gap: FloatArray = np.ldexp(
-        1.0, np.maximum(exponent, kind.smallest_exponent) - kind.mantissa_bits
-    )
+    kind = layout_of(dtype)
+    words = np.asarray(magnitude, dtype=np.float64).view(np.uint64)
+    power = (words & _EXPONENT).view(np.float64)  # of two, at most the magnitude
+    gap: FloatArray = np.maximum(power, kind.smallest_normal) * kind.epsilon
     return gap
 
 
 def half_ulp_toward_zero(magnitude: ArrayLike, dtype: str) -> FloatArray:
     """The largest change that rounding to the type undoes, toward zero: ulp/2, and ulp/4 at a power
     of two, where the gap changes."""
-    kind = FLOAT_TYPES[dtype]
     absolute = np.abs(np.asarray(magnitude, dtype=np.float64))
-    is_power = (np.frexp(absolute)[0] == 0.5) & (absolute > kind.smallest_normal)
-    return ulp(absolute, dtype) / np.where(is_power, 4.0, 2.0)
+    return ulp(absolute, dtype) / np.where(_is_power(absolute, dtype), 4.0, 2.0)
+
+
+def gap_along(weight: FloatArray, change: FloatArray, dtype: str) -> FloatArray:
+    """The gap from each weight, a value of the type, to the next value in the direction of its
+    change; shape (n,). inf where the weight is."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        gap = ulp(weight, dtype)
+        is_inward = np.signbit(weight) != np.signbit(change)
+        gap = np.where(is_inward & _is_power(np.abs(weight), dtype), gap / 2, gap)
+    return np.where(np.isfinite(weight), gap, np.inf)
+
+
+def _is_power(absolute: FloatArray, dtype: str) -> NDArray[np.bool_]:
+    """Whether each is a power of two below which the gap is half the one above."""
+    has_mantissa = (absolute.view(np.uint64) & _MANTISSA) != 0
+    is_power: NDArray[np.bool_] = ~has_mantissa & (absolute > layout_of(dtype).smallest_normal)
+    return is_power
 
 
 def rounded(number: ArrayLike, dtype: str) -> FloatArray:
@@ -41,9 +66,7 @@ def rounded(number: ArrayLike, dtype: str) -> FloatArray:
     gap = ulp(exact, dtype)
     with np.errstate(over="ignore"):
         nearest: FloatArray = np.rint(exact / gap) * gap
-    return np.where(
-        np.abs(nearest) > FLOAT_TYPES[dtype].largest, np.copysign(np.inf, exact), nearest
-    )
+    return np.where(np.abs(nearest) > DTYPES[dtype].largest, np.copysign(np.inf, exact), nearest)
 
 
 def stalled_share(
@@ -58,17 +81,80 @@ def stalled_share(
     Checked against torch's rounding in tests/test_theory_precision.py.
     """
     require_not_negative("update", update)
-    half_ulps = ulp(magnitudes, dtype) / 2, half_ulp_toward_zero(magnitudes, dtype)
-    if equal or update == 0:
-        outward, inward = ((update <= half).astype(np.float64) for half in half_ulps)
-    else:
+    return Gaps.of(magnitudes, counts, dtype).stalled(update, equal)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """How far the weights of a tensor lie from the neighbouring values of a type.
+
+    gaps: from a weight to the next value, in either direction, and the share of weights and
+    directions that have each. cells: the widths of all that rounds to a weight, and their shares:
+    ULP, and 3/4 of it at a power of two.
+    """
+
+    gaps: FloatArray
+    gap_shares: FloatArray
+    cells: FloatArray
+    cell_shares: FloatArray
+
+    @classmethod
+    def of(cls, magnitudes: ArrayLike, counts: ArrayLike, dtype: str) -> Self:
+        """Those of weights |w| that are values of the type, or inf where it does not hold them and
+        no update moves them; counts: how many weights have each. Raises ValueError without any."""
+        absolute = np.abs(np.asarray(magnitudes, dtype=np.float64))
+        count = np.asarray(counts, dtype=np.float64)
+        total = float(count.sum())
+        if not total > 0:
+            raise ValueError(f"counts add up to {total}: no weights to move")
         with np.errstate(over="ignore"):
-            outward, inward = (erf(half / (math.sqrt(2) * update)) for half in half_ulps)
-    count = np.asarray(counts, dtype=np.float64)
-    total = float(count.sum())
-    if not total > 0:
-        raise ValueError(f"counts add up to {total}: no weights to move")
-    return float(np.sum(count * (outward + inward))) / (2 * total)
+            above = ulp(absolute, dtype)
+        above[~np.isfinite(absolute)] = np.inf
+        is_power = _is_power(absolute, dtype) & np.isfinite(absolute)
+        # All weights between two powers of two are alike.
+        exponents = (above.view(np.uint64) >> np.uint64(52)).astype(np.intp)
+        number = np.bincount(2 * exponents + is_power, count / total)
+        (found,) = np.nonzero(number)
+        share: FloatArray = number[found].astype(np.float64)
+        words = (found // 2).astype(np.uint64) << np.uint64(52)
+        above = np.maximum(words.view(np.float64), layout_of(dtype).smallest_subnormal)
+        below = above / (1 + found % 2)
+        gaps, place = np.unique(np.concatenate((above, below)), return_inverse=True)
+        both = np.bincount(place, np.concatenate((share, share)) / 2).astype(np.float64)
+        return cls(gaps, both, (above + below) / 2, share)
+
+    def stalled(self, update: float, equal: bool = False) -> float:
+        """Share that stays as it is where an update is added and rounded to the nearest: |update| ≤
+        half a gap. update: as of stalled_share."""
+        half = self.gaps / 2
+        if equal or update == 0:
+            stays = (update <= half).astype(np.float64)
+        else:
+            with np.errstate(over="ignore"):
+                stays = erf(half / (math.sqrt(2) * update))
+        return max(0.0, 1 - float(np.sum(self.gap_shares * (1 - stays))))
+
+    def cast(self, update: float, equal: bool = False) -> float:
+        """Share that changes in a copy of this type of weights that are kept exactly: a weight lies
+        anywhere in its cell, so it leaves it with probability min(1, |update|/cell)."""
+        return float(np.sum(self.cell_shares * _crossed(self.cells, update, equal)))
+
+    def stochastic(self, update: float, equal: bool = False) -> float:
+        """Share that changes under stochastic rounding, which moves a weight by a whole gap with
+        probability |update|/gap, and by update on average."""
+        return float(np.sum(self.gap_shares * _crossed(self.gaps, update, equal)))
+
+
+def _crossed(gaps: FloatArray, update: float, equal: bool) -> FloatArray:
+    """E[min(1, |update|/gap)], update of one size or normal of this RMS:
+    r·√(2/π)·(1 − e^(−1/(2r²))) + erfc(1/(√2·r)), r = update/gap."""
+    with np.errstate(over="ignore", divide="ignore"):
+        ratio = update / gaps
+        if equal or update == 0:
+            return np.minimum(ratio, 1.0)
+        inverse = 1 / (math.sqrt(2) * ratio)
+        small = ratio * math.sqrt(2 / math.pi) * -np.expm1(-inverse * inverse)
+    return np.where(ratio > 0, small + 1 - erf(inverse), 0.0)
 
 
 class SquareLimits(NamedTuple):
@@ -90,7 +176,7 @@ def square_limits(dtype: str, beta2: float) -> SquareLimits:
     vanishing √(smallest subnormal/2/(1−beta2)), overflowing √(largest/(1−beta2)). frozen:
     (1−beta2)·v ≤ half an ULP of v, that is mantissa ≤ 2^−(bits+1)/(1−beta2).
     """
-    kind = FLOAT_TYPES[dtype]
+    kind = layout_of(dtype)
     fresh = 1 - beta2
     frozen_mantissa = 2.0 ** -(kind.mantissa_bits + 1) / fresh
     return SquareLimits(

@@ -48,14 +48,15 @@ def blocks(
 ) -> Iterator[Block]:
     """The elements of a state, or all its tensors as they are; kinds: the optimizer's entries.
     Raises CheckpointError as `Tensor.blocks` does."""
+    if weights is not None and weights.shape != state.shape:
+        weights = None
     if is_whole:
         floats = {name: one for name, one in state.tensors.items() if one.dtype.is_float}
         whole = {name: tensor.array() for name, tensor in floats.items()}
         numbers = {name: x for name, x in state.numbers.items() if isinstance(x, float)}
-        yield Block(whole | {name: np.array(x) for name, x in numbers.items()}, is_whole=True)
+        entries = whole | {name: np.array(x) for name, x in numbers.items()}
+        yield Block(entries, None if weights is None else weights.array().ravel(), is_whole=True)
         return
-    if weights is not None and weights.shape != state.shape:
-        weights = None
     names = [name for name, kind in kinds.items() if kind is not Entry.STEP]
     coded = coded_entries(state, names)
     renamed = {name: tensor for name, (tensor, *_) in numbered(state, names).items()}

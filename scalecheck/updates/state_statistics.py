@@ -2,6 +2,7 @@
 of its gradients, and what eps and the state's type do to them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.report.formatting import listed
 from scalecheck.theory.averages import squared_weight_sum
+from scalecheck.updates.moves import MeasuredMoves
 from scalecheck.updates.rounding import Rounding
 from scalecheck.updates.state_elements import Block, Elements, blocks, is_small
 
@@ -62,9 +64,11 @@ def figures(
     optimizer: Hyperparameters,
     lr: float = 1.0,
     weights: Tensor | None = None,
+    moves: Sequence[MeasuredMoves] = (),
 ) -> StateStatistics:
     """The figures of one parameter's state, read in blocks; lr: of its last step, weights: the
-    parameter after it. Raises CheckpointError where it cannot be read."""
+    parameter after it. moves: filled where the state tells the update of each element; they stay
+    empty where it is kept in codes. Raises CheckpointError where it cannot be read."""
     if not state.tensors:
         return StateStatistics(reason=_without_tensors(state, optimizer))
     if state.step is None and not optimizer.state_without_step:
@@ -75,9 +79,9 @@ def figures(
     lacking = ((n, t.unmeasured) for n, t in state.tensors.items() if t.unmeasured)
     if unread := next(lacking, None):
         return StateStatistics(step or None, reason=f"its {unread[0]} is not read: {unread[1]}")
-    sums = _Sums(getattr(optimizer, "eps", None))
+    sums = _Sums(getattr(optimizer, "eps", None), moves)
     reason = ""
-    own = weights if optimizer.update_needs_weights else None
+    own = weights if optimizer.update_needs_weights or moves else None
     is_whole = optimizer.update_needs_tensor and is_small(state)
     for block in blocks(state, optimizer.state.every_entry, own, is_whole):
         with np.errstate(all="ignore"):
@@ -111,8 +115,8 @@ def _chosen(numbers: FloatArray, wanted: NDArray[np.bool_]) -> FloatArray:
 class _Sums:
     """Sums over the blocks of a state."""
 
-    def __init__(self, eps: float | None) -> None:
-        self.eps = eps
+    def __init__(self, eps: float | None, moves: Sequence[MeasuredMoves]) -> None:
+        self.eps, self.moves = eps, moves
         self.update = self.near_square = self.mean = self.square = 0.0
         self.weights = self.products = 0.0
         self.has_weights = self.is_coded = False
@@ -124,14 +128,16 @@ class _Sums:
         """Takes in a block, its finite elements, and gives the reason for an update that is not
         told. KeyError of an entry that lacks."""
 
+        weights = block.weights if optimizer.update_needs_weights else None
+
         def told(entries: Elements) -> LastUpdate:
             if block.is_whole:
                 return optimizer.last_update_from_tensors(entries, step)
-            own = {} if block.weights is None else {WEIGHTS: block.weights}
+            own = {} if weights is None else {WEIGHTS: weights}
             return optimizer.last_update_from_state({**entries, **own}, step)
 
         update, mean, square, reason, near = told(block.entries)
-        weights, self.is_coded = block.weights, block.smallest is not None
+        self.is_coded = block.smallest is not None
         if block.smallest is not None and block.largest is not None and update is not None:
             largest = told(block.largest).update
             if optimizer.equal_updates:  # an element of any gradient at all moves by lr
@@ -149,6 +155,9 @@ class _Sums:
             known = _chosen(update, is_known)
             self.update += float(known @ known)
             self.updates += known.size
+            if block.weights is not None and not self.is_coded:
+                for each in self.moves:
+                    each.add(update, block.weights)
         if near is not None:
             known = _chosen(near, np.abs(near) < LARGEST)
             self.near_square += float(known @ known)

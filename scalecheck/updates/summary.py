@@ -206,6 +206,9 @@ def _stalled(forecasts: Forecasts) -> Iterator[str]:
     if not known:
         return
     most, worst = max(known, key=lambda pair: pair[0])
+    if not most:
+        yield "nothing stalls: every element moves"
+        return
     if most < STALLED:
         yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
         return

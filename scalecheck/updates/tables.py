@@ -21,6 +21,7 @@ from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
     COLUMNS,
     LIKE,
+    PRECISION,
     RESCALED,
     SCHEDULE,
     STATE,
@@ -38,6 +39,7 @@ _HIDDEN = {
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
     *("state_reason", "module", "published_quantity", "published_low", "published_high"),
     *("update_rms_measured", "tensors_measured", "next_by", "expected_step", "expected_step_by"),
+    "stalled_measured",
 }
 _SPREAD = {"tensors", "tensors_measured", "relative_update_min", "relative_update_max"}
 """Fields of groups."""
@@ -52,6 +54,7 @@ def columns_for(settings: Settings, states: States, plan: Schedule | None) -> li
         COLUMNS[-1],
         *(STATE if states.path else ()),
         *(SCHEDULE if plan else ()),
+        *(PRECISION if settings.cast is not None else ()),
         *(TARGET if settings.target is not None else ()),
         *(LIKE if settings.like is not None else ()),
         *(TO if settings.to is not None else ()),

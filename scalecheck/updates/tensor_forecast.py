@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
@@ -18,12 +16,13 @@ from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
 from scalecheck.recipes.placement import Placement
 from scalecheck.report.formatting import listed
 from scalecheck.settings import Settings
-from scalecheck.theory.precision import stalled_share
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.expected_step import ASKED, FIRST, STATE, ExpectedStep, unless_settled
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
+from scalecheck.updates.moves import ExpectedMoves, MeasuredMoves, Moves, cast_gaps
+from scalecheck.updates.precision import CastForecast, cast_forecast
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
@@ -41,7 +40,7 @@ ROUNDING = 2.0**-53  # of the sum that a share is
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TensorForecast(TensorStats, ScheduleForecast):
+class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
@@ -50,7 +49,8 @@ class TensorForecast(TensorStats, ScheduleForecast):
     next_by says. absolute_update: RMS of Δw, by update_rms where `measured`, else by
     update_rms_next; None where `reason` says why. relative_update: that over the rms of the
     weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
-    stalled: share of the elements that the update does not move. rare_row_update: relative
+    stalled: share of the elements that the update does not move; stalled_measured: counted element
+    by element from the state, not by the update's RMS. rare_row_update: relative
     displacement of an embedding's row by one gradient after none for long. decay_pull:
     lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
@@ -71,6 +71,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     relative_update: float | None
     nominal_relative_update: float | None
     stalled: float | None
+    stalled_measured: bool = False
     rare_row_update: float | None
     decay_pull: float | None
     reason: str | None
@@ -141,7 +142,7 @@ class Forecaster:
 
     step: the one to forecast, or STEADY; None for the state's, or one that a run reaches.
     param_dtype: the type that weights are trained in, None for the stored one. other: the optimizer
-    to give an lr for.
+    to give an lr for. cast: the type of the precision ledger.
     """
 
     trainings: Trainings
@@ -153,6 +154,7 @@ class Forecaster:
     bands: Bands = field(default_factory=Bands)
     other: Hyperparameters | None = None
     assumption: Assumption | None = None
+    cast: str | None = None
 
     @cached_property
     def unnamed(self) -> UnnamedStates:
@@ -165,7 +167,13 @@ class Forecaster:
         optimizer, lr, rms = training.optimizer, training.lr, stats.rms or 0.0
         state = self.states.by_name.get(stats.name)
         weights = self.states.tensors.get(stats.name)
-        saved = None if state is None else figures_of(state, optimizer, lr, weights)
+        trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
+        # What an lr is relative to: the weights themselves, or 1.
+        unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
+        types = {each for each in (trained_in,) if each in FLOAT_TYPES}
+        types |= set() if self.cast is None else {self.cast}
+        counted = [MeasuredMoves(each, lr * unit) for each in types]
+        saved = None if state is None else figures_of(state, optimizer, lr, weights, counted)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured, near = further.pop("update_rms", None), further.pop("update_rms_near", None)
         untold = further.pop("reason", None) or self.states.not_named(stats.name)
@@ -189,15 +197,12 @@ class Forecaster:
         elif state is None and doubt is None:
             of_shape = self.unnamed.update_rms(stats.shape)
             update, by = (expected, THEORY) if of_shape is None else (of_shape, SHAPE)
-        # What an lr is relative to: the weights themselves, or 1.
-        unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
         absolute = relative = None
         if update is not None and not training.is_lr_known:
             reason = "its lr is not known, as its group is not"
         elif update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
-        trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
         is_certain = doubt is None and training.is_lr_known
         is_trained = self.states.not_certain(stats.name) is None
@@ -213,6 +218,17 @@ class Forecaster:
                 other *= self.other.effective_lr(1.0, to_step)
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
+        is_equal = optimizer.equal_updates or is_first
+        by_type = _moves(sketch, stats.dtype, types, absolute, is_equal)
+        if measured is not None and absolute:
+            for each in counted:
+                each.settle(absolute)
+            by_type |= {each.dtype: each for each in counted if each.numel}
+        own_moves = by_type.get(trained_in)
+        if self.cast is not None:
+            decay = training.decay_pull if is_trained and training.is_decay_decoupled else None
+            moves = by_type.get(self.cast)
+            further |= vars(cast_forecast(moves, lr, decay, sketch, stats.dtype, self.cast))
         has_nominal = stats.is_finite and training.is_known and own and is_certain
         return TensorForecast(
             **stats.fields(),
@@ -231,7 +247,8 @@ class Forecaster:
             absolute_update=absolute,
             relative_update=relative if stats.is_finite else None,
             nominal_relative_update=lr / own if has_nominal else None,
-            stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
+            stalled=None if own_moves is None else _stalled(own_moves),
+            stalled_measured=isinstance(own_moves, MeasuredMoves),
             rare_row_update=_rare_row_update(stats, training) if is_certain else None,
             decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
@@ -275,18 +292,23 @@ def _is_at_start(stats: TensorStats) -> bool:
     return stats.role in HALVES and 0 < stats.numel == stats.zeros
 
 
-def _stalled(sketch: Sketch, dtype: str, update: float | None, equal: bool) -> float | None:
-    """The share of finite elements whose expected update is at most half an ULP of a type.
+def _moves(
+    sketch: Sketch, stored: str, types: Collection[str], update: float | None, equal: bool
+) -> dict[str, Moves]:
+    """What an update of this RMS, or of this size where `equal`, does to finite elements in each of
+    some types."""
+    if update is None or not math.isfinite(update):
+        return {}
+    gaps = {each: cast_gaps(sketch, stored, each) for each in types}
+    return {
+        each: ExpectedMoves(found, update, equal)
+        for each, found in gaps.items()
+        if found is not None
+    }
 
-    update: RMS of Δw, normal and independent of the element, or of one size where `equal`. Exact
-    for types of 16 bits and less; else the elements are counted by their leading 16 bits. None for
-    a type without known ULPs, no update and no element.
-    """
-    if update is None or not math.isfinite(update) or dtype not in FLOAT_TYPES:
-        return None
-    if not len(sketch.values):
-        return None
-    share = stalled_share(np.abs(sketch.values), sketch.counts, update, dtype, equal)
+
+def _stalled(moves: Moves) -> float:
+    share = moves.stalled()
     return share if share > ROUNDING else 0.0
 
 
