@@ -125,7 +125,7 @@ def test_what_needs_no_checkpoint_imports_none_of_its_readers(arguments):
 # What a command on a file of plain weights takes, by folder. The start of every command is as long
 # as this list: what only some checkpoints need is imported in the function that needs it.
 PLAIN = {
-    "": "api arguments config docstring dtypes errors globs options registry settings toml",
+    "": "api config docstring dtypes errors globs options registry settings toml",
     "checkpoint": "buffers copies folders foreign inventory json_members kinds malformed mlx_state"
     " naming open provenance quantised roles selection share slices source strict_json tensor"
     " weight_files wrappers",
@@ -144,11 +144,12 @@ SLOW = {"asyncio", "email", "importlib.metadata", "importlib.resources", "ssl", 
 SLOW |= {"tempfile", "zipfile", "pandas", "rich", "torch"}
 
 
-def test_plain_weights_are_inspected_with_few_modules():
+@pytest.mark.parametrize("file", ["tiny-gpt/model.safetensors", "broken.safetensors"])
+def test_plain_weights_are_inspected_with_few_modules(file):
     known = {f"scalecheck.{folder}.{name}" for folder in PLAIN for name in PLAIN[folder].split()}
     known = {name.replace("..", ".") for name in known}
     known |= {"scalecheck", "scalecheck.__main__", *(f"scalecheck.{one}" for one in PLAIN if one)}
-    loaded = imported_by("inspect", SAMPLES / "tiny-gpt" / "model.safetensors")
+    loaded = imported_by("inspect", SAMPLES / file)
     more = {name for name in loaded if name.split(".")[0] == "scalecheck"} - known
     assert not more, f"imported for plain weights, in the function that needs it: {sorted(more)}"
     assert not loaded & SLOW
