@@ -3,6 +3,7 @@ beside its initialization and its state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.evidence.wrappers import difference, matched
 from scalecheck.checkpoint.formats.directory import without_files
@@ -12,7 +13,6 @@ from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
-from scalecheck.measure.adapted import AskedAdapters, asked_adapters
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
@@ -20,6 +20,7 @@ from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.measure.training_signs import signs_of_training
+from scalecheck.report.part import Part
 from scalecheck.rules.contract import NEEDS, CheckpointFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
@@ -33,19 +34,23 @@ from scalecheck.settings import Settings
 from scalecheck.updates.saved_state import NONE, States, asked_states
 from scalecheck.updates.training import Trainings, doubts, untrained
 
+if TYPE_CHECKING:
+    from scalecheck.measure.adapted import AskedAdapters
+
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 _TRAINED = "SC109"  # that asks whether the model was trained
 
 
 @dataclass(frozen=True)
 class CheckInput:
-    """The subject of the rules; `missing` says for each of NEEDS that was not met why. roles: of
-    every name that a rule can speak of. notes: on what was left out."""
+    """The subject of the rules; `missing` says for each of NEEDS that was not met why. adapters:
+    what a report says of them beside. roles: of every name that a rule can speak of. notes: on what
+    was left out."""
 
     subject: CheckpointFacts
     missing: Mapping[str, str]
     states: States
-    asked: AskedAdapters
+    adapters: Part
     roles: Mapping[str, str]
     notes: Sequence[str]
 
@@ -63,7 +68,11 @@ def check_input(
     beside = [one.name for one in others]
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread, beside))
     others = [one for one in others if selection.holds(one.name)]
-    asked = asked_adapters(checkpoint, wanted, settings)
+    asked = None
+    if settings.base is not None or checkpoint.may_have_adapters:
+        from scalecheck.measure.adapted import asked_adapters
+
+        asked = asked_adapters(checkpoint, wanted, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
@@ -118,9 +127,9 @@ def check_input(
         is_dtype_given=settings.param_dtype is not None,
         unread=[*selection.folders(checkpoint.unread), *states.unopened],
         steps=max(steps, default=None),
-        adapters=asked.found.pairs,
+        adapters=asked.found.pairs if asked else (),
         adapted=on_base,
-        unadapted=asked.missing,
+        unadapted=asked.missing if asked else {},
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], {t.name: t for t in wanted})
             if is_sought
@@ -149,14 +158,17 @@ def check_input(
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
     if names:
         notes.append(f"baseline: {difference(names)}")
-    return CheckInput(subject, missing, states, asked, roles, [*notes, *forecasts.notes])
+    adapters = Part()
+    if asked is not None:
+        adapters = Part(source=asked.source, skipped=asked.skipped, notes=asked.found.notes)
+    return CheckInput(subject, missing, states, adapters, roles, [*notes, *forecasts.notes])
 
 
 def _on_base(
-    asked: AskedAdapters, forecasts: Forecasts, tensors: Sequence[TensorFacts]
+    asked: "AskedAdapters | None", forecasts: Forecasts, tensors: Sequence[TensorFacts]
 ) -> list[TensorFacts]:
     """The matrices of a base that adapters add to, with what the lr does to them."""
-    if asked.base is None:
+    if asked is None or asked.base is None:
         return []
     known = [each.forecast for each in tensors if each.forecast is not None]
     found = forecasts.adapted(asked, known)
