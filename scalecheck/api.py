@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, get_type_hints
 
 from scalecheck import config as configuration
 from scalecheck import options
-from scalecheck.arguments import given_from_python, in_python_words
 from scalecheck.config import Config
 from scalecheck.errors import ArgumentTypeError, OptionError, ScalecheckError
 from scalecheck.report.report import Report
@@ -73,6 +72,8 @@ def _command(signature: Callable[P, None]) -> Callable[P, Report]:
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
+        from scalecheck.arguments import given_from_python, in_python_words
+
         try:
             bound = bare.bind(*args, **keywords).arguments
         except TypeError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "scalecheck"
+SAMPLES = PACKAGE.parent / "sample_ckpts"
 FLOORS = {
     "errors": 0,
     "dtypes": 0,
@@ -97,17 +98,75 @@ def test_every_family_has_a_folder_and_members():
             assert registry.load(family, name).__doc__
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["inspect", "--help"]], ids=str)
-def test_what_needs_no_checkpoint_imports_none_of_its_readers(arguments):
+def imported_by(*arguments: str | Path) -> set[str]:
+    """The modules that a command has imported when it ends."""
     code = (
-        "import sys\nfrom scalecheck.__main__ import main\n"
+        "import sys\nbefore = {*sys.modules}\nfrom scalecheck.__main__ import main\n"
         "sys.argv = ['scalecheck', *sys.argv[1:]]\n"
         "try: main()\nexcept SystemExit: pass\n"
-        "print(*sys.modules)"
+        "print(*{*sys.modules} - before)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     modules = {*done.stdout.splitlines()[-1].split()}
     assert "scalecheck.cli.main" in modules
-    assert not modules & {"torch", "scalecheck.checkpoint.open", "scalecheck.checkpoint.tensor"}
+    return modules
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["inspect", "--help"]], ids=str)
+def test_what_needs_no_checkpoint_imports_none_of_its_readers(arguments):
+    needless = {"torch", "scalecheck.checkpoint.open", "scalecheck.checkpoint.tensor"}
+    assert not imported_by(*arguments) & needless
+
+
+# What a command on a file of plain weights takes, by folder. The start of every command is as long
+# as this list: what only some checkpoints need is imported in the function that needs it.
+PLAIN = {
+    "": "api config docstring dtypes errors globs options registry settings toml",
+    "checkpoint": "buffers copies folders foreign inventory json_members kinds malformed mlx_state"
+    " naming open provenance quantised roles selection share slices source strict_json tensor"
+    " weight_files wrappers",
+    "checkpoint.distributed": "names",
+    "checkpoint.formats": "contract safetensors",
+    "cli": "check command exit_code main output own_report progress translate",
+    "commands": "inspect",
+    "measure": "_kernel columns counting flags group_stats groups measuring numpy_kernel outliers"
+    " pipeline sketch summary tensor_stats",
+    "report": "cells finding formatting lines part report runner_commands",
+    "report.renderers": "table",
+    "theory": "domain",
+    "updates": "bands",
+}
+SLOW = {"asyncio", "email", "importlib.metadata", "importlib.resources", "ssl", "tarfile"}
+SLOW |= {"tempfile", "zipfile", "pandas", "rich", "torch"}
+
+
+@pytest.mark.parametrize("file", ["tiny-gpt/model.safetensors", "broken.safetensors"])
+def test_plain_weights_are_inspected_with_few_modules(file):
+    known = {f"scalecheck.{folder}.{name}" for folder in PLAIN for name in PLAIN[folder].split()}
+    known = {name.replace("..", ".") for name in known}
+    known |= {"scalecheck", "scalecheck.__main__", *(f"scalecheck.{one}" for one in PLAIN if one)}
+    loaded = imported_by("inspect", SAMPLES / file)
+    more = {name for name in loaded if name.split(".")[0] == "scalecheck"} - known
+    assert not more, f"imported for plain weights, in the function that needs it: {sorted(more)}"
+    assert not loaded & SLOW
+
+
+@pytest.mark.parametrize("command", ["inspect", "translate", "check"])
+def test_a_folder_of_plain_weights_takes_no_reader_of_another_format(command):
+    """Nor what is said of adapters and of coded weights."""
+    loaded = imported_by(command, SAMPLES / "tiny-gpt-init")
+    assert not loaded & SLOW
+    needless = (
+        *("adapters", "adapter_scale", "array_tree", "archive.gzip", "distributed.checkpoint"),
+        *("encoded", "encodings", "flax_arrays", "hdf5_file", "keras_state", "npz", "orbax_item"),
+        *("zarr", "zero.checkpoint", "zero.universal"),
+    )
+    assert not loaded & {f"scalecheck.checkpoint.{name}" for name in needless}
+    assert not loaded & {"scalecheck.measure.adapted", "scalecheck.updates.adapted"}
+    if command == "inspect":
+        assert "scalecheck.checkpoint.formats.torch" not in loaded

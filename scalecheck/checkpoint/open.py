@@ -11,7 +11,7 @@ from scalecheck.checkpoint.files.foreign import missing, of_another_library, ref
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import TensorKind, kinds
 from scalecheck.checkpoint.malformed import NotTorchs
-from scalecheck.checkpoint.quantised.members import CODE_TYPES
+from scalecheck.checkpoint.quantised.members import may_be_coded
 from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
@@ -45,7 +45,7 @@ def with_kinds(checkpoint: Checkpoint, *, raw: bool = False) -> Checkpoint:
     where that is known, unless `raw`; the numbers of other codes are not those of weights, so that
     they are not measured."""
     factors: Mapping[str, TensorKind] = {}
-    if not raw and any(tensor.dtype.name in CODE_TYPES for tensor in checkpoint.tensors):
+    if not raw and may_be_coded(checkpoint.tensors):
         from scalecheck.checkpoint.quantised.encoded import with_encoded
 
         checkpoint, factors = with_encoded(checkpoint)

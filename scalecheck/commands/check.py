@@ -57,7 +57,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     notes = (
         *configured,
         *found.notes,
-        *found.asked.found.notes,
+        *found.adapters.notes,
         *policy.unmatched(checkpoint.path, found.roles),
     )
     return Report(
@@ -65,7 +65,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         tables=tables(findings, ignored, rules),
         source={
             **source(checkpoint),
-            **found.asked.source,
+            **found.adapters.source,
             "state": None if states.path is None else str(states.path),
             "baseline": None if baseline is None else str(baseline),
         },
@@ -75,7 +75,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         skipped=[
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured),
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured_others),
-            *found.asked.skipped,
+            *found.adapters.skipped,
             *not_read(found.subject.unread, "check"),
         ],
         notes=[formatting.printable(note) for note in notes],

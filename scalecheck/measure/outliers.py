@@ -1,10 +1,9 @@
 """Which tensor is out of scale among its siblings: the same tensor of the other blocks."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from statistics import median
 
 from scalecheck.checkpoint.naming import indices
 
@@ -35,7 +34,7 @@ def family_ratios(rms: Mapping[str, float | None]) -> dict[str, float]:
     known = {name: x for name, x in rms.items() if x}
     if len(known) < 2:
         return {}
-    middle = median(known.values())
+    middle = _median(known.values())
     return {name: ratio for name, x in known.items() if 0 < (ratio := x / middle) < math.inf}
 
 
@@ -54,10 +53,10 @@ def strays(
     names = sorted(logs, key=lambda name: (indices(name), name))
     ordered = [logs[name] for name in names]
     slope = _slope(ordered)
-    level = median(log - slope * place for place, log in enumerate(ordered))
+    level = _median(log - slope * place for place, log in enumerate(ordered))
     line = {name: level + slope * place for place, name in enumerate(names)}
     distances = {name: abs(logs[name] - line[name]) for name in names}
-    spread = _MAD_TO_SIGMA * median(distances.values())
+    spread = _MAD_TO_SIGMA * _median(distances.values())
     limit = max(math.log(least_factor), min(least_deviations * spread, math.log(sure_factor)))
     return {
         name: Stray(_exp(line[name]), _exp(distance), _exp(limit))
@@ -77,7 +76,15 @@ def _slope(ordered: Sequence[float]) -> float:
         if count <= _ALL_PAIRS
         else [(first, first + count // 2) for first in range(count - count // 2)]
     )
-    return median((ordered[b] - ordered[a]) / (b - a) for a, b in pairs)
+    return _median((ordered[b] - ordered[a]) / (b - a) for a, b in pairs)
+
+
+def _median(values: Iterable[float]) -> float:
+    """As statistics.median has it; to import that takes some ms, and every inspection asks for
+    medians."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _exp(log: float) -> float:

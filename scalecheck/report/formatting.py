@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Sequence
-from statistics import median
 
 from scalecheck.report.runner_commands import without_commands
 
@@ -121,6 +120,8 @@ def spark(scales: Sequence[float | None], width: int = 32) -> str:
     known = [log for log in logs if log is not None]
     if len(scales) < 2 or not known:
         return ""
+    from statistics import median
+
     middle, reach = median(known), max((max(known) - min(known)) / 2, math.log(10) / 4)
     low = (max(known) + min(known)) / 2 - reach
     step = -(-len(scales) // width)

@@ -4,10 +4,9 @@ carries its own manual and examples."""
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from scalecheck import registry
-from scalecheck.checkpoint.adapters.pairs import Pair
 from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
@@ -23,6 +22,9 @@ from scalecheck.updates.adapter_steps import AdapterStep
 from scalecheck.updates.placed import adapter_placement
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
+
+if TYPE_CHECKING:
+    from scalecheck.checkpoint.adapters.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class CheckpointFacts:
     signs_of_training: str = ""
     others: Sequence[TensorFacts] = ()
     unmeasured_others: Sequence[Tensor] = ()
-    adapters: Sequence[Pair] = ()
+    adapters: "Sequence[Pair]" = ()
     adapted: Sequence[TensorFacts] = ()
     unadapted: Mapping[str, str] = field(default_factory=dict)
     run: Situation = field(default_factory=Situation)

@@ -1,5 +1,6 @@
 """What an encoding is: a file in this folder, which tells the weights that are stored in its codes
-by all the tensors that belong to them, and says how the codes become numbers."""
+by all the tensors that belong to them, and says how the codes become numbers. Codes of floats are
+told by those in their module: alone in it they are asked of none."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

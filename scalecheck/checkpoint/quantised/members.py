@@ -1,8 +1,10 @@
 """Quantised weights: which tensors hold codes, which the factors that make numbers of them."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
-from scalecheck.checkpoint.evidence.inventory import Entry, Inventory, words
+from scalecheck.checkpoint.evidence.inventory import Described, Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
 CODE_TYPES = frozenset(
@@ -78,6 +80,17 @@ _NESTED = frozenset(("_data", "tensor_impl", "layout_tensor"))  # a tensor subcl
 _LEAST_CODES = 64  # elements of what integers alone tell
 _RANDOM = (5056,)  # bytes of the state of torch's random numbers
 _OBSERVED = frozenset(("min_val", "max_val"))
+
+
+def may_be_coded(tensors: Sequence[Described]) -> bool:
+    """Whether some tensor may hold codes: it is of such a type, of integers or with others in its
+    module, which may be its factors. Floats without factors are the numbers that they are."""
+    modules = Counter(tensor.name.rpartition(".")[0] for tensor in tensors)
+    return any(
+        not tensor.dtype.is_float or modules[tensor.name.rpartition(".")[0]] > 1
+        for tensor in tensors
+        if tensor.dtype.name in CODE_TYPES
+    )
 
 
 class Quantised:

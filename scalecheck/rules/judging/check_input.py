@@ -3,6 +3,7 @@ beside its initialization and its state."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from scalecheck.checkpoint.evidence.wrappers import difference, matched
 from scalecheck.checkpoint.formats.directory import without_files
@@ -12,7 +13,6 @@ from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
-from scalecheck.measure.adapted import AskedAdapters, asked_adapters
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.masters import agreement
 from scalecheck.measure.measuring import measure
@@ -20,6 +20,7 @@ from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.rows import row_figures
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.measure.training_signs import signs_of_training
+from scalecheck.report.part import Part
 from scalecheck.rules.contract import NEEDS, CheckpointFacts, TensorFacts
 from scalecheck.rules.judging.forecasts import Forecasts
 from scalecheck.rules.judging.policy import RulePolicy
@@ -38,19 +39,23 @@ from scalecheck.updates.situation import Situation, situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Trainings, doubts, untrained
 
+if TYPE_CHECKING:
+    pass
+
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
 _TRAINED = "SC109"  # that asks whether the model was trained
 
 
 @dataclass(frozen=True)
 class CheckInput:
-    """The subject of the rules; `missing` says for each of NEEDS that was not met why. roles: of
-    every name that a rule can speak of. notes: on what was left out."""
+    """The subject of the rules; `missing` says for each of NEEDS that was not met why. adapters:
+    what a report says of them beside. roles: of every name that a rule can speak of. notes: on what
+    was left out."""
 
     subject: CheckpointFacts
     missing: Mapping[str, str]
     states: States
-    asked: AskedAdapters
+    adapters: Part
     roles: Mapping[str, str]
     notes: Sequence[str]
 
@@ -68,7 +73,11 @@ def check_input(
     beside = [one.name for one in others]
     wanted = retied(selection.tensors(checkpoint.tensors, checkpoint.unread, beside))
     others = [one for one in others if selection.holds(one.name)]
-    asked = asked_adapters(checkpoint, wanted, settings)
+    asked = None
+    if settings.base is not None or checkpoint.may_have_adapters:
+        from scalecheck.measure.adapted import asked_adapters
+
+        asked = asked_adapters(checkpoint, wanted, settings)
     trained = [tensor for tensor in wanted if untrained(tensor, states) is None]
     forecasts = Forecasts(settings, states, [tensor.name for tensor in wanted], trained)
 
@@ -102,9 +111,9 @@ def check_input(
     known = placed([t.forecast for t in tensors if t.forecast is not None], run)
     by_name = {each.name: each for each in known}
     tensors = [replace(t, forecast=by_name.get(t.name)) for t in tensors]
-    found = forecasts.adapted(asked, known)
+    found = None if asked is None else forecasts.adapted(asked, known)
     on_base = [TensorFacts(e, forecast=e) for e in placed(found.on_base if found else (), run)]
-    steps_of_adapters = found.steps if found and asked.base is None else ()
+    steps_of_adapters = found.steps if found and asked and asked.base is None else ()
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
     roles |= {each.name: each.scale.role for each in on_base}
@@ -130,11 +139,11 @@ def check_input(
         is_dtype_given=settings.param_dtype is not None,
         unread=[*selection.folders(checkpoint.unread), *states.unopened],
         steps=max(steps, default=None),
-        adapters=asked.found.pairs,
+        adapters=asked.found.pairs if asked else (),
         adapted=on_base,
         run=run,
         adapter_steps=steps_of_adapters,
-        unadapted=asked.missing,
+        unadapted=asked.missing if asked else {},
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], {t.name: t for t in wanted})
             if is_sought
@@ -167,7 +176,10 @@ def check_input(
         notes += _on_published(run, [*known, *(t.forecast for t in on_base if t.forecast)])
     if names:
         notes.append(f"baseline: {difference(names)}")
-    return CheckInput(subject, missing, states, asked, roles, [*notes, *forecasts.notes])
+    adapters = Part()
+    if asked is not None:
+        adapters = Part(source=asked.source, skipped=asked.skipped, notes=asked.found.notes)
+    return CheckInput(subject, missing, states, adapters, roles, [*notes, *forecasts.notes])
 
 
 def _run(settings: Settings, tensors: Sequence[TensorFacts], wanted: Sequence[Tensor]) -> Situation:

@@ -2,24 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import UsageError
-from scalecheck.measure.adapted import AskedAdapters
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.rules.contract import NEEDS
 from scalecheck.settings import Settings
-from scalecheck.updates.adapted import AdapterForecasts, adapter_forecasts
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 from scalecheck.updates.training import Trainings, param_dtype
 from scalecheck.updates.without_formula import WithoutFormula
+
+if TYPE_CHECKING:
+    from scalecheck.measure.adapted import AskedAdapters
+    from scalecheck.updates.adapted import AdapterForecasts
 
 
 class Forecasts:
@@ -85,11 +87,13 @@ class Forecasts:
         return forecast
 
     def adapted(
-        self, asked: AskedAdapters, forecasts: Sequence[TensorForecast]
-    ) -> AdapterForecasts | None:
+        self, asked: "AskedAdapters", forecasts: Sequence[TensorForecast]
+    ) -> "AdapterForecasts | None":
         """Those of the matrices that adapters add to; None where no update is known."""
         if self._forecaster is None or not asked.matrices:
             return None
+        from scalecheck.updates.adapted import adapter_forecasts
+
         return adapter_forecasts(asked, self._forecaster, forecasts)
 
     def figures(self, state: ParamState) -> tuple[float | None, float | None]:
