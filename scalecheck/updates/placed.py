@@ -63,7 +63,7 @@ def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Plac
         if family in _ADAPTED:
             yield from _place("start", phase, family, _late_on_base(forecast), is_adapter=True)
         return
-    if forecast.role == "lora_a" and family in _ADAPTED:
+    if forecast.role == "lora_a" and not situation.has_base and family in _ADAPTED:
         value = _late(forecast, situation)
         yield from _place("adapter_half", phase, family, value, is_adapter=True)
     if not forecast.has_band:

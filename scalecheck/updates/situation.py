@@ -22,7 +22,8 @@ class Situation:
     initialization scaled down by depth. width: of a language model, by its table of tokens; None
     where there is none. step: the one that was asked about. plan: the schedule that was given.
     has_no_warmup: that was said, or a schedule was given without one. is_peak: the lr was given, so
-    that it is not the end of a schedule.
+    that it is not the end of a schedule. has_base: the base of an adapter was given, so that its
+    matrices are judged and its halves are not.
     """
 
     phase: Phase | None = None
@@ -33,6 +34,7 @@ class Situation:
     plan: Schedule | None = None
     has_no_warmup: bool = False
     is_peak: bool = False
+    has_base: bool = False
 
     @property
     def warmup(self) -> int | None:
@@ -68,6 +70,7 @@ def situation(
         plan,
         is_said or (plan is not None and plan.warmup == 0),
         settings.lr is not None,
+        settings.base is not None,
     )
 
 
