@@ -41,7 +41,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     "adamw": [{"eps": 0.1}],
     "radam": [{"beta2": 0.99, "eps": 0.5}],
     "nadam": [{"beta2": 0.95, "eps": 0.1}],
-    "rmsprop": [{"momentum": 0.9}, {"eps": 0.5}],
+    "rmsprop": [
+        {"momentum": 0.9},
+        {"eps": 0.5},
+        {"centered": True},
+        {"centered": True, "alpha": 0.9, "eps": 0.5},
+        {"centered": True, "momentum": 0.9},
+    ],
     "adagrad": [{"eps": 1.0}, {"lr_decay": 0.1}],
     "adafactor": [{"eps2": 3.0}],
     "adafactor_hf": [

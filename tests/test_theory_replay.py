@@ -127,6 +127,26 @@ def test_heavy_tails_and_sparse_gradients_lower_adams_moves(
     assert expected < update_rms(0.9, 0.95, noise=GAUSSIAN)
 
 
+@pytest.mark.parametrize(
+    ("density", "snr", "step"), [(0.01, 0.1, 20), (0.1, 0.5, 50), (0.01, 2.0, 100)]
+)
+def test_rare_noise_around_a_mean_moves_adam_as_expected(
+    density: float, snr: float, step: int
+) -> None:
+    """At 0.01 and 0.1, 0.915 at step 20: the mean alone moves most elements."""
+    numel, std = 40_000, 1 / math.hypot(1, snr)
+
+    def gradient(_: int) -> torch.Tensor:
+        hit = torch.rand(numel) < density
+        drawn = torch.randn(numel, dtype=torch.float64) * hit / math.sqrt(density)
+        return std * (snr + drawn)
+
+    move = adam(zeros(numel), betas=(0.9, 0.99)).run(gradient, step)
+    expected = expected_update(0.9, 0.99, snr, step, noise=Sparse(density))
+    assert rms(move) == pytest.approx(expected.rms, rel=0.01)
+    assert float(move.mean()) == pytest.approx(expected.mean, rel=0.015)
+
+
 @pytest.mark.parametrize(("rho", "snr"), [(-0.5, 0.0), (0.5, 0.3), (0.9, 0.0)])
 def test_correlated_gradients_move_adam_as_expected(rho: float, snr: float) -> None:
     numel = 4000

@@ -1,7 +1,8 @@
 """The laws that an optimizer is tuned by, replayed on synthetic gradients beside what theory
 expects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
@@ -11,7 +12,8 @@ from scalecheck.laws.replay.claim import claims, totals
 from scalecheck.laws.replay.experiment import ALL, Experiment, headline, optimizers, recorded
 from scalecheck.laws.replay.gradients import noise_law
 from scalecheck.laws.replay.replay import few_threads, replayed
-from scalecheck.report.report import Report
+from scalecheck.laws.replay.second_seed import Decided, decided
+from scalecheck.report.report import Report, Row, Table
 from scalecheck.settings import Settings
 
 Progress = Callable[[int, int], None]
@@ -39,16 +41,15 @@ def simulate(settings: Settings, progress: Progress) -> Report:
     try:
         with few_threads(settings.size):
             if settings.optimizer == ALL:
-                tables = [*overview.tables(experiments)]
+                tables, seen = overview.tables(experiments)
+                outcomes: list[Decided[Any]] = [*seen]
             else:
-                run = replayed(experiments[0])
-                tables = [
-                    table
-                    for law in _laws(settings.sweep)
-                    for table in law.tables(experiments[0], run)
-                ]
+                laws = _laws(settings.sweep)
+                outcome = decided(experiments[0], lambda one: _held(laws, one))
+                tables, outcomes, experiments = outcome.found, [outcome], [outcome.experiment]
     except RuntimeError as error:  # torch, of a setting that its types cannot hold
         raise UsageError(f"--optimizer {settings.optimizer}: {error}") from error
+    again = [one.figures for one in outcomes if one.first is not None]
     return Report(
         kind="simulate",
         tables=tables,
@@ -57,10 +58,19 @@ def simulate(settings: Settings, progress: Progress) -> Report:
             "hyperparameters": recorded(own, settings.optimizer, settings.hyperparameters),
         },
         settings=settings.recorded("optimizer", "hyperparameters"),
+        summary={"seeds": again} if again else {},
         headline=headline(experiments, settings.optimizer, settings.noise),
         totals=totals(tables),
+        notes=[one.note for one in outcomes if one.first is not None],
         failed=any(not row["holds"] and not row["contrast"] for row in claims(tables)),
     )
+
+
+def _held(laws: Sequence[Law], experiment: Experiment) -> tuple[list[Table], list[Row]]:
+    """What the laws give of a replay, and the rows of their claims."""
+    run = replayed(experiment)
+    tables = [table for law in laws for table in law.tables(experiment, run)]
+    return tables, claims(tables)
 
 
 def _laws(sweep: bool) -> list[Law]:

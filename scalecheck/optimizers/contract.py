@@ -113,7 +113,7 @@ class Gradient(Validated):
 
     def reached(self, step: int | None) -> float:
         """The share of elements that had a gradient by this step; None is the steady state."""
-        if not isinstance(self.noise, Sparse) or step is None:
+        if not isinstance(self.noise, Sparse) or self.snr or step is None:
             return 1.0
         return 1 - (1 - self.noise.density) ** step
 

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 from scalecheck.optimizers import _bitsandbytes
+from scalecheck.optimizers._centered import CenteredGaussian
 from scalecheck.optimizers.contract import (
     TORCH_FLAGS,
     UNIT,
@@ -20,8 +22,10 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
+from scalecheck.theory.averages import adam_averages
+from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
-from scalecheck.theory.update_rms import Update, expected_update
+from scalecheck.theory.update_rms import LEAST, Update, expected_update, update_moments
 
 NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
 LONGEST = 10_000  # updates that are added up one by one
@@ -60,16 +64,14 @@ class Optimizer(Hyperparameters):
     ) -> float:
         """Adam's with beta1 = 0 and no bias correction: 1/√(1−alpha) = 10 at step 1, 0.995 late.
 
-        momentum adds updates up as if only their means were correlated: exact for noise and for a
-        constant gradient, at most 2.5% high between. In the limit it makes them 1/√(1−momentum²)
-        and 1/(1−momentum) times as large. Raises NoFormula for centered, where a constant
-        gradient's v goes to 0 and the update to 1/eps, and for momentum on correlated gradients.
+        centered: of Gaussian gradients, √(1+snr²) times as much and more late, as only their
+        variance divides them. momentum adds updates up as if only their means were correlated:
+        exact for noise and for a constant gradient, at most 2.5% high between. In the limit it
+        makes them 1/√(1−momentum²) and 1/(1−momentum) times as large. Raises NoFormula for momentum
+        on correlated gradients, and for centered on other than Gaussian ones and with alpha 0,
+        where nothing but eps divides.
         """
-        if self.centered:
-            raise NoFormula(
-                "centered RMSprop divides by the gradient's variance: without noise the update "
-                "grows without bound, and between its law is not solved"
-            )
+        require_step(step)
         if not self.momentum:
             return self._scaled_gradient(gradient, step).rms
         gradient.require_independent()
@@ -107,14 +109,26 @@ class Optimizer(Hyperparameters):
         return Reparameterization(1, {"eps": -1, "weight_decay": -2})
 
     def _scaled_gradient(self, gradient: Gradient, step: int | None) -> Update:
-        if step is not None and self.alpha**step < NEGLIGIBLE:
+        if step is not None and self.alpha**step < NEGLIGIBLE and not self.centered:
             step = None  # one late step is like another, and found in the cache
-        return expected_update(
-            0.0,
-            self.alpha,
-            gradient.snr,
-            step,
-            gradient.over(self.eps),
-            gradient.noise,
-            bias_correction=False,
-        )
+        over_eps = gradient.over(self.eps)
+        if not self.centered:
+            return expected_update(
+                *(0.0, self.alpha, gradient.snr, step, over_eps, gradient.noise),
+                bias_correction=False,
+            )
+        gradient.require_gaussian()
+        if not self.alpha:
+            raise NoFormula("centered RMSprop with alpha 0 divides by eps alone")
+        if over_eps < LEAST:
+            raise NoFormula(f"rms(g)/eps {over_eps} is below {LEAST}")
+        return _centered_update(self.alpha, gradient.snr, step, over_eps)
+
+
+@lru_cache(maxsize=1024)
+def _centered_update(alpha: float, snr: float, step: int | None, over_eps: float) -> Update:
+    """RMS and mean of g/(√(v − ḡ²) + eps)."""
+    averages = adam_averages(0.0, alpha, step, bias_correction=False)
+    law = CenteredGaussian(0.0 if step is None else alpha**step)
+    square, mean = update_moments(averages, law, snr, 1 / over_eps)
+    return Update(math.sqrt(square), mean)

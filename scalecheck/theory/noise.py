@@ -128,9 +128,9 @@ def _cubic(
 
 @dataclass(frozen=True)
 class Sparse:
-    """Gradients that are zero except with probability density, and Gaussian without mean then.
+    """A mean, and noise that is zero except with probability density, and Gaussian then.
 
-    Where no gradient has come yet, the update counts as 0.
+    Without a mean most gradients are 0; where none has come yet, the update counts as 0.
     """
 
     density: float
@@ -142,12 +142,24 @@ class Sparse:
             raise ValueError(f"density {self.density} is outside (0, 1]")
 
     def tilted(self, z: FloatArray, averages: Averages, snr: float) -> Arrays:
-        """φ(z) = 1 − p + p·(1 + 2z/p)^(−½), with p = density."""
-        p = self.density
-        log_spread = np.log1p(np.outer(2 * z / p, averages.b))
-        log_zero = math.log1p(-p) if p < 1 else -math.inf
-        log_phi = np.logaddexp(log_zero, math.log(p) - 0.5 * log_spread)
-        return _symmetric(log_phi, -1.5 * log_spread, averages, snr)
+        """φ·M with φ_i = (1−p)·exp(−z·b_i·μ²) + p·D_i^(−½)·exp(−z·b_i·μ²/D_i), p = density,
+        D_i = 1 + 2·z·b_i·σ²/p, mean μ, variance σ², μ² + σ² = 1: A1 = Σ a_i·r_i,
+        A2 = Σ a_i²·(s_i − r_i²), r and s the mean of g and of g² under each φ_i.
+        """
+        p, mean, variance = self.density, drift_fraction(snr), 1 / (1 + snr * snr)
+        weight, a = averages.weight, averages.a
+        tilt = np.outer(z, averages.b)
+        spread = 1 + 2 * variance / p * tilt
+        log_zero = (math.log1p(-p) if p < 1 else -math.inf) - mean**2 * tilt
+        log_hit = math.log(p) - 0.5 * np.log(spread) - mean**2 * tilt / spread
+        log_phi = np.logaddexp(log_zero, log_hit)
+        zero, hit = np.exp(log_zero - log_phi), np.exp(log_hit - log_phi)
+        first = mean * (zero + hit / spread)
+        second = mean**2 * (zero + hit / spread**2) + variance / p * hit / spread
+        mass = np.exp(log_phi @ weight)
+        drift = first @ (weight * a)
+        rest = (second - first**2) @ (weight * a * a)
+        return mass * drift, mass * (drift**2 + rest)
 
 
 def _symmetric(
@@ -158,7 +170,7 @@ def _symmetric(
     log φ and log(−φ') are matrices, z by lag.
     """
     if snr:
-        raise ValueError(f"snr {snr}: heavy-tailed and sparse noise is solved for snr 0 only")
+        raise ValueError(f"snr {snr}: heavy-tailed noise is solved for snr 0 only")
     weight, a = averages.weight, averages.a
     mass = np.exp(log_phi @ weight)
     square = mass * (np.exp(log_slope - log_phi) @ (weight * a * a))

@@ -26,11 +26,15 @@ class Update(NamedTuple):
     mean: float
 
 
-def require_finite_mean_square(beta1: float, beta2: float, step: int | None, noise: Noise) -> None:
+def require_finite_mean_square(
+    beta1: float, beta2: float, step: int | None, noise: Noise, snr: float = 0.0
+) -> None:
     """Refuse what has no update RMS at eps = 0: a v that forgets faster than m remembers."""
     if beta2 == 0 < beta1 and step != 1:
         raise ValueError(f"beta2 0 with beta1 {beta1}: the update's mean square is infinite")
-    if isinstance(noise, Sparse) and step is None and (1 - noise.density) * beta1**2 >= beta2 > 0:
+    if step is not None or snr or not isinstance(noise, Sparse):
+        return
+    if (1 - noise.density) * beta1**2 >= beta2 > 0:
         raise ValueError(
             f"density {noise.density} with beta1 {beta1}, beta2 {beta2}: "
             "the update's mean square is infinite"
@@ -87,7 +91,7 @@ def expected_update(
     """
     require_step(step)
     if grad_rms_over_eps == math.inf:
-        require_finite_mean_square(beta1, beta2, step, noise)
+        require_finite_mean_square(beta1, beta2, step, noise, snr)
     elif isinstance(noise, StudentT) and noise.dof <= 2:
         raise ValueError(f"dof {noise.dof}: a gradient without an rms has none over eps")
     if grad_rms_over_eps == 0:

@@ -253,7 +253,8 @@ COLUMNS = (
         "rare_row_update",
         "rare row",
         "number",
-        "of an embedding: relative change of a row by one gradient after none for long",
+        "of an embedding: relative change of a row by one gradient after none for long, of a rare "
+        "row by its own second moment where the state has it, else of one that was never seen",
         6,
     ),
     Column("reason", "reason", "sentence", "why there is no relative update"),

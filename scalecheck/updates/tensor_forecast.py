@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from scalecheck.checkpoint.naming import HALVES
+from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
@@ -23,6 +24,7 @@ from scalecheck.updates.expected_step import ASKED, FIRST, STATE, ExpectedStep, 
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
 from scalecheck.updates.moves import ExpectedMoves, MeasuredMoves, Moves, cast_gaps
 from scalecheck.updates.precision import CastForecast, cast_forecast
+from scalecheck.updates.rare_rows import share_left
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
 from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
@@ -249,7 +251,7 @@ class Forecaster:
             nominal_relative_update=lr / own if has_nominal else None,
             stalled=None if own_moves is None else _stalled(own_moves),
             stalled_measured=isinstance(own_moves, MeasuredMoves),
-            rare_row_update=_rare_row_update(stats, training) if is_certain else None,
+            rare_row_update=_rare_row_update(stats, training, state) if is_certain else None,
             decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
             is_certain=is_certain,
@@ -312,14 +314,19 @@ def _stalled(moves: Moves) -> float:
     return share if share > ROUNDING else 0.0
 
 
-def _rare_row_update(stats: TensorStats, training: Training) -> float | None:
-    """Relative displacement of an embedding's row by one gradient after none for long."""
+def _rare_row_update(
+    stats: TensorStats, training: Training, state: ParamState | None
+) -> float | None:
+    """Relative displacement of an embedding's row by one gradient after none for long: of a rare
+    row by its own v where the state has it, else of one whose v is 0."""
     if stats.role != "embedding" or not stats.rms or not stats.is_finite:
         return None
     try:
-        return training.lr * training.optimizer.isolated_gradient_displacement() / stats.rms
+        displacement = training.optimizer.isolated_gradient_displacement()
     except REFUSALS:
         return None
+    left = share_left(state, training.optimizer)
+    return training.lr * displacement * (1.0 if left is None else left) / stats.rms
 
 
 def require_updates(
