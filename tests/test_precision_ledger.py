@@ -210,3 +210,50 @@ def test_a_group_moves_as_all_its_elements_together(tmp_path):
     lrs = [row["half_moves_lr"] for row in rows.values()]
     assert min(lrs) < group["half_moves_lr"] == figures["half_moves_lr"] < max(lrs)
     assert np.isfinite(lrs).all()
+
+
+def findings(path, lr, *arguments):
+    """Severity and value of SC203 by tensor, in weights that are trained in bfloat16."""
+    arguments = ("--lr", lr, "--param-dtype", "bf16", "--select", "SC203", *arguments)
+    done = scalecheck("check", path, *arguments, "--format", "json")
+    rows = json.loads(done.out)["findings"]
+    return {row["where"]: (row["severity"], row["value"]) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("lr", "moved", "severity"),
+    [
+        (2e-5, 0.054, "warning"),
+        (6e-6, 0.016, "warning"),
+        (1e-6, 0.0027, "warning"),
+        (1e-7, 0.0003, "error"),
+        (3e-4, 0.53, None),
+    ],
+)
+def test_published_pure_bfloat16_runs_are_a_warning_and_what_stands_still_is_an_error(
+    tmp_path, lr, moved, severity
+):
+    """torchtune publishes 2e-5, Nemotron Omni was repaired at 6e-6; weights of rms 0.02."""
+    torch.manual_seed(0)
+    tensors = {"a.weight": 0.02 * torch.randn(400, 500), "norm.weight": torch.ones(768)}
+    save_file({n: x.bfloat16() for n, x in tensors.items()}, tmp_path / "model.safetensors")
+    found = findings(tmp_path, lr)
+    assert found.pop("norm.weight") == ("warning", 1.0)
+    if severity is None:
+        assert found == {}
+    else:
+        assert found["a.weight"] == (severity, pytest.approx(1 - moved, abs=0.002))
+
+
+def test_a_check_counts_the_elements_of_a_named_state(tmp_path):
+    weight = torch.nn.Parameter(torch.full((8, 8), 0.5).bfloat16())
+    optimizer = torch.optim.AdamW([weight], 1e-2)
+    weight.grad = torch.zeros(8, 8).bfloat16()
+    weight.grad[:3] = 1.0
+    optimizer.step()
+    save_file({"a.weight": weight.detach()}, tmp_path / "model.safetensors")
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    done = scalecheck("check", tmp_path, "--select", "SC203", "--format", "json")
+    (row,) = json.loads(done.out)["findings"]
+    assert row["value"] == 40 / 64
+    assert "by the optimizer state" in row["message"]
