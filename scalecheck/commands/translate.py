@@ -14,7 +14,7 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
-from scalecheck.updates import adapted, summary
+from scalecheck.updates import adapted, run_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
@@ -99,12 +99,13 @@ def translate(
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters),
+        summary={**adapted.summary(adapters), **run_summary.figures(forecasts, plan)},
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
                 *adapted.sentences(adapters),
-                *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
+                *summary.sentences(shown, forecasts, bands, forecaster.assumption),
+                *([] if plan is None else run_summary.sentences(forecasts, plan, settings.snr)),
             ]
         ),
         notes=[

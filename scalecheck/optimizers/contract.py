@@ -35,6 +35,7 @@ from scalecheck.theory.domain import (
 )
 from scalecheck.theory.noise import Gaussian, Noise, Sparse, StudentT
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 from scalecheck.theory.update_rms import GAUSSIAN
 
 if TYPE_CHECKING:
@@ -388,15 +389,16 @@ class Hyperparameters(Validated, ABC):
         spacing is epsilon."""
         return self
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """RMS of the sum of many updates, of Σlr and Σlr² over the steps, weight decay left out:
-        drift adds up with Σlr, noise with √Σlr². Raises NoFormula where it is not solved."""
-        raise NoFormula("how far its updates carry over many steps is not solved")
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, from the optimizer's first
+        step on, weight decay left out; it grows with the lr. Raises NoFormula where it is not
+        solved."""
+        raise NoFormula("how far many of its updates add up to is not solved")
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
-        """RMS at which weight decay and updates hold the weights in balance. Raises NoFormula where
-        it is not solved; needs a weight decay other than 0."""
-        raise NoFormula("where weight decay holds its weights is not solved")
+        """RMS at which updates and weight decay hold weights. Raises NoFormula where no such RMS is
+        known; needs a weight decay other than 0."""
+        raise NoFormula("no formula for it has been checked against runs")
 
     def isolated_gradient_displacement(self) -> float:
         """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises NoFormula

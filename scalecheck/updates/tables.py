@@ -37,7 +37,8 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
-    *("state_reason", "module"),
+    *("state_reason", "module", "largest_change", "turnover_steps_scheduled", "first_lr"),
+    *("final_lr", "displacement_reason", "equilibrium_reason"),
 }
 _SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
