@@ -257,6 +257,7 @@ MANY = (5000,)
 HELD: list[tuple[str, dict[str, Any], Gradient, float, int]] = [
     ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, NOISE, 0.01, 1000),
     ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, Gradient(snr=0.3), 0.01, 1400),
+    ("adamw_hf", {"beta2": 0.99, "weight_decay": 0.5}, NOISE, 0.01, 1000),
     ("adam", {"beta2": 0.99, "weight_decay": 1.0}, NOISE, 3e-3, 1200),
     ("lion", {"weight_decay": 0.5}, NOISE, 0.01, 1200),
 ]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from lr_multiples import multiples_of
 
 import scalecheck as api
@@ -73,6 +74,38 @@ def test_an_optimizer_without_an_answer_to_steps_is_named(optimizer, given, fiel
     (said,) = (line for line in report.totals.splitlines() if line.startswith(f"No {kind}"))
     assert said.startswith(f"No {kind} for 8 tensors under {optimizer}: ")
     assert words in said
+
+
+def test_an_optimizer_of_unknown_formula_is_named_with_no_other_reason(tmp_path):
+    """Its weight decay is not said to be L2, of which nothing is known."""
+    model = torch.nn.Linear(8, 8)
+    running = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model(torch.ones(2, 8)).sum().backward()
+    running.step()
+    state = running.state_dict()
+    state["param_groups"][0]["unheard_of"] = 1
+    torch.save({"model": model.state_dict(), "optimizer": state}, tmp_path / "training.pt")
+    report = api.translate(tmp_path / "training.pt", steps=100)
+    named = "1 tensor under an optimizer that is not known: there is no formula for it here."
+    for kind in ("displacement by noise", "equilibrium rms"):
+        assert f"No {kind} for {named}" in report.totals
+
+
+def test_the_halves_of_an_adapter_are_told_and_their_product_is_not():
+    lora, base = "sample_ckpts/tiny-gpt-lora", "sample_ckpts/tiny-gpt"
+    alone = api.translate(lora, steps=1000)
+    assert "How far a run carries B·A is not solved" in alone.totals
+    assert "of a tensor" in alone.totals
+    for row in api.translate(lora, base=base, steps=1000).rows:
+        assert row["random_walk"] is None
+        assert row["displacement_reason"].startswith("how far many steps of both halves")
+
+
+def test_a_schedule_without_a_training_is_told_to_forecast_nothing():
+    zeros = {"w.weight": np.zeros((4, 4), np.float32)}
+    report = api.translate(zeros, lr=1e-3, steps=100)
+    assert "--steps: no tensor has both a known lr and a size" in report.totals
+    assert report.summary["run_tensors"] == 0
 
 
 def test_weights_without_decay_are_told_no_equilibrium():

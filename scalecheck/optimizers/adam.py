@@ -98,7 +98,7 @@ class Optimizer(Hyperparameters):
         gradients."""
         gradient.require_independent()
         sums = average_sums(plan, self.beta1)
-        return displacement_rms(*sums, gradient.snr) * self._kept(gradient)
+        return displacement_rms(*sums, gradient.snr) * gradient.kept(self.eps)
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """√(lr·rms(g)/(2·weight_decay)) for noise, while weight_decay·rms(w) ≪ rms(g): the decay is
@@ -113,11 +113,6 @@ class Optimizer(Hyperparameters):
             raise NoFormula(f"beta1 {self.beta1}, beta2 {self.beta2}: the displacement is infinite")
         ratio = self.beta1 / math.sqrt(self.beta2) if self.beta1 else 0.0
         return (1 - self.beta1) / (math.sqrt(1 - self.beta2) * (1 - ratio))
-
-    def _kept(self, gradient: Gradient) -> float:
-        """The share of an update that eps leaves."""
-        ratio = gradient.over(self.eps)
-        return ratio / (ratio + 1) if ratio < math.inf else 1.0
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂/(√v̂ + eps), v̂ of amsgrad from the largest v."""

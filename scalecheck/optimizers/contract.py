@@ -112,6 +112,11 @@ class Gradient(Validated):
         """rms/eps, inf for eps = 0. Raises NoFormula for an eps beside an rms that is not known."""
         return self.known_rms / eps if eps else math.inf
 
+    def kept(self, eps: float) -> float:
+        """The share of an update that eps beside √v leaves, v as steady as it is late."""
+        ratio = self.over(eps)
+        return ratio / (ratio + 1) if ratio < math.inf else 1.0
+
     def reached(self, step: int | None) -> float:
         """The share of elements that had a gradient by this step; None is the steady state."""
         if not isinstance(self.noise, Sparse) or step is None:

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
+
+import numpy as np
 
 from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers.contract import (
@@ -20,7 +23,10 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
+from scalecheck.theory.displacement import LONG, discounted, momentum_sums, sums_of
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import Update, expected_update
 
 NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
@@ -94,6 +100,16 @@ class Optimizer(Hyperparameters):
         """Momentum of correlated updates."""
         return 0.025
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """√((d·ΣS)² + (1−d²)·ΣS²), d the share of drift, S what a gradient moves in all: through
+        momentum, over √v that is as large as √(1−alpha^t) in its step. Where eps counts, times what
+        it leaves of an update. Raises NoFormula for centered."""
+        gradient.require_independent()
+        if self.centered:
+            raise NoFormula("centered RMSprop: how far many of its updates add up to is not solved")
+        sums = _sums(plan, self.alpha, self.momentum)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer where there is momentum."""
         square = state["square_avg"] / (1 - self.alpha**step)
@@ -118,3 +134,14 @@ class Optimizer(Hyperparameters):
             gradient.noise,
             bias_correction=False,
         )
+
+
+@lru_cache(maxsize=256)
+def _sums(plan: Schedule, alpha: float, momentum: float) -> Sums:
+    """Of what each gradient moves in all at a peak lr of 1."""
+    if plan.steps > LONG:
+        return momentum_sums(plan, momentum)
+    moved = discounted(plan.multiples(), momentum)
+    if alpha:
+        moved /= np.sqrt(-np.expm1(np.arange(1, plan.steps + 1) * math.log(alpha)))
+    return sums_of(moved)

@@ -176,9 +176,14 @@ def displacements(
 def _largest_update(
     optimizer: Hyperparameters, rms: float, shape: tuple[int, ...], gradient: Gradient
 ) -> float | None:
-    """RMS of Δw/lr where all gradients are alike, or where that is not solved, of noise; the larger
-    of the first step's and that of many steps; None where neither is known."""
-    for law in (replace(gradient, snr=CONSTANT), gradient):
+    """RMS of Δw/lr where all gradients are alike, or where that is not solved, of noise, and eps
+    takes nothing of it where the size of gradients does not count; the larger of the first step's
+    and that of many steps; None where neither is known."""
+    for law in (
+        replace(gradient, rms=None, snr=CONSTANT),
+        replace(gradient, snr=CONSTANT),
+        gradient,
+    ):
         updates = [expected_update(optimizer, rms, shape, law, step)[0] for step in (1, None)]
         if known := [update for update in updates if update is not None]:
             return max(known)
@@ -192,7 +197,7 @@ def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, 
         return None, "its weight decay is not known"
     if not training.weight_decay:
         return None, ""
-    if not training.is_decay_decoupled:
+    if training.is_known and not training.is_decay_decoupled:
         why = "its weight decay is divided by the size of its gradients (L2), which a run changes"
         return None, why
     optimizer, lr = training.optimizer, training.lr

@@ -5,10 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scalecheck.checkpoint.naming import HALVES
 from scalecheck.report.formatting import plural
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
 from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.without_formula import NOT_KNOWN
 
 Forecasts = Sequence[TensorForecast]
 
@@ -42,7 +44,10 @@ def figures(forecasts: Forecasts, plan: Schedule | None) -> dict[str, Any]:
     return found | {
         "noise_range": [*NOISE_RANGE],
         "equilibrium_range": [*EQUILIBRIUM_RANGE],
-        "not_turned_over": sum(each.turnover_steps_scheduled is None for each in tensors),
+        "not_turned_over": sum(
+            each.turnover_steps is not None and each.turnover_steps_scheduled is None
+            for each in tensors
+        ),
         "without_displacement": sum(each.displacement_reason is not None for each in tensors),
         "without_equilibrium": sum(each.equilibrium_reason is not None for each in tensors),
     }
@@ -53,10 +58,12 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     real runs, the equilibrium with the same, and why an optimizer has none of them."""
     tensors = judged(forecasts)
     if not tensors:
-        yield "No tensor has both a known training and a size, so --steps has nothing to say."
+        yield "--steps: no tensor has both a known lr and a size, so nothing is forecast."
         return
     found = figures(forecasts, plan)
-    noun = "matrix" if tensors[0].is_matrix else "tensor"
+    noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
+    if any(each.role in HALVES for each in tensors):
+        yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)
     yield from _refused(tensors, "displacement", "displacement by noise")
@@ -73,7 +80,8 @@ def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
         )
     if (peak := _span(found, "turnover_steps", "{:,}")) is not None:
         words = f"A {noun} can move by its whole rms within {peak} steps at the peak lr"
-        if (scheduled := _span(found, "turnover_steps_scheduled", "{:,}")) is not None:
+        scheduled = _span(found, "turnover_steps_scheduled", "{:,}")
+        if scheduled not in (None, peak):
             words += f", within {scheduled} steps of this schedule"
         if missed := found["not_turned_over"]:
             words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
@@ -123,7 +131,8 @@ def _refused(tensors: Forecasts, kind: str, words: str) -> Iterator[str]:
         if (reason := getattr(each, f"{kind}_reason")) is not None
     )
     for (name, reason), n in reasons.items():
-        yield f"No {words} for {plural(n, 'tensor')} under {name}: {reason}."
+        whose = "an optimizer that is not known" if name == NOT_KNOWN else name
+        yield f"No {words} for {plural(n, 'tensor')} under {whose}: {reason}."
 
 
 def _span(
