@@ -132,6 +132,8 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
             assert row["next_change"] == pytest.approx(moved)
             assert row["next_change_10"] == pytest.approx(moved * 10**0.5)
             assert "expected_walk" not in row
+        elif row["rms_after"]:  # it was zero
+            assert row["next_change"] == pytest.approx(1)
     assert said.summary["steps"] == 1500
     assert said.summary["next_matrices"] == 16
     assert f"about {said.summary['next_change_median']:.3g} times its norm" in said.totals

@@ -118,11 +118,10 @@ class Displacement:
     def next_change(self, times: float = 1) -> float | None:
         """What `times` as many steps as were done between both sides will change, as a share of the
         norm after."""
-        moved, ratio = self.relative_change, self.rms_ratio
-        if self.run is None or moved is None or not ratio:
+        if self.run is None or self.norms is None:
             return None
-        steps = self.run.steps
-        return finite(next_displacement(moved / ratio, steps, times * steps))
+        steps, last = self.run.steps, self.norms.difference.root_over(self.norms.after)
+        return None if last is None else finite(next_displacement(last, steps, times * steps))
 
     @property
     def drift_position(self) -> float | None:
