@@ -142,7 +142,7 @@ COLUMNS = (
     ),
     Column(
         "decay_pull",
-        "decay pull",
+        "decay per step",
         "number",
         "share of the weights that weight decay takes a step: lr·weight_decay",
         7,
