@@ -58,6 +58,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
+        ("with `--steps`", displacement.AHEAD),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
         ("`adapted`, the matrices that adapters add to", adapted_change.COLUMNS),
     ],

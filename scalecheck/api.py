@@ -201,7 +201,7 @@ def diff(
     group: options.Group = (),
     snr: options.Snr = 0.0,
     grad_rms: options.RunGradRms = None,
-    steps: options.Steps = None,
+    steps: options.RunSteps = None,
     schedule: options.Schedule = "constant",
     warmup: options.Warmup = 0,
     final: options.Final = 0.0,
@@ -213,8 +213,8 @@ def diff(
 
     The change is exact, in float64. Each side is a path, an nn.Module, or a mapping of names to
     arrays. A path may be a report of `inspect --format json`, of which only figures are compared.
-    With lr and steps the displacement that such a run is expected to bring is set beside it. Raises
-    UsageError, CheckpointError.
+    With steps, those between the two, it says how far as many more will carry each tensor; with lr
+    too, how far noise would have carried it. Raises UsageError, CheckpointError.
     """
 
 

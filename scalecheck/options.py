@@ -325,7 +325,10 @@ RunPhase = Annotated[
         choices="recipes.recipe:PHASES",
     ),
 ]
-Steps = Annotated[Count, run("Add how far a run of so many steps carries each tensor.", "N")]
+Steps = Annotated[
+    Count,
+    run("Add what a run of so many steps with a fresh optimizer does to each tensor.", "N"),
+]
 Schedule = Annotated[
     str,
     run(
@@ -365,6 +368,10 @@ Shape = Annotated[
 # Of diff alone: the run between the two.
 PeakLr = Annotated[
     Number, training("Peak lr of the run between them; takes --steps.", "LR", POSITIVE)
+]
+RunSteps = Annotated[
+    Count,
+    run("Steps between the two: adds how far as many more, and ten times as many, will go.", "N"),
 ]
 RunOptimizer = Annotated[
     Word, training("One of {choices}. Default: adamw.", "NAME", choices=_OPTIMIZERS)

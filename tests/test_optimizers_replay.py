@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lr_multiples import multiples_of
 from numpy.typing import NDArray
 from replays import replay
 
@@ -261,31 +260,10 @@ def trained(
 
 
 MANY = (5000,)
-CARRIED: list[tuple[str, dict[str, Any], Gradient, float]] = [
-    ("adam", {"beta2": 0.98}, NOISE, 0.02),
-    ("adamw", {"beta2": 0.98}, Gradient(snr=0.1), 0.02),
-    ("sgd", {"momentum": 0.9, "dampening": 0.3}, Gradient(rms=0.2, snr=0.1), 0.02),
-    ("sgd", {}, NOISE, 0.02),
-    ("signsgd", {}, Gradient(snr=0.1), 0.02),
-    ("lion", {}, NOISE, 0.05),
-]
-
-
-@pytest.mark.parametrize(("name", "settings", "gradient", "error"), CARRIED, ids=str)
-def test_a_schedule_carries_as_far_as_its_sums_say(
-    name: str, settings: dict[str, Any], gradient: Gradient, error: float
-) -> None:
-    schedule = Schedule("cosine", 2000, warmup=200)
-    optimizer = load(name, **settings)
-    lrs = multiples_of(schedule)
-    moved = trained(optimizer, np.zeros(MANY), draws(gradient, shape=MANY), lrs)
-    expected = optimizer.displacement(*schedule.sums(), gradient)
-    assert rms(moved) == pytest.approx(expected, rel=error)
-
-
 HELD: list[tuple[str, dict[str, Any], Gradient, float, int]] = [
     ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, NOISE, 0.01, 1000),
     ("adamw", {"beta2": 0.99, "weight_decay": 0.5}, Gradient(snr=0.3), 0.01, 1400),
+    ("adamw_hf", {"beta2": 0.99, "weight_decay": 0.5}, NOISE, 0.01, 1000),
     ("adam", {"beta2": 0.99, "weight_decay": 1.0}, NOISE, 3e-3, 1200),
     ("lion", {"weight_decay": 0.5}, NOISE, 0.01, 1200),
 ]
@@ -307,10 +285,9 @@ def test_lion_has_no_inertia_without_momentum() -> None:
     """It settles as AdamW does, whose updates of noise are as independent then."""
     lion = load("lion", beta1=0.0, beta2=0.0, weight_decay=0.5)
     adamw = load("adamw", beta1=0.0, weight_decay=0.5)
-    assert lion.displacement(1.0, 1.0, NOISE) == pytest.approx(1.0)
+    assert lion.displacement(Schedule("constant", 100), NOISE) == pytest.approx(10.0)
     expected = adamw.equilibrium_rms(1e-4, NOISE)
     assert lion.equilibrium_rms(1e-4, NOISE) == pytest.approx(expected, rel=1e-4)
-    assert load("lion").displacement(1.0, 1.0, NOISE) == pytest.approx(6.78, abs=0.005)
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion"])

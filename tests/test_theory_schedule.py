@@ -35,6 +35,29 @@ def test_sums_are_those_of_the_steps(schedule: Schedule) -> None:
 
 @settings(deadline=None)
 @given(schedules())
+def test_single_steps_and_partial_sums_are_those_of_the_steps(schedule: Schedule) -> None:
+    multiples = multiples_of(schedule)
+    assert schedule.multiples() == pytest.approx(multiples, rel=1e-12)
+    reached = np.cumsum(multiples)
+    for step in {1, schedule.warmup, schedule.warmup + 1, schedule.steps} & {
+        *range(1, schedule.steps + 1)
+    }:
+        assert schedule.at(step) == pytest.approx(multiples[step - 1], rel=1e-12)
+        assert schedule.sum_to(step) == pytest.approx(reached[step - 1], rel=1e-9)
+
+
+@settings(deadline=None)
+@given(schedules(), st.floats(1e-3, 1.2))
+def test_a_total_is_reached_by_the_first_step_that_has_it(schedule: Schedule, share: float) -> None:
+    reached = np.cumsum(multiples_of(schedule))
+    total = share * float(reached[-1])
+    assume(np.min(np.abs(reached / total - 1)) > 1e-9)
+    expected = int(np.searchsorted(reached, total)) + 1 if share <= 1 else None
+    assert schedule.steps_to(total) == expected
+
+
+@settings(deadline=None)
+@given(schedules())
 def test_multiples_rise_to_the_peak_and_fall_from_it(schedule: Schedule) -> None:
     multiples = multiples_of(schedule)
     assert multiples.max() <= 1.0

@@ -209,7 +209,7 @@ def test_a_schedule_shows_how_far_it_carries_and_where_decay_balances():
     row = rows(INIT, "--lr", 3e-4, "--weight-decay", 0.1, *settings)[MATRIX]
     first, second = Schedule("cosine", 10_000, 500, 0.1).sums()
     assert row["drift"] == pytest.approx(3e-4 * first / row["rms"], rel=1e-6)
-    assert row["random_walk"] == pytest.approx(3e-4 * math.sqrt(second) / row["rms"])
+    assert row["random_walk"] == pytest.approx(3e-4 * math.sqrt(second) / row["rms"], rel=1e-3)
     assert row["decay_sum"] == pytest.approx(3e-5 * first)
     assert row["memory_steps"] == pytest.approx(1 / 3e-5)
     assert row["equilibrium_rms"] == pytest.approx(math.sqrt(3e-4 / 0.2), rel=0.01)

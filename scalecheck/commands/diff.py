@@ -1,5 +1,5 @@
-"""How far one checkpoint is from another, tensor by tensor, and where that lies between noise and
-drift."""
+"""How far one checkpoint is from another, tensor by tensor, beside what noise would have moved it
+by, and how far as many steps again will."""
 
 from pathlib import Path
 
@@ -25,13 +25,13 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
-from scalecheck.updates.displacement import COLUMNS, EXPECTED, Displacement, Run, together
-from scalecheck.updates.displacement_summary import notes, sentences
+from scalecheck.updates.displacement import AHEAD, COLUMNS, EXPECTED, Displacement, Run, together
+from scalecheck.updates.displacement_summary import figures, notes, sentences
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.training import Trainings
 
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
-_SHOWN |= {"changed", *(column.name for column in EXPECTED)}
+_SHOWN |= {"changed", *(c.name for c in (*AHEAD, *EXPECTED) if c.name != "reason")}
 
 
 def diff(
@@ -41,13 +41,15 @@ def diff(
     progress: Progress,
 ) -> Report:
     """The report of `diff`. Raises UsageError, CheckpointError."""
-    if (settings.lr is None) != (settings.steps is None):
-        raise UsageError("--lr and --steps: one needs the other")
-    plan = planned(settings)
-    columns = (*COLUMNS, *(EXPECTED if plan else ()))
+    trainings = Trainings.asked(settings)
+    run = _run(settings, trainings)
+    columns = (
+        *COLUMNS,
+        *(AHEAD if run is not None else ()),
+        *(EXPECTED if run is not None and run.plan is not None else ()),
+    )
     selection = Selection.of(settings)
     selection.check(columns)
-    trainings = Trainings.asked(settings)
     recursive, raw = settings.recursive, settings.raw
     sides = opened(before, recursive, raw), opened(after, recursive, raw)
     unread = [folder for side in sides for folder in unread_of(side)]
@@ -59,8 +61,6 @@ def diff(
         {pair.name: pair.after.shape for pair in wanted if pair.after is not None},
     )
     count = plural(len(wanted), "tensor")
-    gradient = Gradient(settings.grad_rms, settings.snr)
-    run = None if plan is None else Run(trainings, plan, gradient)
     asked, adapted = adapted_change.asked_changes(
         sides, (pair.name for pair in wanted), names, settings
     )
@@ -93,6 +93,7 @@ def diff(
             "tensors_after": shared.after,
             "shared": shared.both,
             **adapted_change.summary(adapted),
+            **figures(tensors),
         },
         skipped=[
             *(
@@ -109,7 +110,20 @@ def diff(
         notes=[
             *([difference(names)] if names else []),
             *same_memory(wanted),
-            *notes(sides, total, run),
+            *notes(sides, total),
             *adapted_change.notes(adapted, asked),
         ],
     )
+
+
+def _run(settings: Settings, trainings: Trainings) -> Run | None:
+    """What was done between both sides; None without --steps. Raises UsageError."""
+    plan = planned(settings)
+    if settings.lr is None:
+        if settings.schedule != "constant" or settings.warmup or settings.final:
+            raise UsageError("--schedule, --warmup and --final: need --lr")
+        return None if plan is None else Run(plan.steps)
+    if plan is None:
+        raise UsageError("--lr: needs --steps, the steps of the run between the two")
+    gradient = Gradient(settings.grad_rms, settings.snr)
+    return Run(plan.steps, trainings, plan, gradient)

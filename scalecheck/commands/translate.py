@@ -17,7 +17,7 @@ from scalecheck.report.formatting import printable
 from scalecheck.report.part import Part
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
-from scalecheck.updates import next_summary, published_summary, summary
+from scalecheck.updates import next_summary, published_summary, run_summary, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
@@ -137,6 +137,7 @@ def translate(
             **next_summary.figures(forecasts),
             **adapted.summary,
             **published_summary.figures(shown, fresh, found),
+            **run_summary.figures(forecasts, plan),
             **({"precision": ledger.figures} if ledger else {}),
         },
         headline=summary.headline(checkpoint, forecasts, states),
@@ -149,9 +150,9 @@ def translate(
                     None if settings.sources["bands"] == DEFAULT else bands,
                     found,
                     fresh,
-                    plan,
                     forecaster.assumption,
                 ),
+                *([] if plan is None else run_summary.sentences(forecasts, plan, settings.snr)),
                 *(ledger.sentences() if ledger else ()),
             ]
         ),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -21,8 +22,11 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.averages import Averages
+from scalecheck.theory.displacement import LONG, sums_of
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import update_moments
 
 
@@ -70,6 +74,19 @@ class Optimizer(Hyperparameters):
             unscaled *= math.sqrt(update_moments(averages, gradient.noise, gradient.snr, eps)[0])
         return unscaled / (1 + (step - 1) * self.lr_decay)
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """√((d·Σa)² + (1−d²)·Σa²), a = lr_t/((1 + (t−1)·lr_decay)·√t), d the share of drift.
+        Raises NoFormula for an initial_accumulator_value and for more than LONG steps."""
+        if self.initial_accumulator_value:
+            raise NoFormula(
+                f"initial_accumulator_value {self.initial_accumulator_value}: solved for 0 only"
+            )
+        if plan.steps > LONG:
+            raise NoFormula(f"{plan.steps} steps: solved for {LONG} of its shrinking updates")
+        gradient.require_independent()
+        sums = _sums(plan, self.lr_decay)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The mean square of all gradients."""
         square = (state["sum"] - self.initial_accumulator_value) / step
@@ -81,3 +98,10 @@ class Optimizer(Hyperparameters):
         return Reparameterization(
             1, {"eps": -1, "weight_decay": -2, "initial_accumulator_value": -2}
         )
+
+
+@lru_cache(maxsize=256)
+def _sums(plan: Schedule, lr_decay: float) -> Sums:
+    """Of the updates of all steps at a peak lr of 1."""
+    step = np.arange(1.0, plan.steps + 1)
+    return sums_of(plan.multiples() / ((1 + (step - 1) * lr_decay) * np.sqrt(step)))

@@ -24,8 +24,10 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
+from scalecheck.theory.displacement import average_sums
 from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 from scalecheck.theory.update_rms import expected_update
 
 PLAIN = Writer(
@@ -90,11 +92,13 @@ class Optimizer(Hyperparameters):
             gradient.noise,
         ).rms
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """√((d·Σlr)² + (1−d²)·Σlr²), d the share of drift, whatever beta1; where eps counts, times
-        what it leaves of an update. Independent gradients."""
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """√((d·Σlr)² + (1−d²)·ΣS²), d the share of drift, S what a gradient moves through m, v as
+        steady as it is late; where eps counts, times what it leaves of an update. Independent
+        gradients."""
         gradient.require_independent()
-        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * self._kept(gradient)
+        sums = average_sums(plan, self.beta1)
+        return displacement_rms(*sums, gradient.snr) * gradient.kept(self.eps)
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """√(lr·rms(g)/(2·weight_decay)) for noise, while weight_decay·rms(w) ≪ rms(g): the decay is
@@ -109,11 +113,6 @@ class Optimizer(Hyperparameters):
             raise NoFormula(f"beta1 {self.beta1}, beta2 {self.beta2}: the displacement is infinite")
         ratio = self.beta1 / math.sqrt(self.beta2) if self.beta1 else 0.0
         return (1 - self.beta1) / (math.sqrt(1 - self.beta2) * (1 - ratio))
-
-    def _kept(self, gradient: Gradient) -> float:
-        """The share of an update that eps leaves."""
-        ratio = gradient.over(self.eps)
-        return ratio / (ratio + 1) if ratio < math.inf else 1.0
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂/(√v̂ + eps), v̂ of amsgrad from the largest v."""

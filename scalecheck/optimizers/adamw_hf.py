@@ -3,10 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from scalecheck.optimizers import adamw
 from scalecheck.optimizers._per_tensor import PerTensor, bias_correction, moving_average
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
@@ -21,8 +23,11 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
+from scalecheck.theory.displacement import LONG, average_sums, discounted, sums_of
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import expected_update
 
 if TYPE_CHECKING:
@@ -79,6 +84,19 @@ class Optimizer(PerTensor):
             bias_correction=self.correct_bias,
         ).rms
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """Adam's; without correct_bias of lrs over √(1−beta2^t)/(1−beta1^t)."""
+        gradient.require_independent()
+        sums = average_sums(plan, self.beta1)
+        if not self.correct_bias:
+            sums = _uncorrected_sums(plan, self.beta1, self.beta2)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """AdamW's: late averages need no correction."""
+        same = adamw.Optimizer(self.beta1, self.beta2, self.eps, self.weight_decay)
+        return same.equilibrium_rms(lr, gradient)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """c·m/(√v + eps)."""
         m, v = state["exp_avg"], state["exp_avg_sq"]
@@ -101,3 +119,12 @@ class Optimizer(PerTensor):
         update = (m / (v.sqrt() + self.eps)).masked_fill(m == 0, 0.0)  # 0/0 where eps is 0
         weights.sub_(update, alpha=lr * self._correction(state["step"]))
         weights.mul_(1 - lr * self.weight_decay)
+
+
+@lru_cache(maxsize=256)
+def _uncorrected_sums(plan: Schedule, beta1: float, beta2: float) -> Sums:
+    """average_sums of averages that are not corrected for their zero start."""
+    if plan.steps > LONG:
+        return average_sums(plan, beta1)
+    root = np.sqrt(1 - beta2 ** np.arange(1.0, plan.steps + 1))
+    return sums_of((1 - beta1) * discounted(plan.multiples() / root, beta1))

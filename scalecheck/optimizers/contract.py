@@ -35,6 +35,7 @@ from scalecheck.theory.domain import (
 )
 from scalecheck.theory.noise import Gaussian, Noise, Sparse, StudentT
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 from scalecheck.theory.update_rms import GAUSSIAN
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class Gradient(Validated):
     def over(self, eps: float) -> float:
         """rms/eps, inf for eps = 0. Raises NoFormula for an eps beside an rms that is not known."""
         return self.known_rms / eps if eps else math.inf
+
+    def kept(self, eps: float) -> float:
+        """The share of an update that eps beside √v leaves, v as steady as it is late."""
+        ratio = self.over(eps)
+        return ratio / (ratio + 1) if ratio < math.inf else 1.0
 
     def reached(self, step: int | None) -> float:
         """The share of elements that had a gradient by this step; None is the steady state."""
@@ -390,15 +396,16 @@ class Hyperparameters(Validated, ABC):
         spacing is epsilon."""
         return self
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """RMS of the sum of many updates, of Σlr and Σlr² over the steps, weight decay left out:
-        drift adds up with Σlr, noise with √Σlr². Raises NoFormula where it is not solved."""
-        raise NoFormula("how far its updates carry over many steps is not solved")
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, from the optimizer's first
+        step on, weight decay left out; it grows with the lr. Raises NoFormula where it is not
+        solved."""
+        raise NoFormula("how far many of its updates add up to is not solved")
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
-        """RMS at which weight decay and updates hold the weights in balance. Raises NoFormula where
-        it is not solved; needs a weight decay other than 0."""
-        raise NoFormula("where weight decay holds its weights is not solved")
+        """RMS at which updates and weight decay hold weights. Raises NoFormula where no such RMS is
+        known; needs a weight decay other than 0."""
+        raise NoFormula("no formula for it has been checked against runs")
 
     def isolated_gradient_displacement(self) -> float:
         """Σ|Δw|/lr that one gradient of an element brings which had none for long. Raises NoFormula

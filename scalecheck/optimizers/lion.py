@@ -23,8 +23,10 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
+from scalecheck.theory.displacement import sign_displacement, sign_gain
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +47,6 @@ LION_PYTORCH = Writer(
     values={"cautious_factor": 1.0, "cautious_wd": False},
 )
 """lion_pytorch's, whose cautious factor is off; its Lion without one writes what this Lion does."""
-
-NEGLIGIBLE = 1e-12  # correlations below it are left out of the sums
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Optimizer(PerTensor):
             step = 2 if step is None else min(step, 2)
         return math.sqrt(gradient.reached(step))
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """√Σlr² times 6.78 at (0.9, 0.99), for Gaussian gradients without a mean: signs of an
-        average stay for many steps."""
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """By the arcsine law of signs, for Gaussian gradients without a mean: signs of an average
+        stay for many steps, so that late in a run it is 6.78·√Σlr² at (0.9, 0.99)."""
         self._require_noise(gradient)
-        return self._noise_gain() * math.sqrt(lr_square_sum)
+        return sign_displacement(plan, self.beta1, self.beta2)
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """lr/√(1−a²) times the gain of signs that stay, a = 1−lr·weight_decay: at (0.9, 0.99), lr
@@ -100,22 +100,7 @@ class Optimizer(PerTensor):
         decay = lr * self.weight_decay
         if decay >= 1:
             raise NoFormula(f"lr·weight_decay {decay} is not below 1")
-        return lr / math.sqrt(decay * (2 - decay)) * self._noise_gain(decay)
-
-    def _noise_gain(self, decay: float = 0.0) -> float:
-        """RMS of Σ (1−decay)^j·sign(c_(t−j)) over that of independent signs:
-        √(1 + 2·Σ_k (1−decay)^k·(2/π)·asin ρ_k), ρ_k the correlation of c over k steps."""
-        beta1, beta2 = self.beta1, self.beta2
-        variance = (1 - beta1) ** 2 + beta1**2 * (1 - beta2) / (1 + beta2)
-        if beta2 == 0:
-            correlation = np.array([(1 - beta1) * beta1 / variance])
-        else:
-            lag = np.arange(1, math.ceil(math.log(NEGLIGIBLE) / math.log(beta2)) + 1)
-            newest = (1 - beta1) * beta1 * (1 - beta2) * beta2 ** (lag - 1)
-            older = beta1**2 * (1 - beta2) / (1 + beta2) * beta2**lag
-            correlation = (newest + older) / variance
-        kept = (1 - decay) ** np.arange(1, len(correlation) + 1)
-        return math.sqrt(1 + 4 / math.pi * float(kept @ np.arcsin(correlation)))
+        return lr / math.sqrt(decay * (2 - decay)) * sign_gain(self.beta1, self.beta2, decay)
 
     def _require_noise(self, gradient: Gradient) -> None:
         gradient.require_gaussian()

@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
+
+import numpy as np
 
 from scalecheck.optimizers.contract import (
     ADAM_ENTRIES,
@@ -22,8 +25,11 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.averages import NEGLIGIBLE, adam_averages
+from scalecheck.theory.displacement import LONG, discounted, sums_of
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import GAUSSIAN, require_finite_mean_square, update_moments
 
 LONGEST = 100_000  # factors of Π that are multiplied one by one
@@ -94,6 +100,13 @@ class Optimizer(Hyperparameters):
                 raise NoFormula(f"beta1 {self.beta1}: step {step} is a product of over {LONGEST} μ")
         return product
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """Adam's law with S_i = lr_i·(1−μ_i)/(1−Π_i) + (1−beta1)·Σ_(t≥i) lr_t·beta1^(t−i)·
+        μ_(t+1)/(1−Π_(t+1)), what a gradient moves by itself and through m."""
+        gradient.require_independent()
+        sums = _sums(plan, self.beta1, self.momentum_decay)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The averages; the last update holds the last gradient beside them."""
         return LastUpdate(
@@ -106,3 +119,18 @@ class Optimizer(Hyperparameters):
         """lr' = k·lr, eps' = eps/k, weight_decay' = weight_decay/k if decoupled, else /k²."""
         decay = -1 if self.decoupled_weight_decay else -2
         return Reparameterization(1, {"eps": -1, "weight_decay": decay})
+
+
+@lru_cache(maxsize=256)
+def _sums(plan: Schedule, beta1: float, momentum_decay: float) -> Sums:
+    """Of what each gradient moves in all at a peak lr of 1; in the longest schedules, all of
+    whose μ are near beta1 but for a few, lr_i itself."""
+    if plan.steps > LONG:
+        return plan.sums()
+    lrs = plan.multiples()
+    step = np.arange(1, len(lrs) + 2)
+    momentum = beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * step))
+    rest = 1 - np.cumprod(momentum)
+    by_itself = lrs * (1 - momentum[:-1]) / rest[:-1]
+    through_average = discounted(lrs * momentum[1:] / rest[1:], beta1)
+    return sums_of(by_itself + (1 - beta1) * through_average)

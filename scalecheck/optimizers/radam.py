@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +24,11 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
+from scalecheck.theory.displacement import LONG, discounted, sums_of
 from scalecheck.theory.domain import require_step
-from scalecheck.theory.drift import average_rms
+from scalecheck.theory.drift import average_rms, displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import expected_update
 
 RECTIFIED_ABOVE = 5.0  # torch.optim.RAdam rectifies where its rho_t exceeds this
@@ -85,6 +88,14 @@ class Optimizer(Hyperparameters):
             ).rms
         )
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """Adam's law, each lr times r_t, or in the first steps, which move by m̂, times rms(g)."""
+        gradient.require_independent()
+        if self._rectification(None) is None:
+            raise NoFormula(f"beta2 {self.beta2}: solved for what leaves its first steps")
+        sums = _sums(self, plan, gradient.known_rms)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂, times r_t·√(1−beta2^step)/(√v + eps) from where it is rectified."""
         mean = state["exp_avg"] / (1 - self.beta1**step)
@@ -125,3 +136,18 @@ class Optimizer(Hyperparameters):
         return math.sqrt(
             (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
         )
+
+
+@lru_cache(maxsize=256)
+def _sums(optimizer: Optimizer, plan: Schedule, grad_rms: float) -> Sums:
+    """Of what each gradient moves in all at a peak lr of 1; in the longest schedules, in which the
+    rectified steps count for little, lr_i itself."""
+    if plan.steps > LONG:
+        return plan.sums()
+    lrs, beta1 = plan.multiples(), optimizer.beta1
+    step = np.arange(1, len(lrs) + 1)
+    remaining, longest = optimizer.beta2**step, 2 / (1 - optimizer.beta2) - 1
+    length = np.maximum(longest - 2 * step * remaining / (1 - remaining), RECTIFIED_ABOVE)
+    rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    factor = np.where(length > RECTIFIED_ABOVE, np.sqrt(rectified), grad_rms)
+    return sums_of((1 - beta1) * discounted(lrs * factor / (1 - beta1**step), beta1))

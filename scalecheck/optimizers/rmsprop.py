@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
+
 from scalecheck.optimizers import _bitsandbytes
 from scalecheck.optimizers._centered import CenteredGaussian
 from scalecheck.optimizers.contract import (
@@ -23,8 +25,11 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.averages import adam_averages
+from scalecheck.theory.displacement import LONG, discounted, momentum_sums, sums_of
 from scalecheck.theory.domain import require_step
+from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.theory.update_rms import LEAST, Update, expected_update, update_moments
 
 NEGLIGIBLE = 1e-6  # weight of a step so old that it no longer counts in a moving average
@@ -96,6 +101,16 @@ class Optimizer(Hyperparameters):
         """Momentum of correlated updates."""
         return 0.025
 
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """√((d·ΣS)² + (1−d²)·ΣS²), d the share of drift, S what a gradient moves in all: through
+        momentum, over √v that is as large as √(1−alpha^t) in its step. Where eps counts, times what
+        it leaves of an update. Raises NoFormula for centered."""
+        gradient.require_independent()
+        if self.centered:
+            raise NoFormula("centered RMSprop: how far many of its updates add up to is not solved")
+        sums = _sums(plan, self.alpha, self.momentum)
+        return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
+
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer where there is momentum."""
         square = state["square_avg"] / (1 - self.alpha**step)
@@ -132,3 +147,14 @@ def _centered_update(alpha: float, snr: float, step: int | None, over_eps: float
     law = CenteredGaussian(0.0 if step is None else alpha**step)
     square, mean = update_moments(averages, law, snr, 1 / over_eps)
     return Update(math.sqrt(square), mean)
+
+
+@lru_cache(maxsize=256)
+def _sums(plan: Schedule, alpha: float, momentum: float) -> Sums:
+    """Of what each gradient moves in all at a peak lr of 1."""
+    if plan.steps > LONG:
+        return momentum_sums(plan, momentum)
+    moved = discounted(plan.multiples(), momentum)
+    if alpha:
+        moved /= np.sqrt(-np.expm1(np.arange(1, plan.steps + 1) * math.log(alpha)))
+    return sums_of(moved)

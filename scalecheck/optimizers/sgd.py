@@ -14,14 +14,17 @@ from scalecheck.optimizers.contract import (
     Gradient,
     Hyperparameters,
     LastUpdate,
+    NoFormula,
     NotNegative,
     SavedState,
     Weights,
     Writer,
 )
+from scalecheck.theory.displacement import momentum_sums
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import displacement_rms, momentum_update_rms, nesterov_over_buffer
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 
 PYTORCH_OPTIMIZER = Writer(
     settings=("momentum", "weight_decay", "weight_decouple", "dampening", "nesterov", "step"),
@@ -82,11 +85,17 @@ class Optimizer(Hyperparameters):
             self.momentum, gradient.snr, step, self.dampening, self.nesterov
         )
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """Adam's law times rms(g)·(1−dampening)/(1−momentum), what a gradient moves in all."""
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """rms(g)·√((d·ΣS)² + (1−d²)·ΣS²), d the share of drift, S what a gradient moves in all
+        through the buffer: (1−dampening)/(1−momentum) times lr where many steps are left."""
         gradient.require_independent()
-        whole = (1 - self.dampening) / (1 - self.momentum) if self.momentum else 1.0
-        return displacement_rms(lr_sum, lr_square_sum, gradient.snr) * gradient.known_rms * whole
+        dampening = self.dampening if self.momentum else 0.0
+        sums = momentum_sums(plan, self.momentum, dampening, self.nesterov)
+        return displacement_rms(*sums, gradient.snr) * gradient.known_rms
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """None."""
+        raise NoFormula("its updates follow the size of its gradients, which a run changes")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """The buffer; with nesterov about as much as it."""

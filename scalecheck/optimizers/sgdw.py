@@ -20,6 +20,7 @@ from scalecheck.optimizers.contract import (
     Writer,
 )
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -63,9 +64,13 @@ class Optimizer(PerTensor):
         """SGD's."""
         return self._sgd().update_rms(gradient, step, weights)
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
         """SGD's."""
-        return self._sgd().displacement(lr_sum, lr_square_sum, gradient)
+        return self._sgd().displacement(plan, gradient)
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
+        """None, as SGD."""
+        return self._sgd().equilibrium_rms(lr, gradient)
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """SGD's."""

@@ -22,8 +22,10 @@ from scalecheck.optimizers.contract import (
     Writer,
     entry,
 )
+from scalecheck.theory.displacement import sign_displacement
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.reparameterization import Reparameterization
+from scalecheck.theory.schedule import Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -74,14 +76,16 @@ class Optimizer(PerTensor):
         require_step(step)
         return math.sqrt(gradient.reached(step if self.momentum else 1))
 
-    def displacement(self, lr_sum: float, lr_square_sum: float, gradient: Gradient) -> float:
-        """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign. Raises NoFormula for momentum:
-        solved without it only."""
+    def displacement(self, plan: Schedule, gradient: Gradient) -> float:
+        """√((s·Σlr)² + (1−s²)·Σlr²), s = erf(snr/√2) the mean sign; with momentum by the arcsine
+        law of signs. Gaussian gradients; raises NoFormula for momentum and a mean."""
         gradient.require_gaussian()
         if self.momentum:
-            raise NoFormula(f"momentum {self.momentum}: solved without it only")
-        mean = math.erf(gradient.snr / math.sqrt(2))
-        return math.hypot(mean * lr_sum, math.sqrt((1 - mean * mean) * lr_square_sum))
+            if gradient.snr:
+                raise NoFormula(f"snr {gradient.snr} with momentum: solved without a mean only")
+            return sign_displacement(plan, self.momentum, self.momentum)
+        mean, sums = math.erf(gradient.snr / math.sqrt(2)), plan.sums()
+        return math.hypot(mean * sums.first, math.sqrt((1 - mean * mean) * sums.second))
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """sign(m)."""

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scalecheck.optimizers.contract import Gradient
-from scalecheck.optimizers.lion import Optimizer as Lion
 from scalecheck.recipes.recipe import Recipe
+from scalecheck.theory.displacement import sign_gain
 from scalecheck.theory.growth import growth
 from scalecheck.theory.update_rms import update_rms
 
@@ -88,7 +87,7 @@ def unit(recipe: Recipe) -> Unit | None:
     if family == ADAM:
         return Unit(1.0, update_rms(beta1, beta2), 1.0)
     if family == SIGN:
-        return Unit(1.0, 1.0, Lion(beta1, beta2).displacement(0.0, 1.0, Gradient()))
+        return Unit(1.0, 1.0, sign_gain(beta1, beta2))
     if family == MUON and recipe.update_rms is not None:
         size = recipe.update_rms
         return Unit(size, size, size * _momentum(beta1))

@@ -1,9 +1,11 @@
-"""Learning-rate schedules as exact sums of their multiples of the peak lr and of the squares, which
-is all that drift and noise ask of a schedule."""
+"""Learning-rate schedules as multiples of the peak lr: those of each step, and their exact sums."""
 
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scalecheck.theory.domain import require_steps
 
@@ -50,6 +52,62 @@ class Schedule:
             raise ValueError(f"decay {self.decay}: only a wsd schedule has one")
         if not 0 <= self.decay <= self.steps - self.warmup:
             raise ValueError(f"decay {self.decay} is outside 0..{self.steps - self.warmup}")
+
+    def multiples(self) -> NDArray[np.float64]:
+        """The lr of each step over the peak lr, shape (steps,)."""
+        warmup, remaining = self.warmup, self.steps - self.warmup
+        rising = np.arange(1, warmup + 1) / max(warmup, 1)
+        j = np.arange(remaining, dtype=np.float64)
+        return np.concatenate([rising, self._after_warmup(j)])
+
+    def at(self, step: int) -> float:
+        """The lr of a step, from 1 to steps, over the peak lr."""
+        if step <= self.warmup:
+            return step / self.warmup
+        return float(self._after_warmup(np.array([step - self.warmup - 1.0]))[0])
+
+    def sum_to(self, step: int) -> float:
+        """Σ multiple over the steps up to this one, in closed form as `sums`."""
+        warmup, remaining = self.warmup, self.steps - self.warmup
+        if step <= warmup:
+            return step * (step + 1) / (2 * warmup)
+        n, rising = step - warmup, (warmup + 1) / 2 if warmup else 0.0
+        if self.shape == "linear":
+            return rising + n - (1 - self.floor) * n * (n - 1) / (2 * remaining)
+        if self.shape == "cosine":
+            half = math.pi / (2 * remaining)
+            cosines = math.sin(n * half) * math.cos((n - 1) * half) / math.sin(half)
+            return rising + n * (1 + self.floor) / 2 + (1 - self.floor) / 2 * cosines
+        if self.shape == "wsd":
+            fallen = max(0, n - (remaining - self.decay))
+            fall = (1 - self.floor) * fallen * (fallen - 1) / (2 * max(self.decay, 1))
+            return rising + n - fall
+        if self.shape == "inverse-sqrt":
+            return rising + math.sqrt(warmup) * _power_sum(0.5, warmup, step)
+        return rising + n
+
+    def steps_to(self, total: float) -> int | None:
+        """The first step by which Σ multiple reaches a total; None where none does."""
+        if self.sum_to(self.steps) < total:
+            return None
+        low, high = 0, self.steps
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.sum_to(middle) >= total else (middle, high)
+        return high
+
+    def _after_warmup(self, j: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The multiples of steps warmup + 1 + j."""
+        remaining, fall = max(self.steps - self.warmup, 1), 1 - self.floor
+        if self.shape == "linear":
+            return 1 - fall * j / remaining
+        if self.shape == "cosine":
+            return self.floor + fall * (1 + np.cos(math.pi * j / remaining)) / 2
+        if self.shape == "wsd":
+            return 1 - fall * np.maximum(j - (remaining - self.decay), 0) / max(self.decay, 1)
+        if self.shape == "inverse-sqrt":
+            return np.sqrt(self.warmup / (self.warmup + 1 + j))
+        return np.ones(len(j))
 
     def sums(self) -> Sums:
         """The sums over all steps, in closed form; exact, 1e-10 for inverse-sqrt.

@@ -28,6 +28,7 @@ from scalecheck.updates.adapter_steps import AdapterStep, adapter_step
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 
 NEITHER = "neither half of its adapter is trained"
+NOT_CARRIED = "how far many steps of both halves carry B·A is not solved"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,7 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
         to_update=step.to_update,
         step=last.step,
         state_reason=step.state_reason,
+        displacement_reason=None if forecaster.plan is None else NOT_CARRIED,
     )
 
 

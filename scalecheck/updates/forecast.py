@@ -3,7 +3,6 @@ carries it, and where weight decay would hold it."""
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from scalecheck.errors import OptionError, UsageError
@@ -16,8 +15,19 @@ from scalecheck.optimizers.contract import (
     refusal,
 )
 from scalecheck.settings import Settings
+from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.training import Training
+
+NOISE_RANGE = (0.3, 4.0)
+"""Displacement over random_walk, of 9 of 10 tensors of runs with AdamW: 4 of 10 are below 1, as
+gradients turn back."""
+
+EQUILIBRIUM_RANGE = (0.26, 2.2)
+"""rms over equilibrium_rms of weights of real runs that had time to reach it."""
+
+NEXT_WITHIN = 2.0
+"""Factor within which next_displacement was right for 9 of 10 tensors."""
 
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
 CONSTANT = 1e6  # an snr that is as good as a constant gradient
@@ -48,18 +58,32 @@ def expected_update(
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleForecast:
-    """Where a schedule leads one tensor; None where theory has no formula or the scale is 0.
+    """What a schedule does to one tensor with a fresh optimizer; None where that is not known or
+    the scale is 0.
 
-    drift, random_walk: its displacement over its rms, for gradients that keep their sign and for
-    those of a given snr. equilibrium_rms: the rms at which updates and weight decay hold it,
-    equilibrium_ratio: its rms over that. memory_steps: 1/(lr·weight_decay), the steps over which it
-    forgets. decay_sum: Σ lr·weight_decay.
+    largest_change: the most that its displacement can be over its rms. turnover_steps: the steps at
+    the peak lr after which that reaches 1, turnover_steps_scheduled: those of the schedule, None
+    too where it ends before. first_lr, first_relative_update, final_lr, final_relative_update: of
+    its first and last step, over today's rms. drift, random_walk: the displacement over its rms,
+    for gradients that keep their sign and for those of a given snr; displacement_reason: why there
+    is none. equilibrium_rms: the rms at which updates and weight decay hold it, equilibrium_ratio:
+    its rms over that, equilibrium_reason: why there is none, though there is weight decay.
+    memory_steps: 1/(lr·weight_decay), the time scale of weight decay. decay_sum: Σ lr·weight_decay.
     """
 
+    largest_change: float | None = None
+    turnover_steps: int | None = None
+    turnover_steps_scheduled: int | None = None
+    first_lr: float | None = None
+    first_relative_update: float | None = None
+    final_lr: float | None = None
+    final_relative_update: float | None = None
     drift: float | None = None
     random_walk: float | None = None
+    displacement_reason: str | None = None
     equilibrium_rms: float | None = None
     equilibrium_ratio: float | None = None
+    equilibrium_reason: str | None = None
     memory_steps: float | None = None
     decay_sum: float | None = None
 
@@ -81,39 +105,113 @@ def planned(settings: Settings, steps: int | None = None) -> Schedule | None:
 
 
 def schedule_forecast(
-    training: Training, rms: float | None, plan: Schedule, gradient: Gradient, is_known: bool
+    training: Training,
+    rms: float | None,
+    shape: tuple[int, ...],
+    plan: Schedule,
+    gradient: Gradient,
 ) -> ScheduleForecast:
-    """The forecast of a tensor of this rms; is_known: the gradient's RMS is measured or given."""
-    optimizer, lr = training.optimizer, training.lr
-    decay = lr * optimizer.decay_scale * training.weight_decay
-    first, second = plan.sums()
+    """The forecast of a tensor of this rms and shape."""
+    lr = training.lr
+    unit = 1.0 if training.optimizer.relative_lr else rms or math.inf
+    walk, drift, why = displacements(training, plan, gradient)
+    largest = _largest_update(training.optimizer, rms or 0.0, shape, gradient)
+    bound = None if largest is None else lr * plan.sums().first * largest
+    bound = bound if drift is None else drift
+    turnover = scheduled = None
+    if largest and rms:
+        multiples = unit / (lr * largest)
+        turnover = math.ceil(multiples) if multiples < MAX_STEPS else None
+        scheduled = plan.steps_to(multiples)
+    equilibrium, no_equilibrium = _equilibrium(training, gradient)
+    pull = training.decay_pull
+    decay = lr * training.optimizer.decay_scale * training.weight_decay
 
-    def displacement(snr: float) -> float | None:
-        """Over the rms; None where it is not solved, or follows a gradient that is not known."""
-        try:
-            moved = _at_any_rms(
-                lambda known: optimizer.displacement(lr * first, lr * lr * second, known),
-                replace(gradient, snr=snr),
-            )
-        except REFUSALS:
-            if snr != CONSTANT or not optimizer.equal_updates:
-                return None
-            moved = lr * first
-        return moved / rms if rms else None
+    def at(step: int) -> float | None:
+        """The relative update of a step."""
+        optimizer = training.optimizer
+        update, _ = expected_update(optimizer, rms or 0.0, shape, gradient, step)
+        moved = optimizer.effective_lr(lr * plan.at(step), step)
+        return moved * update / unit if update is not None and rms else None
 
-    equilibrium = None
-    is_decayed = training.is_decay_known and training.weight_decay
-    if is_decayed and (is_known or training.is_decay_decoupled):
-        with suppress(*REFUSALS):
-            equilibrium = _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient)
     return ScheduleForecast(
-        drift=displacement(CONSTANT),
-        random_walk=displacement(gradient.snr),
+        largest_change=bound / unit if bound is not None and rms else None,
+        turnover_steps=turnover,
+        turnover_steps_scheduled=scheduled,
+        first_lr=lr * plan.at(1),
+        first_relative_update=at(1),
+        final_lr=lr * plan.at(plan.steps),
+        final_relative_update=at(plan.steps),
+        drift=drift / unit if drift is not None and rms else None,
+        random_walk=walk / unit if walk is not None and rms else None,
+        displacement_reason=why or None,
         equilibrium_rms=equilibrium,
         equilibrium_ratio=(rms or 0.0) / equilibrium if equilibrium else None,
-        memory_steps=1 / decay if decay and equilibrium is not None else None,
-        decay_sum=decay * first if training.is_decay_known else None,
+        equilibrium_reason=no_equilibrium or None,
+        memory_steps=1 / pull if pull else None,
+        decay_sum=decay * plan.sums().first if training.is_decay_known else None,
     )
+
+
+def displacements(
+    training: Training, plan: Schedule, gradient: Gradient
+) -> tuple[float | None, float | None, str]:
+    """RMS of what a schedule moves a tensor by, for gradients of the given snr and for those that
+    keep their sign; None with the reason of the first where it is not known."""
+    optimizer, lr, why = training.optimizer, training.lr, ""
+    found: list[float | None] = []
+    for snr in (CONSTANT, gradient.snr):
+        try:
+            moved = _at_any_rms(
+                lambda known: optimizer.displacement(plan, known), replace(gradient, snr=snr)
+            )
+            found.append(lr * moved)
+        except REFUSALS as error:
+            is_lr = snr == CONSTANT and optimizer.equal_updates
+            found.append(lr * plan.sums().first if is_lr else None)
+            why = refusal(error)
+    return found[1], found[0], why if found[1] is None else ""
+
+
+def _largest_update(
+    optimizer: Hyperparameters, rms: float, shape: tuple[int, ...], gradient: Gradient
+) -> float | None:
+    """RMS of Δw/lr where all gradients are alike, or where that is not solved, of noise, and eps
+    takes nothing of it where the size of gradients does not count; the larger of the first step's
+    and that of many steps; None where neither is known."""
+    for law in (
+        replace(gradient, rms=None, snr=CONSTANT),
+        replace(gradient, snr=CONSTANT),
+        gradient,
+    ):
+        updates = [expected_update(optimizer, rms, shape, law, step)[0] for step in (1, None)]
+        if known := [update for update in updates if update is not None]:
+            return max(known)
+    return None
+
+
+def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, str]:
+    """The rms at which updates and weight decay hold a tensor; None with the reason, which is empty
+    without weight decay."""
+    if not training.is_decay_known:
+        return None, "its weight decay is not known"
+    if not training.weight_decay:
+        return None, ""
+    if training.is_known and not training.is_decay_decoupled:
+        why = "its weight decay is divided by the size of its gradients (L2), which a run changes"
+        return None, why
+    optimizer, lr = training.optimizer, training.lr
+    try:
+        return _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient), ""
+    except REFUSALS as error:
+        return None, refusal(error)
+
+
+def next_displacement(last: float, over: float, steps: float) -> float:
+    """How far the next steps carry a tensor that the last `over` steps moved by `last`, at the same
+    lr: last·√(steps/over). Within NEXT_WITHIN times of what was measured for 9 of 10 tensors; of
+    formulas with a fitted exponent half were."""
+    return last * math.sqrt(steps / over)
 
 
 def _at_any_rms(formula: Callable[[Gradient], float], gradient: Gradient) -> float:

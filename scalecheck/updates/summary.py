@@ -11,7 +11,6 @@ from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
-from scalecheck.theory.schedule import Schedule
 from scalecheck.updates import next_summary, published_summary
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
@@ -47,13 +46,12 @@ def sentences(
     bands: Bands | None,
     run: Situation,
     steps: "Sequence[AdapterStep]",
-    plan: Schedule | None,
     assumption: Assumption | None,
 ) -> list[str]:
     """Who changes most and least, how that lies among published updates or, where they were given,
-    in bands, what was measured, what eps rules, what stalls, where a schedule leads. rows: what is
-    told of a step, tensors: those of the checkpoint, which differ in the halves of adapters; steps:
-    of adapters without a base."""
+    in bands, what was measured, what eps rules, what stalls. rows: what is told of a step, tensors:
+    those of the checkpoint, which differ in the halves of adapters; steps: of adapters without a
+    base."""
     moved = [each for each in rows if each.has_band and each.relative_update is not None]
     matrices = [e for e in tensors if e.is_matrix and e.relative_update is not None]
     return [
@@ -62,7 +60,6 @@ def sentences(
         *next_summary.sentences(matrices),
         *_ruled_by_eps(tensors),
         *_stalled(tensors),
-        *([] if plan is None else _carried([e for e in matrices if e.has_band], plan)),
         *_without_ratio(tensors),
         *([] if assumption is None else [_believed(tensors, assumption)]),
     ]
@@ -179,26 +176,6 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
         if any(counts.values()):
             most = max(counts, key=counts.__getitem__)
             yield f"{words} for {sum(counts.values()):,} elements, most in {printable(most)}"
-
-
-def _carried(matrices: Forecasts, plan: Schedule) -> Iterator[str]:
-    """How far the schedule carries matrices, and whether weight decay comes to its equilibrium."""
-    walks = [each.random_walk for each in matrices if each.random_walk is not None]
-    bounds = [each.drift for each in matrices if each.drift is not None]
-    if not walks or not bounds:
-        return
-    yield (
-        f"{plan.steps:,} steps of this schedule carry a matrix by {number(min(walks))} to "
-        f"{number(max(walks))} of its rms where gradients are as --snr says, and by "
-        f"{number(max(bounds))} at most"
-    )
-    reached = [each.decay_sum for each in matrices if each.decay_sum]
-    if reached and any(each.equilibrium_rms for each in matrices):
-        words = "comes to" if min(reached) >= 1 else "does not come to"
-        yield (
-            f"Σ lr·decay is {number(min(reached))}: the scale of matrices {words} the balance of "
-            "updates and weight decay"
-        )
 
 
 def _stalled(forecasts: Forecasts) -> Iterator[str]:

@@ -40,6 +40,8 @@ _HIDDEN = {
     *("state_reason", "module", "published_quantity", "published_low", "published_high"),
     *("update_rms_measured", "tensors_measured", "next_by", "expected_step", "expected_step_by"),
     "stalled_measured",
+    *("state_reason", "module", "largest_change", "turnover_steps_scheduled", "first_lr"),
+    *("final_lr", "displacement_reason", "equilibrium_reason"),
 }
 _SPREAD = {"tensors", "tensors_measured", "relative_update_min", "relative_update_max"}
 """Fields of groups."""

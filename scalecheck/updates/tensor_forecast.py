@@ -209,8 +209,7 @@ class Forecaster:
         is_certain = doubt is None and training.is_lr_known
         is_trained = self.states.not_certain(stats.name) is None
         if self.plan is not None and is_certain:
-            is_known = gradient.rms is not None
-            further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
+            further |= vars(schedule_forecast(training, rms, stats.shape, self.plan, gradient))
         if self.assumption is not None:
             further |= self.assumption.of(stats, relative)
         if self.other is not None:

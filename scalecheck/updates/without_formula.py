@@ -14,8 +14,10 @@ from scalecheck.optimizers.contract import (
     SavedState,
     Weights,
 )
+from scalecheck.theory.schedule import Schedule
 
 NOT_KNOWN = "not known"
+NO_FORMULA = "there is no formula for it here"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,14 @@ class WithoutFormula(Hyperparameters):
     ) -> NoReturn:
         """NoFormula: why."""
         raise NoFormula(self.why)
+
+    def displacement(self, plan: Schedule, gradient: Gradient) -> NoReturn:
+        """NoFormula."""
+        raise NoFormula(NO_FORMULA)
+
+    def equilibrium_rms(self, lr: float, gradient: Gradient) -> NoReturn:
+        """NoFormula."""
+        raise NoFormula(NO_FORMULA)
 
     def reparameterization(self) -> NoReturn:
         """NoFormula: why."""

@@ -1,0 +1,146 @@
+"""What a planned run comes to, in a few sentences and as the figures that they hold: arithmetic
+first, then what noise would do and where real runs lie beside it."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from scalecheck.checkpoint.naming import HALVES
+from scalecheck.report.formatting import plural
+from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
+from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.without_formula import NOT_KNOWN
+
+Forecasts = Sequence[TensorForecast]
+
+_SPANS = (
+    *("largest_change", "turnover_steps", "turnover_steps_scheduled"),
+    *("first_lr", "first_relative_update", "final_lr", "final_relative_update", "random_walk"),
+    *("equilibrium_rms", "equilibrium_ratio", "memory_steps", "decay_sum"),
+)
+"""The fields of which the summary has the smallest and the largest."""
+
+_ENOUGH = 3.0  # time scales of weight decay after which 5 % of the start are left
+
+
+def judged(forecasts: Forecasts) -> Forecasts:
+    """The forecasts that sentences are about: of matrices that are trained as they are, or where
+    there are none, of all tensors that have a size."""
+    known = [each for each in forecasts if each.is_certain and each.has_size]
+    return [each for each in known if each.is_matrix and each.has_band] or known
+
+
+def figures(forecasts: Forecasts, plan: Schedule | None) -> dict[str, Any]:
+    """The figures of the sentences; none without a schedule."""
+    if plan is None:
+        return {}
+    tensors = judged(forecasts)
+    found: dict[str, Any] = {"steps": plan.steps, "run_tensors": len(tensors)}
+    for name in _SPANS:
+        known = [x for each in tensors if (x := getattr(each, name)) is not None]
+        found[f"{name}_min"] = min(known, default=None)
+        found[f"{name}_max"] = max(known, default=None)
+    return found | {
+        "noise_range": [*NOISE_RANGE],
+        "equilibrium_range": [*EQUILIBRIUM_RANGE],
+        "not_turned_over": sum(
+            each.turnover_steps is not None and each.turnover_steps_scheduled is None
+            for each in tensors
+        ),
+        "without_displacement": sum(each.displacement_reason is not None for each in tensors),
+        "without_equilibrium": sum(each.equilibrium_reason is not None for each in tensors),
+    }
+
+
+def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]:
+    """The arithmetic of the schedule, the displacement for gradients of this snr and the range of
+    real runs, the equilibrium with the same, and why an optimizer has none of them."""
+    tensors = judged(forecasts)
+    if not tensors:
+        yield "--steps: no tensor has both a known lr and a size, so nothing is forecast."
+        return
+    found = figures(forecasts, plan)
+    noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
+    if any(each.role in HALVES for each in tensors):
+        yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
+    yield from _arithmetic(found, noun)
+    yield from _carried(found, noun, snr)
+    yield from _refused(tensors, "displacement", "displacement by noise")
+    yield from _equilibrium(found, noun)
+    yield from _refused(tensors, "equilibrium", "equilibrium rms")
+
+
+def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
+    """What follows from the lrs alone."""
+    if (most := _span(found, "largest_change")) is not None:
+        yield (
+            f"{found['steps']:,} steps of this schedule change a {noun} by at most {most} times "
+            "its rms, if its gradients never change sign."
+        )
+    if (peak := _span(found, "turnover_steps", "{:,}")) is not None:
+        words = f"A {noun} can move by its whole rms within {peak} steps at the peak lr"
+        scheduled = _span(found, "turnover_steps_scheduled", "{:,}")
+        if scheduled not in (None, peak):
+            words += f", within {scheduled} steps of this schedule"
+        if missed := found["not_turned_over"]:
+            words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
+        yield f"{words}."
+    for word, name in (("First step of a fresh optimizer", "first"), ("Last step", "final")):
+        if (moved := _span(found, f"{name}_relative_update", factor=100)) is not None:
+            lr = _span(found, f"{name}_lr", "{:.4g}")
+            yield f"{word}: lr {lr}, {moved} % of a {noun}."
+
+
+def _carried(found: dict[str, Any], noun: str, snr: float) -> Iterator[str]:
+    """How far gradients of this snr carry, and how real runs compare with noise."""
+    if (walk := _span(found, "random_walk")) is None:
+        return
+    if snr:
+        yield f"Gradients of snr {snr:g} move a {noun} by {walk} times its rms."
+        return
+    low, high = found["noise_range"]
+    yield (
+        f"If gradients are noise, the run moves a {noun} by {walk} times its rms. In real AdamW "
+        f"runs 9 of 10 tensors moved {low:g} to {high:g} times as far as noise, and 4 of 10 less "
+        "far, because gradients turn back."
+    )
+
+
+def _equilibrium(found: dict[str, Any], noun: str) -> Iterator[str]:
+    """Where weight decay would hold the weights, and whether the run comes there."""
+    if (rms := _span(found, "equilibrium_rms")) is None:
+        return
+    reached = found["decay_sum_min"]
+    words = "too short to reach" if reached < 1 else "long enough for"
+    words = "long enough to come near" if 1 <= reached < _ENOUGH else words
+    low, high = found["equilibrium_range"]
+    yield (
+        f"Equilibrium of updates and weight decay: rms {rms}; a {noun} now has "
+        f"{_span(found, 'equilibrium_ratio')} times it. The run lasts {_span(found, 'decay_sum')} "
+        f"time scales of weight decay (of {_span(found, 'memory_steps', '{:,.0f}')} steps), "
+        f"{words} it. Real runs reach {low:g} to {high:g} times it."
+    )
+
+
+def _refused(tensors: Forecasts, kind: str, words: str) -> Iterator[str]:
+    """Why optimizers have no figure: a sentence each."""
+    reasons = Counter(
+        (each.training.name, reason)
+        for each in tensors
+        if (reason := getattr(each, f"{kind}_reason")) is not None
+    )
+    for (name, reason), n in reasons.items():
+        whose = "an optimizer that is not known" if name == NOT_KNOWN else name
+        yield f"No {words} for {plural(n, 'tensor')} under {whose}: {reason}."
+
+
+def _span(
+    found: dict[str, Any], name: str, form: str = "{:.3g}", factor: float = 1.0
+) -> str | None:
+    """From the smallest to the largest, or the one that they are; None where none is known."""
+    low, high = found[f"{name}_min"], found[f"{name}_max"]
+    if low is None:
+        return None
+    least, most = (form.format(x if factor == 1 else factor * x) for x in (low, high))
+    return least if least == most else f"{least} to {most}"

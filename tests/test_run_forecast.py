@@ -1,0 +1,176 @@
+"""What --steps says: of a run to come in translate, and of one that was and of the next in diff."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from lr_multiples import multiples_of
+
+import scalecheck as api
+from scalecheck.theory.schedule import Schedule
+from scalecheck.theory.update_rms import update_rms
+
+TINY, INIT = "sample_ckpts/tiny-gpt", "sample_ckpts/tiny-gpt-init"
+MATRIX = "blocks.0.mlp.up.weight"
+NOISE = update_rms(0.9, 0.999)
+
+pytestmark = pytest.mark.usefixtures("in_project_folder")
+
+
+def test_a_run_is_told_by_arithmetic_first():
+    """The bound, the turnover, the first step and the last, in rows, summary and sentences."""
+    plan = {"steps": 1000, "schedule": "cosine", "warmup": 100, "final": 0.1}
+    report = api.translate(INIT, lr=3e-4, **plan)
+    schedule = Schedule("cosine", 1000, 100, 0.1)
+    lrs = 3e-4 * multiples_of(schedule)
+    row = report[MATRIX]
+    assert row["largest_change"] == pytest.approx(lrs.sum() / row["rms"])
+    assert row["turnover_steps"] == math.ceil(row["rms"] / 3e-4)
+    assert row["turnover_steps_scheduled"] == 1 + np.searchsorted(np.cumsum(lrs), row["rms"])
+    assert row["first_lr"] == pytest.approx(3e-6)
+    assert row["first_relative_update"] == pytest.approx(3e-6 / row["rms"])
+    assert row["final_lr"] == pytest.approx(lrs[-1])
+    assert row["final_relative_update"] == pytest.approx(lrs[-1] * NOISE / row["rms"], rel=1e-3)
+    matrices = [row for row in report.rows if row["role"] == "matrix"]
+    found = report.summary
+    assert (found["steps"], found["run_tensors"]) == (1000, len(matrices))
+    for name in ("largest_change", "turnover_steps", "first_relative_update", "random_walk"):
+        values = [row[name] for row in matrices]
+        assert (found[f"{name}_min"], found[f"{name}_max"]) == (min(values), max(values))
+    most = f"{found['largest_change_min']:.3g} to {found['largest_change_max']:.3g}"
+    assert f"1,000 steps of this schedule change a matrix by at most {most} times" in report.totals
+    first = f"{100 * found['first_relative_update_min']:.3g} to "
+    first += f"{100 * found['first_relative_update_max']:.3g} % of a matrix"
+    assert f"First step of a fresh optimizer: lr 3e-06, {first}" in report.totals
+    assert "moved 0.3 to 4 times as far as noise" in report.totals
+    assert "Real runs reach 0.26 to 2.2 times it." in report.totals
+    assert (found["noise_range"], found["equilibrium_range"]) == ([0.3, 4.0], [0.26, 2.2])
+
+
+def test_a_schedule_too_short_to_turn_a_tensor_over_says_so():
+    report = api.translate(INIT, lr=3e-7, steps=100)
+    assert {row["turnover_steps_scheduled"] for row in report.rows} == {None}
+    assert "for 16 of 16 the schedule is too short" in report.totals
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "given", "field", "words"),
+    [
+        ("muon", {}, "displacement_reason", "how far many of its updates add up to"),
+        ("muon", {}, "equilibrium_reason", "no formula for it has been checked against runs"),
+        ("adam", {"weight_decay": 0.1}, "equilibrium_reason", "divided by the size of its grad"),
+        ("sgd", {"weight_decay": 0.1, "grad_rms": 1.0}, "equilibrium_reason", "its updates follow"),
+        ("lion", {"snr": 0.1}, "displacement_reason", "snr 0.1: solved for gradients without"),
+    ],
+)
+def test_an_optimizer_without_an_answer_to_steps_is_named(optimizer, given, field, words):
+    settings = {"optimizer": optimizer, "lr": 1e-3, "steps": 100, **given}
+    report = api.translate(INIT, match=["*.mlp.*.weight"], **settings)
+    for row in report.rows:
+        assert row[field].startswith(words) or words in row[field]
+        assert row["equilibrium_rms" if "equilibrium" in field else "random_walk"] is None
+    kind = "equilibrium rms" if "equilibrium" in field else "displacement by noise"
+    (said,) = (line for line in report.totals.splitlines() if line.startswith(f"No {kind}"))
+    assert said.startswith(f"No {kind} for 8 tensors under {optimizer}: ")
+    assert words in said
+
+
+def test_an_optimizer_of_unknown_formula_is_named_with_no_other_reason(tmp_path):
+    """Its weight decay is not said to be L2, of which nothing is known."""
+    model = torch.nn.Linear(8, 8)
+    running = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model(torch.ones(2, 8)).sum().backward()
+    running.step()
+    state = running.state_dict()
+    state["param_groups"][0]["unheard_of"] = 1
+    torch.save({"model": model.state_dict(), "optimizer": state}, tmp_path / "training.pt")
+    report = api.translate(tmp_path / "training.pt", steps=100)
+    named = "1 tensor under an optimizer that is not known: there is no formula for it here."
+    for kind in ("displacement by noise", "equilibrium rms"):
+        assert f"No {kind} for {named}" in report.totals
+
+
+def test_the_halves_of_an_adapter_are_told_and_their_product_is_not():
+    lora, base = "sample_ckpts/tiny-gpt-lora", "sample_ckpts/tiny-gpt"
+    alone = api.translate(lora, steps=1000)
+    assert "How far a run carries B·A is not solved" in alone.totals
+    assert "of a tensor" in alone.totals
+    for row in api.translate(lora, base=base, steps=1000).rows:
+        assert row["random_walk"] is None
+        assert row["displacement_reason"].startswith("how far many steps of both halves")
+
+
+def test_a_schedule_without_a_training_is_told_to_forecast_nothing():
+    zeros = {"w.weight": np.zeros((4, 4), np.float32)}
+    report = api.translate(zeros, lr=1e-3, steps=100)
+    assert "--steps: no tensor has both a known lr and a size" in report.totals
+    assert report.summary["run_tensors"] == 0
+
+
+def test_weights_without_decay_are_told_no_equilibrium():
+    report = api.translate(INIT, lr=1e-3, weight_decay=0.0, steps=100)
+    assert {row["equilibrium_reason"] for row in report.rows} == {None}
+    assert "quilibrium" not in report.totals
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lion", "sgd"])
+def test_noise_carries_a_short_run_no_further_than_the_bound(optimizer):
+    for steps in (1, 2, 5, 20):
+        report = api.translate(INIT, lr=1e-3, optimizer=optimizer, steps=steps, grad_rms=1.0)
+        for row in report.rows:
+            if row["rms"]:
+                assert row["random_walk"] <= row["drift"] * (1 + 1e-9)
+
+
+def test_steps_alone_tell_how_far_the_next_ones_go():
+    """The last displacement times √(steps/steps before), over the weights that it led to."""
+    said = api.diff(INIT, TINY, steps=1500)
+    for row in said.rows:
+        if row["relative_change"]:
+            moved = row["relative_change"] * row["rms_before"] / row["rms_after"]
+            assert row["next_change"] == pytest.approx(moved)
+            assert row["next_change_10"] == pytest.approx(moved * 10**0.5)
+            assert "expected_walk" not in row
+        elif row["rms_after"]:  # it was zero
+            assert row["next_change"] == pytest.approx(1)
+    assert said.summary["steps"] == 1500
+    assert said.summary["next_matrices"] == 16
+    assert f"about {said.summary['next_change_median']:.3g} times its norm" in said.totals
+    assert f"about {said.summary['next_change_10_median']:.3g} (median of 16)" in said.totals
+    assert "within a factor of 2" in said.totals
+    bare = api.diff(INIT, TINY)
+    assert "next_change" not in bare.rows[0]
+    assert "steps" not in bare.summary
+
+
+def test_half_of_a_walk_foretells_the_other_within_a_factor_of_two():
+    """Half of a walk of independent steps says how far the other half goes."""
+    rng = np.random.default_rng(0)
+    walk = np.cumsum(rng.standard_normal((3, 200, 64)), axis=1)
+    sides = [{"w": (100 + walk[0, at]).astype(np.float64)} for at in (0, 50, 199)]
+    (first,) = api.diff(sides[0], sides[1], steps=50).rows
+    (second,) = api.diff(sides[1], sides[2]).rows
+    assert second["relative_change"] == pytest.approx(
+        first["next_change"] * (149 / 50) ** 0.5, rel=1.0
+    )
+
+
+def test_a_run_is_beside_noise_with_the_range_of_real_runs():
+    said = api.diff(INIT, TINY, lr=2e-3, steps=1500, beta2=0.99)
+    matrices = [row for row in said.rows if row["role"] == "matrix"]
+    over = sorted(row["relative_change"] / row["expected_walk"] for row in matrices)
+    found = said.summary
+    assert found["noise_range"] == [0.3, 4.0]
+    assert found["noise_matrices"] == found["in_noise_range"] + sum(not 0.3 <= x <= 4 for x in over)
+    assert found["below_noise"] == sum(x < 1 for x in over)
+    assert f"Matrices moved {found['over_noise_median']:.3g} times as far as noise" in said.totals
+    assert "0.3 to 4 times" in said.totals
+    assert "drift" not in said.totals
+
+
+def test_an_optimizer_without_a_displacement_is_named():
+    said = api.diff(INIT, TINY, lr=1e-3, steps=100, optimizer="muon")
+    assert {row["expected_walk"] for row in said.rows} == {None}
+    assert all("under muon: how far many" in row["reason"] for row in said.rows if row["reason"])
+    assert "No displacement by noise for 16 tensors under muon: how far many" in said.totals
