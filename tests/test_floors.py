@@ -127,11 +127,14 @@ def test_what_needs_no_checkpoint_imports_none_of_its_readers(arguments):
 # as this list: what only some checkpoints need is imported in the function that needs it.
 PLAIN = {
     "": "api config docstring dtypes errors globs options registry settings toml",
-    "checkpoint": "buffers copies folders foreign inventory json_members kinds malformed mlx_state"
-    " naming open provenance quantised roles selection share slices source strict_json tensor"
-    " weight_files wrappers",
+    "checkpoint": "kinds malformed naming open provenance selection share source tensor",
+    "checkpoint.arrays": "mlx_state",
     "checkpoint.distributed": "names",
+    "checkpoint.evidence": "buffers copies inventory roles wrappers",
+    "checkpoint.files": "folders foreign json_members strict_json weight_files",
     "checkpoint.formats": "contract safetensors",
+    "checkpoint.quantised": "members",
+    "checkpoint.ranks": "slices",
     "cli": "check command exit_code main output own_report progress translate",
     "commands": "inspect",
     "measure": "_kernel columns counting flags group_stats groups measuring numpy_kernel outliers"
@@ -162,9 +165,10 @@ def test_a_folder_of_plain_weights_takes_no_reader_of_another_format(command):
     loaded = imported_by(command, SAMPLES / "tiny-gpt-init")
     assert not loaded & SLOW
     needless = (
-        *("adapters", "adapter_scale", "array_tree", "archive.gzip", "distributed.checkpoint"),
-        *("encoded", "encodings", "flax_arrays", "hdf5_file", "keras_state", "npz", "orbax_item"),
-        *("zarr", "zero.checkpoint", "zero.universal"),
+        *("adapters.pairs", "adapters.scale", "archive.gzip", "distributed.checkpoint"),
+        *("arrays.array_tree", "arrays.flax_arrays", "arrays.keras_state", "arrays.orbax_item"),
+        *("encodings", "files.hdf5_file", "files.npz", "quantised.encoded", "zarr"),
+        *("zero.checkpoint", "zero.universal"),
     )
     assert not loaded & {f"scalecheck.checkpoint.{name}" for name in needless}
     assert not loaded & {"scalecheck.measure.adapted", "scalecheck.updates.adapted"}

@@ -18,13 +18,13 @@ from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.recipes.placement import Placement
 from scalecheck.report.finding import Finding, Severity
-from scalecheck.updates.adapter_steps import AdapterStep
 from scalecheck.updates.placed import adapter_placement
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 
 if TYPE_CHECKING:
     from scalecheck.checkpoint.adapters.pairs import Pair
+    from scalecheck.updates.adapter_steps import AdapterStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class CheckpointFacts:
     adapted: Sequence[TensorFacts] = ()
     unadapted: Mapping[str, str] = field(default_factory=dict)
     run: Situation = field(default_factory=Situation)
-    adapter_steps: Sequence[AdapterStep] = ()
+    adapter_steps: "Sequence[AdapterStep]" = ()
 
     @property
     def matrices(self) -> list[TensorFacts]:

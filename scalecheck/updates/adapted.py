@@ -40,6 +40,10 @@ class AdaptedForecast(TensorForecast):
     adapter: AdapterStep = field(repr=False)
 
     @property
+    def is_on_base(self) -> bool:
+        return True
+
+    @property
     def lr(self) -> float | None:
         """None where it is not known, or that of the halves differs."""
         return self.adapter.lr

@@ -4,20 +4,20 @@ the phase of the run, the optimizer, and what a matrix is."""
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from scalecheck.optimizers.contract import Gradient, Hyperparameters
 from scalecheck.recipes.placement import Placement
 from scalecheck.recipes.ranges import published
 from scalecheck.recipes.recipe import Phase
 from scalecheck.theory.growth import warmup_growth
-from scalecheck.updates.adapted import AdaptedForecast
 from scalecheck.updates.forecast import expected_update
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training
 
 if TYPE_CHECKING:
+    from scalecheck.updates.adapted import AdaptedForecast
     from scalecheck.updates.adapter_steps import AdapterStep
 
 REACHED = 3.0  # Σ lr·weight_decay from which on a run comes to its equilibrium
@@ -59,9 +59,15 @@ def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Plac
     if not forecast.is_certain or not training.is_known or forecast.relative_update is None:
         return
     family, phase = family_of(training), situation.phase
-    if isinstance(forecast, AdaptedForecast):
+    if forecast.is_on_base:
         if family in _ADAPTED:
-            yield from _place("start", phase, family, _late_on_base(forecast), is_adapter=True)
+            yield from _place(
+                "start",
+                phase,
+                family,
+                _late_on_base(cast("AdaptedForecast", forecast)),
+                is_adapter=True,
+            )
         return
     if forecast.role == "lora_a" and not situation.has_base and family in _ADAPTED:
         value = _late(forecast, situation)
@@ -127,7 +133,7 @@ def _late(forecast: TensorForecast, situation: Situation) -> float | None:
     return forecast.training.optimizer.effective_lr(lr) * update / unit
 
 
-def _late_on_base(forecast: AdaptedForecast) -> float | None:
+def _late_on_base(forecast: "AdaptedForecast") -> float | None:
     """The same of a matrix that an adapter adds to; its first step is the only one of Adam's with
     updates of 1."""
     value, update = forecast.relative_update, _noise(forecast)

@@ -122,6 +122,11 @@ class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
         return self.is_finite and bool(self.rms)
 
     @property
+    def is_on_base(self) -> bool:
+        """It is of a matrix of the base that an adapter adds to."""
+        return False
+
+    @property
     def has_band(self) -> bool:
         """The bands are about it: a matrix, and no half of a product."""
         return self.is_matrix and self.role not in HALVES

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.arrays.array_tree import Leaf
+from scalecheck.checkpoint.files.orbax_names import MANIFEST, TREE
 from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.orbax_names import MANIFEST, TREE
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.checkpoint.zarr.arrays import ArrayReader

@@ -22,8 +22,8 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the file is damaged or holds no array.
     """
     from scalecheck.checkpoint.arrays.array_tree import checkpoint_of
+    from scalecheck.checkpoint.arrays.flax_arrays import leaves_of
     from scalecheck.checkpoint.files.msgpack import Packed, unpacked
-    from scalecheck.checkpoint.flax_arrays import leaves_of
 
     source = FileSource.of(path)
     with content_of(path), source.open() as reader:

@@ -25,8 +25,8 @@ def load(path: Path) -> Checkpoint:
     Raises CheckpointError where the file is damaged or holds no array.
     """
     from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+    from scalecheck.checkpoint.files.npz import member_array
     from scalecheck.checkpoint.files.streams import Parked
-    from scalecheck.checkpoint.npz import member_array
 
     source = FileSource.of(path)
     with content_of(path), source.open() as reader, Readers() as readers:

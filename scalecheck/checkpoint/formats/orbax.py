@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
+from scalecheck.checkpoint.files.orbax_names import MARKS, STEP_MARK
 from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
-from scalecheck.checkpoint.orbax_names import MARKS, STEP_MARK
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.adapters.scale import ADAPTER_SETTINGS, METADATA
 from scalecheck.checkpoint.live.arrays import share_of, tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of, torch
 from scalecheck.checkpoint.live.trees import tree_of
@@ -43,6 +42,8 @@ def _of_adapter(model: Module) -> dict[str, str]:
     configs = getattr(model, "peft_config", None)
     if not isinstance(configs, Mapping) or len(configs) != 1:
         return {}
+    from scalecheck.checkpoint.adapters.scale import ADAPTER_SETTINGS, METADATA
+
     [config] = configs.values()
     own = {word: getattr(config, word, None) for word in ADAPTER_SETTINGS}
     return {METADATA: json.dumps(own, default=str)}

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scalecheck.checkpoint.files.extras import library
+from scalecheck.checkpoint.files.orbax_names import MANIFEST
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.orbax_names import MANIFEST
 from scalecheck.checkpoint.source import FileSource, MemorySource
 from scalecheck.checkpoint.zarr.stores import METADATA, Value
 from scalecheck.report.formatting import excerpt
