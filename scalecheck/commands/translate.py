@@ -14,7 +14,7 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import Settings
-from scalecheck.updates import adapted, summary
+from scalecheck.updates import adapted, summary, target
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
@@ -37,7 +37,8 @@ def translate(
 ) -> Report:
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
-    trainings, plan = Trainings.asked(settings), planned(settings)
+    trainings = Trainings.asked(settings, needs_lr=settings.target is None)
+    plan = planned(settings)
     checkpoint = opened(checkpoint, settings)
     states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
@@ -84,6 +85,7 @@ def translate(
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
+    figures = target.summary(shown, settings.target, settings.step)
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     return Report(
         kind="translate",
@@ -99,7 +101,8 @@ def translate(
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters),
+        summary={**adapted.summary(adapters), **figures},
+        conclusion=[*target.sentence(shown, figures)],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [

@@ -14,7 +14,7 @@ from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.tensor_forecast import BEFORE_FIRST, TensorForecast
+from scalecheck.updates.tensor_forecast import BEFORE_FIRST, NO_LR, TensorForecast
 
 Forecasts = Sequence[TensorForecast]
 
@@ -29,6 +29,7 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
     names = {each.training.name for each in forecasts}
     lrs = _different(each.lr for each in forecasts if each.lr is not None)
     lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
+    lr = lr if any(each.training.has_lr for each in forecasts) else "no lr given"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
     words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
     words += plural(len(forecasts), "tensor")
@@ -67,6 +68,8 @@ def notes(
     yield from map(printable, states.notes)
     certain = [each for each in forecasts if each.has_size and each.is_certain]
     reasons = Counter(each.reason for each in certain if each.reason)
+    if reasons.pop(NO_LR, 0):
+        yield "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
     unrounded = [e for e in certain if e.absolute_update and e.trained_in not in DTYPES]

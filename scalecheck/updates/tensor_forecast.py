@@ -29,6 +29,8 @@ from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
 BEFORE_FIRST = "before the first step"
 """Of a half of an adapter that starts at zero, and is."""
 
+NO_LR = "no lr is given: --lr says it"
+
 ROUNDING = 2.0**-53  # of the sum that a share is
 
 
@@ -38,7 +40,8 @@ class TensorForecast(TensorStats, ScheduleForecast):
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
     none measured it; update_rms_expected: by theory. `measured` says which of them the next are of.
-    absolute_update: RMS of Δw, None where `reason` says why. relative_update: that over the rms of
+    absolute_update: RMS of Δw, None where `reason` says why. unit_update: the same at an lr of 1,
+    which may be known where the lr is not. relative_update: that over the rms of
     the weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
     stalled: share of the elements that the update does not move. rare_row_update: relative
     displacement of an embedding's row by one gradient after none for long. decay_pull:
@@ -57,6 +60,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     update_rms_expected: float | None
     measured: bool
     absolute_update: float | None
+    unit_update: float | None
     relative_update: float | None
     nominal_relative_update: float | None
     stalled: float | None
@@ -163,16 +167,19 @@ class Forecaster:
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
         absolute = relative = None
-        if update is not None and not training.is_lr_known:
+        if update is not None and not training.has_lr:
+            reason = NO_LR
+        elif update is not None and not training.is_lr_known:
             reason = "its lr is not known, as its group is not"
         elif update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
         trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
-        is_certain = doubt is None and training.is_lr_known
+        is_certain = doubt is None and "lr" not in training.uncertain
+        is_told = is_certain and training.has_lr
         is_trained = self.states.not_certain(stats.name) is None
-        if self.plan is not None and is_certain:
+        if self.plan is not None and is_told:
             is_known = gradient.rms is not None
             further |= vars(schedule_forecast(training, rms, self.plan, gradient, is_known))
         if self.assumption is not None:
@@ -183,7 +190,7 @@ class Forecaster:
                 other *= self.other.effective_lr(1.0, step)
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
-        has_nominal = stats.is_finite and training.is_known and own and is_certain
+        has_nominal = stats.is_finite and training.is_known and own and is_told
         return TensorForecast(
             **stats.fields(),
             **further,
@@ -195,10 +202,11 @@ class Forecaster:
             update_rms_expected=expected,
             measured=measured is not None,
             absolute_update=absolute,
+            unit_update=None if update is None else update * unit,
             relative_update=relative if stats.is_finite else None,
             nominal_relative_update=lr / own if has_nominal else None,
             stalled=_stalled(sketch, trained_in, absolute, optimizer.equal_updates or is_first),
-            rare_row_update=_rare_row_update(stats, training) if is_certain else None,
+            rare_row_update=_rare_row_update(stats, training) if is_told else None,
             decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
             is_certain=is_certain,
@@ -273,7 +281,7 @@ def require_updates(
         raise UsageError(words + ("; --state none forecasts all" if is_by_state else ""))
     sized = [each for each in forecasts if each.has_size]
     is_refused = [
-        e.training.is_known and e.absolute_update is None and not e.has_state
+        e.training.is_known and e.unit_update is None and not e.has_state
         for e in sized
         if e.is_certain
     ]
