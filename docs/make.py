@@ -17,7 +17,7 @@ from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
-from scalecheck.report.formatting import number, setting
+from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
@@ -176,7 +176,7 @@ def _rules() -> Iterator[str]:
             yield "| Limit | Default | What it is |"
             yield "|---|---|---|"
             for name, limit in rule.limits.items():
-                yield f"| `{name}` | {setting(limit.default)} | {_cell(limit.help)} |"
+                yield f"| `{name}` | {checking.shown(limit)} | {_cell(limit.help)} |"
             yield ""
         for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
             options = f" with `{example.options}`" if example.options else ""

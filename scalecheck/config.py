@@ -153,8 +153,8 @@ def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option])
             settings[name] = str(path.parent / value)
     severity = _typed(table.get("severity", {}), "severity", dict)
     for rule, word in severity.items():
-        if word not in ("error", "warning"):
-            raise ValueError(f"severity.{rule}: is error or warning")
+        if word not in ("error", "warning", "note"):
+            raise ValueError(f"severity.{rule}: is error, warning or note")
     return Config(
         path,
         settings,

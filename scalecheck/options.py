@@ -313,6 +313,15 @@ ParamDtype = Annotated[
 ]
 
 # A whole run.
+RunPhase = Annotated[
+    Word,
+    run(
+        "What the run is for, which tells the published range to judge by: {choices}. Default: "
+        "pretrain where the weights are as an initialization leaves them.",
+        "PHASE",
+        choices="recipes.recipe:PHASES",
+    ),
+]
 Steps = Annotated[Count, run("Add how far a run of so many steps carries each tensor.", "N")]
 Schedule = Annotated[
     str,

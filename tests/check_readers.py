@@ -48,7 +48,7 @@ def told(finding):
 
 
 LINE = re.compile(
-    r"(?P<where>(?:.*?: )??)(?P<rule>SC\d{3}) (?:(?P<severity>warning): )?(?P<message>.*)"
+    r"(?P<where>(?:.*?: )??)(?P<rule>SC\d{3}) (?:(?P<severity>warning|note): )?(?P<message>.*)"
 )
 
 
@@ -73,10 +73,11 @@ def read_github(text, path):
         fields = {name: percent(value, ":,\r\n%") for name, value in fields.items()}
         assert fields["file"] == visible(path)
         assert set(fields) == {"file", "title"}
-        if command != "notice":
+        if fields["title"] != "scalecheck":  # its own notice with the conclusion
             rule, name = fields["title"].split(" ", 1)
             assert re.fullmatch("[a-z-]+", name)
-            read.append(Read(rule, command, percent(message, "\r\n%")))
+            severity = {"notice": "note"}.get(command, command)
+            read.append(Read(rule, severity, percent(message, "\r\n%")))
     return read
 
 

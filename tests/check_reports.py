@@ -1,5 +1,6 @@
 """Reports of findings, made by hand."""
 
+from collections import Counter
 from dataclasses import replace
 
 from scalecheck.report.finding import Finding, RuleOutcome, tables
@@ -149,8 +150,7 @@ def report(
         )
         for code, name, severity, summary, meaning, remedy in RULE_ROWS
     ]
-    errors = sum(f.severity == "error" for f in findings)
-    warnings = len(findings) - errors
+    counts = Counter(f.severity for f in findings)
     return Report(
         "check",
         tables=tables(findings, [replace(f, reason=reason) for f, reason in ignored], rules),
@@ -158,8 +158,9 @@ def report(
         settings={"init": None},
         skipped=skipped,
         summary={
-            "errors": errors,
-            "warnings": warnings,
+            "errors": counts["error"],
+            "warnings": counts["warning"],
+            "notes": counts["note"],
             "ignored": len(ignored),
             "tensors": tensors,
             "rules_run": len(rules) - len(not_run),

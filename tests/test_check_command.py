@@ -424,7 +424,7 @@ def test_statistics_count_findings_by_rule():
     ("arguments", "said"),
     [
         ((), "PATH: which checkpoint to check"),
-        ((TINY, "--fail-on", "x"), "--fail-on x: not known; there are error, warning, never"),
+        ((TINY, "--fail-on", "x"), "--fail-on x: not known; there are error, warning, note, never"),
         ((TINY, "--lr", "-1"), "--lr -1.0: a positive number"),
         ((TINY, "--init", "xavierr"), "--init xavierr: not known; did you mean xavier?"),
         ((TINY, "--explain", "SC1"), "--explain SC1: stands for SC101, SC102, SC103, …"),

@@ -117,10 +117,16 @@ def test_a_junit_failure_tells_the_first_finding_and_lists_all():
 
 @pytest.mark.parametrize(
     ("fail_on", "failures"),
-    [("error", {"SC101"}), ("warning", {"SC101", "SC102"}), ("never", set())],
+    [
+        ("error", {"SC101"}),
+        ("warning", {"SC101", "SC102"}),
+        ("note", {"SC101", "SC102", "SC105"}),
+        ("never", set()),
+    ],
 )
 def test_junit_fails_what_the_check_fails_on(fail_on, failures):
-    suite = suite_of(report(NAN, DEAD, fail_on=fail_on))
+    noted = replace(DEAD, rule="SC105", severity="note")
+    suite = suite_of(report(NAN, DEAD, noted, fail_on=fail_on))
     assert {failure.get("type") for failure in suite.iter("failure")} == failures
 
 

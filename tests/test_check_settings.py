@@ -160,6 +160,17 @@ def test_no_config_reads_none_and_takes_none():
         ("[severity]\nSC = 'warning'", ("--fail-on", "warning"), None),
         ("[severity]\nSC1 = 'warning'", (), "every severity is warning (scalecheck.toml)"),
         ("[severity]\nSC102 = 'warning'", (), None),
+        (
+            "[severity]\nSC1 = 'note'\nSC101 = 'warning'",
+            (),
+            "every severity is warning or note (scalecheck.toml)",
+        ),
+        (
+            "[severity]\nSC = 'note'",
+            ("--fail-on", "warning"),
+            "every severity is note (scalecheck.toml)",
+        ),
+        ("[severity]\nSC = 'note'", ("--fail-on", "note"), None),
         ("fail_on = 'never'", ("--fail-on", "error"), None),
     ],
 )

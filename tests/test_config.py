@@ -133,7 +133,7 @@ REFUSED = {
     "[[group]]\nmatch = '*'": "group[1]: has no setting such as lr = 1e-4",
     "[[group]]\nmatch = '*'\nlr = 'x'": "group[1].lr: is a number",
     "[[group]]\nmatch = '*'\nlr = true": "group[1].lr: is a number",
-    "[severity]\nSC101 = 'fatal'": "severity.SC101: is error or warning",
+    "[severity]\nSC101 = 'fatal'": "severity.SC101: is error, warning or note",
     "[limits]\nSC101 = 3": "limits.SC101: is a table of limits",
     "[limits.SC201]\nhigh = 'x'": "limits.SC201.high: is a number",
     "[[override]]\nSC201 = {high = 1}": "override[1]: needs match or role",

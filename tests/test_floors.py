@@ -22,6 +22,7 @@ FLOORS = {
     "checkpoint": 2,
     "measure": 3,
     "optimizers": 4,
+    "recipes": 5,
     "updates": 5,
     "laws": 5,
     "rules": 6,

@@ -217,7 +217,7 @@ def assert_read_back(format, *findings, path="runs/tiny-gpt", ignored=(), **more
 
 
 @pytest.mark.parametrize("format", READERS)
-@pytest.mark.parametrize("fail_on", ["error", "warning", "never"])
+@pytest.mark.parametrize("fail_on", ["error", "warning", "note", "never"])
 @pytest.mark.parametrize(
     "findings",
     [
@@ -229,6 +229,7 @@ def assert_read_back(format, *findings, path="runs/tiny-gpt", ignored=(), **more
         (NAN, NAN),
         (replace(DEAD, value=0.5, limit=None), replace(DEAD, value=None, limit=0.5)),
         (replace(WHOLE, severity="warning"),),
+        (NAN, replace(DEAD, severity="note")),
     ],
     ids=str,
 )

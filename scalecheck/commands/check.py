@@ -12,7 +12,7 @@ from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import Finding, RuleOutcome, conclusion, tables
+from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome, conclusion, tables
 from scalecheck.report.report import Report
 from scalecheck.rules.judging.check_input import check_input
 from scalecheck.rules.judging.judge import judged
@@ -43,6 +43,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
     summary = {
         "errors": counts["error"],
         "warnings": counts["warning"],
+        "notes": counts["note"],
         "ignored": len(ignored),
         "tensors": len(found.subject.tensors) + len(found.subject.unmeasured),
         "rules_run": len(rules) - not_run,
@@ -98,8 +99,10 @@ def _cannot_fail(
     if settings.fail_on == "never":
         return f"fail_on is never ({settings.sources['fail_on']})"
     severities = {policy.severities.get(rule.rule) for rule in rules if rule.status != "not run"}
-    if settings.fail_on == "error" and severities == {"warning"}:
-        return f"every severity is warning ({policy.config.path})"
+    given = [word for word in SEVERITIES if word in severities]
+    below = SEVERITIES[SEVERITIES.index(settings.fail_on) + 1 :]
+    if None not in severities and given and {*given} <= {*below}:
+        return f"every severity is {' or '.join(given)} ({policy.config.path})"
     return None
 
 
@@ -118,5 +121,5 @@ def _recorded(settings: Settings, policy: RulePolicy) -> dict[str, Any]:
         ],
         "config": None if policy.config.path is None else str(policy.config.path),
         "severity": dict(policy.severities),
-        "limits": {code: policy.limits[code] for code in policy.rules if policy.limits[code]},
+        "limits": {code: own for code in policy.rules if (own := policy.in_force(code))},
     }

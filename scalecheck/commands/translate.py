@@ -1,5 +1,6 @@
 """From an lr to the relative update that each tensor will feel, and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from scalecheck.checkpoint.provenance import not_read, skipped, source
@@ -13,12 +14,14 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
-from scalecheck.settings import Settings
-from scalecheck.updates import adapted, summary, target
+from scalecheck.settings import DEFAULT, Settings
+from scalecheck.updates import adapted, published_summary, summary, target
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
+from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
     Others,
     UncertainStates,
@@ -69,14 +72,20 @@ def translate(
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     try:
-        forecasts = [forecaster.of(stats, sketch) for stats, sketch in measured]
+        unplaced = [forecaster.of(stats, sketch) for stats, sketch in measured]
     except OptionError as error:
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
+    found = situation(
+        settings, plan, unplaced, None if settings.shape else {t.name: t for t in trained}
+    )
+    forecasts = placed(unplaced, found)
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
     adapters = adapted.adapter_forecasts(asked, forecaster, forecasts)
+    adapters = replace(adapters, on_base=placed(adapters.on_base, found))
     shown, halves = adapters.rows(forecasts)
+    fresh = () if adapters.is_on_base else adapters.steps
     uncertain = UncertainStates(forecaster, forecasts, selection, settings)
     tables = [
         *row_tables(rows(shown, columns, settings, others), columns, selection, settings),
@@ -101,17 +110,31 @@ def translate(
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary={**adapted.summary(adapters), **figures},
+        summary={
+            **adapted.summary(adapters),
+            **published_summary.figures(shown, fresh, found),
+            **figures,
+        },
         conclusion=[*target.sentence(shown, figures)],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
                 *adapted.sentences(adapters),
-                *summary.sentences(shown, forecasts, bands, plan, forecaster.assumption),
+                *summary.sentences(
+                    shown,
+                    forecasts,
+                    None if settings.sources["bands"] == DEFAULT else bands,
+                    found,
+                    fresh,
+                    plan,
+                    forecaster.assumption,
+                ),
             ]
         ),
         notes=[
-            *summary.notes(forecasts, bands, states, unsure, settings.lr),
+            *([] if settings.sources["bands"] == DEFAULT else [summary.bands_note(bands)]),
+            *filter(None, [published_summary.phase_note(found)]),
+            *summary.notes(forecasts, states, unsure, settings.lr),
             *adapted.notes(adapters),
             *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),

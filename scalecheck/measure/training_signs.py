@@ -60,6 +60,15 @@ def signs_of_training(stats: Sequence[TensorStats], tensors: Mapping[str, Tensor
             return f"{moved} of {len(vectors)} {word} were trained"
     if not any(one.min == one.max for one in stats if one.role in {"norm", "bias"}):
         return ""  # nothing that asks for it
+    beyond, looked_at = beyond_noise(stats, tensors)
+    if looked_at and beyond >= LEAST_SHARE * looked_at:
+        return f"{beyond} of {looked_at} matrices have directions that no random start has"
+    return ""
+
+
+def beyond_noise(stats: Sequence[TensorStats], tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """How many matrices have a singular value that noise has none of, and of how many. Raises
+    CheckpointError as `Tensor.blocks`."""
     matrices = [
         tensors[one.name]
         for one in stats
@@ -72,10 +81,7 @@ def signs_of_training(stats: Sequence[TensorStats], tensors: Mapping[str, Tensor
         and _sides(tensors[one.name]) is not None
     ]
     chosen = matrices[:: -(-len(matrices) // _MOST_MATRICES) or 1]
-    beyond = sum(_edge_ratio(tensor) > EDGE_FACTOR for tensor in chosen)
-    if chosen and beyond >= LEAST_SHARE * len(chosen):
-        return f"{beyond} of {len(chosen)} matrices have directions that no random start has"
-    return ""
+    return sum(_edge_ratio(tensor) > EDGE_FACTOR for tensor in chosen), len(chosen)
 
 
 def _is_mean(one: TensorStats) -> bool:

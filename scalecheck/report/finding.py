@@ -8,8 +8,8 @@ from typing import Any, Literal
 from scalecheck.report import formatting
 from scalecheck.report.report import Column, Report, Table
 
-Severity = Literal["error", "warning"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning")
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")  # from the most severe
 FAIL_ON = (*SEVERITIES, "never")  # the least severity that fails a check
 
 Status = Literal["failed", "passed", "not run"]
@@ -61,7 +61,8 @@ class Finding:
 
     def fails(self, fail_on: str) -> bool:
         """Whether it is as severe as those that a check is to fail on."""
-        return fail_on == self.severity or (fail_on == "warning" and self.severity == "error")
+        order: tuple[str, ...] = SEVERITIES
+        return fail_on in order and order.index(self.severity) <= order.index(fail_on)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class RuleOutcome:
 
 FINDINGS = (
     Column("rule", "rule", "written", "the rule's code"),
-    Column("severity", "severity", "sentence", "error or warning"),
+    Column("severity", "severity", "sentence", "error, warning or note"),
     Column("where", "where", "text", "the tensor's name; empty for the checkpoint as a whole"),
     Column(
         "group", "group", "text", "the tensor's family: its name with every index replaced by N"
@@ -114,7 +115,9 @@ RULES = (
     Column("name", "name", "text", "the rule's name"),
     Column("severity", "severity", "sentence", "of its findings, where they do not say another"),
     Column("summary", "finds", "sentence", "what it finds, in one line", 2),
-    Column("status", "status", "sentence", "passed, failed or not run"),
+    Column(
+        "status", "status", "sentence", "failed where it has errors or warnings, passed, or not run"
+    ),
     Column("reason", "reason", "sentence", "why it was not run; empty where it was", 1),
     Column("findings", "findings", "count", "number of its findings, ignored ones left out"),
 )
@@ -144,7 +147,7 @@ def conclusion(summary: Mapping[str, Any]) -> str:
     rules run, 9 not run."""
     found = [
         formatting.plural(summary[name], noun)
-        for name, noun in (("errors", "error"), ("warnings", "warning"))
+        for name, noun in (("errors", "error"), ("warnings", "warning"), ("notes", "note"))
         if summary[name]
     ] or ["no findings"]
     if summary["ignored"]:

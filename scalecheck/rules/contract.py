@@ -17,7 +17,11 @@ from scalecheck.docstring import docstring
 from scalecheck.measure.initial_scale import Reference
 from scalecheck.measure.rows import Rows
 from scalecheck.measure.tensor_stats import TensorStats
+from scalecheck.recipes.placement import Placement
 from scalecheck.report.finding import Finding, Severity
+from scalecheck.updates.adapter_steps import AdapterStep
+from scalecheck.updates.placed import adapter_placement
+from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 
 
@@ -104,7 +108,8 @@ class CheckpointFacts:
     the model was trained, empty where nothing does. others: the tensors of an optimizer's file that
     are in no parameter's state; unmeasured_others: those in the file that could not be measured.
     adapters: the pairs whose products are added to matrices. adapted: these matrices, in a base
-    that was given. unadapted: why modules with an adapter have none there.
+    that was given. unadapted: why modules with an adapter have none there. run: what the checkpoint
+    is at the start of. adapter_steps: of adapters without a base.
     """
 
     tensors: Sequence[TensorFacts]
@@ -122,6 +127,8 @@ class CheckpointFacts:
     adapters: Sequence[Pair] = ()
     adapted: Sequence[TensorFacts] = ()
     unadapted: Mapping[str, str] = field(default_factory=dict)
+    run: Situation = field(default_factory=Situation)
+    adapter_steps: Sequence[AdapterStep] = ()
 
     @property
     def matrices(self) -> list[TensorFacts]:
@@ -151,6 +158,14 @@ class CheckpointFacts:
         return "" if shared.both else shared.none_shared("in the baseline", "in the checkpoint")
 
     @property
+    def adapter_places(self) -> Iterator[tuple[str, float | None, Placement]]:
+        """The names of the modules with an adapter whose first step has a place among published
+        ones, its lr and that; of adapters without a base."""
+        for step in self.adapter_steps:
+            if (place := adapter_placement(step, self.run)) is not None:
+                yield step.matrix.name, step.lr, place
+
+    @property
     def updates(self) -> Iterator[tuple[TensorFacts, TensorForecast, float]]:
         """The tensors with a relative update, their forecasts and that; those of a base too, to
         which an adapter adds."""
@@ -167,10 +182,12 @@ def judged(name: str, message: str = "", **figures: Any) -> Finding:
 
 @dataclass(frozen=True)
 class Limit:
-    """A number that a rule judges by, and what it is a limit of."""
+    """A number that a rule judges by, and what it is a limit of. is_published: it stands in for
+    published ranges, by which the rule judges where no limit of it is set."""
 
     default: float
     help: str
+    is_published: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,15 +206,18 @@ class Example:
 
 
 class Limits:
-    """The limits of one rule, which can differ from tensor to tensor."""
+    """The limits of one rule, which can differ from tensor to tensor. is_set: some are not the
+    rule's own."""
 
     def __init__(
         self,
         shared: Mapping[str, float],
         own: Callable[[str, str], Mapping[str, float]] = lambda name, role: {},
+        is_set: bool = False,
     ) -> None:
         self._shared = shared
         self._own = own
+        self._is_set = is_set
 
     def of(self, tensor: TensorFacts) -> Mapping[str, float]:
         """A tensor's."""
@@ -206,6 +226,10 @@ class Limits:
     def are_own(self, tensor: TensorFacts) -> bool:
         """Whether the tensor has been given limits of its own."""
         return bool(self._own(tensor.name, tensor.scale.role))
+
+    def are_set(self, tensor: TensorFacts) -> bool:
+        """Whether any was set, for all tensors or for this one."""
+        return self._is_set or self.are_own(tensor)
 
     def at(self, name: str, role: str) -> Mapping[str, float]:
         """Those of a tensor of this name and role; both empty for the checkpoint."""
@@ -236,6 +260,9 @@ class Rule:
 
 NEEDS: Mapping[str, str] = {
     "lr": "needs --lr or an optimizer state",
+    "phase": "needs the start of a pretraining: --phase pretrain, or weights as an initialization "
+    "leaves them",
+    "warmup": "needs --steps, or --warmup 0",
     "peak_lr": "needs --lr, as that of a saved state may be the end of a schedule",
     "state": "needs an optimizer state",
     "optimizer": "needs an optimizer state of an optimizer that is known",

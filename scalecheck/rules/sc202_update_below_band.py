@@ -1,46 +1,67 @@
-"""A matrix that the lr changes by less of itself a step than is usual.
+"""A matrix that the lr changes by less of itself a step than published recipes do.
 
-Below 1e-4 a step a matrix needs ten thousand steps that agree to be another one, below 1e-5 it is
-as good as frozen, and that is an error. The limits are rules of thumb for the lr at its peak: of a
-saved state, whose lr may be the end of a schedule, nothing is said.
+It is judged by the same ranges as SC201. A small lr is slow and breaks nothing: up to 2 times below
+a range is a note, more a warning. It is an error only where nothing moves: where a run of --steps
+moves the matrix by less than 1e-4 of itself, were all its gradients to agree. Weights that round
+back to their old value are SC203's. Of a saved state, whose lr may be the end of a schedule,
+nothing is said.
 
-Try: the lr that `scalecheck translate --target 1e-3` gives; a group of its own for a layer whose
-weights are large; whether the layer is meant to stay as it is.
+Try: the lr at which all steps are inside, which `scalecheck translate` prints; --phase; a group of
+its own for a layer whose weights are large; whether the layer is meant to stay as it is.
 """
 
 from collections.abc import Iterator
 
+from scalecheck.recipes.placement import percent
 from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import number, setting
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+from scalecheck.rules._published import beyond, beyond_of_adapters
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+from scalecheck.updates.tensor_forecast import TensorForecast
+
+STILL = 1e-4  # of itself over a whole run: a matrix that moves less stays what it is
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor, forecast, update in subject.updates:
-        if forecast.band is None and not limits.are_own(tensor):
-            continue
-        own = limits.of(tensor)
-        lr = "" if forecast.lr is None else f" at lr {setting(forecast.lr)}"
-        message = f"changes by {number(update)} of itself a step{lr}"
-        if update < own["frozen"]:
-            yield tensor.judged(message, update, own["frozen"], "error")
+        if limits.are_set(tensor):
+            if forecast.band is not None or limits.are_own(tensor):
+                yield _by_limits(tensor, forecast.lr, update, limits)
+        elif forecast.has_band and forecast.drift is not None and forecast.drift < STILL:
+            yield tensor.judged(_still(forecast), forecast.drift, STILL, "error")
         else:
-            yield tensor.judged(message if update < own["low"] else "", update, own["low"])
+            yield from beyond(tensor, forecast, "below")
+    yield from beyond_of_adapters(subject, "below")
+
+
+def _still(forecast: TensorForecast) -> str:
+    lr = "" if forecast.lr is None else f" at lr {setting(forecast.lr)}"
+    return f"the whole run moves it by at most {percent(forecast.drift or 0.0)} % of itself{lr}"
+
+
+def _by_limits(tensor: TensorFacts, lr: float | None, update: float, limits: Limits) -> Finding:
+    own = limits.of(tensor)
+    at = "" if lr is None else f" at lr {setting(lr)}"
+    message = f"changes by {number(update)} of itself a step{at}"
+    if update < own["frozen"]:
+        return tensor.judged(message, update, own["frozen"], "error")
+    return tensor.judged(message if update < own["low"] else "", update, own["low"])
 
 
 RULE = Rule(
     "warning",
     find,
-    "matrices with a relative update",
+    "matrices with a relative update that a range is published for",
     needs=("peak_lr",),
     limits={
-        "low": Limit(1e-4, "relative update below which there is a warning"),
-        "frozen": Limit(1e-5, "relative update below which it is an error"),
+        "low": Limit(1e-4, "relative update below which there is a warning", is_published=True),
+        "frozen": Limit(1e-5, "relative update below which it is an error", is_published=True),
     },
-    ok=Example('model["w.weight"] = noise(64, 64)', "--lr 1e-4"),
+    ok=Example('model["w.weight"] = noise(64, 64)', "--lr 1e-4 --phase pretrain"),
     bad=Example(
         'model["w.weight"] = noise(64, 64)',
-        "--lr 5e-6",
-        finds="changes by 5.733e-05 of itself a step at lr 5e-06",
+        "--lr 5e-6 --phase pretrain",
+        finds="changes by 0.00573 % per step at lr 5e-06; published pretrainings start hidden "
+        "matrices at 0.1 to 5 % (82 recipes)",
     ),
 )

@@ -20,7 +20,7 @@ from scalecheck.measure.groups import (
 )
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
-from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.tensor_forecast import WITHOUT_RATIO, TensorForecast
 
 Forecasts = Sequence[TensorForecast]
 
@@ -57,6 +57,18 @@ def _band(forecasts: Forecasts) -> str | None:
     if relative is None or not all(each.has_band for each in forecasts):
         return None
     return forecasts[0].bands.of(relative)
+
+
+def _first(name: str) -> Callable[[TensorForecast], Any]:
+    """Of the place of a step among published ones; None where it has none."""
+    read = attrgetter(name)
+    return lambda each: read(each.placements[0]) if each.placements else None
+
+
+def _place(forecasts: Forecasts) -> str | None:
+    """Inside where all are, else the place of one that is not."""
+    found = [each.placements[0].place for each in forecasts if each.placements]
+    return next((place for place in found if place != "inside"), found[0] if found else None)
 
 
 COLUMNS = (
@@ -137,9 +149,33 @@ COLUMNS = (
         "band",
         "band",
         "text",
-        "of a matrix, by rule of thumb; zero-init, not finite or empty where there is no ratio",
+        "of a matrix, by --bands; zero-init, not finite or empty where there is no ratio",
         merge=_band,
     ),
+    Column(
+        "published",
+        "published",
+        "text",
+        "inside, above or below what is published for it; null where nothing is",
+        get=_first("place"),
+        merge=_place,
+        cell=lambda row: row["published"] or (row["band"] if row["band"] in WITHOUT_RATIO else ""),
+    ),
+    Column(
+        "published_quantity",
+        "published of",
+        "text",
+        "what is compared: start, residual_start, mid, adapter_half",
+        get=_first("range.quantity"),
+    ),
+    Column(
+        "published_low",
+        "from",
+        "number",
+        "the least relative update that is usual among published recipes",
+        get=_first("range.low"),
+    ),
+    Column("published_high", "to", "number", "the largest that is", get=_first("range.high")),
     Column(
         "decay_pull",
         "decay pull",

@@ -11,9 +11,12 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
 from scalecheck.theory.schedule import Schedule
+from scalecheck.updates import published_summary
+from scalecheck.updates.adapter_steps import AdapterStep
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.saved_state import States
+from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import BEFORE_FIRST, NO_LR, TensorForecast
 
 Forecasts = Sequence[TensorForecast]
@@ -39,18 +42,21 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
 def sentences(
     rows: Forecasts,
     tensors: Forecasts,
-    bands: Bands,
+    bands: Bands | None,
+    run: Situation,
+    steps: Sequence[AdapterStep],
     plan: Schedule | None,
     assumption: Assumption | None,
 ) -> list[str]:
-    """Who changes most and least, what is out of band and which lr would bring it in, what was
-    measured, what eps rules, what stalls, where a schedule leads. rows: what is told of a step,
-    tensors: those of the checkpoint, which differ in the halves of adapters."""
+    """Who changes most and least, how that lies among published updates or, where they were given,
+    in bands, what was measured, what eps rules, what stalls, where a schedule leads. rows: what is
+    told of a step, tensors: those of the checkpoint, which differ in the halves of adapters; steps:
+    of adapters without a base."""
     moved = [each for each in rows if each.has_band and each.relative_update is not None]
     matrices = [e for e in tensors if e.is_matrix and e.relative_update is not None]
     return [
         *_spread(moved),
-        *_out_of_band(moved, bands),
+        *(_out_of_band(moved, bands) if bands else published_summary.sentences(rows, steps, run)),
         *_measured(matrices),
         *_ruled_by_eps(tensors),
         *_stalled(tensors),
@@ -60,11 +66,15 @@ def sentences(
     ]
 
 
+def bands_note(bands: Bands) -> str:
+    """The limits that were given."""
+    return f"bands of the relative update of a matrix: {bands}"
+
+
 def notes(
-    forecasts: Forecasts, bands: Bands, states: States, doubts: Sequence[str], lr: float | None
+    forecasts: Forecasts, states: States, doubts: Sequence[str], lr: float | None
 ) -> Iterator[str]:
     """What stands behind the figures; doubts: the state's, lr: the one that was given."""
-    yield f"bands of the relative update, rules of thumb for matrices: {bands}"
     yield from map(printable, states.notes)
     certain = [each for each in forecasts if each.has_size and each.is_certain]
     reasons = Counter(each.reason for each in certain if each.reason)

@@ -15,7 +15,7 @@ from scalecheck.measure.groups import grouped, row
 from scalecheck.optimizers.contract import NoFormula
 from scalecheck.report.formatting import plural, setting
 from scalecheck.report.report import Column, Row, Rows, Table
-from scalecheck.settings import Settings
+from scalecheck.settings import DEFAULT, Settings
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.adapted import ADAPTED
 from scalecheck.updates.assumed import ASSUMED
@@ -38,7 +38,7 @@ _HIDDEN = {
     *("layer", "family", "tensors", "numel", "optimizer", "weight_decay", "measured"),
     *("absolute_update", "relative_update_min", "relative_update_max", "rare_row_update", "reason"),
     *("at_noise_floor", "eps_near_share", "v_zeros", "v_not_finite", "m_not_finite"),
-    *("state_reason", "module"),
+    *("state_reason", "module", "published_quantity", "published_low", "published_high"),
 }
 _SPREAD = {"tensors", "relative_update_min", "relative_update_max"}  # of groups
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
@@ -114,6 +114,8 @@ def row_tables(
 ) -> list[Table]:
     """Matrices apart from norms, biases and embeddings, of which the bands do not speak."""
     hidden = _HIDDEN - (_SPREAD if settings.by != "tensor" else set())
+    is_banded = settings.sources["bands"] != DEFAULT
+    hidden |= {"published" if is_banded else "band"}
     if STATE[0] not in columns:
         hidden |= {"update_rms"}
     fields = selection.fields(columns)
@@ -125,7 +127,7 @@ def row_tables(
     matrices = rows.at(place for place, is_one in enumerate(are_matrices) if is_one)
     others = rows.at(place for place, is_one in enumerate(are_matrices) if not is_one)
     has_band = any(row["band"] for row in others)
-    rest = [column for column in shown if column.name != "band" or has_band]
+    rest = [one for one in shown if one.name not in ("band", "published") or has_band]
     if any(row["rare_row_update"] is not None for row in others):
         rest.append(next(column for column in fields if column.name == "rare_row_update"))
     return [

@@ -15,6 +15,7 @@ from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import REFUSALS, Gradient, Hyperparameters
+from scalecheck.recipes.placement import Placement
 from scalecheck.report.formatting import listed
 from scalecheck.settings import Settings
 from scalecheck.theory.precision import stalled_share
@@ -28,6 +29,9 @@ from scalecheck.updates.training import FROZEN, NOT_TRAINED, Training, Trainings
 
 BEFORE_FIRST = "before the first step"
 """Of a half of an adapter that starts at zero, and is."""
+
+WITHOUT_RATIO = ("zero-init", BEFORE_FIRST, "not finite", "empty")
+"""Why an update is no share of a tensor."""
 
 NO_LR = "no lr is given: --lr says it"
 
@@ -50,7 +54,8 @@ class TensorForecast(TensorStats, ScheduleForecast):
     optimizer, None where to_reason says why. is_certain: False where it is not known how, or
     whether, it is trained. From `step` to `m_not_finite`: the figures of its optimizer state, None
     without one. state_reason: why the state does not tell the last update, where an expected one
-    stands in; is_coded: it keeps codes of a few bits.
+    stands in; is_coded: it keeps codes of a few bits. placements: where its updates lie among
+    published ones, that of a step first.
     """
 
     training: Training
@@ -85,6 +90,7 @@ class TensorForecast(TensorStats, ScheduleForecast):
     m_not_finite: int | None = None
     is_coded: bool = False
     state_reason: str | None = None
+    placements: Sequence[Placement] = ()
 
     @property
     def lr(self) -> float | None:

@@ -1,10 +1,13 @@
 """GitHub's workflow commands: an annotation a finding, for the log of an action."""
 
+from collections.abc import Mapping
+
 from scalecheck.report import formatting
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
+_COMMANDS: Mapping[str, str] = {"error": "error", "warning": "warning", "note": "notice"}
 # As GitHub's toolkit escapes them; the runner takes this back.
 _MESSAGE = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A"})
 _PROPERTY = str.maketrans({"%": "%25", "\r": "%0D", "\n": "%0A", ":": "%3A", ",": "%2C"})
@@ -22,8 +25,8 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     findings: list[Finding] = report.findings
     names = {rule.rule: rule.name for rule in rules}
     commands = [
-        _command(finding.severity, path, f"{finding.rule} {names[finding.rule]}", finding.told)
-        for finding in findings
+        _command(_COMMANDS[one.severity], path, f"{one.rule} {names[one.rule]}", one.told)
+        for one in findings
     ]
     if not layout.quiet:
         lines = "\n".join([conclusion(report.summary), *map(formatting.printable, report.notes)])

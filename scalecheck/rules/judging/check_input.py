@@ -1,7 +1,7 @@
 """What the rules are shown: every tensor measured once, forecast where an lr is known, and set
 beside its initialization and its state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scalecheck.checkpoint.formats.directory import without_files
@@ -30,7 +30,12 @@ from scalecheck.rules.judging.state_tensors import (
     unmeasured_in,
 )
 from scalecheck.settings import Settings
+from scalecheck.updates.forecast import planned
+from scalecheck.updates.placed import placed
+from scalecheck.updates.published_summary import against_each, phase_note, unranged
 from scalecheck.updates.saved_state import NONE, States, asked_states
+from scalecheck.updates.situation import Situation, situation
+from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Trainings, doubts, untrained
 
 _WITH_ROWS = ("SC103", "SC108")  # rules that look inside tensors
@@ -92,7 +97,14 @@ def check_input(
                 trained_by.get(tensor.name),
             )
         )
-    on_base = _on_base(asked, forecasts, tensors)
+    is_run_judged = bool({"lr", "peak_lr", "phase"} & needed)
+    run = _run(settings, tensors, wanted) if is_run_judged else Situation()
+    known = placed([t.forecast for t in tensors if t.forecast is not None], run)
+    by_name = {each.name: each for each in known}
+    tensors = [replace(t, forecast=by_name.get(t.name)) for t in tensors]
+    found = forecasts.adapted(asked, known)
+    on_base = [TensorFacts(e, forecast=e) for e in placed(found.on_base if found else (), run)]
+    steps_of_adapters = found.steps if found and asked.base is None else ()
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
     roles |= {each.name: each.scale.role for each in on_base}
@@ -120,6 +132,8 @@ def check_input(
         steps=max(steps, default=None),
         adapters=asked.found.pairs,
         adapted=on_base,
+        run=run,
+        adapter_steps=steps_of_adapters,
         unadapted=asked.missing,
         signs_of_training=(
             signs_of_training([t.scale for t in tensors], {t.name: t for t in wanted})
@@ -135,6 +149,8 @@ def check_input(
         "state": states.unread or (NEEDS["state"] if states.path is None else ""),
         "optimizer": forecasts.no_optimizer,
         "lr": forecasts.no_lr,
+        "phase": "" if run.phase == "pretrain" else NEEDS["phase"],
+        "warmup": "" if run.warmup is not None else NEEDS["warmup"],
         "peak_lr": NEEDS["peak_lr"] if settings.lr is None else forecasts.no_lr,
     }
     read = {path.name for path in checkpoint.state_files.values()}
@@ -147,20 +163,25 @@ def check_input(
     notes += doubts(Trainings.asked(settings), states, wanted)
     if states.unnamed and not is_whole:
         notes.append(f"{len(states.unnamed)} states are of no certain tensor and were not judged")
+    if not forecasts.no_lr:
+        notes += _on_published(run, [*known, *(t.forecast for t in on_base if t.forecast)])
     if names:
         notes.append(f"baseline: {difference(names)}")
     return CheckInput(subject, missing, states, asked, roles, [*notes, *forecasts.notes])
 
 
-def _on_base(
-    asked: AskedAdapters, forecasts: Forecasts, tensors: Sequence[TensorFacts]
-) -> list[TensorFacts]:
-    """The matrices of a base that adapters add to, with what the lr does to them."""
-    if asked.base is None:
-        return []
-    known = [each.forecast for each in tensors if each.forecast is not None]
-    found = forecasts.adapted(asked, known)
-    return [TensorFacts(each, forecast=each) for each in (found.on_base if found else ())]
+def _run(settings: Settings, tensors: Sequence[TensorFacts], wanted: Sequence[Tensor]) -> Situation:
+    """What the checkpoint is at the start of."""
+    plan = None if settings.steps is None else planned(settings)
+    by_name = {tensor.name: tensor for tensor in wanted}
+    return situation(settings, plan, [tensor.scale for tensor in tensors], by_name)
+
+
+def _on_published(run: Situation, forecasts: Sequence[TensorForecast]) -> Iterator[str]:
+    """What says the phase, or what is published for each, and what is not."""
+    if (note := phase_note(run) if run.phase else against_each(forecasts)) is not None:
+        yield note
+    yield from unranged(forecasts, run)
 
 
 def serve_dtype(word: str) -> str:

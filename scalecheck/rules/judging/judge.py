@@ -34,15 +34,16 @@ def judged(
         )
 
     findings = [reported(finding) for finding in every if finding.message]
-    count = sum(not finding.reason for finding in findings)
+    found_wrong = [finding for finding in findings if not finding.reason]
+    is_failed = any(finding.severity != "note" for finding in found_wrong)
     outcome = RuleOutcome(
         rule=entry.code,
         name=entry.name,
         severity=severity or entry.rule.severity,
         summary=entry.summary,
-        status="not run" if reason else "failed" if count else "passed",
+        status="not run" if reason else "failed" if is_failed else "passed",
         reason=reason,
-        findings=count,
+        findings=len(found_wrong),
         groups=[*dict.fromkeys(finding.group for finding in every)],
         meaning=entry.meaning,
         remedy=entry.remedy,

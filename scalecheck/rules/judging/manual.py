@@ -10,7 +10,7 @@ from scalecheck.errors import OptionError
 from scalecheck.report import formatting
 from scalecheck.report.finding import RULES
 from scalecheck.report.report import Column, Report, Table
-from scalecheck.rules.contract import NEEDS, registered
+from scalecheck.rules.contract import NEEDS, Limit, registered
 from scalecheck.rules.judging.policy import RulePolicy, chosen, resolve
 from scalecheck.settings import DEFAULT, Settings
 
@@ -21,6 +21,7 @@ SETTINGS = (
     Column("value", "value", "sentence", "what it is"),
     Column("source", "from", "sentence", "default, a configuration file, or the command line"),
 )
+PUBLISHED = "published ranges"
 _COUNTED = ("rule", "findings", "name", "status", "reason")
 
 
@@ -36,10 +37,7 @@ def page(word: str) -> str:
     parts += [_filled(entry.meaning), _filled(f"Try: {entry.remedy}")]
     parts += [NEEDS[need][0].upper() + NEEDS[need][1:] + "." for need in rule.needs]
     if rule.limits:
-        lines = [
-            f"  {name} = {formatting.setting(limit.default)}  {limit.help}"
-            for name, limit in rule.limits.items()
-        ]
+        lines = [f"  {name} = {shown(limit)}  {limit.help}" for name, limit in rule.limits.items()]
         parts.append("\n".join([f"Limits, [limits.{entry.code}] in the configuration:", *lines]))
     for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
         options = f" with {example.options}" if example.options else ""
@@ -47,6 +45,11 @@ def page(word: str) -> str:
         parts.append("\n".join([f"{title}{options}:", *lines]))
     parts[-1] += f"\n  → {rule.bad.finds}"
     return "\n\n".join(parts)
+
+
+def shown(limit: Limit) -> str:
+    """What a limit is where nothing sets it."""
+    return PUBLISHED if limit.is_published else formatting.setting(limit.default)
 
 
 class Setting(NamedTuple):
@@ -86,9 +89,11 @@ def _rule_settings(policy: RulePolicy) -> Iterator[Setting]:
         severity = policy.severities.get(code)
         source = DEFAULT if severity is None else str(policy.config.path)
         yield Setting(f"severity.{code}", severity or entry.rule.severity, source)
-        for name, value in policy.limits[code].items():
+        own = policy.in_force(code)
+        for name in policy.limits[code]:
             source = policy.limit_sources.get((code, name), DEFAULT)
-            yield Setting(f"limits.{code}.{name}", formatting.setting(value), source)
+            value = formatting.setting(own[name]) if name in own else PUBLISHED
+            yield Setting(f"limits.{code}.{name}", value, source)
 
 
 def _written(value: Any) -> str:

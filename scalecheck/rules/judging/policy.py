@@ -9,7 +9,7 @@ from typing import Any
 from scalecheck.checkpoint.naming import ROLES
 from scalecheck.config import Config, Waiver, Where
 from scalecheck.errors import OptionError, UsageError, nearest, unknown
-from scalecheck.report.finding import Severity
+from scalecheck.report.finding import SEVERITIES, Severity
 from scalecheck.rules.contract import Limits, Registered, registered
 from scalecheck.settings import DEFAULT, GIVEN, Settings
 from scalecheck.updates.training import Group, hyperparameters
@@ -38,7 +38,21 @@ class RulePolicy:
             held = (override.limits[code] for override in own if override.where.holds(name, role))
             return {limit: number for limits in held for limit, number in limits.items()}
 
-        return Limits(self.limits[code], of)
+        return Limits(self.limits[code], of, self.is_set(code))
+
+    def is_set(self, code: str) -> bool:
+        """Whether a limit of the rule was set for all tensors."""
+        return any(code == own for own, _ in self.limit_sources)
+
+    def in_force(self, code: str) -> dict[str, float]:
+        """The limits of a rule, but for those that published ranges stand in for."""
+        known = self.rules[code].rule.limits
+        is_set = self.is_set(code)
+        return {
+            name: number
+            for name, number in self.limits[code].items()
+            if is_set or not known[name].is_published
+        }
 
     def waivers(self, code: str, path: Path) -> list[Waiver]:
         """The waivers of a rule for a file."""
@@ -77,7 +91,7 @@ def resolve(settings: Settings) -> RulePolicy:
     if not left:
         raise settings.located(OptionError("ignore", "leaves no rule to run"))
     severities: dict[str, Severity] = {
-        code: "error" if severity == "error" else "warning"
+        code: next(known for known in SEVERITIES if known == severity)
         for word, severity in config.severity.items()
         for code in chosen([word], config.at(f"severity.{word}", "severity"))
     }
