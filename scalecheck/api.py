@@ -153,6 +153,7 @@ def translate(
     final: options.Final = 0.0,
     bands: options.BandLimits = LIMITS,
     param_dtype: options.ParamDtype = None,
+    suggest: options.Suggest = False,
     target: options.TargetUpdate = None,
     like: options.Like = None,
     to: options.To = None,

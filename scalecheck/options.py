@@ -344,6 +344,13 @@ TargetUpdate = Annotated[
         parse=_share_of,
     ),
 ]
+Suggest = Annotated[
+    bool,
+    question(
+        "Say which lr published recipes near this model use, by its width, kind, phase and "
+        "optimizer; needs no --lr."
+    ),
+]
 Like = Annotated[
     str | AnyCheckpoint | None,
     question("Add the lr of the relative update that --lr gives on this checkpoint.", "PATH"),

@@ -15,13 +15,14 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
-from scalecheck.updates import adapted, published_summary, summary, target
-from scalecheck.updates.assumed import Assumption, opened
+from scalecheck.updates import adapted, published_summary, suggest_report, summary, target
+from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
+from scalecheck.updates.suggest import suggestions
 from scalecheck.updates.tables import (
     Others,
     UncertainStates,
@@ -40,7 +41,7 @@ def translate(
 ) -> Report:
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
-    trainings = Trainings.asked(settings, needs_lr=settings.target is None)
+    trainings = Trainings.asked(settings, needs_lr=settings.target is None and not settings.suggest)
     plan = planned(settings)
     checkpoint = opened(checkpoint, settings)
     states = asked_states(checkpoint, settings)
@@ -66,8 +67,8 @@ def translate(
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
-    if settings.shape and forecaster.assumption is not None:
-        measured = forecaster.assumption.stats(trained)
+    if settings.shape:
+        measured = stats_of_shapes(trained, forecaster.assumption)
     else:
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
@@ -77,9 +78,8 @@ def translate(
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
-    found = situation(
-        settings, plan, unplaced, None if settings.shape else {t.name: t for t in trained}
-    )
+    elements = None if settings.shape else {tensor.name: tensor for tensor in trained}
+    found = situation(settings, plan, unplaced, elements)
     forecasts = placed(unplaced, found)
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
     adapters = adapted.adapter_forecasts(asked, forecaster, forecasts)
@@ -96,7 +96,7 @@ def translate(
     ]
     figures = target.summary(shown, settings.target, settings.step)
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
-    return Report(
+    report = Report(
         kind="translate",
         tables=tables,
         source={
@@ -140,6 +140,12 @@ def translate(
             *map(printable, checkpoint.layout),
         ],
     )
+    if not settings.suggest:
+        return report
+    is_default = settings.optimizer is None and states.path is None
+    pairs = asked.found.pairs
+    suggested = suggestions(checkpoint, forecasts, pairs, elements, found, is_default)
+    return suggest_report.with_suggestions(report, suggested, settings.lr)
 
 
 def _others(settings: Settings, progress: Progress) -> Others | None:

@@ -54,7 +54,8 @@ def situation(
     phase: Phase | None = settings.phase
     evidence = f"--phase {phase}" if phase else ""
     if phase is None and tensors is None:
-        phase, evidence = "pretrain", f"--assume {settings.assume}"
+        given = "--shape" if settings.assume is None else f"--assume {settings.assume}"
+        phase, evidence = "pretrain", given
     elif phase is None and tensors is not None:
         signs = signs_of_initialization(stats, tensors)
         phase, evidence = ("pretrain", signs) if signs else (None, "")

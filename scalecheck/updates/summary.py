@@ -23,6 +23,7 @@ Forecasts = Sequence[TensorForecast]
 
 NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
+WITHOUT_LR = "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
 STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
@@ -79,10 +80,10 @@ def notes(
     certain = [each for each in forecasts if each.has_size and each.is_certain]
     reasons = Counter(each.reason for each in certain if each.reason)
     if reasons.pop(NO_LR, 0):
-        yield "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
+        yield WITHOUT_LR
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
-    unrounded = [e for e in certain if e.absolute_update and e.trained_in not in DTYPES]
+    unrounded = [e for e in certain if e.absolute_update and e.trained_in not in ("", *DTYPES)]
     if unrounded:
         yield (
             f"rounding is not known for {plural(len(unrounded), 'quantised weight')}: codes are "

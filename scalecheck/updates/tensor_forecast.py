@@ -292,6 +292,7 @@ def require_updates(
         if e.is_certain
     ]
     is_asked = settings.optimizer is not None or not by_state
+    is_asked &= not settings.suggest  # published lrs need no size of an update
     if is_asked and sized and len(is_refused) == len(sized) and all(is_refused):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
