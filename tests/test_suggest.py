@@ -173,28 +173,47 @@ def test_a_model_of_no_width_says_so_and_lists_its_kind(tmp_path):
     done = scalecheck("translate", tmp_path, "--suggest", "--phase", "pretrain")
     assert done.code == 0
     assert "width not known: the size" in done.out
-    assert "kind not known: no name tells it" in done.out
-    assert "of any width" in done.out.splitlines()[0]
+    assert "kind not known: no name or shape tells it" in done.out
+    start = "For pretraining with AdamW, no published recipe is near: the nearest in size is "
+    assert done.out.startswith(start)
+
+
+def test_where_the_width_is_not_known_parameters_choose_the_recipes():
+    found = near.near(near.Asked("pretrain", "adam", None, "vision", parameters=28_000_000))
+    assert found.by_size
+    assert {"Swin-T ImageNet-1k"} <= {one.name for one in found.recipes}
+    assert all(28e6 / 8 <= one.params <= 28e6 * 8 for one in found.recipes)
+
+
+SQUARE, PIXELS = (32, 32), (32, 3, 16, 16)
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("tensors", "kind"),
     [
-        ("lm_head.weight", "lm"),
-        ("model.layers.0.self_attn.q_proj.weight", "lm"),
-        ("bert.encoder.layer.0.attention.self.query.weight", "encoder"),
-        ("wav2vec2.encoder.layers.0.attention.q.weight", "speech"),
-        ("vit.encoder.layers.0.q.weight", "vision"),
-        ("down_blocks.0.attentions.0.proj_in.weight", "diffusion"),
-        ("blocks.0.attn.weight", None),
+        ({"lm_head.weight": SQUARE}, "lm"),
+        ({"model.layers.0.self_attn.q_proj.weight": SQUARE}, "lm"),
+        ({"transformer.h.0.attn.c_attn.weight": SQUARE}, "lm"),
+        ({"bert.encoder.layer.0.attention.self.query.weight": SQUARE}, "encoder"),
+        ({"embeddings.token_type_embeddings.weight": (2, 32)}, "encoder"),
+        ({"wav2vec2.encoder.layers.0.attention.q_proj.weight": SQUARE}, "speech"),
+        ({"encoder.conv1.weight": (32, 80, 3)}, "speech"),
+        ({"patch.proj.weight": PIXELS, "layers.0.self_attn.q_proj.weight": SQUARE}, "vision"),
+        ({"stem.kernel": (7, 7, 3, 32)}, "vision"),
+        ({"depthwise.weight": (32, 1, 3, 3)}, None),
+        ({"conv_in.weight": PIXELS, "down_blocks.0.proj.weight": SQUARE}, "diffusion"),
+        ({"patch.proj.weight": PIXELS, "embed_tokens.weight": (99, 32)}, None),
+        ({"encoder.block.0.q.weight": SQUARE, "decoder.block.0.q.weight": SQUARE}, None),
+        ({"blocks.0.attn.weight": SQUARE}, None),
     ],
 )
-def test_the_kind_follows_from_names_that_only_it_has(name, kind, tmp_path):
-    save_file({name: np.ones((32, 32), np.float32)}, tmp_path / "model.safetensors")
+def test_the_kind_follows_from_names_and_shapes_that_only_it_has(tensors, kind, tmp_path):
     for prefix in ("", "module.", "_orig_mod."):
-        save_file({prefix + name: np.ones((32, 32))}, tmp_path / "model.safetensors")
+        arrays = {prefix + name: np.ones(shape, np.float32) for name, shape in tensors.items()}
+        save_file(arrays, tmp_path / "model.safetensors")
         report = translated(tmp_path, "--suggest", "--phase", "finetune")
         assert report["summary"]["suggested"]["kind"] == kind
+        assert any(note.startswith(f"kind {kind or 'not known'}: ") for note in report["notes"])
 
 
 def test_the_configuration_confirms_width_and_kind(tmp_path):

@@ -29,8 +29,9 @@ class Asked:
     """A run that an lr is asked for.
 
     optimizer: as recipes name it, any of Adam's family as adam; None where no recipe has it. width:
-    d_model, of an adapter the inputs of its matrices; parameters: of the model, which tell the size
-    beside recipes that do not say their width; None where they are not known. domain: None for all.
+    d_model, of an adapter the inputs of its matrices; parameters: of the model, which tell how near
+    a recipe is where either width is not known; None where they are not known. domain: None for
+    all.
     update_rms: of Muon's updates at lr 1, which are scaled in several ways.
     """
 
@@ -73,7 +74,7 @@ def near(asked: Asked, among: Iterable[Recipe] | None = None) -> Near:
     if not pool:
         return Near(reason=_none(asked))
     sized = [(times, one) for one in pool if (times := _distance(one, asked)) is not None]
-    if asked.width is None or 2 * len(sized) < len(pool):
+    if 2 * len(sized) < len(pool):
         return Near(ordered(pool, asked.width, asked.domain))
     found: list[Recipe] = []
     reach = REACHES[0]
@@ -82,11 +83,11 @@ def near(asked: Asked, among: Iterable[Recipe] | None = None) -> Near:
         if len(found) >= LEAST:
             break
     if found:
-        by_size = any(width(one) is None for one in found)
+        by_size = asked.width is None or any(width(one) is None for one in found)
         return Near(ordered(found, asked.width, asked.domain), reach, by_size=by_size)
     times, first = min(sized, key=lambda pair: pair[0])
     own = width(first)
-    if own is not None:
+    if own is not None and asked.width is not None:
         words = f"the nearest in width is {first.name} at {own}, {times:.3g} times away"
     else:
         words = f"the nearest in size is {first.name} with {first.params:,} parameters"
@@ -109,11 +110,10 @@ def _is_alike(recipe: Recipe, asked: Asked) -> bool:
 
 
 def _distance(recipe: Recipe, asked: Asked) -> float | None:
-    """How many times wider or narrower it is, where it does not say that by parameters, which grow
-    with the cube of the width; None where it says neither."""
-    if asked.width is None:
-        return None
-    if (own := width(recipe)) is not None:
+    """How many times wider or narrower it is; where a width is not known by parameters, which grow
+    with its cube; None where these are not known either."""
+    own = width(recipe)
+    if own is not None and asked.width is not None:
         times = own / asked.width
     elif recipe.params and asked.parameters and not asked.is_adapter:
         times = float((recipe.params / asked.parameters) ** (1 / 3))

@@ -3,7 +3,7 @@ with the evidence for it, by the names and shapes of its tensors and the config.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -14,45 +14,50 @@ from scalecheck.checkpoint.state_names import configuration
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.measure.tensor_stats import TensorStats
-from scalecheck.recipes.near import DOMAIN_WORDS
-from scalecheck.report.formatting import excerpt, plural
+from scalecheck.report.formatting import excerpt
 
 _SHARE = 0.6  # of the matrices, that have a side of the width
+_TABLE_SHARE = 0.4  # of them, where the width is that of the table of tokens
 _WIDTH_KEYS = ("hidden_size", "n_embd", "d_model", "dim", "n_embed", "embed_dim")
 _CONFIG = "config.json"
+_COLOURS = 3  # channels that a convolution of an image reads
+_MELS = (80, 128)  # of spectrograms
 
-# The words of modules that one kind of model has, as parts of a name.
-_SIGNS: Mapping[str, re.Pattern[str]] = {
-    "lm": re.compile(
-        r"(?:^|[./])(?:lm_head|ln_f|wte|embed_out|gpt_neox|word_embeddings_layernorm"
-        r"|layers[./]\d+[./](?:self_attn|attention|mlp|feed_forward)[./](?:gate_proj|up_proj|w1|wq"
-        r"|q_proj|query_key_value|qkv_proj|gate_up_proj)|model[./]embed_tokens|tok_embeddings)"
-        r"(?=[./]|$)"
-    ),
-    "encoder": re.compile(
-        r"(?:^|[./])(?:token_type_embeddings|bert|roberta|distilbert|electra|deberta|albert"
-        r"|encoder[./]layer[./]\d+[./]attention[./]self|discriminator_predictions)(?=[./]|$)"
-    ),
-    "speech": re.compile(
-        r"(?:^|[./])(?:wav2vec2|hubert|wavlm|data2vec_audio|pos_conv_embed|masked_spec_embed"
-        r"|feature_extractor[./]conv_layers|encoder[./]conv1|mel_filters)(?=[./]|$)"
-    ),
-    "vision": re.compile(
-        r"(?:^|[./])(?:patch_embed|patch_embeddings|patch_embedding|conv_proj|vit|stem|layer1"
-        r"|downsample_layers|cls_token[./]?)(?=[./]|$)"
-    ),
-    "diffusion": re.compile(
-        r"(?:^|[./])(?:time_embed|time_embedding|time_mlp|t_embedder|timestep_embedder|time_in"
-        r"|down_blocks|input_blocks|adaLN_modulation|lora_unet_\w+)(?=[./]|$)"
-    ),
-}
+
+def _parts(words: str) -> re.Pattern[str]:
+    """Finds a whole part of a name, or several."""
+    return re.compile(rf"(?:^|[./])(?:{words})(?=[./]|$)")
+
+
+_BLOCK = r"layers?[./]\d+[./]"
+_DIFFUSION = _parts(
+    r"time_embed(?:ding)?|time_mlp|time_in|t_embedder|timestep_embedder|down_blocks|input_blocks"
+    r"|adaLN_modulation|lora_unet_\w+"
+)
+_SPEECH = _parts(
+    r"wav2vec2|hubert|wavlm|pos_conv_embed|masked_spec_embed|feature_extractor[./]conv_layers"
+)
+_ENCODER = _parts(
+    r"token_type_embeddings|\w*bert\w*|electra|embeddings[./]tok_embeddings|q_lin"
+    rf"|encoder[./]{_BLOCK}attention|discriminator_predictions"
+)
+_LM = _parts(
+    r"lm_head|ln_f|wte|embed_out|gpt_neox|word_embeddings_layernorm|embed_tokens|rwkv"
+    r"|mixer[./](?:A_log|in_proj|x_proj)|(?:mlp|feed_forward)[./](?:gate_proj|gate_up_proj|w1)"
+    rf"|{_BLOCK}(?:self_attn|attention)[./](?:q_proj|qkv_proj|query_key_value|wq)"
+    r"|h[./]\d+[./]attn"
+)
+_NO_TOKENS = re.compile(r"pos|relative|mask_token|cls_token|register|token_type|segment|time")
 # What config.json calls the class of a model.
 _CLASSES: Mapping[str, re.Pattern[str]] = {
     "lm": re.compile(r"CausalLM|LMHeadModel|GPT|^Llama"),
-    "encoder": re.compile(r"Bert|Roberta|Electra|Deberta|Albert|MPNet|XLM|ModernBert"),
+    "encoder": re.compile(r"Bert|BERT|Roberta|Electra|Deberta|MPNet|Longformer"),
     "speech": re.compile(r"Wav2Vec2|Hubert|WavLM|Whisper|Speech|Data2VecAudio"),
-    "vision": re.compile(r"ViT|ImageClassification|ConvNext|Swin|Dinov2|Beit|ResNet"),
-    "diffusion": re.compile(r"UNet2D|Transformer2D|DiT|FluxTransformer|SD3Transformer|Diffusion"),
+    "vision": re.compile(
+        r"^(?:ViT|DeiT|Deit|Beit|Swin|ConvNext|Dinov|ResNet|RegNet|EfficientNet|MobileNet|Segformer"
+        r"|Pvt|Data2VecVision)|ImageClassification$"
+    ),
+    "diffusion": re.compile(r"UNet2D|Transformer2D|^DiT|FluxTransformer|SD3Transformer|Diffusion"),
 }
 
 
@@ -97,7 +102,7 @@ def traits(checkpoint: Checkpoint, stats: Sequence[TensorStats], pairs: Sequence
         width, width_evidence = _width(stats, config)
     else:
         width = adapter.inputs
-        width_evidence = f"the adapted matrices have {width:,} inputs (median of {len(pairs)})"
+        width_evidence = f"width {width}: the inputs of adapted matrices (median of {len(pairs)})"
     domain, domain_evidence = _domain(stats, config)
     return Traits(
         width,
@@ -140,14 +145,24 @@ def _width(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[int
     if not matrices:
         return None, "width not known: there is no matrix"
     most = max(sides.values())
-    tables = [one.shape[-1] for one in matrices if one.role == "embedding"]
+    tables = [one.shape[-1] for one in matrices if _is_of_tokens(one)]
     alike = [size for size, n in sides.items() if n == most]
-    width = said if said in alike else tables[0] if tables and tables[0] in alike else min(alike)
-    words = f"{most} of {plural(len(matrices), 'matrix').replace('matrixs', 'matrices')}"
-    if most < _SHARE * len(matrices):
+    width = said if said in alike else min(alike)
+    if tables and sides[tables[0]] >= _TABLE_SHARE * len(matrices):
+        width = tables[0]
+    count = sides[width]
+    words = f"{count} of {len(matrices)} {'matrix' if len(matrices) == 1 else 'matrices'}"
+    if count < _SHARE * len(matrices) and width not in tables:
         return None, f"width not known: the size {width} is a side of no more than {words}"
+    table = ", as has the table of tokens" if width in tables and len(matrices) > 1 else ""
     confirmed = f", and {_CONFIG} says so" if said == width else ""
-    return width, f"{words} have a side of {width}{confirmed}"
+    return width, f"width {width}: {words} with a side of it{table}{confirmed}"
+
+
+def _is_of_tokens(one: TensorStats) -> bool:
+    """A table with a row a token."""
+    is_table = one.role == "embedding" and len(one.shape) == 2 and one.shape[0] > 1
+    return is_table and not _NO_TOKENS.search(one.name)
 
 
 def _depth(stats: Sequence[TensorStats]) -> int:
@@ -157,34 +172,57 @@ def _depth(stats: Sequence[TensorStats]) -> int:
 
 
 def _domain(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[str | None, str]:
-    """By the class that the configuration names, else by the words of modules."""
+    """By the class that the configuration names, else by what the model reads, and of one that
+    reads tokens by the words of its modules."""
     named = [one for one in config.get("architectures") or () if isinstance(one, str)]
-    named += [own for key in ("_class_name",) if isinstance(own := config.get(key), str)]
-    of_class = {domain: _first(pattern, named) for domain, pattern in _CLASSES.items()}
-    found = {domain: word for domain, word in of_class.items() if word}
+    named += [own] if isinstance(own := config.get("_class_name"), str) else []
+    classes = {domain: _first(pattern, named) for domain, pattern in _CLASSES.items()}
+    found = {domain: word for domain, word in classes.items() if word}
     if len(found) == 1:
-        ((domain, word),) = found.items()
-        return domain, f"{_CONFIG} names {excerpt(word, 40)}"
+        ((domain, _),) = found.items()
+        return domain, f"{_CONFIG} names {excerpt(named[0], 40)}"
     names = [bare_name(one.name) for one in stats]
-    signs = {domain: _first(pattern, names, part=True) for domain, pattern in _SIGNS.items()}
-    found = {domain: word for domain, word in signs.items() if word}
-    if any(one.role == "embedding" for one in stats) and "vision" in found and len(found) == 1:
-        return None, "kind not known: it has a table of tokens and the modules of a vision model"
-    if len(found) == 1:
-        ((domain, word),) = found.items()
-        return domain, f"a module called {excerpt(word.strip('./'), 40)}"
-    if found:
-        kinds = ", ".join(
-            f"{word.strip('./')} of {DOMAIN_WORDS[own]}" for own, word in found.items()
-        )
-        return None, f"kind not known: it has {excerpt(kinds)}"
-    return None, "kind not known: no name tells it, so that recipes of all kinds count"
+    for domain, pattern in (("diffusion", _DIFFUSION), ("speech", _SPEECH)):
+        if word := _first(pattern, names):
+            return domain, _called(word)
+    tokens = next((one.name for one in stats if _is_of_tokens(one)), None)
+    image = next((one.name for one in stats if _reads(one, (_COLOURS,), 4)), None)
+    sound = next((one.name for one in stats if _reads(one, _MELS, 3)), None)
+    if sound is not None:
+        return "speech", f"{excerpt(sound, 60)} reads spectrograms"
+    if image is not None and tokens is None:
+        return "vision", f"{excerpt(image, 60)} reads {_COLOURS} colours"
+    if image is not None:
+        return None, "kind not known: it reads images and tokens"
+    return _of_tokens(names)
 
 
-def _first(pattern: re.Pattern[str], words: Sequence[str], part: bool = False) -> str:
-    """The first word that the pattern is found in, or its part; empty for none."""
-    matches: Iterator[tuple[str, re.Match[str]]] = (
-        (word, match) for word in words if (match := pattern.search(word))
-    )
-    word, match = next(matches, ("", None))
-    return match[0] if part and match else word
+def _of_tokens(names: Sequence[str]) -> tuple[str | None, str]:
+    """A language model or an encoder."""
+    encoder, lm = _first(_ENCODER, names), _first(_LM, names)
+    if all(_first(_parts(rf"{word}[./].*\d+"), names) for word in ("encoder", "decoder")):
+        return None, "kind not known: it has an encoder and a decoder"
+    if encoder:
+        return "encoder", _called(encoder)
+    if lm:
+        return "lm", _called(lm)
+    return None, "kind not known: no name or shape tells it, so recipes of all kinds count"
+
+
+def _called(word: str) -> str:
+    return f"a module called {excerpt(word.strip('./'), 40)}"
+
+
+def _reads(one: TensorStats, channels: Sequence[int], dimensions: int) -> bool:
+    """Whether it is a convolution of so many channels."""
+    if one.role != "conv" or len(one.shape) < dimensions or (dimensions == 3 < len(one.shape)):
+        return False
+    inputs = one.shape[-2] if one.name.endswith("kernel") else one.shape[1]
+    return inputs in channels
+
+
+def _first(pattern: re.Pattern[str], words: Sequence[str]) -> str:
+    """The first place where the pattern is found; empty where it is in none."""
+    found = (match for word in words if (match := pattern.search(word)))
+    match = next(found, None)
+    return "" if match is None else match[0]
