@@ -146,7 +146,7 @@ def _suggest() -> Iterator[str]:
     yield "| Recipes | Prediction | predicted | none near | half within | 9 of 10 within | worst |"
     yield "|---|---|---|---|---|---|---|"
     for one in near.leave_one_out():
-        errors = " | ".join(f"{x:.2g}×" for x in (one.middle, one.most, one.worst))
+        errors = " | ".join(f"{x:.3g}×" for x in (one.middle, one.most, one.worst))
         yield f"| {one.what} | {one.method} | {one.recipes} | {one.untold} | {errors} |"
 
 

@@ -70,11 +70,11 @@ def test_the_fit_is_least_squares():
 def test_no_source_tells_its_own_lr():
     """Left out, 9 of 10 language models' lrs are within 3 times, and no kind knows better."""
     errors = {(one.what, one.method): one for one in near.leave_one_out()}
-    own = errors["pretrain, Adam, language models", "nearest recipes"]
+    own = errors["pretraining, Adam, language models", "nearest recipes"]
     assert own.recipes + own.untold == 51
     assert 1.3 < own.middle < 2
     assert own.most < 3
-    assert errors["finetune, Adam, language models", "nearest recipes"].most > 5
+    assert errors["fine-tuning, Adam, language models", "nearest recipes"].most > 5
     for one in near.leave_one_out():
         assert 1 <= one.middle <= one.most <= one.worst
 

@@ -9,7 +9,7 @@ from statistics import median
 
 from scalecheck.recipes.nearest import ordered, width
 from scalecheck.recipes.quantities import ADAM, FAMILIES, MUON
-from scalecheck.recipes.recipe import Phase, Recipe, load
+from scalecheck.recipes.recipe import PHASE_WORDS, Phase, Recipe, load
 
 REACHES = (2.0, 4.0)  # times the width up or down: the second where the first has too few
 LEAST = 3  # recipes that a median is of
@@ -225,7 +225,7 @@ def _groups() -> Iterator[tuple[str, list[Recipe]]]:
         if one.is_adapter:
             what = "LoRA, fine-tuning" if one.phase == "finetune" else "LoRA, preference and RL"
         else:
-            what = f"{one.phase}, {own}"
+            what = f"{PHASE_WORDS[one.phase]}, {own}"
             if one.phase in ("pretrain", "finetune") and family == ADAM:
                 what += ", language models" if one.domain == "lm" else ", other kinds"
         groups.setdefault(what, []).append(one)

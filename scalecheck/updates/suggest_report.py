@@ -8,10 +8,9 @@ from scalecheck.recipes.near import DOMAIN_WORDS, FIT, LEAST
 from scalecheck.recipes.nearest import width as width_of
 from scalecheck.recipes.quantities import quantities
 from scalecheck.recipes.ranges import published
-from scalecheck.recipes.recipe import Recipe
+from scalecheck.recipes.recipe import PHASE_WORDS, Recipe
 from scalecheck.report.formatting import plural, printable, rate
 from scalecheck.report.report import Column, Report, Table
-from scalecheck.updates.published_summary import PHASE_WORDS
 from scalecheck.updates.suggest import (
     FITTED,
     NEAREST,
