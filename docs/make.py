@@ -17,6 +17,10 @@ from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.recipes import near
+from scalecheck.recipes.nearest import members, width
+from scalecheck.recipes.placement import NUMBERS, percent, span
+from scalecheck.recipes.ranges import EXTREMES, RANGES
+from scalecheck.recipes.recipe import PHASES, failures, load
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
@@ -81,6 +85,7 @@ def pages() -> dict[str, str]:
         "commands.md": "\n".join(_commands()) + "\n",
         "encodings.md": "\n".join(_encodings()) + "\n",
         "optimizers.md": "\n".join(_optimizers()) + "\n",
+        "recipes.md": "\n".join(_recipes()) + "\n",
         "rules.md": "\n".join(_rules()) + "\n",
         "suggest.md": "\n".join(_suggest()) + "\n",
     }
@@ -197,6 +202,93 @@ def _optimizers() -> Iterator[str]:
         yield "|---|---|"
         for field, default in vars(module.Optimizer()).items():
             yield f"| `{field}` | {default} |"
+
+
+QUANTITIES = {
+    "start": "a step at the peak lr, on the weights as they are",
+    "residual_start": "the same of scaled residual outputs",
+    "warm": "a step at the end of warm-up, by the model",
+    "mid": "a step in the middle of the run, by the model",
+    "equilibrium": "a step at the rms that weight decay holds",
+    "end": "the last steps, by the model",
+    "first": "the first step, with updates of 1",
+    "first_step": "the first step of the run, with its warm-up",
+    "gain": "rms·√width of the initialization",
+    "width_lr": "lr·√width",
+    "lr_equivalent": "lr of full fine-tuning that moves W as much",
+    "adapter_half": "a step of A",
+}
+
+
+def _recipes() -> Iterator[str]:
+    yield "# Published recipes and their ranges\n"
+    yield (
+        "Written by `docs/make.py` from `scalecheck/recipes`. SC201, SC202, SC209, SC111 and "
+        "`scalecheck translate` judge by these ranges. They hold for hidden matrices, in % per "
+        "step, with updates of gradients that are noise: lr·u/rms, u = 0.23 for Adam at betas "
+        "(0.9, 0.999).\n"
+    )
+    yield "| Phase | Optimizers | What | Range | 5, 50, 95 % | Recipes | Sources | Outside |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for of in dict.fromkeys((*RANGES, *EXTREMES)):
+        found = members(of)
+        phases = "any" if of.phases == PHASES else ", ".join(of.phases)
+        adapter = "LoRA " if of.is_adapter else ""
+        outside = ", ".join(recipe.name for value, recipe in found if of.place(value) != "inside")
+        is_share = of.quantity not in NUMBERS
+        quantiles = (percent(x) if is_share else f"{x:.3g}" for x in (of.p5, of.p50, of.p95))
+        yield (
+            f"| {adapter}{phases} | {of.family or 'all'} | {QUANTITIES[of.quantity]} | {span(of)} "
+            f"| {', '.join(quantiles)} | {of.recipes} | {of.sources} | {_cell(outside)} |"
+        )
+    yield (
+        "\n`adam` stands for Adam, AdamW and Adafactor with momentum, `relative` for optimizers "
+        "whose lr is relative to the weights: LAMB, LARS, Adafactor with relative steps, "
+        "hyperball. A value up to 2 times outside is a note, one beyond a warning. `any` is judged "
+        "by where the phase is not known.\n"
+    )
+    yield "## What the ranges do not say\n"
+    yield (
+        "- They were set on the recipes that they are scored on. Groups of less than 20 recipes "
+        "are anecdotes: SGD (6), relative (8), Muon (9, of three sources), preference tuning (12), "
+        "RL (14). OPT, Pythia, BLOOM and MPT share GPT-3's table of lrs: sources count more than "
+        "recipes.\n"
+        "- Published means that it worked for somebody, not that it was tuned.\n"
+        "- No source publishes the rms of trained weights. The rows of fine-tuning, preference "
+        "tuning, RL and LoRA assume 0.02 for language models, 0.05 for encoders and speech, 0.03 "
+        "for vision and diffusion: with weights twice as large they are half as high.\n"
+        "- What is said by the model takes gradients without a mean, and weights that grow by "
+        "noise and shrink by decay alone. It is right to 3 times, and an estimate from above.\n"
+        "- A run inside can fail. Of the failures below the range of a step sees one, its rounding "
+        "in bfloat16 three, the gain of the initialization one. What broke the others was fp16, "
+        "the batch, the data, or a step that the growth of the weights hides.\n"
+    )
+    yield "## Failures\n"
+    yield "| Run | What happened | Cause | Source |"
+    yield "|---|---|---|---|"
+    for one in failures():
+        words = (one.name, one.what, one.cause, one.source)
+        yield f"| {' | '.join(map(_cell, words))} |"
+    yield "\n## Recipes\n"
+    yield (
+        "In parentheses the fields that are not in the source. A recipe from memory is in no range."
+    )
+    for phase in PHASES:
+        yield f"\n### {phase}\n"
+        yield "| Recipe | Optimizer | lr | Width | Steps | Source |"
+        yield "|---|---|---|---|---|---|"
+        for recipe in load():
+            if recipe.phase != phase:
+                continue
+            not_seen = recipe.not_seen if recipe.verified else ()
+            unseen = f" (not seen: {', '.join(not_seen)})" if not_seen else ""
+            memory = "" if recipe.verified else "from memory: "
+            adapter = f", r {recipe.lora_r}, alpha {recipe.lora_alpha:g}" if recipe.lora_r else ""
+            yield (
+                f"| {_cell(recipe.name)} | {recipe.optimizer}{adapter} | {recipe.lr:.4g} "
+                f"| {width(recipe) or ''} | {recipe.steps or ''} "
+                f"| {memory}{_cell(recipe.source)}{unseen} |"
+            )
 
 
 def _rules() -> Iterator[str]:

@@ -25,7 +25,7 @@ def test_the_trained_sample_is_clean():
     judged = report(TINY, code=0)
     assert judged["findings"] == []
     assert {row["rule"] for row in judged["rules"] if row["status"] == "not run"} == {
-        *("SC105", "SC110", "SC202", "SC207", "SC301", "SC302")
+        *("SC105", "SC110", "SC111", "SC202", "SC207", "SC209", "SC301", "SC302")
     }
 
 
@@ -120,10 +120,10 @@ def test_rules_are_selected_by_code_beginning_and_name():
 
 
 def test_an_unknown_rule_is_refused_with_the_nearest():
-    done = scalecheck("check", TINY, "--select", "SC111")
+    done = scalecheck("check", TINY, "--select", "SC112")
     assert (done.code, done.err) == (
         2,
-        "scalecheck: --select SC111: not known; did you mean SC110?\n",
+        "scalecheck: --select SC112: not known; did you mean SC111?\n",
     )
 
 
@@ -267,7 +267,9 @@ def test_bands_are_the_limits_of_both_update_rules():
 
 def test_emitted_groups_are_a_configuration():
     path = saved({"a.weight": noise(64, 64), "b.weight": 30 * noise(64, 64)})
-    assert {row[0] for row in found(path, "--lr", "1e-4")} == {"SC202"}
+    assert {row[0] for row in found(path, "--lr", "1e-4", "--phase", "pretrain")} == {
+        *("SC111", "SC202")
+    }
     options = ("--lr", "1e-4", "--target", "1e-3", "--emit", "toml", "--output", "scalecheck.toml")
     assert scalecheck("translate", path, *options).code == 0
     judged = report(path, code=0)
@@ -286,7 +288,7 @@ def test_every_setting_is_shown_with_its_source():
     assert lines["fail_on"] == ["error", "default"]
     assert lines["limits.SC104.factor"][0] == "9"
     assert lines["limits.SC104.factor"][1].endswith("scalecheck.toml")
-    assert lines["limits.SC201.high"] == ["0.003", "default"]
+    assert lines["limits.SC201.high"] == ["published", "ranges", "default"]
 
 
 # The state, and what lies at hand.

@@ -240,7 +240,10 @@ def test_bands_are_advice_for_matrices_alone_and_can_be_set():
     assert {row["band"] for row in found.values() if row["role"] != "matrix"} == {None, "zero-init"}
     wide = rows(INIT, "--lr", 3e-4, "--bands", "1e-6,1e-5,1e-1,1")
     assert {row["band"] for row in wide.values() if row["role"] == "matrix"} == {"typical"}
-    assert "rules of thumb" in scalecheck("translate", INIT, "--lr", 3e-4).out
+    said = scalecheck("translate", INIT, "--lr", 3e-4, "--bands", "1e-6,1e-5,1e-1,1").out
+    assert "all are in the typical band, 1e-05 to 0.1" in said
+    assert "published" not in said
+    assert "band" not in scalecheck("translate", INIT, "--lr", 3e-4).out
 
 
 def test_zeros_and_nan_have_no_ratio_and_are_listed():

@@ -94,7 +94,8 @@ def _scaled(stack: Sequence[TensorStats]) -> list[str]:
     others = [one for one in stack if not is_last[one.name]]
     if blocks < 2 or not others:
         return []
-    hidden = median(one.rms or 0.0 for one in others)
+    # Where no name tells them, half of the matrices may be scaled.
+    hidden = sorted(one.rms or 0.0 for one in others)[3 * (len(others) - 1) // 4]
     gain = median(_gain(one) for one in others)
     found = []
     for one in stack:

@@ -25,7 +25,7 @@ _VERBS = {
     "adapter_half": "change A by",
     "lr_equivalent": "move W as full fine-tuning does at lr",
 }
-_NUMBERS = frozenset(("lr_equivalent", "width_lr", "gain"))  # no shares
+NUMBERS = frozenset(("lr_equivalent", "width_lr", "gain"))  # no shares
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def runs(of: Range) -> str:
 
 def span(of: Range) -> str:
     """0.1 to 5 %; of a number that is no share the number."""
-    if of.quantity in _NUMBERS:
+    if of.quantity in NUMBERS:
         return f"{of.low:.3g} to {of.high:.3g}"
     return f"{percent(of.low)} to {percent(of.high)} %"
 

@@ -16,6 +16,8 @@ def beyond(tensor: TensorFacts, forecast: TensorForecast, place: Place) -> Itera
     if not forecast.placements:
         return
     found = [each for each in forecast.placements if each.place == place]
+    if place == "below":  # how small a step of A may be depends on its width
+        found = [each for each in found if each.range.quantity != "adapter_half"]
     worst = max(found, key=lambda each: each.range.times_outside(each.value), default=None)
     if worst is None:
         yield tensor.judged()

@@ -61,7 +61,7 @@ def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Plac
         if family in _ADAPTED:
             yield from _place("start", phase, family, _late_on_base(forecast), is_adapter=True)
         return
-    if forecast.role == "lora_a" and family in _ADAPTED:
+    if forecast.role == "lora_a" and not situation.has_base and family in _ADAPTED:
         value = _late(forecast, situation)
         yield from _place("adapter_half", phase, family, value, is_adapter=True)
     if not forecast.has_band:
@@ -116,7 +116,7 @@ def _noise(forecast: TensorForecast) -> float | None:
 def _late(forecast: TensorForecast, situation: Situation) -> float | None:
     """The relative update that published ones are counted by: of late steps, whatever step was
     asked about."""
-    if forecast.measured or situation.step is None:
+    if forecast.measured or not situation.is_step_asked:
         return forecast.relative_update
     update, lr = _noise(forecast), forecast.lr
     if update is None or lr is None or not forecast.rms:

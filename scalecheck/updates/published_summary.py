@@ -166,13 +166,13 @@ def against_each(forecasts: Forecasts) -> str | None:
         own = published(*(("mid", "pretrain") if is_mid else ("start", phase)), family)
         if own is not None:
             words[own.place(value)].append(f"{PHASE_WORDS[phase]} ({span(own)})")
-    said = [f"{place} {_and(those)}" for place, those in words.items() if those]
+    said = [f"{place} published {_and(those)}" for place, those in words.items() if those]
     if not said:
         return None
     many = f" (median of {len(judged)} matrices)" if len(judged) > 1 else ""
     return (
-        f"The phase of the run is not known. {a_step(value)}{many} is {', '.join(said)}, as "
-        "published; --phase says which to judge by."
+        f"The phase of the run is not known: {a_step(value)}{many} is {', '.join(said)}. Pass "
+        "--phase to judge by one."
     )
 
 
