@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.naming import MATRICES, family
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.measure.training_signs import beyond_noise, norm_gains
 from scalecheck.report.formatting import plural

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from scalecheck.checkpoint.adapters import Pair
+from scalecheck.checkpoint.adapters.pairs import Pair
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.naming import HALVES, family, layer
-from scalecheck.checkpoint.state_names import configuration
+from scalecheck.checkpoint.states.state_names import configuration
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import excerpt
 

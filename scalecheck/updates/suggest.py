@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import get_args
 
-from scalecheck.checkpoint.adapters import Pair
+from scalecheck.checkpoint.adapters.pairs import Pair
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.training_signs import signs_of_training
 from scalecheck.optimizers.contract import Gradient
