@@ -16,6 +16,7 @@ from scalecheck.measure import adapted, adapted_change
 from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
+from scalecheck.recipes import near
 from scalecheck.recipes.nearest import members, width
 from scalecheck.recipes.placement import NUMBERS, percent, span
 from scalecheck.recipes.ranges import EXTREMES, RANGES
@@ -26,7 +27,7 @@ from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import adapted as adapters
-from scalecheck.updates import assumed, columns, displacement
+from scalecheck.updates import assumed, columns, displacement, suggest_report
 from scalecheck.updates.expected_step import unless_settled
 from scalecheck.updates.forecast import expected_update
 
@@ -55,6 +56,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`adapted`, the same of an adapter without `--base`", adapters.STEPS),
         ("`states`, those whose tensor is not certain", columns.STATES),
         ("`scaled`, with `--scale-by`", columns.RESCALED),
+        *((f"{name}, with `--suggest`", own) for name, own in suggest_report.FIELDS.items()),
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
@@ -88,6 +90,7 @@ def pages() -> dict[str, str]:
         "optimizers.md": "\n".join(_optimizers()) + "\n",
         "recipes.md": "\n".join(_recipes()) + "\n",
         "rules.md": "\n".join(_rules()) + "\n",
+        "suggest.md": "\n".join(_suggest()) + "\n",
     }
 
 
@@ -110,6 +113,49 @@ def _commands() -> Iterator[str]:
             yield "|---|---|"
             for column in fields:
                 yield f"| `{column.name}` | {_cell(column.help)} |"
+
+
+def _suggest() -> Iterator[str]:
+    yield "# The lr to use\n"
+    yield (
+        "Written by `docs/make.py` from the recipes themselves. `scalecheck translate PATH "
+        "--suggest` looks at a checkpoint's width, kind, phase and optimizer, and says which lr "
+        "published recipes near it use. It needs no lr, and no checkpoint: `--shape "
+        "wte.weight=50257x768 --suggest` tells a width.\n"
+    )
+    yield (
+        "- **published recipes**: the least, the median and the largest lr of the recipes of the "
+        f"same phase, optimizer and kind whose width is within {near.REACHES[0]:g} times, or "
+        f"within {near.REACHES[1]:g} where these are fewer than {near.LEAST}. A recipe that does "
+        "not say its width is near by its parameters. Where none is near, it says so."
+    )
+    fit = near.FIT
+    yield (
+        f"- **fit over width**: lr = {fit.coefficient:g}·width^{fit.exponent:g}, "
+        f"{fit.spread:g} times either way, of {fit.recipes} language models of width "
+        f"{fit.widths[0]} to {fit.widths[1]} that Adam trained from the start. For other kinds, "
+        "phases and optimizers lr does not follow the width closely enough."
+    )
+    yield (
+        "- **published relative update**: the lr that changes this checkpoint's matrices by the "
+        "median published share a step, and the lrs of 90 % of recipes."
+    )
+    yield (
+        "- **published first step on W**: of LoRA, the lr whose first step moves W as the median "
+        "recipe's, by lr·alpha/√(3·inputs·rank)."
+    )
+    yield (
+        "\n## How far off it is\n\n"
+        "Each recipe's lr is predicted from the recipes of other sources, as if it were not "
+        "published. The table says how many times the prediction is off, up or down: for half of "
+        "the recipes, for 9 of 10, and at worst. Published means that it worked for somebody, not "
+        "that it was tuned.\n"
+    )
+    yield "| Recipes | Prediction | predicted | none near | half within | 9 of 10 within | worst |"
+    yield "|---|---|---|---|---|---|---|"
+    for one in near.leave_one_out():
+        errors = " | ".join(f"{x:.3g}×" for x in (one.middle, one.most, one.worst))
+        yield f"| {one.what} | {one.method} | {one.recipes} | {one.untold} | {errors} |"
 
 
 def _encodings() -> Iterator[str]:

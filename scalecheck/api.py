@@ -155,6 +155,7 @@ def translate(
     bands: options.BandLimits = LIMITS,
     param_dtype: options.ParamDtype = None,
     cast: options.Cast = None,
+    suggest: options.Suggest = False,
     target: options.TargetUpdate = None,
     like: options.Like = None,
     to: options.To = None,

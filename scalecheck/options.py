@@ -97,6 +97,16 @@ def _step_of(word: str) -> int | str:
     return int(word)
 
 
+def _share_of(word: str) -> float:
+    """The share that a word says: 0.1% or 0.001."""
+    digits = word.strip().removesuffix("%")
+    try:
+        return float(digits) / (1 if digits == word.strip() else 100)
+    except ValueError:
+        problem = "a percentage such as 0.1%, or a share such as 0.001"
+        raise OptionError("target", problem, word) from None
+
+
 def _columns_of(words: str) -> list[str]:
     names = [name.strip() for name in words.split(",")]
     if not all(names):
@@ -341,7 +351,22 @@ Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
 Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE", PART)]
 
 # Of translate alone.
-TargetUpdate = Annotated[Number, question("Add the lr of this relative update.", "SHARE", POSITIVE)]
+TargetUpdate = Annotated[
+    Number,
+    question(
+        "Add the lr of this relative update, such as 0.1% per step or 0.001; needs no --lr.",
+        "SHARE",
+        POSITIVE,
+        parse=_share_of,
+    ),
+]
+Suggest = Annotated[
+    bool,
+    question(
+        "Say which lr published recipes near this model use, by its width, kind, phase and "
+        "optimizer; needs no --lr."
+    ),
+]
 Like = Annotated[
     str | AnyCheckpoint | None,
     question("Add the lr of the relative update that --lr gives on this checkpoint.", "PATH"),

@@ -261,11 +261,12 @@ def test_the_lrs_that_are_said_bring_every_step_inside(new):
 
 def test_without_a_phase_the_number_is_set_beside_each(tmp_path):
     path = saved(tmp_path / "old.safetensors", trained(gpt()))
-    text = scalecheck("translate", path, "--lr", "2e-5", columns=400).out
+    text = scalecheck("translate", path, "--lr", "4e-5", columns=400).out
     assert (
-        "is inside published fine-tuning (0.0005 to 1.6 %), above published preference tuning "
-        "(0.00005 to 0.03 %) and RL (0.00005 to 0.03 %), below published pretraining (0.1 to 5 %) "
-        "and mid-run pretraining (0.02 to 0.8 %). Pass --phase to judge by one."
+        " % per step (median of 16 matrices) is inside published mid-run pretraining (0.02 "
+        "to 0.8 %) and fine-tuning (0.0005 to 1.6 %), above published preference tuning (0.00005 "
+        "to 0.03 %) and RL (0.00005 to 0.03 %), below published pretraining (0.1 to 5 %). Pass "
+        "--phase to judge by one."
     ) in " ".join(text.split())
     said = api.check(path, lr=2e-5).notes
     assert any(note.startswith("The phase of the run is not known: ") for note in said)

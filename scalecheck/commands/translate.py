@@ -17,8 +17,8 @@ from scalecheck.report.formatting import printable
 from scalecheck.report.part import Part
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
-from scalecheck.updates import next_summary, published_summary, run_summary, summary
-from scalecheck.updates.assumed import Assumption, opened
+from scalecheck.updates import next_summary, published_summary, run_summary, summary, target
+from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.next_steps import with_next_steps
@@ -47,7 +47,8 @@ def translate(
 ) -> Report:
     """The report of `translate`. Raises UsageError, CheckpointError."""
     bands = Bands(tuple(settings.bands))
-    trainings, plan = Trainings.asked(settings), planned(settings)
+    trainings = Trainings.asked(settings, needs_lr=settings.target is None and not settings.suggest)
+    plan = planned(settings)
     checkpoint = opened(checkpoint, settings)
     states = asked_states(checkpoint, settings)
     columns = columns_for(settings, states, plan)
@@ -77,8 +78,8 @@ def translate(
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
-    if settings.shape and forecaster.assumption is not None:
-        measured = forecaster.assumption.stats(trained)
+    if settings.shape:
+        measured = stats_of_shapes(trained, forecaster.assumption)
     else:
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
@@ -88,9 +89,8 @@ def translate(
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
-    found = situation(
-        settings, plan, unplaced, None if settings.shape else {t.name: t for t in trained}
-    )
+    elements = None if settings.shape else {tensor.name: tensor for tensor in trained}
+    found = situation(settings, plan, unplaced, elements)
     forecasts = placed(unplaced, found)
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
     shown: Sequence[TensorForecast] = forecasts
@@ -114,8 +114,9 @@ def translate(
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
     ledger = Ledger.of(forecaster.cast, forecasts)
+    figures = target.summary(shown, settings.target, settings.step)
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
-    return Report(
+    report = Report(
         kind="translate",
         tables=tables,
         source={
@@ -139,7 +140,9 @@ def translate(
             **published_summary.figures(shown, fresh, found),
             **run_summary.figures(forecasts, plan),
             **({"precision": ledger.figures} if ledger else {}),
+            **figures,
         },
+        conclusion=[*target.sentence(shown, figures)],
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [
@@ -165,6 +168,15 @@ def translate(
             *map(printable, checkpoint.layout),
         ],
     )
+    if not settings.suggest:
+        return report
+    from scalecheck.updates.suggest import suggestions
+    from scalecheck.updates.suggest_report import with_suggestions
+
+    is_default = settings.optimizer is None and states.path is None
+    pairs = asked.found.pairs if asked else ()
+    suggested = suggestions(checkpoint, forecasts, pairs, elements, found, is_default)
+    return with_suggestions(report, suggested, settings.lr)
 
 
 def _others(settings: Settings, progress: Progress) -> Others | None:

@@ -1,5 +1,6 @@
 """Published training recipes and failures as they are stored in data/: what was read where."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
@@ -8,6 +9,14 @@ Phase = Literal["pretrain", "resume", "finetune", "preference", "rl"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 """What a run is for: from an initialization; on with a pretraining, as an annealing is; supervised
 fine-tuning; preference tuning, as DPO is; reinforcement learning. Each has a file in data/."""
+
+PHASE_WORDS: Mapping[Phase, str] = {
+    "pretrain": "pretraining",
+    "resume": "mid-run pretraining",
+    "finetune": "fine-tuning",
+    "preference": "preference tuning",
+    "rl": "RL",
+}
 
 DOMAINS = ("lm", "encoder", "speech", "vision", "diffusion")
 

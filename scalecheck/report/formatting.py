@@ -30,6 +30,19 @@ def setting(x: float | None) -> str:
     return "" if x is None else f"{x:.4g}"
 
 
+def rate(lr: float) -> str:
+    """An lr to 3 digits, as engineers write it: 3e-4, 1.27e-5, 0.02."""
+    if 0.01 <= lr < 1000:
+        return f"{lr:.3g}"
+    mantissa, _, exponent = f"{lr:.2e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def step_percent(share: float) -> str:
+    """A relative update to 3 digits: 0.689 % per step."""
+    return f"{100 * share:.3g} % per step"
+
+
 def count(n: int | None) -> str:
     """A count: in full to 9,999, then to four digits with K, M, G, T for powers of 1000."""
     if n is None:

@@ -12,7 +12,7 @@ _FOLDED = ("rules",)  # tables that are opened by a click
 def html(report: Report) -> str:
     """The headline, each table with its title and notes, the totals, what was skipped and the
     notes, all of it escaped."""
-    parts = [_lines([*report.headline.splitlines()], "strong")]
+    parts = [_lines([*report.conclusion, *report.headline.splitlines()], "strong")]
     for table in report.tables:
         if table.shown and (table.rows or not table.title):
             grid = _grid(table)

@@ -115,8 +115,8 @@ class Report:
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
-    programs. `headline`, `totals` and `notes` are sentences for people. `failed`: a check has
-    findings that fail it, a simulation a law that breaks.
+    programs. `conclusion`, which goes first, `headline`, `totals` and `notes` are sentences for
+    people. `failed`: a check has findings that fail it, a simulation a law that breaks.
     """
 
     kind: str
@@ -125,6 +125,7 @@ class Report:
     settings: Mapping[str, Any]
     skipped: Sequence[Mapping[str, Any]] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    conclusion: Sequence[str] = ()
     headline: str = ""
     totals: str = ""
     notes: Sequence[str] = ()

@@ -149,6 +149,7 @@ def _on_base(step: AdapterStep, forecaster: Forecaster) -> AdaptedForecast | Non
         update_rms_expected=expected / lr if expected is not None and lr else None,
         measured=step.measured,
         absolute_update=absolute,
+        unit_update=step.unit_update,
         relative_update=relative,
         nominal_relative_update=None,
         stalled=None,

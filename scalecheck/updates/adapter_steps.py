@@ -32,7 +32,8 @@ class AdapterStep(Added):
     absolute_update: RMS of the step of ΔW, lr included, None where `reason` says why. measured: it
     is that of the last step by the optimizer state; expected_update: the same by theory. full_lr:
     the lr at which the same optimizer, training the matrix itself, would move it as much, None
-    where its updates are not of a size of their own. to_update: RMS of a step at lr 1 of another
+    where its updates are not of a size of their own. unit_update: RMS of a step at lr 1, in
+    proportion to the lr. to_update: RMS of a step at lr 1 of another
     optimizer. training: of a half that is trained. halves: the forecasts of those that are.
     is_first: a half is zero, so that the other has no gradient yet. is_certain: False where it is
     not known how, or whether, a half is trained. state_reason: why an expected step stands in for
@@ -43,6 +44,7 @@ class AdapterStep(Added):
     expected_update: float | None = None
     measured: bool = False
     full_lr: float | None = None
+    unit_update: float | None = None
     to_update: float | None = None
     training: Training | None = None
     halves: Sequence[TensorForecast] = ()
@@ -90,7 +92,8 @@ def adapter_step(
         absolute_update=absolute,
         expected_update=grams.expected_step(pair, halves, factor or 0.0) if absolute else None,
         measured=known.is_measured and absolute is not None,
-        to_update=grams.other_step(pair, halves, factor or 0.0) if absolute else None,
+        unit_update=grams.linear_step("unit_update", pair, halves, factor),
+        to_update=grams.linear_step("to_update", pair, halves, factor) if absolute else None,
         training=_training(trained),
         halves=trained,
         is_first=0.0 in grams.norms,
@@ -175,13 +178,16 @@ class _Grams:
             return None
         return factor * self._independent(pair, down, up)
 
-    def other_step(
-        self, pair: Pair, halves: Sequence[TensorForecast | None], factor: float
+    def linear_step(
+        self, name: str, pair: Pair, halves: Sequence[TensorForecast | None], factor: float | None
     ) -> float | None:
-        """RMS of a step of ΔW of another optimizer at lr 1, in proportion to its lr: the product of
-        both updates left out."""
-        sizes = [0.0 if half is None else half.to_update for half in halves]
-        if (down := sizes[0]) is None or (up := sizes[1]) is None:
+        """RMS of a step of ΔW at lr 1, in proportion to the lr: the product of both updates left
+        out. name: the attribute of a half that is its own step at lr 1. None where that is not
+        known, or no half moves the product."""
+        sizes = [0.0 if half is None else getattr(half, name) for half in halves]
+        if factor is None or (down := sizes[0]) is None or (up := sizes[1]) is None:
+            return None
+        if not all(map(math.isfinite, self.norms)) or self.norms == (0.0, 0.0):
             return None
         return factor * self._independent(pair, down, up, is_linear=True)
 

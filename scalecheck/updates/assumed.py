@@ -49,12 +49,16 @@ class Assumption:
         believed = ratio * relative_update if ratio and relative_update is not None else None
         return {"assumed_rms": assumed, "assumed_ratio": ratio, "assumed_relative_update": believed}
 
-    def stats(self, tensors: Iterable[Tensor]) -> Iterator[tuple[TensorStats, Sketch]]:
-        """The statistics of tensors that do not exist yet; rms None where the scheme says
-        nothing."""
-        for tensor in tensors:
-            empty = TensorStats.of(tensor, Sketch())
-            yield replace(empty, dtype="", numel=tensor.numel, rms=self.rms(tensor)), Sketch()
+
+def stats_of_shapes(
+    tensors: Iterable[Tensor], assumption: Assumption | None
+) -> Iterator[tuple[TensorStats, Sketch]]:
+    """The statistics of tensors that do not exist yet; rms None without an assumption, and where
+    its scheme says nothing."""
+    for tensor in tensors:
+        rms = None if assumption is None else assumption.rms(tensor)
+        empty = TensorStats.of(tensor, Sketch())
+        yield replace(empty, dtype="", numel=tensor.numel, rms=rms), Sketch()
 
 
 def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
@@ -83,7 +87,7 @@ def opened(checkpoint: Checkpoint | str | Path | None, settings: Settings) -> Ch
         return open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     if checkpoint is not None or not shapes:
         raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
-    if settings.assume is None:
+    if settings.assume is None and not settings.suggest:
         raise UsageError("--shape: needs --assume, the initialization that gives the scale")
     source = MemorySource(Path("-"), memoryview(b""))
     sizes = shapes_of(shapes)

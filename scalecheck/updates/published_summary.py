@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalecheck.recipes.placement import Placement, a_step, span
 from scalecheck.recipes.ranges import EXTREMES, RANGES, Place, Range, published
-from scalecheck.recipes.recipe import PHASES, Phase
+from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
 from scalecheck.updates.placed import adapter_placement, family_of
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -28,13 +28,6 @@ _WHAT = {
     "mid": "matrices",
     "equilibrium": "matrices at equilibrium",
     "adapter_half": "adapters' A",
-}
-PHASE_WORDS: dict[Phase, str] = {
-    "pretrain": "pretraining",
-    "resume": "mid-run pretraining",
-    "finetune": "fine-tuning",
-    "preference": "preference tuning",
-    "rl": "RL",
 }
 
 

@@ -20,17 +20,17 @@ class Situation:
 
     phase: None where it is not known. evidence: what says it. residuals: the matrices that an
     initialization scaled down by depth. width: of a language model, by its table of tokens; None
-    where there is none. step: the one that was asked about. plan: the schedule that was given.
-    has_no_warmup: that was said, or a schedule was given without one. is_peak: the lr was given, so
-    that it is not the end of a schedule. has_base: the base of an adapter was given, so that its
-    matrices are judged and its halves are not.
+    where there is none. is_step_asked: the forecast is of a step that was asked about. plan: the
+    schedule that was given. has_no_warmup: that was said, or a schedule was given without one.
+    is_peak: the lr was given, so that it is not the end of a schedule. has_base: the base of an
+    adapter was given, so that its matrices are judged and its halves are not.
     """
 
     phase: Phase | None = None
     evidence: str = ""
     residuals: frozenset[str] = frozenset()
     width: int | None = None
-    step: int | None = None
+    is_step_asked: bool = False
     plan: Schedule | None = None
     has_no_warmup: bool = False
     is_peak: bool = False
@@ -56,7 +56,8 @@ def situation(
     phase: Phase | None = settings.phase
     evidence = f"--phase {phase}" if phase else ""
     if phase is None and tensors is None:
-        phase, evidence = "pretrain", f"--assume {settings.assume}"
+        given = "--shape" if settings.assume is None else f"--assume {settings.assume}"
+        phase, evidence = "pretrain", given
     elif phase is None and tensors is not None:
         signs = signs_of_initialization(stats, tensors)
         phase, evidence = ("pretrain", signs) if signs else (None, "")
@@ -66,7 +67,7 @@ def situation(
         evidence,
         scaled_residuals(stats),
         _width(stats),
-        settings.step,
+        settings.step is not None,
         plan,
         is_said or (plan is not None and plan.warmup == 0),
         settings.lr is not None,

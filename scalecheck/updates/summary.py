@@ -16,7 +16,7 @@ from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.situation import Situation
-from scalecheck.updates.tensor_forecast import BEFORE_FIRST, TensorForecast
+from scalecheck.updates.tensor_forecast import BEFORE_FIRST, NO_LR, TensorForecast
 
 if TYPE_CHECKING:
     from scalecheck.updates.adapter_steps import AdapterStep
@@ -25,6 +25,7 @@ Forecasts = Sequence[TensorForecast]
 
 NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
+WITHOUT_LR = "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
 STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
@@ -34,6 +35,7 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
     names = {each.training.name for each in forecasts}
     lrs = _different(each.lr for each in forecasts if each.lr is not None)
     lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
+    lr = lr if any(each.training.has_lr for each in forecasts) else "no lr given"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
     words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
     words += plural(len(forecasts), "tensor")
@@ -77,9 +79,11 @@ def notes(
     yield from map(printable, states.notes)
     certain = [each for each in forecasts if each.has_size and each.is_certain]
     reasons = Counter(each.reason for each in certain if each.reason)
+    if reasons.pop(NO_LR, 0):
+        yield WITHOUT_LR
     for reason, n in reasons.items():
         yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
-    unrounded = [e for e in certain if e.absolute_update and e.trained_in not in DTYPES]
+    unrounded = [e for e in certain if e.absolute_update and e.trained_in not in ("", *DTYPES)]
     if unrounded:
         yield (
             f"rounding is not known for {plural(len(unrounded), 'quantised weight')}: codes are "

@@ -30,6 +30,7 @@ from scalecheck.updates.columns import (
     TO,
 )
 from scalecheck.updates.saved_state import States
+from scalecheck.updates.target import towards
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 from scalecheck.updates.training import Training
 
@@ -83,22 +84,18 @@ class Others:
                     families.setdefault(there["family"], []).append(relative)
         self._by_family = {family: median(known) for family, known in families.items()}
 
-    def towards(self, row: Row) -> dict[str, Any]:
+    def towards(self, row: Row, members: Sequence[TensorForecast]) -> dict[str, Any]:
         """The fields of LIKE of a row."""
         by, known, key = "name", self._by_name, row["name"]
         if key not in known:
             by, known, key = "family", self._by_family, row["family"]
         relative = known.get(key)
         found = None if relative is None else by
-        return {"like_relative_update": relative, "like_by": found, **_towards(row, relative)}
-
-
-def _towards(row: Row, relative_update: float | None) -> dict[str, Any]:
-    """The fields of TARGET of a row, whose update is in proportion to its lr."""
-    own, lr = row["relative_update"], row["lr"]
-    factor = relative_update / own if relative_update is not None and own else None
-    target = None if lr is None or factor is None else lr * factor
-    return {"target_lr": target, "target_factor": factor}
+        return {
+            "like_relative_update": relative,
+            "like_by": found,
+            **towards(row, members, relative),
+        }
 
 
 def rows(
@@ -113,9 +110,9 @@ def rows(
     def made(name: str, members: Sequence[TensorForecast]) -> Row:
         fields = row(own, name, members) | {"members": members}
         if settings.target is not None:
-            fields |= _towards(fields, settings.target)
+            fields |= towards(fields, members, settings.target, settings.step)
         if others is not None:
-            fields |= others.towards(fields)
+            fields |= others.towards(fields, members)
         return fields
 
     if settings.by == "tensor":
@@ -235,6 +232,7 @@ def _rescaled(training: Training, k: float) -> Table:
     except (NoFormula, ValueError, OverflowError) as error:
         raise UsageError(f"--scale-by {setting(k)}: {training.name}: {error}") from error
     p, unknown = law.lr_exponent, dict.fromkeys(training.uncertain)
+    unknown |= {} if training.has_lr else {"lr": None}
     now = {"lr": training.lr, **asdict(optimizer), **unknown}
     scaled = {"lr": training.lr * k**p, **new, **unknown}
     powers = [("lr", p), *law.exponents.items()]

@@ -38,6 +38,8 @@ WITHOUT_RATIO = ("zero-init", BEFORE_FIRST, "not finite", "empty")
 OWN, BUFFER, SHAPE, THEORY = "measured", "buffer", "states of its shape", "theory"
 """What the next steps are forecast by."""
 
+NO_LR = "no lr is given: --lr says it"
+
 ROUNDING = 2.0**-53  # of the sum that a share is
 
 
@@ -49,7 +51,8 @@ class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
     none measured it; update_rms_expected: by theory, at expected_step (None: the steady state),
     which expected_step_by says; update_rms_next: what the next steps are expected to have, by what
     next_by says. absolute_update: RMS of Δw, by update_rms where `measured`, else by
-    update_rms_next; None where `reason` says why. relative_update: that over the rms of the
+    update_rms_next; None where `reason` says why. unit_update: the same at an lr of 1, which may be
+    known where the lr is not. relative_update: that over the rms of the
     weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
     stalled: share of the elements that the update does not move; stalled_measured: counted element
     by element from the state, not by the update's RMS. rare_row_update: relative
@@ -70,6 +73,7 @@ class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
     update_rms_expected: float | None
     measured: bool
     absolute_update: float | None
+    unit_update: float | None
     relative_update: float | None
     nominal_relative_update: float | None
     stalled: float | None
@@ -205,15 +209,18 @@ class Forecaster:
             of_shape = self.unnamed.update_rms(stats.shape)
             update, by = (expected, THEORY) if of_shape is None else (of_shape, SHAPE)
         absolute = relative = None
-        if update is not None and not training.is_lr_known:
+        if update is not None and not training.has_lr:
+            reason = NO_LR
+        elif update is not None and not training.is_lr_known:
             reason = "its lr is not known, as its group is not"
         elif update is not None:
             moved = optimizer.effective_lr(lr, step) * update
             absolute, relative = moved * unit, moved / own if rms else None
         is_first = self.step == 1 and math.isclose(update or 0.0, 1.0)
-        is_certain = doubt is None and training.is_lr_known
+        is_certain = doubt is None and "lr" not in training.uncertain
+        is_told = is_certain and training.has_lr
         is_trained = self.states.not_certain(stats.name) is None
-        if self.plan is not None and is_certain:
+        if self.plan is not None and is_told:
             further |= vars(schedule_forecast(training, rms, stats.shape, self.plan, gradient))
         if self.assumption is not None:
             further |= self.assumption.of(stats, relative)
@@ -235,7 +242,7 @@ class Forecaster:
             decay = training.decay_pull if is_trained and training.is_decay_decoupled else None
             moves = by_type.get(self.cast)
             further |= vars(cast_forecast(moves, lr, decay, sketch, stats.dtype, self.cast))
-        has_nominal = stats.is_finite and training.is_known and own and is_certain
+        has_nominal = stats.is_finite and training.is_known and own and is_told
         return TensorForecast(
             **stats.fields(),
             **further,
@@ -251,11 +258,12 @@ class Forecaster:
             next_by=None if update is None else by,
             measured=measured is not None,
             absolute_update=absolute,
+            unit_update=None if update is None else update * unit,
             relative_update=relative if stats.is_finite else None,
             nominal_relative_update=lr / own if has_nominal else None,
             stalled=None if own_moves is None else _stalled(own_moves),
             stalled_measured=isinstance(own_moves, MeasuredMoves),
-            rare_row_update=_rare_row_update(stats, training, state) if is_certain else None,
+            rare_row_update=_rare_row_update(stats, training, state) if is_told else None,
             decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
             is_certain=is_certain,
@@ -349,11 +357,12 @@ def require_updates(
         raise UsageError(words + ("; --state none forecasts all" if is_by_state else ""))
     sized = [each for each in forecasts if each.has_size]
     is_refused = [
-        e.training.is_known and e.absolute_update is None and not e.has_state
+        e.training.is_known and e.unit_update is None and not e.has_state
         for e in sized
         if e.is_certain
     ]
     is_asked = settings.optimizer is not None or not by_state
+    is_asked &= not settings.suggest  # published lrs need no size of an update
     if is_asked and sized and len(is_refused) == len(sized) and all(is_refused):
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):

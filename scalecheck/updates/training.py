@@ -34,12 +34,14 @@ _FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options 
 @dataclass(frozen=True)
 class Training:
     """How one tensor is trained. uncertain: the settings that are not known, of which the values
-    here are no more than possible, as the groups that the tensor can be in differ in them."""
+    here are no more than possible, as the groups that the tensor can be in differ in them.
+    has_lr: False where no lr was given and no state has one; lr is 1 then."""
 
     name: str
     optimizer: Hyperparameters
     lr: float
     uncertain: tuple[str, ...] = ()
+    has_lr: bool = True
 
     @property
     def is_known(self) -> bool:
@@ -48,7 +50,7 @@ class Training:
 
     @property
     def is_lr_known(self) -> bool:
-        return "lr" not in self.uncertain
+        return self.has_lr and "lr" not in self.uncertain
 
     @property
     def is_decay_known(self) -> bool:
@@ -124,7 +126,8 @@ class Group:
 
 
 class Trainings:
-    """The training of each tensor by its name. Raises UsageError where settings do not fit."""
+    """The training of each tensor by its name. needs_lr: False where an lr is asked for, so that
+    none has to be there. Raises UsageError where settings do not fit."""
 
     def __init__(
         self,
@@ -132,7 +135,10 @@ class Trainings:
         lr: float | None = None,
         given: Mapping[str, Any] = MappingProxyType({}),
         groups: Sequence[str | Group] = (),
+        *,
+        needs_lr: bool = True,
     ) -> None:
+        self._needs_lr = needs_lr
         self._optimizer = None if optimizer is None else _known(optimizer, "optimizer")
         self._made: dict[str, Training] = {}
         self._given = dict(given) | ({} if lr is None else {"lr": lr})
@@ -154,10 +160,11 @@ class Trainings:
                 raise UsageError(f"{where} {settings['lr']}: a positive number")
 
     @classmethod
-    def asked(cls, settings: Settings, lr: float | None = None) -> Self:
+    def asked(cls, settings: Settings, lr: float | None = None, *, needs_lr: bool = True) -> Self:
         """Those of a command's settings, at this lr where one is given."""
         lr = settings.lr if lr is None else lr
-        return cls(settings.optimizer, lr, settings.hyperparameters, settings.group)
+        given = settings.hyperparameters
+        return cls(settings.optimizer, lr, given, settings.group, needs_lr=needs_lr)
 
     def check(self, names: Sequence[str]) -> None:
         """Raises UsageError where a group's glob matches none of the tensors."""
@@ -215,6 +222,8 @@ class Trainings:
             return Training(chosen, optimizer, 1.0, (*uncertain,))
         if known.get("lr") is None and not optimizer.needs_lr:
             return Training(chosen, optimizer, optimizer.effective_lr(1.0), (*uncertain,))
+        if not self._needs_lr and not is_lr(known.get("lr")):
+            return Training(chosen, optimizer, 1.0, (*uncertain,), has_lr=False)
         return Training(chosen, optimizer, self._lr(known), (*uncertain,))
 
     def _lr(self, settings: Mapping[str, Any]) -> float:

@@ -164,7 +164,7 @@ class _Search:
         self.placed = {place for group in self.groups for place in group}
         self.in_order = checkpoint.in_order and not _is_sorted(_modules(checkpoint))
         self.shapes = {tensor.name: tensor.shape for tensor in parameters}
-        self.config = {} if checkpoint.in_memory else _configuration(checkpoint.path)
+        self.config = {} if checkpoint.in_memory else configuration(checkpoint.path)
 
 
 def _by_order(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, str], str]:
@@ -185,7 +185,7 @@ def _by_order(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, 
     return names, note + (f": for {more} another name is possible" if more else "")
 
 
-def _configuration(path: Path) -> Mapping[str, Any]:
+def configuration(path: Path) -> Mapping[str, Any]:
     """The config.json beside a model's weights, which names its class; empty where there is none
     that can be read."""
     folder = path if path.is_dir() else path.parent

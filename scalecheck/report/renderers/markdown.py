@@ -19,7 +19,7 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 def _tables(report: Report, is_quiet: bool) -> str:
     if is_quiet:
         return "\n\n".join(grid(table, table.shown) for table in report.tables if table.shown)
-    parts = [escaped(report.headline)]
+    parts = [*map(escaped, report.conclusion), escaped(report.headline)]
     for table in report.tables:
         parts += [f"**{escaped(table.title)}**"] if table.title else []
         parts += (

@@ -18,9 +18,10 @@ def renders(kind: str) -> bool:
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The headline, each table with its title and notes, the totals, what was skipped and the
-    notes, as lines of text."""
-    parts = [] if layout.quiet else [report.headline]
+    """The conclusion and the headline, each table with its title and notes, the totals, what was
+    skipped and the notes, as lines of text."""
+    conclusion = [wrapped(line, layout.width) for line in report.conclusion]
+    parts = [] if layout.quiet else ["\n".join(filter(None, [*conclusion, report.headline]))]
     prefixes: dict[str, None] = {}
     left_out: dict[str, None] = {}
     for table in report.tables:
