@@ -92,3 +92,14 @@ def decay_of(optimizers: Iterable[Optimizer]) -> dict[int, float]:
         for group in optimizer.param_groups
         for weight in group["params"]
     }
+
+
+def said(optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
+    """The options that say to scalecheck what trains, without a state; None for several."""
+    first, *others = optimizers
+    if others:
+        return None
+    group = first.param_groups[0]
+    words = {word: group[word] for word in ("lr", "momentum") if word in group}
+    words |= dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+    return {"optimizer": type(first).__name__.lower(), **words}

@@ -3,12 +3,14 @@ that it leaves, beside what came."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import torch
+from forecast_optimizers import said as options_of
 from forecast_training import Run, Training
 from torch import Tensor
 
@@ -16,7 +18,7 @@ import scalecheck
 
 NEXT = (1 / 1200, 1 / 60, 1 / 6)  # shares of the run that a forecast of updates is for
 WALKS = (1 / 240, 1 / 60, 1 / 6)  # and a displacement
-TINY_LR = 1e-3  # of the lr, at which weights of 32 bits round an update away too
+TINY_LR = 1e-4  # of the lr, at which weights of 32 bits round an update away too
 FORGOTTEN = 3.0  # Σ lr·weight_decay, from which little of the initialization is left
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -69,7 +71,12 @@ def _compared(
         rows = base[moment] = next(iter(walks.values()))
         yield from _updates(training, moment, rows)
         unnamed = _told(folder / f"unnamed-{moment}.pt")
-        yield from _unnamed(training, moment, unnamed)
+        yield from _forecast(training, "unnamed", moment, unnamed)
+        options = options_of(training.optimizers)
+        if options is not None:
+            with suppress(scalecheck.UsageError):  # SGD's follows a gradient that is not known
+                stateless = _told(path, state="none", steps=run.steps, **options)
+                yield from _forecast(training, "stateless", moment, stateless)
         for horizon, told in walks.items():
             yield from _walk(training, moment, horizon, told)
         yield from _rounding(training, moment, "bf16", rows)
@@ -126,13 +133,13 @@ def _rms_over(training: Training, place: int, moment: int, horizon: int) -> floa
     return (sum(rms * rms for rms in own) / horizon) ** 0.5
 
 
-def _unnamed(training: Training, moment: int, rows: Rows) -> Iterator[Record]:
-    """The same where the file does not name the optimizer's parameters, over fewer steps."""
+def _forecast(training: Training, table: str, moment: int, rows: Rows) -> Iterator[Record]:
+    """The same of the forecast that translate prints, over fewer steps."""
     horizon = training.run.parts(NEXT[:2])[-1]
     for place, name in enumerate(training.names):
         real = _rms_over(training, place, moment, horizon)
         said = rows[name]["absolute_update"]
-        yield _record(training, "unnamed", name, moment, horizon, said=said, real=real)
+        yield _record(training, table, name, moment, horizon, said=said, real=real)
 
 
 def _walk(training: Training, moment: int, horizon: int, rows: Rows) -> Iterator[Record]:

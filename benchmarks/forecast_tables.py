@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from forecast_runs import Record
+from forecast_runs import TINY_LR, Record
 
 ALL = "all"
 LARGE = 1000  # elements, below which one step is mostly chance
@@ -194,6 +194,12 @@ def tables(records: Records) -> list[Table]:
             _is("theory"),
         ),
         Table(
+            "stateless",
+            "1. The same where no optimizer state is known, but the optimizer and its lr",
+            [TOLD, *_next(ratio, horizons("stateless"))],
+            _is("stateless"),
+        ),
+        Table(
             "measured",
             f"2. RMS of the next updates over the last one measured, {LARGE:,} elements and more",
             [TOLD, *_next(ratio, steps)],
@@ -255,7 +261,7 @@ def tables(records: Records) -> list[Table]:
                     each.table == t and (each.numel < LARGE) == s
                 ),
             )
-            for dtype, title in (("bf16", "bf16"), ("fp32", "fp32 at lr/1000"))
+            for dtype, title in (("bf16", "bf16"), ("fp32", f"fp32 at lr/{1 / TINY_LR:,.0f}"))
             for word, those, small in (
                 ("", "", False),
                 ("_small", f", tensors below {LARGE:,} elements", True),
