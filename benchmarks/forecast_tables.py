@@ -149,6 +149,16 @@ def _at_floor(records: Records) -> float | None:
     return float(np.mean(own)) if own else None
 
 
+def _snr_at_floor(share: float) -> Callable[[Records], float | None]:
+    """A quantile of the real snr of tensors whose state says that there is none."""
+
+    def of(records: Records) -> float | None:
+        own = [each.real for each in records if each.said == 0 and each.real is not None]
+        return float(np.quantile(own, share)) if own else None
+
+    return of
+
+
 def _is(*tables: str) -> Callable[[Record], bool]:
     return lambda record: record.table in tables
 
@@ -283,12 +293,13 @@ def tables(records: Records) -> list[Table]:
             "8. snr of the state beside that of gradients of many batches",
             [
                 Figure("at the floor", _at_floor, True),
-                Figure("real there", _median(lambda e: e.real if e.said == 0 else None)),
-                Figure("said elsewhere", _median(lambda each: each.said or None)),
-                Figure("real elsewhere", _median(lambda e: e.real if e.said else None)),
-                Figure(
-                    "said/real", _median(lambda e: e.said / e.real if e.said and e.real else None)
+                *(
+                    Figure(f"real there {share} %", _snr_at_floor(share / 100))
+                    for share in (10, 50, 90)
                 ),
+                Figure("said elsewhere", _median(lambda each: each.said or None)),
+                Figure("real elsewhere", _median(lambda each: each.real if each.said else None)),
+                Figure("real/said", quantile(0.5)),
             ],
             lambda each: each.table == "snr" and each.said is not None,
         ),
