@@ -6,6 +6,7 @@ what came: the next updates, displacement, equilibrium, what rounds away, rare r
 
 Forecasts are those of `translate` and `diff` on checkpoints that the runs save. A run of 1,200
 steps saves one after 100, 300, 600, 1,000 and 1,200; a shorter one at the same shares of its steps.
+All 64 runs take 7.5 minutes of a processor, 4 minutes on two.
 """
 
 import argparse
