@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from scalecheck.checkpoint.archive.zip import Zip
 from scalecheck.checkpoint.distributed.alike import Alike
-from scalecheck.checkpoint.distributed.ends import EndsReader, read_ends, unpacked_ends
+from scalecheck.checkpoint.distributed.ends import Ahead, EndsReader, read_ends, unpacked_ends
 from scalecheck.checkpoint.distributed.index import Chunk, Stored
 from scalecheck.checkpoint.extras import library
 from scalecheck.checkpoint.formats.torch import Unpickled, check_overlap
@@ -39,6 +39,7 @@ class Items:
         self.folder = folder
         self.missing: dict[str, None] = {}
         self._readers = readers
+        self._ahead = Ahead(readers)
         self._files: dict[str, FileSource] = {}
         self._alike: dict[str, Alike] = {}
         self._same: dict[bytes, object] = {}
@@ -62,7 +63,7 @@ class Items:
         kind = f"{dtype} {chunk.sizes} {stored.nbytes}"
         known = self._alike.get(kind)
         is_plain = not stored.transforms
-        if known is not None and is_plain and known.is_at(self._readers[source.file], source.start):
+        if known is not None and is_plain and known.is_at(self._ahead, source.file, source.start):
             return _in_file(known.tensor, name, source)
         nbytes = math.prod(chunk.sizes) * itemsize_of(dtype)
         item, archive = self._opened(source, stored.transforms, 2 * nbytes + _MOST_BESIDE)
