@@ -5,9 +5,9 @@ for the other, so that of a tensor in a thousand files one archive is looked int
 from dataclasses import dataclass
 from typing import Self
 
+from scalecheck.checkpoint.ahead import Ahead
 from scalecheck.checkpoint.archive.zip import Zip
-from scalecheck.checkpoint.distributed.ends import Ahead
-from scalecheck.checkpoint.source import Source, SourceReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.checkpoint.tensor import Tensor
 
 _IDENTITY = ".data/serialization_id"
@@ -24,9 +24,9 @@ class End:
     mask: int
     bits: int
 
-    def is_in(self, ahead: Ahead, file: Source, start: int) -> bool:
+    def is_in(self, ahead: Ahead, start: int) -> bool:
         """Whether an archive that starts at a byte of a file has it too."""
-        found = ahead.read(file, start + self.at, self.nbytes)
+        found = ahead.read(start + self.at, self.nbytes)
         return int.from_bytes(found) & self.mask == self.bits
 
 
@@ -57,6 +57,6 @@ class Alike:
             ends.append(End(first, stop - first, whole, int.from_bytes(bits) & whole))
         return cls(tensor, *ends)
 
-    def is_at(self, ahead: Ahead, file: Source, start: int) -> bool:
+    def is_at(self, ahead: Ahead, start: int) -> bool:
         """Whether an archive of as many bytes is the same but for what may differ."""
-        return self.head.is_in(ahead, file, start) and self.tail.is_in(ahead, file, start)
+        return self.head.is_in(ahead, start) and self.tail.is_in(ahead, start)

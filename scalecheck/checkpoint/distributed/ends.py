@@ -37,26 +37,6 @@ class EndsReader:
         """Its readers are closed by whom they belong to."""
 
 
-class Ahead:
-    """Reads files in rising order, some kilobytes at once: the end of an item, and the start of the
-    next one, which mostly lies behind it."""
-
-    def __init__(self, readers: Readers) -> None:
-        self._readers = readers
-        self._file: Source | None = None
-        self._at = 0
-        self._kept = bytearray()
-
-    def read(self, file: Source, offset: int, nbytes: int) -> bytearray:
-        """So many bytes of a file from an offset on. Raises CheckpointError where it ends."""
-        first = offset - self._at
-        if file is not self._file or not 0 <= first <= len(self._kept) - nbytes:
-            self._kept = bytearray(max(nbytes, min(END_NBYTES, file.nbytes - offset)))
-            self._readers[file].fill(offset, memoryview(self._kept))
-            self._file, self._at, first = file, offset, 0
-        return self._kept[first : first + nbytes]
-
-
 def read_ends(source: SliceSource, readers: Readers) -> EndsReader:
     """A reader of an item that lies in a file as it is."""
     last = source.nbytes - END_NBYTES
