@@ -17,7 +17,7 @@ import scalecheck
 from scalecheck.api import read_config
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.recorded import recorded
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.errors import CheckpointError, UsageError
 from scalecheck.report.report import Report
 

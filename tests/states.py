@@ -4,8 +4,8 @@ from functools import partial
 
 import torch
 
-from scalecheck.checkpoint import open_state as opening
 from scalecheck.checkpoint.open import open_checkpoint
+from scalecheck.checkpoint.states import open_state as opening
 from scalecheck.updates.recognition import state_layout
 
 open_state = partial(opening.open_state, layout=state_layout())

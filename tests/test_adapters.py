@@ -10,7 +10,7 @@ from adapter_files import CONFIG, PEFT, lora, noise, product, rms, write, write_
 from command import scalecheck
 
 import scalecheck as api
-from scalecheck.checkpoint.adapter_scale import Patterns
+from scalecheck.checkpoint.adapters.scale import Patterns
 from scalecheck.errors import CheckpointError, UsageError
 
 MODULE = "model.layers.0.self_attn.q_proj"

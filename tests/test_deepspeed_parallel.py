@@ -9,8 +9,8 @@ from zero_files import KEYS, Zero
 
 import scalecheck as api
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.open_state import find_state
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.open_state import find_state
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.updates.recognition import state_layout
 
 DEGREES = {"checkpoint_parallel_dimensions": {"pp_degree": 1, "tp_degree": 2}}

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 import scalecheck as api
 from scalecheck import registry
 from scalecheck.checkpoint.boxes import Box, read_box
-from scalecheck.checkpoint.decoded import DecodedReader, DecodedSource
+from scalecheck.checkpoint.quantised.decoded import DecodedReader, DecodedSource
 from scalecheck.checkpoint.source import Readers
 from scalecheck.measure import counting, numpy_kernel
 from scalecheck.measure.measuring import measure

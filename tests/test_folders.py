@@ -13,7 +13,7 @@ from library_files import gguf_file
 from safetensors.torch import save_file
 
 import scalecheck as api
-from scalecheck.checkpoint import folders
+from scalecheck.checkpoint.files import folders
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

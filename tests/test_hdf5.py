@@ -10,8 +10,8 @@ import torch
 from command import scalecheck
 from library_files import hdf5_file, keras_file
 
-from scalecheck.checkpoint.hdf5_file import Hdf5Place, _Stretch
-from scalecheck.checkpoint.keras_state import _only_place
+from scalecheck.checkpoint.arrays.keras_state import _only_place
+from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, _Stretch
 from scalecheck.checkpoint.open import open_checkpoint, open_part
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.errors import CheckpointError

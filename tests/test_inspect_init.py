@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import scalecheck as api
-from scalecheck.checkpoint.roles import parameter_role
+from scalecheck.checkpoint.evidence.roles import parameter_role
 from scalecheck.measure.initial_scale import EXACT, NORMAL, UNIFORM, WORDS, Model, Reference, scheme
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name, bare_names
 from scalecheck.checkpoint.kinds import family_keys, kinds
 from scalecheck.checkpoint.naming import ROLES
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.dtypes import DTYPES, DType
 
 HERE = Path(__file__).parent

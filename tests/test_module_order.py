@@ -10,8 +10,8 @@ import safetensors.torch
 import torch
 
 import scalecheck
-from scalecheck.checkpoint.module_families import FAMILIES
-from scalecheck.checkpoint.module_order import (
+from scalecheck.checkpoint.states.module_families import FAMILIES
+from scalecheck.checkpoint.states.module_order import (
     MAX_LAYERS,
     certain_by_class,
     module_orders,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from process import cpu_seconds_of
 
-from scalecheck.checkpoint.inventory import Description
+from scalecheck.checkpoint.evidence.inventory import Description
 from scalecheck.checkpoint.kinds import kinds
 from scalecheck.checkpoint.naming import ROLES, family, indices, layer
 from scalecheck.dtypes import DTYPES

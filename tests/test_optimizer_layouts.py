@@ -9,7 +9,7 @@ from trained import Network, steps
 
 import scalecheck as api
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 
 
 @pytest.fixture(autouse=True)

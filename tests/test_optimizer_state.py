@@ -15,7 +15,7 @@ from trained import OPTIMIZERS, Network, steps
 
 from scalecheck.checkpoint.aligned import aligned
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.errors import CheckpointError
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"
@@ -258,9 +258,9 @@ def test_a_missing_model_has_no_state_beside_it(tmp_path):
 
 def test_reading_a_state_imports_no_torch():
     code = (
-        "import sys; from scalecheck.checkpoint.open_state import open_state;"
+        "import sys; from scalecheck.checkpoint.states.open_state import open_state;"
         "from scalecheck.updates.recognition import state_layout;"
-        "from scalecheck.checkpoint.state_names import named;"
+        "from scalecheck.checkpoint.states.state_names import named;"
         "from scalecheck.checkpoint.open import open_checkpoint;"
         f"samples = {str(SAMPLES)!r};"
         "state = open_state(samples + '/tiny-gpt', state_layout());"

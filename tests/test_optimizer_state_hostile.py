@@ -16,8 +16,8 @@ from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH
-from scalecheck.checkpoint.state_entries import MAX_ENTRIES
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_entries import MAX_ENTRIES
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.errors import CheckpointError
 
 problem = partial(problem_of, open_state)

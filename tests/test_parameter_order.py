@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from process import at_most
 
-from scalecheck.checkpoint.parameter_order import certain, reachable
+from scalecheck.checkpoint.states.parameter_order import certain, reachable
 
 A, B = (2,), (3, 2)
 NAMES = ("h.0.a", "h.1.a", "h.2.a", "h.10.a", "h.0.b", "h.1.b", "a", "b", "z.0", "z.00", "²")

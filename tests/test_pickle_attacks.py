@@ -20,7 +20,7 @@ from states import open_state
 import scalecheck
 from scalecheck.checkpoint.formats.torch import MAX_OVERLAP, load
 from scalecheck.checkpoint.pickle import contents, tree
-from scalecheck.checkpoint.state_reader import MAX_SETTINGS
+from scalecheck.checkpoint.states.state_reader import MAX_SETTINGS
 from scalecheck.errors import CheckpointError
 
 MIB = 1 << 20

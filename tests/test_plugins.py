@@ -97,9 +97,9 @@ MODULES = {
 
         import numpy as np
 
-        from scalecheck.checkpoint.decoded import Grid
-        from scalecheck.checkpoint.coded_weight import coded_weight
-        from scalecheck.checkpoint.packed import Codes
+        from scalecheck.checkpoint.quantised.decoded import Grid
+        from scalecheck.checkpoint.quantised.coded_weight import coded_weight
+        from scalecheck.checkpoint.quantised.packed import Codes
 
         HOLDS = "NAME_halves U8: code / 2"
 

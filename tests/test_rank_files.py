@@ -16,8 +16,8 @@ from torch.distributed.tensor.placement_types import _StridedShard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import scalecheck as api
-from scalecheck.checkpoint.open_state import open_state
 from scalecheck.checkpoint.optimizer_state import StateLayout
+from scalecheck.checkpoint.states.open_state import open_state
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

@@ -10,7 +10,7 @@ from real_checkpoints import real_file
 from states import find_state, open_state
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.updates.recognition import group_settings, recognised
 from scalecheck.updates.state_statistics import figures
 from scalecheck.updates.training import Trainings

@@ -9,7 +9,7 @@ from command import scalecheck
 from states import FIRST, MODEL, NORM, SECOND, adam, open_state, read, saved, weights
 
 import scalecheck as api
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.errors import CheckpointError, UsageError
 
 

@@ -8,7 +8,7 @@ from opcodes import text, torch_zip
 from process import bounded, problem_of
 from states import open_state
 
-from scalecheck.checkpoint.state_entries import MAX_ENTRIES
+from scalecheck.checkpoint.states.state_entries import MAX_ENTRIES
 
 
 class Quantised(torch.Tensor):

@@ -9,7 +9,7 @@ from torch import nn
 from trained import OPTIMIZERS, Network, steps
 
 from scalecheck.checkpoint.open import open_checkpoint
-from scalecheck.checkpoint.state_names import named
+from scalecheck.checkpoint.states.state_names import named
 from scalecheck.errors import CheckpointError
 
 SAMPLES = Path(__file__).parent.parent / "sample_ckpts"

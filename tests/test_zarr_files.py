@@ -9,7 +9,7 @@ from orbax_files import under, zarr2, zarr3, zstd
 from process import problem_of
 
 import scalecheck
-from scalecheck.checkpoint import extras
+from scalecheck.checkpoint.files import extras
 from scalecheck.checkpoint.formats import zarr as format
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.zarr import arrays

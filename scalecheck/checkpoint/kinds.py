@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Literal
 
-from scalecheck.checkpoint.buffers import Buffers
-from scalecheck.checkpoint.copies import averages, counter
-from scalecheck.checkpoint.inventory import Described, Entry, Inventory
+from scalecheck.checkpoint.evidence.buffers import Buffers
+from scalecheck.checkpoint.evidence.copies import averages, counter
+from scalecheck.checkpoint.evidence.inventory import Described, Entry, Inventory
+from scalecheck.checkpoint.evidence.roles import is_zero_at_first, parameter_role
+from scalecheck.checkpoint.evidence.wrappers import bare_names
 from scalecheck.checkpoint.naming import family
-from scalecheck.checkpoint.quantised import Quantised
-from scalecheck.checkpoint.roles import is_zero_at_first, parameter_role
-from scalecheck.checkpoint.wrappers import bare_names
+from scalecheck.checkpoint.quantised.members import Quantised
 
 Kind = Literal["parameter", "buffer", "average", "code", "piece", "moment", "other"]
 

@@ -6,12 +6,12 @@ from os.path import isdir
 from pathlib import Path
 
 from scalecheck import registry
-from scalecheck.checkpoint.encoded import with_encoded
-from scalecheck.checkpoint.foreign import missing, of_another_library, refuse, unknown
+from scalecheck.checkpoint.files.foreign import missing, of_another_library, refuse, unknown
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import kinds
 from scalecheck.checkpoint.malformed import NotTorchs
-from scalecheck.checkpoint.slices import sliced
+from scalecheck.checkpoint.quantised.encoded import with_encoded
+from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, reason
 

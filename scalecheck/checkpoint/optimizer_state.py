@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 
 ParamKey = int | str

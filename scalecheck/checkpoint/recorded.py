@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint import strict_json
-from scalecheck.checkpoint.inventory import Description
+from scalecheck.checkpoint.evidence.inventory import Description
+from scalecheck.checkpoint.files import strict_json
 from scalecheck.checkpoint.kinds import LONE, TensorKind, kinds
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
 from scalecheck.dtypes import DTYPES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import OptionError, UsageError, nearest
 from scalecheck.globs import Globs

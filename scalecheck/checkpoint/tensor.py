@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.kinds import LONE, TensorKind, family_keys
 from scalecheck.checkpoint.share import Share
 from scalecheck.checkpoint.source import Readers, Source

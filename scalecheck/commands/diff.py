@@ -3,11 +3,11 @@ drift."""
 
 from pathlib import Path
 
+from scalecheck.checkpoint.evidence.wrappers import difference
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.wrappers import difference
 from scalecheck.errors import UsageError
 from scalecheck.measure import adapted_change
 from scalecheck.measure.change import Change

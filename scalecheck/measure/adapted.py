@@ -9,9 +9,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scalecheck.checkpoint.adapter_base import Base, Unmatched
-from scalecheck.checkpoint.adapter_scale import config_beside
-from scalecheck.checkpoint.adapters import Adapters, Pair, adapters, without_pairs
+from scalecheck.checkpoint.adapters.base import Base, Unmatched
+from scalecheck.checkpoint.adapters.pairs import Adapters, Pair, adapters, without_pairs
+from scalecheck.checkpoint.adapters.scale import config_beside
 from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor

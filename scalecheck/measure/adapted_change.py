@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scalecheck.checkpoint.adapters import Adapters, Pair, adapters, without_pairs
+from scalecheck.checkpoint.adapters.pairs import Adapters, Pair, adapters, without_pairs
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.evidence.wrappers import matched
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.kinds import TensorKind
 from scalecheck.checkpoint.live.arrays import view_of
 from scalecheck.checkpoint.naming import family, layer
@@ -19,7 +20,6 @@ from scalecheck.checkpoint.recorded import (
     recorded,
 )
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import matched
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.change import Change, compare
 from scalecheck.measure.measuring import measure

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.decoded import Tiles
+from scalecheck.checkpoint.quantised.decoded import Tiles
 from scalecheck.dtypes import DType
 from scalecheck.measure import numpy_kernel
 from scalecheck.measure.numpy_kernel import keys_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scalecheck.checkpoint.decoded import DecodedReader, DecodedSource, FloatArray
+from scalecheck.checkpoint.quantised.decoded import DecodedReader, DecodedSource, FloatArray
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
 

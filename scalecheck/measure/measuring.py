@@ -6,7 +6,7 @@ from threading import Event
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.decoded import DecodedReader, DecodedSource
+from scalecheck.checkpoint.quantised.decoded import DecodedReader, DecodedSource
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import BLOCK_NBYTES, Tensor
 from scalecheck.measure.counting import MAX_WORDS, Counter

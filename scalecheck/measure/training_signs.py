@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.naming import WEIGHTS
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.measure.tensor_stats import TensorStats
 
 # √m + √n is where the singular values of noise end (Marchenko and Pastur 1967). None of 337

@@ -7,8 +7,8 @@ from functools import cache, cached_property
 from typing import Any, Literal, Protocol
 
 from scalecheck import registry
-from scalecheck.checkpoint.adapters import Pair
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.adapters.pairs import Pair
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.naming import WEIGHTS, family
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.checkpoint.shared_names import SharedNames

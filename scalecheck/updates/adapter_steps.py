@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalecheck.checkpoint.adapters import Pair
+from scalecheck.checkpoint.adapters.pairs import Pair
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.adapted import NOT_FINITE, AdaptedMatrix, Added, rms_of

@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.live.optimizers import LiveState
-from scalecheck.checkpoint.open_state import find_state, open_state, unread
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, ParamState
-from scalecheck.checkpoint.parameter_order import Shape
-from scalecheck.checkpoint.state_names import beside, named, parameters_of
+from scalecheck.checkpoint.states.open_state import find_state, open_state, unread
+from scalecheck.checkpoint.states.parameter_order import Shape
+from scalecheck.checkpoint.states.state_names import beside, named, parameters_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import plural

@@ -7,8 +7,8 @@ from functools import cached_property
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState
-from scalecheck.checkpoint.parameter_order import Shape
-from scalecheck.checkpoint.state_names import beside, parameters_of, trainable
+from scalecheck.checkpoint.states.parameter_order import Shape
+from scalecheck.checkpoint.states.state_names import beside, parameters_of, trainable
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 NO_STATE = "no state"

@@ -12,15 +12,15 @@ from scalecheck.checkpoint.distributed.layout import index_of, parts_of
 from scalecheck.checkpoint.distributed.megatron import COMMON, is_megatron, regrouped
 from scalecheck.checkpoint.distributed.names import SUFFIX
 from scalecheck.checkpoint.distributed.ties import with_ties
-from scalecheck.checkpoint.folders import Unread, folders_in
+from scalecheck.checkpoint.files.folders import Unread, folders_in
+from scalecheck.checkpoint.files.weight_files import SUFFIXES, is_weights
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import parts
 from scalecheck.checkpoint.pickle.tree import Tree
 from scalecheck.checkpoint.state_file import StateFile, made_of, opened
-from scalecheck.checkpoint.state_places import places
+from scalecheck.checkpoint.states.state_places import places
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.weight_files import SUFFIXES, is_weights
 from scalecheck.report.formatting import excerpt, listed, plural
 
 _META = "meta.pt"  # of Lightning: its counters and what else is no tensor

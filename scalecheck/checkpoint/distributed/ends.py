@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from scalecheck.checkpoint.files.streams import Damaged, Parked, StreamSource, Zstd
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import Readers, SliceSource, Source
-from scalecheck.checkpoint.streams import Damaged, Parked, StreamSource, Zstd
 from scalecheck.report.formatting import excerpt
 
 END_NBYTES = 4096  # of an item in a file

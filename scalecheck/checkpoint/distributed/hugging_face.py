@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.pieces import Piece, joined
-from scalecheck.checkpoint.strict_json import parsed
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import excerpt, plural
 

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.archive.zip import Zip
 from scalecheck.checkpoint.distributed.alike import Alike
 from scalecheck.checkpoint.distributed.ends import EndsReader, read_ends, unpacked_ends
 from scalecheck.checkpoint.distributed.index import Chunk, Stored
-from scalecheck.checkpoint.extras import library
+from scalecheck.checkpoint.files.extras import library
 from scalecheck.checkpoint.formats.torch import Unpickled, check_overlap
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.mapped import mapped

@@ -9,11 +9,11 @@ from os.path import isfile
 from pathlib import Path
 from typing import Any
 
+from scalecheck.checkpoint.files.strict_json import parsed, text_of
 from scalecheck.checkpoint.formats.torch import unpickled
 from scalecheck.checkpoint.mapped import mapped
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.state_file import recorded
-from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Tensor
 
 CONFIG, COMMON = "metadata.json", "common.pt"

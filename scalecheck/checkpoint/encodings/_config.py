@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.files import strict_json
 
 MAX_NBYTES = 4 << 20  # of a configuration; those of the largest models take some 100 kB
 MAX_VALUES = 200_000

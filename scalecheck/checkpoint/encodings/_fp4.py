@@ -3,8 +3,8 @@
 
 import numpy as np
 
-from scalecheck.checkpoint.decoded import FloatArray
-from scalecheck.checkpoint.packed import Axis, Codes
+from scalecheck.checkpoint.quantised.decoded import FloatArray
+from scalecheck.checkpoint.quantised.packed import Axis, Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 

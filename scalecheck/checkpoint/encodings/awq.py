@@ -3,11 +3,11 @@ that a weight lies transposed, with a scale and a zero point for each group of i
 
 import numpy as np
 
-from scalecheck.checkpoint.coded_weight import coded_weight
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import integer
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 HOLDS = (

@@ -5,12 +5,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from scalecheck.checkpoint import strict_json
-from scalecheck.checkpoint.coded_weight import coded_weight
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import integer
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.files import strict_json
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, Tensor
 
 HOLDS = (

@@ -1,8 +1,8 @@
 """bitsandbytes' int8: a row of codes shares its largest size, which stands in `SCB`."""
 
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 HOLDS = "`weight` I8, `SCB` [out], and `weight_format`: code · SCB / 127"

@@ -3,12 +3,12 @@ they have some a zero point, of each group of columns."""
 
 import numpy as np
 
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of, table_of
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import blocks, said
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded, read_small
 from scalecheck.checkpoint.encodings.scaled import by_group, per
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of, table_of
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, Tensor
 
 HOLDS = (

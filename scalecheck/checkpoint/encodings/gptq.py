@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from scalecheck.checkpoint.coded_weight import coded_weight, require_plain
-from scalecheck.checkpoint.decoded import FloatArray, Grid
 from scalecheck.checkpoint.encodings._config import integer
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, require_plain
+from scalecheck.checkpoint.quantised.decoded import FloatArray, Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from scalecheck.checkpoint.coded_weight import coded_weight, table_of
-from scalecheck.checkpoint.decoded import FloatArray, Grid
 from scalecheck.checkpoint.encodings._config import integer
 from scalecheck.checkpoint.encodings._fp4 import E2M1
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, table_of
+from scalecheck.checkpoint.quantised.decoded import FloatArray, Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DTYPES
 

@@ -3,11 +3,11 @@ Formats 1.0), as compressed-tensors, Quark and gpt-oss store them."""
 
 from dataclasses import replace
 
-from scalecheck.checkpoint.coded_weight import coded_weight, table_of
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._fp4 import E2M1, E2M3, low_nibble_first
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, table_of
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DTYPES
 

@@ -1,11 +1,11 @@
 """NVFP4: FP4 codes two a byte, a float8 scale for every 16, and one for the whole tensor, which
 compressed-tensors divides by and Model Optimizer multiplies with."""
 
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of, table_of
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._fp4 import E2M1, low_nibble_first
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of, table_of
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 HOLDS = (

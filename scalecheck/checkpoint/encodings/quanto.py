@@ -1,9 +1,9 @@
 """optimum-quanto's weights of 8 bits: `weight._data` and a scale a row."""
 
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.encodings.scaled import per
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 
 HOLDS = "`weight._data` I8 or of an FP8 type, and `weight._scale`: code · scale"

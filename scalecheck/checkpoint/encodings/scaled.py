@@ -5,11 +5,11 @@ and int8 (compressed-tensors, with zero points where it has some)."""
 
 from dataclasses import replace
 
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings._config import blocks
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DTYPES
 

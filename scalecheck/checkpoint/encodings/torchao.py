@@ -4,14 +4,14 @@ codes of 8 bits, or FP4 two a byte, beside a scale and maybe a zero point."""
 import re
 from dataclasses import replace
 
-from scalecheck.checkpoint import strict_json
-from scalecheck.checkpoint.coded_weight import coded_weight, grid_of
-from scalecheck.checkpoint.decoded import Grid
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
 from scalecheck.checkpoint.encodings.mx import mxfp4
 from scalecheck.checkpoint.encodings.nvfp4 import two_levels
 from scalecheck.checkpoint.encodings.scaled import per
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.files import strict_json
+from scalecheck.checkpoint.quantised.coded_weight import coded_weight, grid_of
+from scalecheck.checkpoint.quantised.decoded import Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import DTYPES
 

@@ -15,18 +15,10 @@ from scalecheck.checkpoint.distributed.hugging_face import (
     are_pieces,
     put_together,
 )
-from scalecheck.checkpoint.folders import Folder, Folders, Unread, folders_in, last_step
-from scalecheck.checkpoint.foreign import unread_folder
-from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
-from scalecheck.checkpoint.llama_slices import with_shares
-from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.open import folder_format, open_part
-from scalecheck.checkpoint.rank_files import put_together as put_ranks_together
-from scalecheck.checkpoint.slices import sliced
-from scalecheck.checkpoint.strict_json import text_of
-from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import (
+from scalecheck.checkpoint.files.folders import Folder, Folders, Unread, folders_in, last_step
+from scalecheck.checkpoint.files.foreign import unread_folder
+from scalecheck.checkpoint.files.strict_json import text_of
+from scalecheck.checkpoint.files.weight_files import (
     SUFFIXES,
     Choice,
     are_shards,
@@ -37,6 +29,14 @@ from scalecheck.checkpoint.weight_files import (
     rank_of,
     without_shards,
 )
+from scalecheck.checkpoint.formats.contract import Evidence
+from scalecheck.checkpoint.formats.shard_index import join, open_shard, renamed
+from scalecheck.checkpoint.malformed import Malformed
+from scalecheck.checkpoint.open import folder_format, open_part
+from scalecheck.checkpoint.ranks.files import put_together as put_ranks_together
+from scalecheck.checkpoint.ranks.llama_slices import with_shares
+from scalecheck.checkpoint.ranks.slices import sliced
+from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed
 

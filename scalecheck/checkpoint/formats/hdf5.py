@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from scalecheck.checkpoint.arrays.keras_state import keras_checkpoint, legacy_order
+from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
-from scalecheck.checkpoint.keras_state import keras_checkpoint, legacy_order
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import Checkpoint

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from scalecheck.checkpoint.archive.zip import Zip, first_name
-from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.hdf5_file import Hdf5Place, attribute, opened, tensors
-from scalecheck.checkpoint.keras_state import (
+from scalecheck.checkpoint.arrays.keras_state import (
     MAX_CONFIG_NBYTES,
     keras_checkpoint,
     layers_of,
     order_of_layers,
 )
+from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, attribute, opened, tensors
+from scalecheck.checkpoint.files.strict_json import parsed
+from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.source import FileSource
-from scalecheck.checkpoint.strict_json import parsed
 from scalecheck.checkpoint.tensor import Checkpoint
 
 WEIGHTS = "model.weights.h5"

@@ -5,11 +5,11 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from scalecheck.checkpoint.array_dtypes import named, unknown
-from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.files.array_dtypes import named, unknown
+from scalecheck.checkpoint.files.msgpack import Map, Node, Packed, starts_map, unpacked
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.msgpack import Map, Node, Packed, starts_map, unpacked
 from scalecheck.checkpoint.pieces import Piece, joined
 from scalecheck.checkpoint.source import FileSource
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor

@@ -6,12 +6,12 @@ times and no more."""
 from pathlib import Path
 
 from scalecheck.checkpoint.archive.zip import Member, Zip, first_name
-from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.files.npy import MAGIC, array
+from scalecheck.checkpoint.files.streams import Inflate, Parked, StreamSource
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.npy import MAGIC, array
 from scalecheck.checkpoint.source import FileSource, Readers
-from scalecheck.checkpoint.streams import Inflate, Parked, StreamSource
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import excerpt, listed, plural
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from scalecheck.checkpoint.files.protobuf import BYTES, VARINT, Field, Protobuf
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.protobuf import BYTES, VARINT, Field, Protobuf
 from scalecheck.checkpoint.source import FileSource, MemorySource, Source
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, DType

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.arrays.orbax_item import MARKS, item_leaves
+from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
-from scalecheck.checkpoint.orbax_item import MARKS, item_leaves
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import is_weights
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
 

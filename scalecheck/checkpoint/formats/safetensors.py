@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from scalecheck.checkpoint.arrays.mlx_state import saved_by_mlx
+from scalecheck.checkpoint.files.json_members import Members
+from scalecheck.checkpoint.files.strict_json import in_words
 from scalecheck.checkpoint.formats.contract import Evidence
-from scalecheck.checkpoint.json_members import Members
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.mlx_state import saved_by_mlx
 from scalecheck.checkpoint.source import FileSource
-from scalecheck.checkpoint.strict_json import in_words
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME, Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES, DType
 

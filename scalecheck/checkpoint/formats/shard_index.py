@@ -7,9 +7,9 @@ from dataclasses import replace
 from os.path import exists
 from pathlib import Path
 
+from scalecheck.checkpoint.files.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.open import open_part
-from scalecheck.checkpoint.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 

@@ -10,6 +10,7 @@ from shlex import quote
 
 from scalecheck.checkpoint.archive.gzip import MAGIC, GzipSource, start_of
 from scalecheck.checkpoint.archive.tar import BLOCK, Member, is_tar, members_of
+from scalecheck.checkpoint.files.weight_files import is_weights, slice_of
 from scalecheck.checkpoint.formats import torch
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.formats.shard_index import join, renamed
@@ -17,7 +18,6 @@ from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.pickle.torch_zip import read_zip
 from scalecheck.checkpoint.source import FileSource, Readers, SliceReader, SliceSource, SourceReader
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import is_weights, slice_of
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import listed
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError

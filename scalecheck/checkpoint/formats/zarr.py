@@ -3,7 +3,7 @@ zstandard, blosc TensorStore. Checksums are not looked at."""
 
 from pathlib import Path
 
-from scalecheck.checkpoint.array_tree import Leaf, checkpoint_of
+from scalecheck.checkpoint.arrays.array_tree import Leaf, checkpoint_of
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.tensor import Checkpoint

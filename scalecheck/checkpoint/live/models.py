@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.adapter_scale import ADAPTER_SETTINGS, METADATA
+from scalecheck.checkpoint.adapters.scale import ADAPTER_SETTINGS, METADATA
 from scalecheck.checkpoint.live.arrays import share_of, tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Module, is_tensor, parts_of, torch
 from scalecheck.checkpoint.live.trees import tree_of

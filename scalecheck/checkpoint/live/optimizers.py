@@ -10,13 +10,13 @@ from scalecheck.checkpoint.live.arrays import tensor_of, view_of
 from scalecheck.checkpoint.live.objects import Optimizer, is_optimizer, unwrapped
 from scalecheck.checkpoint.live.trees import optimizer_table, tree_of
 from scalecheck.checkpoint.malformed import Malformed, content_of
-from scalecheck.checkpoint.open_state import with_tensors
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamState, StateLayout
-from scalecheck.checkpoint.several_states import together
 from scalecheck.checkpoint.state_file import opened
-from scalecheck.checkpoint.state_names import named
-from scalecheck.checkpoint.state_places import Place, places
-from scalecheck.checkpoint.state_reader import StateReader
+from scalecheck.checkpoint.states.open_state import with_tensors
+from scalecheck.checkpoint.states.several_states import together
+from scalecheck.checkpoint.states.state_names import named
+from scalecheck.checkpoint.states.state_places import Place, places
+from scalecheck.checkpoint.states.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.report.formatting import listed, plural
 

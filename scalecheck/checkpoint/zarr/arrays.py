@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 
 from scalecheck.checkpoint.boxes import row_major_steps
+from scalecheck.checkpoint.files.streams import Parked, StreamSource
 from scalecheck.checkpoint.malformed import Malformed, content_of
 from scalecheck.checkpoint.source import Reader, Readers, Source
-from scalecheck.checkpoint.streams import Parked, StreamSource
 from scalecheck.checkpoint.swapped import SwappedSource
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.checkpoint.zarr.codecs import decoder_of

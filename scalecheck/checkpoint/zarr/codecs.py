@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.extras import library
-from scalecheck.checkpoint.streams import Damaged, Decoder, Inflate, Unpacked, Whole, Zstd
+from scalecheck.checkpoint.files.extras import library
+from scalecheck.checkpoint.files.streams import Damaged, Decoder, Inflate, Unpacked, Whole, Zstd
 from scalecheck.report.formatting import excerpt
 
 MAX_WHOLE_NBYTES = 1 << 28  # of a chunk of a compression that has no stream

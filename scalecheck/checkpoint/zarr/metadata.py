@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scalecheck.checkpoint.array_dtypes import named, unknown
+from scalecheck.checkpoint.files.array_dtypes import named, unknown
+from scalecheck.checkpoint.files.npy import MAX_NUMEL, dtype_of
+from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.npy import MAX_NUMEL, dtype_of
-from scalecheck.checkpoint.strict_json import parsed
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS
 from scalecheck.dtypes import DType
 from scalecheck.report.formatting import excerpt

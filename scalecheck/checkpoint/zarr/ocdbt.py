@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scalecheck.checkpoint.extras import library
+from scalecheck.checkpoint.files.extras import library
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import FileSource, MemorySource
 from scalecheck.checkpoint.zarr.stores import METADATA, Value

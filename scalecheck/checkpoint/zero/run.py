@@ -5,9 +5,9 @@ from dataclasses import replace
 from os.path import isdir
 from pathlib import Path
 
-from scalecheck.checkpoint.folders import Unread, folders_in
+from scalecheck.checkpoint.files.folders import Unread, folders_in
+from scalecheck.checkpoint.files.weight_files import SUFFIXES, chosen
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import SUFFIXES, chosen
 from scalecheck.checkpoint.zero.checkpoint import MASTERS_ALONE
 from scalecheck.checkpoint.zero.files import latest
 from scalecheck.errors import ScalecheckError

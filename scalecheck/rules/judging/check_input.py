@@ -4,12 +4,12 @@ beside its initialization and its state."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from scalecheck.checkpoint.evidence.wrappers import difference, matched
 from scalecheck.checkpoint.formats.directory import without_files
 from scalecheck.checkpoint.naming import WEIGHTS
 from scalecheck.checkpoint.recorded import Recorded, recorded
 from scalecheck.checkpoint.selection import Selection, retied
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import difference, matched
 from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.adapted import AskedAdapters, asked_adapters

@@ -6,7 +6,7 @@ from math import isfinite
 
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.checkpoint.source import identity
-from scalecheck.checkpoint.state_reader import stretch
+from scalecheck.checkpoint.states.state_reader import stretch
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.tensor_stats import TensorStats

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.given_names import given_names
-from scalecheck.checkpoint.inventory import words
+from scalecheck.checkpoint.evidence.inventory import words
+from scalecheck.checkpoint.evidence.wrappers import bare_name, bare_names
+from scalecheck.checkpoint.files.strict_json import parsed, text_of
 from scalecheck.checkpoint.keys import text_key
-from scalecheck.checkpoint.module_order import certain_by_class, reachable_by_class
 from scalecheck.checkpoint.optimizer_state import OptimizerState
-from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
-from scalecheck.checkpoint.strict_json import parsed, text_of
+from scalecheck.checkpoint.states.given_names import given_names
+from scalecheck.checkpoint.states.module_order import certain_by_class, reachable_by_class
+from scalecheck.checkpoint.states.parameter_order import Group, Shape, certain, reachable
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import CheckpointError
 from scalecheck.report.formatting import excerpt
 

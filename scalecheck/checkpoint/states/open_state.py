@@ -8,8 +8,7 @@ from dataclasses import replace
 from os.path import isdir, isfile, lexists
 from pathlib import Path
 
-from scalecheck.checkpoint import rank_states
-from scalecheck.checkpoint.folders import Unread
+from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.formats import dcp, tar, torch
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES
 from scalecheck.checkpoint.formats.directory import optimizer_beside
@@ -18,10 +17,11 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, StateLayout
 from scalecheck.checkpoint.pickle.state_dict import described, same_view
 from scalecheck.checkpoint.pickle.tree import Found, Tree
-from scalecheck.checkpoint.several_states import are_disjoint, counted, together
 from scalecheck.checkpoint.state_file import StateFile, opened
-from scalecheck.checkpoint.state_places import Place, places
-from scalecheck.checkpoint.state_reader import StateReader
+from scalecheck.checkpoint.states import rank_states
+from scalecheck.checkpoint.states.several_states import are_disjoint, counted, together
+from scalecheck.checkpoint.states.state_places import Place, places
+from scalecheck.checkpoint.states.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import CheckpointError, OptionError
 from scalecheck.report.formatting import excerpt, listed, plural

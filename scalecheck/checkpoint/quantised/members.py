@@ -2,7 +2,7 @@
 
 import re
 
-from scalecheck.checkpoint.inventory import Entry, Inventory, words
+from scalecheck.checkpoint.evidence.inventory import Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
 # What quantisers call the codes of a weight: GPTQ and AWQ, compressed-tensors, torchao and quanto,

@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from scalecheck.checkpoint.distributed.names import MODEL, OPTIMIZER, SUFFIX, is_index_name
-from scalecheck.checkpoint.weight_files import is_other_format, is_weights, rank_of
+from scalecheck.checkpoint.files.weight_files import is_other_format, is_weights, rank_of
 from scalecheck.errors import reason
 
 MAX_DEPTH = 16  # of folders in folders; pipelines and runs nest up to three

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name, bare_names
+from scalecheck.checkpoint.files.strict_json import parsed, text_of
 from scalecheck.checkpoint.optimizer_state import ParamState
-from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_name, bare_names
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.formatting import excerpt, plural
 

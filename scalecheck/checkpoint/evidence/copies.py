@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
-from scalecheck.checkpoint.wrappers import bare_name
+from scalecheck.checkpoint.evidence.inventory import REMEMBERED, Entry, Inventory, words
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.report.formatting import excerpt
 
 # Words of a part of a name that say average. Only a part that repeats other tensors is one: MEGA

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scalecheck.checkpoint.extras import library
+from scalecheck.checkpoint.files.extras import library
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.pieces import flat_boxes
 from scalecheck.checkpoint.source import FileSource, Readers, Source

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.optimizer_state import OptimizerState, ParamGroup, ParamState
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.report.formatting import listed, plural
 
 Found = Sequence[tuple[str, OptimizerState]]

@@ -24,7 +24,8 @@ from scalecheck.checkpoint.pickle.inert import IntegerKeys, Key
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import same_view
 from scalecheck.checkpoint.source import identity
-from scalecheck.checkpoint.state_entries import (
+from scalecheck.checkpoint.state_file import StateFile
+from scalecheck.checkpoint.states.state_entries import (
     MAX_ENTRIES,
     Entries,
     EntryReader,
@@ -35,8 +36,7 @@ from scalecheck.checkpoint.state_entries import (
     items_of,
     numbered,
 )
-from scalecheck.checkpoint.state_file import StateFile
-from scalecheck.checkpoint.state_places import Place
+from scalecheck.checkpoint.states.state_places import Place
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt, listed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.checkpoint.packed import Axis, Codes
+from scalecheck.checkpoint.quantised.packed import Axis, Codes
 from scalecheck.checkpoint.source import Readers
 from scalecheck.checkpoint.tensor import Tensor
 

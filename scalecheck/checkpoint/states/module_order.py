@@ -4,8 +4,8 @@ weights. An optimizer state numbers its entries by that order, and a safetensors
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from scalecheck.checkpoint.module_families import FAMILIES, TIED, Body, Family
-from scalecheck.checkpoint.parameter_order import Group, Shape, certain, reachable
+from scalecheck.checkpoint.states.module_families import FAMILIES, TIED, Body, Family
+from scalecheck.checkpoint.states.parameter_order import Group, Shape, certain, reachable
 
 MAX_LAYERS = 1_000  # the deepest published model of these families has 126: Llama 3.1 405B
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from scalecheck.checkpoint.adapter_scale import Scale, Scales
+from scalecheck.checkpoint.adapters.scale import Scale, Scales
 from scalecheck.checkpoint.boxes import row_major_steps
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.report.formatting import listed
 
 MAX_RANK = 1024  # a Gram matrix of both halves and their updates then takes 32 MiB

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.pickle.contents import part_of
 from scalecheck.checkpoint.pickle.inert import Key, Placeholder
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.tree import MAX_TENSORS
-from scalecheck.checkpoint.rank_files import Merging
+from scalecheck.checkpoint.ranks.files import Merging
 from scalecheck.checkpoint.state_file import StateFile, opened, recorded
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.report.formatting import excerpt

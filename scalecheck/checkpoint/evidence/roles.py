@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Container
 
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.naming import spelled
-from scalecheck.checkpoint.wrappers import bare_name
 
 _SEPARATOR = re.compile(r"[./]")
 _LORA = re.compile(r"(?:lora_|lora_embedding_|lora\.)(a|b|down|up)(?=[._]|$)", re.IGNORECASE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from json import JSONDecodeError
 from typing import Any, NoReturn
 
-from scalecheck.checkpoint.strict_json import DECODER
+from scalecheck.checkpoint.files.strict_json import DECODER
 
 MAX_VALUE_NBYTES = 1 << 20  # of a value that is no text; as Python objects it takes 20 times that
 MAX_TEXT_NBYTES = 1 << 24

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint.array_tree import Leaf
+from scalecheck.checkpoint.arrays.array_tree import Leaf
+from scalecheck.checkpoint.files.strict_json import parsed
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import FileSource
-from scalecheck.checkpoint.strict_json import parsed
 from scalecheck.checkpoint.tensor import MAX_NAME
 from scalecheck.checkpoint.zarr.arrays import ArrayReader
 from scalecheck.checkpoint.zarr.ocdbt import MANIFEST, OcdbtStore

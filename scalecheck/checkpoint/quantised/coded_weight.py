@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from scalecheck.checkpoint.decoded import DecodedSource, FloatArray, Grid
 from scalecheck.checkpoint.encodings.contract import Candidate, NotDecoded
-from scalecheck.checkpoint.packed import Codes
+from scalecheck.checkpoint.quantised.decoded import DecodedSource, FloatArray, Grid
+from scalecheck.checkpoint.quantised.packed import Codes
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import decoded_type
 

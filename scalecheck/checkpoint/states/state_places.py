@@ -22,7 +22,7 @@ from scalecheck.checkpoint.pickle.optimizers import (
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import same_view
 from scalecheck.checkpoint.pickle.tree import MAX_DEPTH, MAX_TENSORS
-from scalecheck.checkpoint.state_entries import Table, is_text
+from scalecheck.checkpoint.states.state_entries import Table, is_text
 from scalecheck.report.formatting import excerpt
 
 _INNER = ("base", "base_optimizer")  # where Lookahead, SAM, Magma keep the optimizer that they lead

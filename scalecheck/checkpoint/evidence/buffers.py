@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from scalecheck.checkpoint.inventory import REMEMBERED, Entry, Inventory, words
+from scalecheck.checkpoint.evidence.inventory import REMEMBERED, Entry, Inventory, words
 from scalecheck.report.formatting import excerpt
 
 # By the word alone: no library trains a tensor of such a name.

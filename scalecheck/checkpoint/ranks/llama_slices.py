@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scalecheck.checkpoint.rank_files import are_equal
+from scalecheck.checkpoint.files.strict_json import parsed, text_of
+from scalecheck.checkpoint.ranks.files import are_equal
 from scalecheck.checkpoint.share import Share
-from scalecheck.checkpoint.strict_json import parsed, text_of
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 _MAX_PARAMS_NBYTES = 1 << 20

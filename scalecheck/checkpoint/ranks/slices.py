@@ -5,9 +5,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from scalecheck.checkpoint.strict_json import parsed, text_of
+from scalecheck.checkpoint.files.strict_json import parsed, text_of
+from scalecheck.checkpoint.files.weight_files import slice_of
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.checkpoint.weight_files import slice_of
 
 _MAX_PARAMS_NBYTES = 1 << 20
 _QUERY = "layers.0.attention.wq.weight"  # as Llama's and Mistral's own files call it

@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scalecheck.checkpoint.adapters import Pair
+from scalecheck.checkpoint.adapters.pairs import Pair
+from scalecheck.checkpoint.evidence.wrappers import bare_name
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.checkpoint.wrappers import bare_name
 from scalecheck.report.formatting import listed
 
 MAX_NEAR = 64  # matrices whose names end like an adapted module's, among which one is sought

@@ -9,7 +9,7 @@ from fnmatch import translate
 from pathlib import Path
 from typing import Any
 
-from scalecheck.checkpoint import strict_json
+from scalecheck.checkpoint.files import strict_json
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.errors import reason
 from scalecheck.report.formatting import excerpt, setting

@@ -6,8 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scalecheck.checkpoint.arrays.optax import (
+    MAX_DEPTH,
+    OPTIMIZERS,
+    Names,
+    optax_states,
+    saved_optimizers,
+)
 from scalecheck.checkpoint.malformed import Malformed
-from scalecheck.checkpoint.optax import MAX_DEPTH, OPTIMIZERS, Names, optax_states, saved_optimizers
 from scalecheck.checkpoint.tensor import MAX_NAME, Checkpoint, Tensor
 from scalecheck.report.formatting import excerpt
 
