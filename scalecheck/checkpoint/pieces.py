@@ -43,7 +43,7 @@ def joined(name: str, shape: tuple[int, ...], pieces: Sequence[Piece], path: Pat
         return replace(pieces[0].tensor, name=name, shape=shape, strides=None, unmeasured=lacks)
     first = held[0].tensor
     for piece in held:
-        if piece.tensor.dtype != first.dtype:
+        if piece.tensor.dtype is not first.dtype and piece.tensor.dtype != first.dtype:
             types = f"{first.dtype.name} and {piece.tensor.dtype.name}"
             raise Malformed(f"{name}: has pieces of {types}")
         check_inside(name, piece.start, piece.tensor.shape, shape)
@@ -62,12 +62,12 @@ def check_inside(
     name: str, start: Sequence[int], sizes: Sequence[int], shape: Sequence[int]
 ) -> None:
     """Raises Malformed where a box reaches out of a shape."""
-    if len(start) == len(sizes) == len(shape) and all(
-        at >= 0 and at + n <= size for at, n, size in zip(start, sizes, shape, strict=True)
-    ):
-        return
-    place = f"a piece of {list(sizes)} at {list(start)}"
-    raise Malformed(f"{name}: {place} does not lie in {list(shape)}")
+    is_inside = len(start) == len(sizes) == len(shape)
+    for at, n, size in zip(start, sizes, shape, strict=False):
+        is_inside = is_inside and 0 <= at <= size - n
+    if not is_inside:
+        place = f"a piece of {list(sizes)} at {list(start)}"
+        raise Malformed(f"{name}: {place} does not lie in {list(shape)}")
 
 
 def check_apart(name: str, boxes: Sequence[Box]) -> None:

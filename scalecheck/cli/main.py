@@ -1,6 +1,7 @@
 """argv to exit code: the only place where an error becomes a line on stderr."""
 
 import errno
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 MAX_WIDTH = 10_000  # characters of a line; a help page fills it with blanks
+ALLOCATIONS = 50_000  # between looks for garbage: what is read of a file has no circles
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _NO_THREAD = "can't start new thread"  # of a RuntimeError
 
@@ -71,6 +73,7 @@ def run() -> NoReturn:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 # open to the end
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 # open to the end
+    gc.set_threshold(ALLOCATIONS)
     _bound_width()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a TextIOWrapper

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from scalecheck.checkpoint.ahead import Ahead
 from scalecheck.checkpoint.archive.directory import find_directory
 from scalecheck.checkpoint.malformed import Malformed
 from scalecheck.checkpoint.source import SourceReader
@@ -26,8 +27,9 @@ MAX_WORD = 0xFFFFFFFF  # of a number that is kept in the extra field of 64-bit n
 
 _AT_ONCE = 1 << 23  # bytes that are unpacked at once
 
-_ENTRY = struct.Struct("<4s6H3L5H2L")
-_HEADER = struct.Struct("<4s5H3L2H")
+_ENTRY = struct.Struct("<4s4x2H4x3L3H4x2L")
+_DESCRIPTOR, _WIDE_DESCRIPTOR = struct.Struct("<4sLLL"), struct.Struct("<4sLQQ")
+_HEADER = struct.Struct("<4s2x2H4x3L2H")
 
 
 class Member(NamedTuple):
@@ -54,40 +56,42 @@ class Zip:
 
     def __init__(self, reader: SourceReader, *, is_case_kept: bool = False) -> None:
         self._reader = reader
+        self._ahead = Ahead(reader.fill, reader.source.nbytes)
         self._key = str if is_case_kept else str.lower
         place = find_directory(reader)
         self._start = place.start
         self._directory = bytearray(place.nbytes)
         reader.fill(place.start, memoryview(self._directory))
-        self._places: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._places = array("Q")  # of each member's entry in the directory
+        self._contents = array("Q")  # where the content of each starts
         self._index(place.members)
-        self._check_layout()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __iter__(self) -> Iterator[str]:
         """The names of its members, in the order of the directory."""
-        return (self._member(place)[0].name for place in self._places.values())
+        return map(self._name, self._places)
 
     def find(self, name: str) -> Member | None:
         """The member of a name."""
-        place = self._places.get(self._key(name))
-        return None if place is None else self._member(place)[0]
+        number = self._numbers.get(self._key(name))
+        return None if number is None else self._member(self._places[number])[0]
 
     def checksums(self) -> Iterator[int]:
         """Where the checksums of all members stand: in the directory, in their own headers, and
         behind their content."""
-        for place in self._places.values():
+        for place, start in zip(self._places, self._contents, strict=True):
             member, _ = self._member(place)
             yield self._start + place + 16
             yield member.at + 14
-            if self._descriptor_end(member) > (end := self._header_end(member) + member.packed):
+            if self._end(member, start) > (end := start + member.packed):
                 yield end + 4
 
     def position(self, member: Member) -> int:
-        """The byte at which the content of a member starts. Raises Malformed."""
-        return self._header_end(member)
+        """The byte at which the content of a member starts."""
+        return self._contents[self._numbers[self._key(member.name)]]
 
     def content(self, member: Member, limit: int, max_ratio: int) -> bytes:
         """The bytes of a member, no more than `limit`, and beyond a mebibyte no more than
@@ -125,33 +129,45 @@ class Zip:
 
     def _index(self, count: int) -> None:
         """Finds every entry of the directory. Raises Malformed where they are not as many as the
-        end record counts, and where two names differ in case only."""
-        place = 0
-        for _ in range(count):
+        end record counts, where two names differ in case only, and as `_check_layout` does."""
+        place = before = 0
+        for number in range(count):
             member, end = self._member(place)
             key = self._key(member.name)
-            if key in self._places:
-                other, _ = self._member(self._places[key])
-                if other.name == member.name:
+            if key in self._numbers:
+                other = self._name(self._places[self._numbers[key]])
+                if other == member.name:
                     raise Malformed(f"has 2 members named {excerpt(member.name)}")
                 raise Malformed(
-                    f"has members {excerpt(other.name)} and {excerpt(member.name)},"
+                    f"has members {excerpt(other)} and {excerpt(member.name)},"
                     " whose names differ in case only"
                 )
-            self._places[key] = place
+            self._numbers[key] = number
+            self._places.append(place)
+            self._contents.append(0)
+            if member.at == before:  # in order, as all that is written by torch
+                before = self._laid(member, number)
             place = end
         if place != len(self._directory):
             raise Malformed(
                 f"has a zip directory of {len(self._directory)} bytes, of which its {count} members"
                 f" take {place}"
             )
+        if before != self._start or not all(self._contents):
+            self._check_layout()
+
+    def _name(self, place: int) -> str:
+        """The name in an entry that was looked into."""
+        start = place + _ENTRY.size
+        nbytes = _ENTRY.unpack_from(self._directory, place)[6]
+        return self._directory[start : start + nbytes].decode()
 
     def _member(self, place: int) -> tuple[Member, int]:
         """The entry at a place of the directory, and where the next one starts."""
         if place + _ENTRY.size > len(self._directory):
             raise Malformed("has a zip directory that ends before its last member")
-        magic, _, _, flags, method, _, _, checksum, packed, nbytes, *lengths, _, _, kind, at = (
-            _ENTRY.unpack_from(self._directory, place)
+        magic, flags, method, checksum, packed, nbytes, *lengths, kind, at = _ENTRY.unpack_from(
+            self._directory, place
         )
         name_end = place + _ENTRY.size + lengths[0]
         extra_end = name_end + lengths[1]
@@ -159,7 +175,8 @@ class Zip:
             raise Malformed(f"has a damaged zip directory at byte {self._start + place}")
         name = _decoded(self._directory[place + _ENTRY.size : name_end])
         extra = self._directory[name_end:extra_end]
-        nbytes, packed, at = _wide((nbytes, packed, at), extra, name)
+        if extra or MAX_WORD in (nbytes, packed, at):
+            nbytes, packed, at = _wide((nbytes, packed, at), extra, name)
         if flags & ENCRYPTED:
             raise Malformed(f"has an encrypted member {excerpt(name)}")
         if method not in (STORED, DEFLATED):
@@ -178,11 +195,10 @@ class Zip:
     def _check_layout(self) -> None:
         """Raises Malformed where members overlap or leave gaps: read one by one, those that overlap
         would have no end, and in a gap a reader might find another archive."""
-        places = array("Q", self._places.values())
-        starts = np.array([self._member(place)[0].at for place in places], np.uint64)
+        starts = np.array([self._member(place)[0].at for place in self._places], np.uint64)
         before, last = 0, "its start"
         for number in starts.argsort(kind="stable"):
-            member, _ = self._member(places[number])
+            member, _ = self._member(self._places[number])
             name = excerpt(member.name)
             if member.at != before:
                 if member.at < before:
@@ -193,24 +209,27 @@ class Zip:
                     f"has {member.at - before} bytes between {last} and member {name}"
                     " that belong to none"
                 )
-            before, last = self._descriptor_end(member), name
+            before, last = self._laid(member, number), name
         if before != self._start:
             raise Malformed(
                 f"has {self._start - before} bytes between {last} and its zip directory"
                 " that belong to none"
             )
 
+    def _laid(self, member: Member, number: int) -> int:
+        """Where a member ends, once where its content starts is kept. Raises Malformed."""
+        start = self._contents[number] = self._header_end(member)
+        return self._end(member, start)
+
     def _header_end(self, member: Member) -> int:
         """Where the header of a member ends, which says what the directory does. Raises
         Malformed."""
         name = member.name.encode()
-        content = bytearray(_HEADER.size + len(name))
-        if member.at + len(content) > self._start:
+        nbytes = _HEADER.size + len(name)
+        if member.at + nbytes > self._start:
             raise Malformed(f"has no member {excerpt(member.name)} at byte {member.at}")
-        self._reader.fill(member.at, memoryview(content))
-        magic, _, flags, method, _, _, checksum, packed, nbytes, *lengths = _HEADER.unpack_from(
-            content
-        )
+        content = self._ahead.read(member.at, nbytes)
+        magic, flags, method, checksum, packed, nbytes, *lengths = _HEADER.unpack_from(content)
         if magic != b"PK\x03\x04":
             raise Malformed(f"has no member {excerpt(member.name)} at byte {member.at}")
         end: int = member.at + _HEADER.size + sum(lengths)
@@ -222,8 +241,7 @@ class Zip:
         said = (flags, method, checksum, packed, nbytes)
         told = (member.flags, member.method, member.checksum, member.packed, member.nbytes)
         if MAX_WORD in (packed, nbytes):
-            extra = bytearray(lengths[1])
-            self._reader.fill(end - lengths[1], memoryview(extra))
+            extra = self._ahead.read(end - lengths[1], lengths[1])
             nbytes, packed, _ = _wide((nbytes, packed, 0), extra, member.name)
             said = (flags, method, checksum, packed, nbytes)
         if flags & HAS_DESCRIPTOR and (checksum, packed, nbytes) == (0, 0, 0):
@@ -235,14 +253,13 @@ class Zip:
             )
         return end
 
-    def _descriptor_end(self, member: Member) -> int:
+    def _end(self, member: Member, start: int) -> int:
         """Where a member ends with the sizes that may follow its content, of 32 or 64 bits."""
-        end = self._header_end(member) + member.packed
+        end = start + member.packed
         if not member.flags & HAS_DESCRIPTOR:
             return end
-        content = bytearray(min(24, self._start - end))
-        self._reader.fill(end, memoryview(content))
-        for layout in (struct.Struct("<4sLLL"), struct.Struct("<4sLQQ")):
+        content = self._ahead.read(end, min(_WIDE_DESCRIPTOR.size, self._start - end))
+        for layout in (_DESCRIPTOR, _WIDE_DESCRIPTOR):
             if len(content) >= layout.size and layout.unpack_from(content) == (
                 b"PK\x07\x08",
                 member.checksum,

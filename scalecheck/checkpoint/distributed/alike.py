@@ -5,8 +5,9 @@ for the other, so that of a tensor in a thousand files one archive is looked int
 from dataclasses import dataclass
 from typing import Self
 
+from scalecheck.checkpoint.ahead import Ahead
 from scalecheck.checkpoint.archive.zip import Zip
-from scalecheck.checkpoint.source import Reader, SourceReader
+from scalecheck.checkpoint.source import SourceReader
 from scalecheck.checkpoint.tensor import Tensor
 
 _IDENTITY = ".data/serialization_id"
@@ -23,10 +24,9 @@ class End:
     mask: int
     bits: int
 
-    def is_in(self, reader: Reader, start: int) -> bool:
+    def is_in(self, ahead: Ahead, start: int) -> bool:
         """Whether an archive that starts at a byte of a file has it too."""
-        found = bytearray(self.nbytes)
-        reader.fill(start + self.at, memoryview(found))
+        found = ahead.read(start + self.at, self.nbytes)
         return int.from_bytes(found) & self.mask == self.bits
 
 
@@ -57,6 +57,6 @@ class Alike:
             ends.append(End(first, stop - first, whole, int.from_bytes(bits) & whole))
         return cls(tensor, *ends)
 
-    def is_at(self, reader: Reader, start: int) -> bool:
+    def is_at(self, ahead: Ahead, start: int) -> bool:
         """Whether an archive of as many bytes is the same but for what may differ."""
-        return self.head.is_in(reader, start) and self.tail.is_in(reader, start)
+        return self.head.is_in(ahead, start) and self.tail.is_in(ahead, start)

@@ -3,7 +3,6 @@ together from its pieces."""
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -72,7 +71,8 @@ def read_folder(folder: Path, index: Index) -> Saved:
 def _have_one_order(index: Index) -> bool:
     """Whether all ranks had the same dict: there is one rank, or there is a tensor of which each
     has a piece, as there is none where ranks hold different layers."""
-    ranks = {stored.file.rpartition("_")[0] for _, stored in _places(index)}
+    files = {stored.file for _, stored in _places(index)}
+    ranks = {file.rpartition("_")[0] for file in files}
     return len(ranks) < 2 or any(
         {chunk.stored.file.rpartition("_")[0] for chunk in entry.chunks} == ranks
         for entry in index.entries.values()
@@ -86,8 +86,9 @@ def _checked_files(index: Index, items: Items) -> set[str]:
     places = sorted(_places(index), key=lambda place: (place[1].file, place[1].offset))
     file, end, before = "", 0, ""
     for name, stored in places:
-        items.is_there(stored)
-        if stored.file == file and stored.offset < end:
+        if stored.file != file:
+            items.is_there(stored)
+        elif stored.offset < end:
             raise Malformed(
                 f"has items of {excerpt(before)} and {excerpt(name)} that overlap at byte"
                 f" {stored.offset} of {excerpt(file)}"
@@ -110,11 +111,14 @@ def _tensors(index: Index, items: Items) -> dict[str, object]:
     held: dict[str, list[Piece]] = {name: [] for name in entries}
     # file by file, so that each is opened once
     for name, chunk in sorted(chunks, key=lambda one: (one[1].stored.file, one[1].stored.offset)):
-        if items.is_there(chunk.stored):
-            dtype = entries[name].dtype
-            with _about(name):
-                tensor = items.tensor(name, chunk, dtype)
-            held[name].append(Piece(_counted(dtype, chunk.start), tensor))
+        if chunk.stored.file in items.missing:
+            continue
+        dtype = entries[name].dtype
+        try:
+            tensor = items.tensor(name, chunk, dtype)
+        except Malformed as error:
+            raise Malformed(f"{excerpt(name)}: {error}") from error
+        held[name].append(Piece(_counted(dtype, chunk.start), tensor))
     found: dict[str, object] = {}
     for name, entry in entries.items():
         lost = [chunk for chunk in entry.chunks if chunk.stored.file in items.missing]
@@ -179,12 +183,3 @@ def _is_of_tensors(root: object) -> bool:
         else:
             return False
     return True
-
-
-@contextmanager
-def _about(name: str) -> Iterator[None]:
-    """Puts a name before a Malformed of the body."""
-    try:
-        yield
-    except Malformed as error:
-        raise Malformed(f"{excerpt(name)}: {error}") from error

@@ -243,7 +243,12 @@ def _is_made_by(node: object, name: str) -> bool:
 
 
 def _attributes(node: object, name: str, what: str) -> Mapping[object, object]:
-    if isinstance(node, Placeholder) and _is_made_by(node, name) and isinstance(node.state, dict):
+    if (
+        isinstance(node, Placeholder)
+        and isinstance(node.maker, Foreign)
+        and node.maker.name == name
+        and isinstance(node.state, dict)
+    ):
         return node.state
     found = str(node) if isinstance(node, Placeholder) else f"a {type(node).__name__}"
     raise Malformed(f"{what} is {found}, where torch.distributed.checkpoint has {name}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from scalecheck.checkpoint.ahead import Ahead
 from scalecheck.checkpoint.archive.zip import Zip
 from scalecheck.checkpoint.distributed.alike import Alike
 from scalecheck.checkpoint.distributed.ends import EndsReader, read_ends, unpacked_ends
@@ -19,7 +20,7 @@ from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.torch_dtypes import dtype_of, itemsize_of
 from scalecheck.checkpoint.pickle.torch_zip import read_archive
 from scalecheck.checkpoint.pickle.unpickle import MAX_PICKLE_NBYTES
-from scalecheck.checkpoint.source import FileSource, Readers, SliceSource
+from scalecheck.checkpoint.source import FileSource, Readers, SliceSource, Source
 from scalecheck.checkpoint.state_file import recorded
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.errors import CheckpointError
@@ -40,6 +41,8 @@ class Items:
         self.missing: dict[str, None] = {}
         self._readers = readers
         self._files: dict[str, FileSource] = {}
+        self._ahead: Ahead
+        self._last: Source | None = None  # the file that it reads
         self._alike: dict[str, Alike] = {}
         self._same: dict[bytes, object] = {}
 
@@ -62,7 +65,8 @@ class Items:
         kind = f"{dtype} {chunk.sizes} {stored.nbytes}"
         known = self._alike.get(kind)
         is_plain = not stored.transforms
-        if known is not None and is_plain and known.is_at(self._readers[source.file], source.start):
+        ahead = self._ahead_in(source.file)
+        if known is not None and is_plain and known.is_at(ahead, source.start):
             return _in_file(known.tensor, name, source)
         nbytes = math.prod(chunk.sizes) * itemsize_of(dtype)
         item, archive = self._opened(source, stored.transforms, 2 * nbytes + _MOST_BESIDE)
@@ -105,6 +109,14 @@ class Items:
         if content and not tensors and len(self._same) < _MAX_KEPT:
             self._same[content] = found
         return found
+
+    def _ahead_in(self, file: Source) -> Ahead:
+        if file is not self._last:
+            self._last = file
+            self._ahead = Ahead(
+                lambda at, buffer: self._readers[file].fill(at, buffer), file.nbytes
+            )
+        return self._ahead
 
     def _content(self, stored: Stored) -> bytes:
         content = bytearray(stored.nbytes)

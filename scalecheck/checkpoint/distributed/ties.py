@@ -4,7 +4,6 @@ has the optimizer's state, the other the same elements."""
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
-from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +68,8 @@ def _first_elements(readers: Readers, tensor: Tensor) -> str:
 
 def _elements(readers: Readers, tensor: Tensor) -> str | None:
     """A digest of all elements; None where they are one number throughout."""
+    from hashlib import blake2b  # which takes as long to import as all the rest here
+
     first: NDArray[np.generic] | None = None
     is_constant, digest = True, blake2b()
     for block in tensor.blocks(readers=readers, buffer=np.empty(BLOCK_NBYTES, np.uint8)):

@@ -9,40 +9,43 @@ _FAR_NBYTES = 150  # of one in a dict, and the text of its number
 
 class Memo:
     """Objects by their indexes. Those past the end of the list go by their texts: Python hashes a
-    text with a secret of the process, and an integer as it is."""
+    text with a secret of the process, and an integer as it is. What reads `near` itself finds all
+    there where `far` is empty."""
 
     def __init__(self) -> None:
-        self._near: list[object] = []
-        self._far: dict[str, object] = {}
+        self.near: list[object] = []
+        self.far: dict[str, object] = {}
 
-    def add(self, kept: object) -> int:
+    @property
+    def nbytes(self) -> int:
+        """What its places take, beside the objects."""
+        return _PLACE_NBYTES * len(self.near) + _FAR_NBYTES * len(self.far)
+
+    def add(self, kept: object) -> None:
         """Keeps an object under the next index, as `put` does."""
-        if self._far:
-            return self.put(len(self._near) + len(self._far), kept)
-        self._near.append(kept)
-        return _PLACE_NBYTES
+        if self.far:
+            self.put(len(self.near) + len(self.far), kept)
+        else:
+            self.near.append(kept)
 
-    def put(self, index: object, kept: object) -> int:
-        """Keeps an object, and says how many bytes its place takes. Raises Malformed."""
-        near = self._near
+    def put(self, index: int, kept: object) -> None:
+        """Keeps an object. Raises Malformed."""
+        near = self.near
         if index == len(near):
             near.append(kept)
-            if self._far:
-                self._far.pop(str(index), None)
-            return _PLACE_NBYTES
-        if not isinstance(index, int) or not 0 <= index < 1 << 32:
+            if self.far:
+                self.far.pop(str(index), None)
+        elif not 0 <= index < 1 << 32:
             raise Malformed("its pickle has a memo index past 32 bits")
-        if index < len(near):
+        elif index < len(near):
             near[index] = kept
-            return 0
-        self._far[str(index)] = kept
-        return _FAR_NBYTES
+        else:
+            self.far[str(index)] = kept
 
-    def get(self, index: object) -> object:
+    def get(self, index: int) -> object:
         """The object of an index. Raises Malformed where there is none."""
-        if isinstance(index, int) and 0 <= index < len(self._near):
-            return self._near[index]
-        key = str(index)
-        if key not in self._far:
-            raise Malformed("its pickle recalls a memo index that was never set")
-        return self._far[key]
+        if 0 <= index < len(self.near):
+            return self.near[index]
+        if (key := str(index)) in self.far:
+            return self.far[key]
+        raise Malformed("its pickle recalls a memo index that was never set")

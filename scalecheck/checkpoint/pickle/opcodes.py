@@ -12,7 +12,6 @@ from scalecheck.checkpoint.pickle.inert import LongText
 
 MAX_LINE = 1 << 16  # of a number, a string or a class of protocol 0, before its end
 MAX_TEXT = 1 << 20  # bytes of a text that is read; of a longer one only the length is kept
-STOP, MEMOIZE = b".", b"\x94"
 _AT_ONCE = 1 << 20  # bytes that are passed over in one reading
 
 Argument = Callable[[IO[bytes]], object]
@@ -102,6 +101,7 @@ _QUICK: dict[str, Argument] = {
     **dict.fromkeys(("BININT1", "BINGET", "BINPUT"), _byte),
     "BININT2": _two_bytes,
     **dict.fromkeys(("LONG_BINGET", "LONG_BINPUT"), _four_bytes),
+    "BININT": lambda stream: int.from_bytes(_read(stream, 4), "little", signed=True),
     "SHORT_BINUNICODE": _short_text,
 }
 """Those of which an index has most: what pickletools has for them takes twice as long."""
@@ -126,7 +126,7 @@ def arguments_in(stream: IO[bytes]) -> Iterator[object]:
     """The arguments of the opcodes of a pickle up to its STOP, None of those without. Raises what
     reading garbage raises."""
     code = b""
-    while code != STOP:
+    while code != pickle.STOP:
         code = stream.read(1)
         argument = OPCODES[code].argument
         yield None if argument is None else argument(stream)
