@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from scalecheck.checkpoint.arrays.keras_state import keras_checkpoint, legacy_order
-from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.source import FileSource
@@ -21,6 +19,8 @@ def recognises(path: Path, head: bytes) -> Evidence:
 
 def load(path: Path) -> Checkpoint:
     """Lists the datasets of an HDF5 file. Raises CheckpointError."""
+    from scalecheck.checkpoint.arrays.keras_state import keras_checkpoint, legacy_order
+    from scalecheck.checkpoint.files.hdf5_file import Hdf5Place, opened, parsed_attribute, tensors
 
     source = FileSource.of(path)
     place = Hdf5Place(source, 0, source.nbytes)
