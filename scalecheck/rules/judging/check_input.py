@@ -119,7 +119,8 @@ def check_input(
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
     steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
-    is_sought = _TRAINED in policy.rules and not (steps and any(trained_by.values()))
+    is_new = settings.phase is None and run.phase is not None
+    is_sought = _TRAINED in policy.rules and not (is_new or (steps and any(trained_by.values())))
     subject = CheckpointFacts(
         tensors,
         unmeasured,
