@@ -60,6 +60,7 @@ def figures(
     return {
         "phase": situation.phase,
         "phase_evidence": situation.evidence or None,
+        "is_adapter": situation.is_adapter,
         "published": [_record(of, group) for of, group in groups.items()],
         "published_lr_min": None if bounds is None else bounds[0],
         "published_lr_max": None if bounds is None else bounds[1],
@@ -198,7 +199,12 @@ def _and(words: Sequence[str]) -> str:
 
 
 def phase_note(situation: Situation) -> str | None:
-    """What says the phase."""
-    if situation.phase is None:
-        return None
-    return f"phase {situation.phase}: {situation.evidence}"
+    """What says the phase, or that an adapter is judged without one."""
+    if situation.phase is not None:
+        return f"phase {situation.phase}: {situation.evidence}"
+    if situation.is_adapter:
+        return (
+            "an adapter, by the names of its halves: judged by published LoRA runs of any phase; "
+            "--phase finetune, preference or rl narrows the range"
+        )
+    return None

@@ -180,8 +180,9 @@ def _run(settings: Settings, tensors: Sequence[TensorFacts], wanted: Sequence[Te
 
 def _on_published(run: Situation, forecasts: Sequence[TensorForecast]) -> Iterator[str]:
     """What says the phase, or what is published for each, and what is not."""
-    if (note := phase_note(run) if run.phase else against_each(forecasts)) is not None:
-        yield note
+    yield from filter(None, [phase_note(run)])
+    if run.phase is None and (sentence := against_each(forecasts)) is not None:
+        yield sentence
     yield from unranged(forecasts, run)
 
 
