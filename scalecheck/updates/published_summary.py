@@ -199,10 +199,13 @@ def _and(words: Sequence[str]) -> str:
 
 
 def phase_note(situation: Situation) -> str | None:
-    """What says the phase, or that an adapter is judged without one."""
-    if situation.phase is not None:
-        return f"phase {situation.phase}: {situation.evidence}"
-    if situation.is_adapter:
+    """What says the phase where it was not given, or that an adapter is judged without one."""
+    if situation.is_phase_found:
+        return (
+            f"judged as the start of a pretraining, as weights are those of an initialization: "
+            f"{situation.evidence}; --phase says another"
+        )
+    if situation.phase is None and situation.is_adapter:
         return (
             "an adapter, by the names of its halves: judged by published LoRA runs of any phase; "
             "--phase finetune, preference or rl narrows the range"

@@ -40,6 +40,11 @@ class Situation:
     is_adapter: bool = False
 
     @property
+    def is_phase_found(self) -> bool:
+        """The weights say it, and not --phase."""
+        return self.phase is not None and not self.evidence.startswith("--phase")
+
+    @property
     def warmup(self) -> int | None:
         """Its steps; None where nothing was said of it."""
         if self.plan is not None:

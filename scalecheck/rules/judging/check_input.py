@@ -119,8 +119,8 @@ def check_input(
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
     steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
-    is_new = settings.phase is None and run.phase is not None
-    is_sought = _TRAINED in policy.rules and not (is_new or (steps and any(trained_by.values())))
+    is_told = run.is_phase_found or (steps and any(trained_by.values()))
+    is_sought = _TRAINED in policy.rules and not is_told
     subject = CheckpointFacts(
         tensors,
         unmeasured,
