@@ -123,10 +123,11 @@ def sentences(
     yield from unranged(forecasts, situation)
     is_known = situation.phase is not None
     if is_known and (bounds := lr_bounds(forecasts)) is not None and bounds[0] < bounds[1]:
-        every = [one for group in groups.values() for one in group]
-        is_inside = all(one.place == "inside" for one in every)
-        stay = "stay" if is_inside else "are"
-        yield f"All steps {stay} inside for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        of_steps = [of for of in groups if of.quantity in _PROPORTIONAL]
+        is_inside = all(one.place == "inside" for of in of_steps for one in groups[of])
+        later = len(of_steps) < len(groups)  # the end of warm-up or the equilibrium
+        words = f"All steps {'stay' if is_inside else 'are'} inside{' at the start' * later}"
+        yield f"{words} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
     elif is_known and bounds is not None:
         yield "No single lr brings every step inside."
     if (lr := width_lr(forecasts, situation)) is not None:
