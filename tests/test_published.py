@@ -220,6 +220,9 @@ def test_an_initialization_far_larger_than_published_is_found_however_it_is_stor
     assert [finding.where for finding in report.findings] == [*large]
     assert {finding.severity for finding in report.findings} == {"warning"}
     assert "a gain of 1.81" in report.findings[0].message
+    part = {"wte.weight": noise(8192, 2048, std=1), "h.0.w.weight": noise(16, 2048, std=0.04)}
+    report = api.check(saved(tmp_path / "p.safetensors", part), phase="pretrain", select="SC111")
+    assert [finding.where for finding in report.findings] == ["h.0.w.weight"]
     usual = saved(tmp_path / "n.safetensors", {"w.weight": noise(512, 2048)})
     assert api.check(usual, phase="pretrain", select="SC111").findings == []
     resumed = api.check(path, phase="resume", select=["SC101", "SC111"])
@@ -261,11 +264,12 @@ def test_the_lrs_that_are_said_bring_every_step_inside(new):
 
 def test_without_a_phase_the_number_is_set_beside_each(tmp_path):
     path = saved(tmp_path / "old.safetensors", trained(gpt()))
-    text = scalecheck("translate", path, "--lr", "2e-5", columns=400).out
+    text = scalecheck("translate", path, "--lr", "4e-5", columns=400).out
     assert (
-        "is inside published fine-tuning (0.0005 to 1.6 %), above published preference tuning "
-        "(0.00005 to 0.03 %) and RL (0.00005 to 0.03 %), below published pretraining (0.1 to 5 %) "
-        "and mid-run pretraining (0.02 to 0.8 %). Pass --phase to judge by one."
+        " % per step (median of 16 matrices) is inside published mid-run pretraining (0.02 "
+        "to 0.8 %) and fine-tuning (0.0005 to 1.6 %), above published preference tuning (0.00005 "
+        "to 0.03 %) and RL (0.00005 to 0.03 %), below published pretraining (0.1 to 5 %). Pass "
+        "--phase to judge by one."
     ) in " ".join(text.split())
     said = api.check(path, lr=2e-5).notes
     assert any(note.startswith("The phase of the run is not known: ") for note in said)

@@ -116,7 +116,7 @@ def _noise(forecast: TensorForecast) -> float | None:
 def _late(forecast: TensorForecast, situation: Situation) -> float | None:
     """The relative update that published ones are counted by: of late steps, whatever step was
     asked about."""
-    if forecast.measured or situation.step is None:
+    if forecast.measured or not situation.is_step_asked:
         return forecast.relative_update
     update, lr = _noise(forecast), forecast.lr
     if update is None or lr is None or not forecast.rms:

@@ -4,6 +4,7 @@ evidence; whether it has a warm-up; which matrices an initialization scaled down
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.naming import HALVES
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.initial_signs import scaled_residuals, signs_of_initialization
 from scalecheck.measure.tensor_stats import TensorStats
@@ -20,21 +21,28 @@ class Situation:
 
     phase: None where it is not known. evidence: what says it. residuals: the matrices that an
     initialization scaled down by depth. width: of a language model, by its table of tokens; None
-    where there is none. step: the one that was asked about. plan: the schedule that was given.
-    has_no_warmup: that was said, or a schedule was given without one. is_peak: the lr was given, so
-    that it is not the end of a schedule. has_base: the base of an adapter was given, so that its
-    matrices are judged and its halves are not.
+    where there is none. is_step_asked: the forecast is of a step that was asked about. plan: the
+    schedule that was given. has_no_warmup: that was said, or a schedule was given without one.
+    is_peak: the lr was given, so that it is not the end of a schedule. has_base: the base of an
+    adapter was given, so that its matrices are judged and its halves are not. is_adapter: there are
+    halves of one, by their names.
     """
 
     phase: Phase | None = None
     evidence: str = ""
     residuals: frozenset[str] = frozenset()
     width: int | None = None
-    step: int | None = None
+    is_step_asked: bool = False
     plan: Schedule | None = None
     has_no_warmup: bool = False
     is_peak: bool = False
     has_base: bool = False
+    is_adapter: bool = False
+
+    @property
+    def is_phase_found(self) -> bool:
+        """The weights say it, and not --phase."""
+        return self.phase is not None and not self.evidence.startswith("--phase")
 
     @property
     def warmup(self) -> int | None:
@@ -66,11 +74,12 @@ def situation(
         evidence,
         scaled_residuals(stats),
         _width(stats),
-        settings.step,
+        settings.step is not None,
         plan,
         is_said or (plan is not None and plan.warmup == 0),
         settings.lr is not None,
         settings.base is not None,
+        any(one.role in HALVES for one in stats),
     )
 
 
