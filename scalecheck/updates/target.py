@@ -95,16 +95,16 @@ def sentence(forecasts: Forecasts, figures: dict[str, Any]) -> Iterator[str]:
     target = figures["target"]
     words = step_percent(target["relative_update"])
     if target["lr_median"] is None:
-        yield f"No lr is known for {words}: no tensor has both a scale and an update"
+        yield f"No lr is known for {words}: no tensor has both a scale and an update."
         return
     optimizers = " and ".join(sorted({each.training.name for each in forecasts}))
     one, several = ("matrix", "matrices") if "matrices" in target else ("tensor", "tensors")
     low, middle, high = (rate(target[name]) for name in ("lr_min", "lr_median", "lr_max"))
     if low == high:
         of = f"1 {one}" if (n := target[several]) == 1 else f"{n} {several}"
-        yield f"For {words}, {optimizers} takes lr {middle} ({of})"
+        yield f"For {words}, {optimizers} takes lr {middle} ({of})."
     else:
         yield (
             f"For {words}, {optimizers} takes lr {low} to {high} (median {middle} of "
-            f"{target[several]} {several}); --emit torch writes them"
+            f"{target[several]} {several}); --emit torch writes them."
         )
