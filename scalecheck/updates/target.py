@@ -42,8 +42,8 @@ def _unit(members: Forecasts) -> float | None:
         if each.unit_update is not None and each.rms and each.is_finite
         if not each.training.has_lr
     ]
-    moved = math.sqrt(math.fsum(n * update**2 for n, update, _ in known))
-    scale = math.sqrt(math.fsum(n * rms**2 for n, _, rms in known))
+    moved = math.hypot(*(math.sqrt(n) * update for n, update, _ in known))
+    scale = math.hypot(*(math.sqrt(n) * rms for n, _, rms in known))
     return moved / scale if scale else None
 
 
