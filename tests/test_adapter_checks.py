@@ -46,6 +46,20 @@ def test_of_halves_alone_a_is_judged_and_no_step_is_too_small(adapter):
     assert {rule.status for rule in low.rows_of("rules")} == {"passed"}
 
 
+def test_first_step_of_halves_alone_is_judged_by_the_lr_of_full_fine_tuning(tmp_path):
+    tensors = halves()
+    tensors[f"base_model.model.{MODULE}.lora_B.weight"].zero_()
+    folder = write(tmp_path / "new", tensors, CONFIG)
+    (finding,) = api.check(folder, lr=5e-3, select="SC201", phase="finetune").findings
+    assert (finding.where, finding.severity) == (MODULE, "warning")
+    assert finding.message.startswith("the first step at lr 0.005 moves W like full fine-tuning at")
+    assert finding.message.endswith(
+        "published LoRA fine-tunings move W as full fine-tuning does at lr 3e-07 to 9e-05 (23 "
+        "recipes)"
+    )
+    assert not api.check(folder, lr=1e-5, select="SC201").findings
+
+
 def test_nan_and_zeros_in_halves_are_found(tmp_path, base):
     tensors = halves() | halves("k")
     tensors[f"base_model.model.{MODULE}.lora_A.weight"][0, 0] = torch.nan

@@ -141,6 +141,16 @@ def test_the_phase_is_found_given_or_not_known(tmp_path):
     assert summary(old, "--phase", "rl")["phase_evidence"] == "--phase rl"
 
 
+def test_an_adapter_is_told_by_its_names():
+    samples = Path(__file__).parent.parent / "sample_ckpts"
+    found = json.loads(scalecheck("translate", samples / "tiny-gpt-lora", "--format", "json").out)
+    assert (found["summary"]["phase"], found["summary"]["is_adapter"]) == (None, True)
+    assert {record["phases"][-1] for record in found["summary"]["published"]} == {"rl"}
+    assert any(note.startswith("an adapter, by the names") for note in found["notes"])
+    tuned = scalecheck("check", samples / "tiny-gpt-lora", "--phase", "rl").out
+    assert "an adapter, by the names" not in tuned
+
+
 def test_a_saved_state_says_no_phase():
     samples = Path(__file__).parent.parent / "sample_ckpts"
     done = scalecheck("translate", samples / "tiny-gpt", "--format", "json")

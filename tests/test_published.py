@@ -220,6 +220,9 @@ def test_an_initialization_far_larger_than_published_is_found_however_it_is_stor
     assert [finding.where for finding in report.findings] == [*large]
     assert {finding.severity for finding in report.findings} == {"warning"}
     assert "a gain of 1.81" in report.findings[0].message
+    part = {"wte.weight": noise(8192, 2048, std=1), "h.0.w.weight": noise(16, 2048, std=0.04)}
+    report = api.check(saved(tmp_path / "p.safetensors", part), phase="pretrain", select="SC111")
+    assert [finding.where for finding in report.findings] == ["h.0.w.weight"]
     usual = saved(tmp_path / "n.safetensors", {"w.weight": noise(512, 2048)})
     assert api.check(usual, phase="pretrain", select="SC111").findings == []
     resumed = api.check(path, phase="resume", select=["SC101", "SC111"])

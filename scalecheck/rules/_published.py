@@ -39,11 +39,13 @@ def beyond_of_adapters(subject: CheckpointFacts, place: Place) -> Iterator[Findi
 def told(place: Placement, lr: float | None) -> str:
     """Changes by 6.63 % per step at lr 0.002; published pretrainings start residual outputs at 0.1
     to 12 % (37 recipes)."""
+    at = "" if lr is None else f" at lr {setting(lr)}"
+    if place.range.quantity == "lr_equivalent":
+        words = f"the first step{at} moves W like full fine-tuning at lr {place.value:.3g}"
+        return f"{words}; {place.published}"
     said = {
         "warm": f"changes by {a_step(place.value)} at the end of warm-up",
         "equilibrium": f"settles at {a_step(place.value)} under weight decay",
-        "lr_equivalent": f"the first step moves W like full fine-tuning at lr {place.value:.3g}",
     }
     words = said.get(place.range.quantity, f"changes by {a_step(place.value)}")
-    at = "" if lr is None else f" at lr {setting(lr)}"
     return f"{words}{at}; {place.published}"

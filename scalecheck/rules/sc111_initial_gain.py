@@ -1,10 +1,11 @@
 """A hidden matrix that starts far larger for its width than in any published initialization.
 
-Its gain is rms·√width, width being the smaller of its two sides: about what it multiplies the size
-of an input by. 50 published initializations that could be read lie at 0.15 to 1.43. The rule rests
-on one failure: BigScience's 104B model started at std 0.02 and width 11600, a gain of 2.15, and its
-loss stopped at 6.4 at every lr that was tried; std 0.006 trained. Weights are judged at the start
-of a pretraining only: as an initialization leaves them, or with --phase pretrain.
+Its gain is rms·√width, about what it multiplies the size of an input by; its width is the side that
+it shares with the model's embedding, else the smaller one. 50 published initializations that could
+be read lie at 0.15 to 1.43. The rule rests on one failure: BigScience's 104B model started at std
+0.02 and width 11600, a gain of 2.15, and its loss stopped at 6.4 at every lr that was tried; std
+0.006 trained. Weights are judged at the start of a pretraining only: as an initialization leaves
+them, or with --phase pretrain.
 
 Try: std √(2/(5·width)), as small_init has it, or 1/√width; `scalecheck inspect --init` tells which
 scheme the weights are of.
@@ -13,29 +14,24 @@ scheme the weights are of.
 import math
 from collections.abc import Iterator
 
-from scalecheck.checkpoint.naming import HALVES
 from scalecheck.report.finding import Finding
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
+    tables = [t.scale.shape for t in subject.matrices if t.scale.role == "embedding"]
+    widths = {shape[-1] for shape in tables if len(shape) == 2}
     for tensor in subject.matrices:
-        if (width := _width(tensor)) is None or not tensor.scale.rms:
+        scale = tensor.scale
+        if scale.role != "matrix" or len(scale.shape) != 2 or not scale.rms:
             continue
-        gain, limit = tensor.scale.rms * math.sqrt(width), limits.of(tensor)["gain"]
+        width = max(widths.intersection(scale.shape), default=min(scale.shape))
+        gain, limit = scale.rms * math.sqrt(width), limits.of(tensor)["gain"]
         message = (
-            f"starts at rms {tensor.scale.rms:.3g} for width {width}, a gain of {gain:.3g}; 50 "
-            "published initializations lie at 0.15 to 1.43, and one failed run, BigScience 104B, "
-            "at 2.15"
+            f"starts at rms {scale.rms:.3g} for width {width}, a gain of {gain:.3g}; 50 published "
+            "initializations lie at 0.15 to 1.43, and one failed run, BigScience 104B, at 2.15"
         )
         yield tensor.judged(message if gain > limit else "", gain, limit)
-
-
-def _width(tensor: TensorFacts) -> int | None:
-    """The smaller side of a hidden matrix, which is the width whichever way it is stored."""
-    scale = tensor.scale
-    is_hidden = scale.role == "matrix" and scale.role not in HALVES and len(scale.shape) == 2
-    return min(scale.shape) if is_hidden else None
 
 
 RULE = Rule(

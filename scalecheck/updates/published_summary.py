@@ -53,6 +53,7 @@ def figures(
     return {
         "phase": situation.phase,
         "phase_evidence": situation.evidence or None,
+        "is_adapter": situation.is_adapter,
         "published": [_record(of, group) for of, group in groups.items()],
         "published_lr_min": None if bounds is None else bounds[0],
         "published_lr_max": None if bounds is None else bounds[1],
@@ -115,10 +116,11 @@ def sentences(
     yield from unranged(forecasts, situation)
     is_known = situation.phase is not None
     if is_known and (bounds := lr_bounds(forecasts)) is not None and bounds[0] < bounds[1]:
-        every = [one for group in groups.values() for one in group]
-        is_inside = all(one.place == "inside" for one in every)
-        stay = "stay" if is_inside else "are"
-        yield f"All steps {stay} inside for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        of_steps = [of for of in groups if of.quantity in _PROPORTIONAL]
+        is_inside = all(one.place == "inside" for of in of_steps for one in groups[of])
+        later = len(of_steps) < len(groups)  # the end of warm-up or the equilibrium
+        words = f"All steps {'stay' if is_inside else 'are'} inside{' at the start' * later}"
+        yield f"{words} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
     elif is_known and bounds is not None:
         yield "No single lr brings every step inside."
     if (lr := width_lr(forecasts, situation)) is not None:
@@ -191,7 +193,15 @@ def _and(words: Sequence[str]) -> str:
 
 
 def phase_note(situation: Situation) -> str | None:
-    """What says the phase."""
-    if situation.phase is None:
-        return None
-    return f"phase {situation.phase}: {situation.evidence}"
+    """What says the phase where it was not given, or that an adapter is judged without one."""
+    if situation.is_phase_found:
+        return (
+            f"judged as the start of a pretraining, as weights are those of an initialization: "
+            f"{situation.evidence}; --phase says another"
+        )
+    if situation.phase is None and situation.is_adapter:
+        return (
+            "an adapter, by the names of its halves: judged by published LoRA runs of any phase; "
+            "--phase finetune, preference or rl narrows the range"
+        )
+    return None

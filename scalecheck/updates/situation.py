@@ -4,6 +4,7 @@ evidence; whether it has a warm-up; which matrices an initialization scaled down
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from scalecheck.checkpoint.naming import HALVES
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.initial_signs import scaled_residuals, signs_of_initialization
 from scalecheck.measure.tensor_stats import TensorStats
@@ -23,7 +24,8 @@ class Situation:
     where there is none. is_step_asked: the forecast is of a step that was asked about. plan: the
     schedule that was given. has_no_warmup: that was said, or a schedule was given without one.
     is_peak: the lr was given, so that it is not the end of a schedule. has_base: the base of an
-    adapter was given, so that its matrices are judged and its halves are not.
+    adapter was given, so that its matrices are judged and its halves are not. is_adapter: there are
+    halves of one, by their names.
     """
 
     phase: Phase | None = None
@@ -35,6 +37,12 @@ class Situation:
     has_no_warmup: bool = False
     is_peak: bool = False
     has_base: bool = False
+    is_adapter: bool = False
+
+    @property
+    def is_phase_found(self) -> bool:
+        """The weights say it, and not --phase."""
+        return self.phase is not None and not self.evidence.startswith("--phase")
 
     @property
     def warmup(self) -> int | None:
@@ -72,6 +80,7 @@ def situation(
         is_said or (plan is not None and plan.warmup == 0),
         settings.lr is not None,
         settings.base is not None,
+        any(one.role in HALVES for one in stats),
     )
 
 

@@ -119,7 +119,8 @@ def check_input(
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
     steps = [one.step for one in (*states.by_name.values(), *states.unnamed) if one.step]
-    is_sought = _TRAINED in policy.rules and not (steps and any(trained_by.values()))
+    is_told = run.is_phase_found or (steps and any(trained_by.values()))
+    is_sought = _TRAINED in policy.rules and not is_told
     subject = CheckpointFacts(
         tensors,
         unmeasured,
@@ -179,8 +180,9 @@ def _run(settings: Settings, tensors: Sequence[TensorFacts], wanted: Sequence[Te
 
 def _on_published(run: Situation, forecasts: Sequence[TensorForecast]) -> Iterator[str]:
     """What says the phase, or what is published for each, and what is not."""
-    if (note := phase_note(run) if run.phase else against_each(forecasts)) is not None:
-        yield note
+    yield from filter(None, [phase_note(run)])
+    if run.phase is None and (sentence := against_each(forecasts)) is not None:
+        yield sentence
     yield from unranged(forecasts, run)
 
 
