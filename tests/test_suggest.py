@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -20,6 +21,7 @@ from scalecheck.theory.update_rms import update_rms
 
 pytestmark = pytest.mark.usefixtures("in_project_folder")
 
+FINE_TUNING = "fine-tuning, Adam, language models"
 GPT2 = ("--shape", "transformer.wte.weight=50257x768", "--suggest")
 
 
@@ -74,9 +76,17 @@ def test_no_source_tells_its_own_lr():
     assert own.recipes + own.untold == 51
     assert 1.3 < own.middle < 2
     assert own.most < 3
-    assert errors["fine-tuning, Adam, language models", "nearest recipes"].most > 5
+    assert errors[FINE_TUNING, "nearest recipes"].most > 5
     for one in near.leave_one_out():
         assert 1 <= one.middle <= one.most <= one.worst
+
+
+def test_the_readme_says_how_far_off_it_is():
+    errors = {one.what: one for one in near.leave_one_out() if one.method == "nearest recipes"}
+    text = " ".join((Path(__file__).parent.parent / "README.md").read_text("utf-8").split())
+    start, tuned = errors["pretraining, Adam, language models"], errors[FINE_TUNING]
+    assert f"an unknown one's lr within {start.most:.3g} times in 9 of 10" in text
+    assert f"for fine-tuning, within {tuned.most:.3g} times" in text
 
 
 def test_recipes_are_within_2_or_4_times_the_width():
@@ -142,7 +152,7 @@ def test_the_summary_holds_what_is_said():
     over = phase["over_published"]
     assert over["fit over width"] == pytest.approx(ways["fit over width"]["lr"] / published)
     done = scalecheck("translate", INIT, "--suggest", "--lr", 1e-4)
-    assert "lr 1e-4 is below what these recipes use, 10 times below the median" in done.out
+    assert "An lr of 1e-4 is below what these recipes use, 10 times below the median" in done.out
     assert f"{over['fit over width']:.3g} times above the median" in done.out
     assert f"rms·√width {own['gain']:.3g}, outside the published" in done.out
 

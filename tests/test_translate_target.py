@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import tomllib
 
 import pytest
 import torch
@@ -169,6 +170,33 @@ def test_a_target_of_a_group_needs_no_lr():
         with_lr = rows(INIT, "--target", 1e-3, "--lr", 3e-4, "--by", by)
         for name, row in rows(INIT, "--target", 1e-3, "--by", by).items():
             assert row["target_lr"] == pytest.approx(with_lr[name]["target_lr"])
+
+
+def test_a_target_of_adapted_matrices_needs_no_lr():
+    """Their step is the product's, in proportion to the lr but for the product of both updates."""
+    asked = ("sample_ckpts/tiny-gpt-lora", "--base", TINY, "--state", "none", "--target", "0.1%")
+    with_lr = rows(*asked, "--lr", 1e-9)
+    for name, row in rows(*asked).items():
+        assert row["relative_update"] is None
+        assert row["target_lr"] == pytest.approx(with_lr[name]["target_lr"])
+
+
+@pytest.mark.parametrize("path", [INIT, TINY])
+def test_the_configuration_that_is_emitted_gives_the_target(path):
+    """Read back as groups, each tensor of its own lr changes by the target to 3 digits."""
+    asked = (path, "--target", "0.1%", "--state", "none")
+    emitted = tomllib.loads(scalecheck("translate", *asked, "--emit", "toml").out)
+    groups = [
+        word
+        for group in emitted["group"]
+        for name in group["names"]
+        for word in ("--group", f"{name}:lr={group['lr']!r}")
+    ]
+    found = rows(path, "--lr", emitted["optimizer"]["lr"], "--state", "none", *groups)
+    moved = [row for row in found.values() if row["relative_update"] is not None]
+    assert len(moved) == (27 if path == INIT else 52)
+    for row in moved:
+        assert row["relative_update"] == pytest.approx(1e-3, rel=5e-3)
 
 
 def test_a_target_above_the_optimizers_cap_has_no_lr():

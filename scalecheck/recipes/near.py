@@ -88,7 +88,8 @@ def near(asked: Asked, among: Iterable[Recipe] | None = None) -> Near:
     times, first = min(sized, key=lambda pair: pair[0])
     own = width(first)
     if own is not None and asked.width is not None:
-        words = f"the nearest in width is {first.name} at {own}, {times:.3g} times away"
+        far = f"{times:.3g}" if times < 100 else f"{times:,.0f}"
+        words = f"the nearest in width is {first.name} at {own}, {far} times away"
     else:
         words = f"the nearest in size is {first.name} with {first.params:,} parameters"
     return Near(reason=words)
@@ -123,9 +124,9 @@ def _distance(recipe: Recipe, asked: Asked) -> float | None:
 
 
 def _none(asked: Asked) -> str:
-    kind = "models" if asked.domain is None else DOMAIN_WORDS[asked.domain]
-    what = "adapters of " if asked.is_adapter else ""
-    return f"none of {what}{kind} is with this optimizer"
+    kind = "" if asked.domain is None else f" of {DOMAIN_WORDS[asked.domain]}"
+    what = "adapters'" if asked.is_adapter else "published"
+    return f"no {what} recipe{kind} is for {PHASE_WORDS[asked.phase]} with this optimizer"
 
 
 @dataclass(frozen=True)

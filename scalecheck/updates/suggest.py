@@ -107,7 +107,7 @@ def suggestions(
     most = names.most_common(1)[0][0]
     hidden = [each for each in hidden if each.training.name == most]
     training = hidden[0].training
-    updates = [*_updates(hidden)]
+    updates = [*_updates([each for each in hidden if each.has_band])]
     phases, evidence = _phases(run, model, forecasts, tensors)
     scales = [each.rms for each in hidden if each.has_band and each.rms and each.is_finite]
     gain = median(scales) * math.sqrt(model.width) if scales and model.width else None

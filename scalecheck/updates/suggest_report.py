@@ -161,9 +161,9 @@ def conclusions(found: Suggestions) -> Iterator[str]:
         start += f" at width {found.traits.width}" if found.traits.width else ""
         nearest = one.way(NEAREST)
         if nearest is None:
-            yield f"{start}, {one.ways[0].reason}{_instead(one)}"
+            yield f"{start}, {one.ways[0].reason}{_instead(one)}."
             continue
-        yield f"{start}, {_used(nearest, one)}"
+        yield f"{start}, {_used(nearest, one)}."
 
 
 def _used(nearest: Way, one: Suggestion) -> str:
@@ -204,7 +204,7 @@ def sentences(found: Suggestions, lr: float | None) -> Iterator[str]:
     for one in found.each:
         at = f"{PHASE_WORDS[one.phase]}: " if len(found.each) > 1 else ""
         for sentence in (*_given(one, lr), *_few(one), *_apart(found, one)):
-            yield f"{at}{sentence}"
+            yield f"{at}{sentence}." if at else f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def _given(one: Suggestion, lr: float | None) -> Iterator[str]:
@@ -215,7 +215,7 @@ def _given(one: Suggestion, lr: float | None) -> Iterator[str]:
     times = max(lr / nearest.lr, nearest.lr / lr)
     side = "above" if lr > nearest.lr else "below"
     middle = "the median" if times < 1.005 else f"{times:.3g} times {side} the median"
-    yield f"lr {rate(lr)} is {place} what these recipes use, {middle}"
+    yield f"an lr of {rate(lr)} is {place} what these recipes use, {middle}"
 
 
 def _few(one: Suggestion) -> Iterator[str]:
@@ -298,7 +298,10 @@ def notes(found: Suggestions) -> Iterator[str]:
         if (factor := model.adapter.equivalence) is not None:
             words += f": its first step moves W like full fine-tuning at {factor:.3g} times the lr"
         yield words
-    yield "published means that it worked for somebody, not that it was tuned"
+    yield (
+        "published means that it worked for somebody, not that it was tuned: docs/suggest.md has "
+        "the error of each way"
+    )
 
 
 def with_suggestions(report: Report, found: Suggestions, lr: float | None) -> Report:

@@ -42,8 +42,8 @@ def _unit(members: Forecasts) -> float | None:
         if each.unit_update is not None and each.rms and each.is_finite
         if not each.training.has_lr
     ]
-    moved = math.sqrt(math.fsum(n * update**2 for n, update, _ in known))
-    scale = math.sqrt(math.fsum(n * rms**2 for n, _, rms in known))
+    moved = math.hypot(*(math.sqrt(n) * update for n, update, _ in known))
+    scale = math.hypot(*(math.sqrt(n) * rms for n, _, rms in known))
     return moved / scale if scale else None
 
 
@@ -95,16 +95,16 @@ def sentence(forecasts: Forecasts, figures: dict[str, Any]) -> Iterator[str]:
     target = figures["target"]
     words = step_percent(target["relative_update"])
     if target["lr_median"] is None:
-        yield f"No lr is known for {words}: no tensor has both a scale and an update"
+        yield f"No lr is known for {words}: no tensor has both a scale and an update."
         return
     optimizers = " and ".join(sorted({each.training.name for each in forecasts}))
     one, several = ("matrix", "matrices") if "matrices" in target else ("tensor", "tensors")
     low, middle, high = (rate(target[name]) for name in ("lr_min", "lr_median", "lr_max"))
     if low == high:
         of = f"1 {one}" if (n := target[several]) == 1 else f"{n} {several}"
-        yield f"For {words}, {optimizers} takes lr {middle} ({of})"
+        yield f"For {words}, {optimizers} takes lr {middle} ({of})."
     else:
         yield (
             f"For {words}, {optimizers} takes lr {low} to {high} (median {middle} of "
-            f"{target[several]} {several}); --emit torch writes them"
+            f"{target[several]} {several}); --emit torch writes them."
         )
