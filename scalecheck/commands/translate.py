@@ -18,7 +18,7 @@ from scalecheck.updates import adapted, summary
 from scalecheck.updates.assumed import Assumption, opened
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
-from scalecheck.updates.precision import Ledger, cast_type
+from scalecheck.updates.precision import Ledger, cast_type, stalled_figures
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.tables import (
     Others,
@@ -106,7 +106,11 @@ def translate(
             *adapters.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary=adapted.summary(adapters) | ({"precision": ledger.figures} if ledger else {}),
+        summary={
+            **adapted.summary(adapters),
+            **stalled_figures(forecasts),
+            **({"precision": ledger.figures} if ledger else {}),
+        },
         headline=summary.headline(checkpoint, forecasts, states),
         totals="\n".join(
             [

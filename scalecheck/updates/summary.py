@@ -13,6 +13,7 @@ from scalecheck.report.formatting import count, number, percent, plural, printab
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
+from scalecheck.updates.precision import stalled_note, stalled_sentence
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.tensor_forecast import BEFORE_FIRST, TensorForecast
 
@@ -21,7 +22,6 @@ Forecasts = Sequence[TensorForecast]
 NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
-STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
 
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
@@ -52,7 +52,7 @@ def sentences(
         *_out_of_band(moved, bands),
         *_measured(matrices),
         *_ruled_by_eps(tensors),
-        *_stalled(tensors),
+        *stalled_sentence(tensors),
         *([] if plan is None else _carried([e for e in matrices if e.has_band], plan)),
         *_without_ratio(tensors),
         *([] if assumption is None else [_believed(tensors, assumption)]),
@@ -82,6 +82,7 @@ def notes(
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
     for reason, n in unread.items():
         yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
+    yield from stalled_note(forecasts)
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note
@@ -198,24 +199,6 @@ def _carried(matrices: Forecasts, plan: Schedule) -> Iterator[str]:
             f"Σ lr·decay is {number(min(reached))}: the scale of matrices {words} the balance of "
             "updates and weight decay"
         )
-
-
-def _stalled(forecasts: Forecasts) -> Iterator[str]:
-    known = [(each.stalled, each) for each in forecasts if each.stalled is not None]
-    if not known:
-        return
-    most, worst = max(known, key=lambda pair: pair[0])
-    if not most:
-        yield "nothing stalls: every element moves"
-        return
-    if most < STALLED:
-        yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
-        return
-    share = sum(x * each.numel for x, each in known) / sum(each.numel for _, each in known)
-    yield (
-        f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
-        f"update; most in {printable(worst.name)} ({worst.dtype}), {percent(most)} %"
-    )
 
 
 def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
