@@ -27,7 +27,14 @@ from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
 from scalecheck.updates import adapted as adapters
-from scalecheck.updates import assumed, columns, displacement, suggest_report
+from scalecheck.updates import (
+    assumed,
+    cast_change,
+    columns,
+    displacement,
+    precision,
+    suggest_report,
+)
 from scalecheck.updates.expected_step import unless_settled
 from scalecheck.updates.forecast import expected_update
 
@@ -47,7 +54,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rows`", columns.COLUMNS),
         ("with an optimizer state", columns.STATE),
         ("with `--steps`", columns.SCHEDULE),
-        ("with `--cast`", columns.PRECISION),
+        ("with `--cast`", precision.COLUMNS),
         ("with `--target`", columns.TARGET),
         ("with `--like`", columns.LIKE),
         ("with `--to`", columns.TO),
@@ -61,6 +68,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     "diff": [
         ("`rows`", displacement.COLUMNS),
         ("with `--steps`", displacement.AHEAD),
+        ("of two casts to a type of 16 bits or less", cast_change.COLUMNS),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
         ("`adapted`, the matrices that adapters add to", adapted_change.COLUMNS),
     ],

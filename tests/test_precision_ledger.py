@@ -130,6 +130,35 @@ def test_a_state_says_more_than_the_rms_of_its_update(tmp_path):
     assert theory["stalled"] < 0.01
 
 
+@pytest.mark.parametrize(
+    ("made", "lr"),
+    [
+        (torch.optim.AdamW, 1e-8),
+        (lambda weights, lr: torch.optim.SGD(weights, lr, momentum=0.9), 1e-6),
+    ],
+    ids=["adamw", "sgd"],
+)
+def test_elements_of_float32_are_counted_as_torch_leaves_them(tmp_path, made, lr):
+    """Gradients of many scales, as of rare features: one RMS stands for none of them."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(0.02 * torch.randn(200, 300))
+    scale = torch.exp(4 * torch.randn(200, 300))
+    optimizer = made([weight], lr)
+    for group in optimizer.param_groups:
+        group["weight_decay"] = 0.0
+    for step in range(30):
+        was = weight.detach().clone()
+        rare = torch.rand(200, 300) < (1.0 if step < 3 else 0.2)
+        weight.grad = scale * torch.randn(200, 300) * rare
+        optimizer.step()
+    save_file({"a.weight": weight.detach()}, tmp_path / "model.safetensors")
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    (row,) = ledger(tmp_path)[0].values()
+    assert row["stalled_measured"]
+    assert row["stalled"] == pytest.approx(float((was == weight).double().mean()), abs=2e-3)
+    assert 0.02 < row["stalled"] < 0.98
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_half_of_the_elements_move_at_the_lr_that_is_told(tmp_path, named):
     torch.manual_seed(0)

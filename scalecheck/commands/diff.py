@@ -25,13 +25,17 @@ from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
+from scalecheck.updates.cast_change import COLUMNS as CASTS
+from scalecheck.updates.cast_change import are_casts, cast_change
+from scalecheck.updates.cast_change import figures as cast_figures
+from scalecheck.updates.cast_change import sentences as cast_sentences
 from scalecheck.updates.displacement import AHEAD, COLUMNS, EXPECTED, Displacement, Run, together
 from scalecheck.updates.displacement_summary import figures, notes, sentences
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.training import Trainings
 
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
-_SHOWN |= {"changed", *(c.name for c in (*AHEAD, *EXPECTED) if c.name != "reason")}
+_SHOWN |= {"changed", *(c.name for c in (*CASTS, *AHEAD, *EXPECTED) if c.name != "reason")}
 
 
 def diff(
@@ -43,18 +47,19 @@ def diff(
     """The report of `diff`. Raises UsageError, CheckpointError."""
     trainings = Trainings.asked(settings)
     run = _run(settings, trainings)
-    columns = (
-        *COLUMNS,
+    of_run = (
         *(AHEAD if run is not None else ()),
         *(EXPECTED if run is not None and run.plan is not None else ()),
     )
     selection = Selection.of(settings)
-    selection.check(columns)
+    selection.check((*COLUMNS, *CASTS, *of_run))
     recursive, raw = settings.recursive, settings.raw
     sides = opened(before, recursive, raw), opened(after, recursive, raw)
     unread = [folder for side in sides for folder in unread_of(side)]
     names = renamed(*sides)
     wanted = selection.tensors(pairs_of(*sides, names), unread)
+    casts = CASTS if any(map(are_casts, wanted)) else ()
+    columns = (*COLUMNS, *casts, *of_run)
     trainings.check([pair.name for pair in wanted])
     shared = SharedNames.of(
         {pair.name: pair.before.shape for pair in wanted if pair.before is not None},
@@ -73,6 +78,7 @@ def diff(
         # an average would count the model twice
         counted = (each for each in comparisons if each.kind.kind != "average")
         groups = [Displacement(*one, run) for one in grouped(counted, settings.by).items()]
+    behind = cast_change(of_model)
     shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
     return Report(
@@ -92,6 +98,7 @@ def diff(
             "tensors_before": shared.before,
             "tensors_after": shared.after,
             "shared": shared.both,
+            **cast_figures(behind),
             **adapted_change.summary(adapted),
             **figures(tensors),
         },
@@ -106,7 +113,13 @@ def diff(
         ],
         headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
         f"{count if shared.both else shared.none_shared('before', 'after')}",
-        totals="\n".join([*adapted_change.sentences(adapted), *sentences(tensors, total)]),
+        totals="\n".join(
+            [
+                *adapted_change.sentences(adapted),
+                *sentences(tensors, total),
+                *cast_sentences(behind),
+            ]
+        ),
         notes=[
             *([difference(names)] if names else []),
             *same_memory(wanted),

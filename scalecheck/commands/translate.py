@@ -23,7 +23,7 @@ from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.placed import placed
-from scalecheck.updates.precision import Ledger, cast_type
+from scalecheck.updates.precision import Ledger, cast_type, stalled_figures
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
@@ -139,6 +139,7 @@ def translate(
             **adapted.summary,
             **published_summary.figures(shown, fresh, found),
             **run_summary.figures(forecasts, plan),
+            **stalled_figures(forecasts),
             **({"precision": ledger.figures} if ledger else {}),
             **figures,
         },

@@ -3,7 +3,7 @@ threads over stretches of both files."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from threading import Event
 from typing import Any, Self
@@ -30,7 +30,8 @@ class Change:
     changed: elements that differ as numbers, NaN beside NaN left out. non_finite: elements that are
     NaN or inf on a side. summed: those that the sums are over, the others of floats. before,
     after, product, difference: Σa², Σb², Σab and Σ(b−a)². top: max|b−a|, inf where a float64 does
-    not hold it. Adds up in any order but for rounding.
+    not hold it. path: Σ|b−a| where both are of one type of 16 bits or less, else 0. Adds up in any
+    order but for rounding.
     """
 
     numel: int = 0
@@ -42,6 +43,7 @@ class Change:
     product: ScaledFloat = _NOTHING
     difference: ScaledFloat = _NOTHING
     top: float = 0.0
+    path: float = 0.0
 
     @classmethod
     def of(cls, a: NDArray[Any], b: NDArray[Any], kind: str) -> Self:
@@ -130,13 +132,24 @@ def _between(
     """The change from words to others; where one side is no float, counted and not summed."""
     if before.is_float and after.is_float:
         kind = _kind(before, after)
-        return Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
+        change = Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
+        if before == after and before.is_narrow:
+            return replace(change, path=_path(was, now, before))
+        return change
     if before != after:  # words of 16 bits and less are those of an unsigned type
         was, now = (
             dtype.decode(words) if dtype.is_narrow else words
             for words, dtype in ((was, before), (now, after))
         )
     return Change(len(was), int(np.count_nonzero(was != now)))
+
+
+def _path(was: NDArray[np.generic], now: NDArray[np.generic], dtype: DType) -> float:
+    """Σ|b−a| of the finite elements, over those that differ."""
+    (place,) = np.nonzero(was != now)
+    with np.errstate(invalid="ignore"):
+        moved = np.abs(dtype.decode(now[place]) - dtype.decode(was[place]))
+    return float(moved[np.isfinite(moved)].sum())
 
 
 def _kind(before: DType, after: DType) -> str:

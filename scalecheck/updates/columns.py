@@ -20,7 +20,6 @@ from scalecheck.measure.groups import (
 )
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
-from scalecheck.updates.precision import half_moves_lr
 from scalecheck.updates.tensor_forecast import WITHOUT_RATIO, TensorForecast
 
 Forecasts = Sequence[TensorForecast]
@@ -380,48 +379,6 @@ SCHEDULE = (
         "number",
         "over the schedule: its length in time scales of weight decay",
         3,
-    ),
-)
-PRECISION = (
-    _merged(
-        mean,
-        "moves_pure",
-        "pure %",
-        "percent",
-        "share of the elements that a step changes where weights of the type of --cast are rounded "
-        "to the nearest; in tables in %",
-    ),
-    _merged(
-        mean,
-        "moves_cast",
-        "cast %",
-        "percent",
-        "share that a step changes in a copy of that type of float32 master weights",
-    ),
-    _merged(
-        mean,
-        "moves_stochastic",
-        "stochastic %",
-        "percent",
-        "share that a step changes where weights of that type are rounded stochastically",
-        2,
-    ),
-    _merged(
-        mean,
-        "decay_acts",
-        "decay acts %",
-        "percent",
-        "share that decoupled weight decay alone changes, rounded to the nearest",
-        3,
-    ),
-    Column(
-        "half_moves_lr",
-        "half move at",
-        "number",
-        "the lr from which on half of the elements move where weights of that type are rounded to "
-        "the nearest",
-        1,
-        merge=half_moves_lr,
     ),
 )
 STATES = (

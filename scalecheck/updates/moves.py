@@ -3,13 +3,13 @@ counted element by element from the last update that a saved state tells."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.dtypes import DTYPES
+from scalecheck.dtypes import DTYPES, FLOAT_TYPES
 from scalecheck.measure.sketch import Sketch
 from scalecheck.theory.precision import Gaps, gap_along, rounded, ulp
 
@@ -17,19 +17,24 @@ FloatArray = NDArray[np.float64]
 
 _BINS_BITS = {"F32": 7}  # of mantissa, by which the elements of a wide type are counted
 _WIDE_BITS = 8
-_KEY = np.uint64(44)  # bits of a float64 below those that a ratio is counted by
-_KEYS = 1 << 19  # of ratios, which have no sign
+_RATIO_BITS = 8  # of mantissa, by which ratios of updates and gaps are counted
+_KEPT_BITS = 4  # the same of what is kept of every tensor: some 500 bins
+_KEY = np.uint64(52 - _RATIO_BITS)
 _OCTAVES = 200  # of the lr, up and down, in which half of the elements begin to move
 _HALVINGS = 40
 
 
-class Moves(Protocol):
-    """What a step does to the elements of a tensor in a type, as shares of them; factor: of the
-    lr."""
+class Stalling(Protocol):
+    """What of a step is kept of a tensor."""
 
     def stalled(self, factor: float = 1.0) -> float:
-        """Those that rounding to the nearest leaves as they are."""
+        """The share of elements that rounding to the nearest leaves as they are; factor: of the
+        lr."""
         ...
+
+
+class Moves(Stalling, Protocol):
+    """What a step does to the elements of a tensor in a type, as shares of them."""
 
     def cast(self) -> float:
         """Those that change in a copy of this type of weights that are kept exactly."""
@@ -39,8 +44,13 @@ class Moves(Protocol):
         """Those that change under stochastic rounding."""
         ...
 
+    @property
+    def kept(self) -> Stalling:
+        """What is small enough to be kept of every tensor."""
+        ...
 
-def half_moving(moves: Sequence[tuple[int, Moves]]) -> float | None:
+
+def half_moving(moves: Sequence[tuple[int, Stalling]]) -> float | None:
     """The factor of the lr from which on half of all elements move under rounding to the nearest;
     moves: of tensors of so many elements. None where no factor does."""
     numel = sum(n for n, _ in moves)
@@ -75,22 +85,26 @@ class ExpectedMoves:
     def stochastic(self) -> float:
         return self.gaps.stochastic(self.update, self.equal)
 
+    @property
+    def kept(self) -> Stalling:
+        return self
+
 
 class MeasuredMoves:
     """By the update of each element and the element itself; filled block by block.
 
     scale: |Δw| of an update of 1 as it is known beforehand; `settle` corrects it: some optimizers
-    scale updates by sums over the whole tensor. Counts at that scale are exact, at others an
-    element counts as if its update were known within 0.4 %.
+    scale updates by sums over the whole tensor. is_cast: it counts for a cast, too. Counts at that
+    scale are exact, at others an element counts as if its update were known within 0.4 %.
     """
 
-    def __init__(self, dtype: str, scale: float) -> None:
+    def __init__(self, dtype: str, scale: float, is_cast: bool) -> None:
         self.dtype = dtype
         self.numel = 0
         self._scale, self._correction = scale, 1.0
         self._stalled, self._square = 0, 0.0
-        self._by_gap = np.zeros(0, np.int64)
-        self._by_ulp = np.zeros(0, np.int64)
+        self._by_gap = _Ratios()
+        self._by_ulp = _Ratios() if is_cast else None
 
     def add(self, update: FloatArray, weights: FloatArray) -> None:
         """Takes in −Δw at scale 1 of elements and the weights after it; finite ones count."""
@@ -101,9 +115,10 @@ class MeasuredMoves:
         gap, size = gap_along(stored, -update, self.dtype), np.abs(update)
         with np.errstate(over="ignore"):
             self._stalled += int(np.count_nonzero(size * self._scale <= gap / 2))
-            self._by_gap = _counted(self._by_gap, size / gap)
-            gap = np.where(np.isfinite(stored), ulp(weights, self.dtype), np.inf)
-            self._by_ulp = _counted(self._by_ulp, size / gap)
+            self._by_gap.add(size / gap)
+            if self._by_ulp is not None:
+                gap = np.where(np.isfinite(stored), ulp(weights, self.dtype), np.inf)
+                self._by_ulp.add(size / gap)
         self.numel += update.size
         self._square += float(update @ update)
 
@@ -115,39 +130,111 @@ class MeasuredMoves:
     def stalled(self, factor: float = 1.0) -> float:
         if math.isclose(factor * self._correction, 1.0, rel_tol=1e-9):
             return self._stalled / self.numel
-        low, count = _bins(self._by_gap)
-        scale = factor * self._scale * self._correction
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            reached = np.clip((0.5 / scale - low) / (low / 2**_WIDE_BITS), 0.0, 1.0)
-        return float(np.sum(count * np.where(low > 0, reached, 1.0))) / self.numel
+        return self._bins.stalled(factor)
+
+    @property
+    def kept(self) -> Stalling:
+        return self._bins.coarser(_KEPT_BITS)
+
+    @property
+    def _bins(self) -> "_Bins":
+        low, count = self._by_gap.bins
+        return _Bins(low, count / self.numel, self._scale * self._correction, _RATIO_BITS)
 
     def cast(self) -> float:
-        return self._crossed(self._by_ulp)
+        return self._crossed(self._by_ulp or self._by_gap)
 
     def stochastic(self) -> float:
         return self._crossed(self._by_gap)
 
-    def _crossed(self, counts: NDArray[np.int64]) -> float:
-        low, count = _bins(counts)
-        middle = low * (1 + 2.0 ** -(_WIDE_BITS + 1))
+    def _crossed(self, ratios: "_Ratios") -> float:
+        low, count = ratios.bins
+        middle = low * (1 + 2.0 ** -(_RATIO_BITS + 1))
         with np.errstate(over="ignore"):
             share = np.minimum(middle * (self._scale * self._correction), 1.0)
         return float(np.sum(count * share)) / self.numel
 
 
-def _counted(counts: NDArray[np.int64], ratios: FloatArray) -> NDArray[np.int64]:
-    """The counts with those of more ratios, by their leading bits."""
-    keys = (np.ascontiguousarray(ratios).view(np.uint64) >> _KEY).astype(np.intp)
-    more = np.bincount(keys, minlength=len(counts))
-    more[: len(counts)] += counts
-    return more
+@dataclass(frozen=True)
+class _Bins:
+    """Shares of elements by the ratio of an update of 1 to the gap, each from `low` to the next
+    number of so many bits of mantissa; the rest have no update. scale: |Δw| of one of 1."""
+
+    low: FloatArray
+    shares: FloatArray
+    scale: float
+    bits: int
+
+    def stalled(self, factor: float = 1.0) -> float:
+        with np.errstate(over="ignore", divide="ignore"):
+            below = np.clip((0.5 / (factor * self.scale) / self.low - 1) * 2**self.bits, 0.0, 1.0)
+        return max(0.0, 1 - float(np.sum(self.shares * (1 - below))))
+
+    def coarser(self, bits: int) -> "_Bins":
+        words = self.low.view(np.uint64) >> np.uint64(52 - bits)
+        keys, place = np.unique(words, return_inverse=True)
+        low = (keys << np.uint64(52 - bits)).view(np.float64)
+        shares = np.bincount(place, self.shares).astype(np.float64)
+        return replace(self, low=low, shares=shares, bits=bits)
 
 
-def _bins(counts: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """The lower end of each bin that is not empty, and its count."""
-    (keys,) = np.nonzero(counts)
-    low = (keys.astype(np.uint64) << _KEY).view(np.float64)
-    return low, counts[keys].astype(np.float64)
+class _Ratios:
+    """Ratios counted by their exponent and the leading bits of their mantissa."""
+
+    def __init__(self) -> None:
+        self._first = 0  # key of the first count
+        self._counts = np.zeros(0, np.int64)
+
+    def add(self, ratios: FloatArray) -> None:
+        """Takes in ratios that are not negative; those of 0 have no bin."""
+        keys = (np.ascontiguousarray(ratios).view(np.uint64) >> _KEY).astype(np.intp)
+        keys = keys[keys > 0]
+        if not keys.size:
+            return
+        if not self._counts.size:
+            self._first = int(keys.min())
+        first = min(self._first, int(keys.min()))
+        more = np.bincount(keys - first, minlength=self._first - first + self._counts.size)
+        more[self._first - first :][: self._counts.size] += self._counts
+        self._first, self._counts = first, more
+
+    @property
+    def bins(self) -> tuple[FloatArray, FloatArray]:
+        """The lower end of each bin that is not empty, and its count."""
+        (place,) = np.nonzero(self._counts)
+        low = ((place + self._first).astype(np.uint64) << _KEY).view(np.float64)
+        return low, self._counts[place].astype(np.float64)
+
+
+def counters(trained_in: str, cast: str | None, scale: float) -> list[MeasuredMoves]:
+    """Empty counts in the type that a tensor is trained in, where its rounding is known, and in
+    that of --cast."""
+    types = [trained_in] if trained_in in FLOAT_TYPES else []
+    types += [cast] if cast is not None and cast not in types else []
+    return [MeasuredMoves(each, scale, each == cast) for each in types]
+
+
+def moves_of(
+    counted: Sequence[MeasuredMoves],
+    sketch: Sketch,
+    stored: str,
+    update: float | None,
+    equal: bool,
+    is_measured: bool,
+) -> dict[str, Moves]:
+    """What a step does to the finite elements of a tensor of a stored type, in the type of each
+    counter: as it counted them where the update is measured by the state, else by the RMS of the
+    update, which is the size of all updates where `equal`. Nothing where none is known."""
+    if update is None or not math.isfinite(update):
+        return {}
+    found: dict[str, Moves] = {}
+    for each in counted:
+        if is_measured and each.numel and update:
+            each.settle(update)
+            found[each.dtype] = each
+        elif (gaps := cast_gaps(sketch, stored, each.dtype)) is not None:
+            found[each.dtype] = ExpectedMoves(gaps, update, equal)
+    return found
 
 
 def cast_gaps(sketch: Sketch, stored: str, dtype: str) -> Gaps | None:

@@ -1,7 +1,7 @@
 """The precision ledger: the share of a tensor's elements that a step changes in weights of a type,
 in a copy of that type, and under stochastic rounding, and what is said of all tensors together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Self
@@ -12,34 +12,64 @@ from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.groups import mean
 from scalecheck.measure.sketch import Sketch
-from scalecheck.report.formatting import plural, printable, setting
+from scalecheck.report.formatting import percent, plural, printable, setting
+from scalecheck.report.report import Column
 from scalecheck.theory.precision import half_ulp_toward_zero, layout_of
-from scalecheck.updates.moves import Moves, cast_values, half_moving
+from scalecheck.updates.moves import MeasuredMoves, Moves, Stalling, cast_values, half_moving
 
 MOST = 0.5  # share of the weights below which the ledger says what keeps small updates
+STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 STILL = 1e-3  # share of its elements up to which a tensor is said not to move
 ROUNDING = 2.0**-50  # of a sum of shares
 SHARES = ("moves_pure", "moves_cast", "moves_stochastic", "decay_acts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CastForecast:
-    """What a step does to the elements of one tensor in the type of --cast, as shares of them; None
-    without it, and where no update is known.
+class PrecisionForecast:
+    """What rounding leaves of a step of one tensor, as shares of its elements; None where no update
+    is known, or a type's rounding, and without --cast but for the first two.
 
-    moves: counts them. moves_pure: where the weights are of this type and rounded to the nearest.
-    moves_cast: as seen in a copy of this type of weights that are kept exactly. moves_stochastic:
-    where the weights are of this type and rounded stochastically. decay_acts: those that decoupled
-    weight decay alone changes, rounded to the nearest; None without one. half_moves_lr: the lr from
-    which on half of the elements move where the weights are of this type.
+    stalled: those that the update does not move in the type that they are trained in;
+    stalled_measured: counted element by element from the state, not by the update's RMS. moves:
+    what is counted in the type of --cast. moves_pure: those that change where the weights are of
+    this type and rounded to the nearest. moves_cast: in a copy of this type of weights that are
+    kept exactly. moves_stochastic: where the weights are of this type and rounded stochastically.
+    decay_acts: those that decoupled weight decay alone changes, rounded to the nearest; None
+    without one. half_moves_lr: the lr from which on half of them move where the weights are of this
+    type.
     """
 
-    moves: Moves | None = None
+    stalled: float | None = None
+    stalled_measured: bool = False
+    moves: Stalling | None = None
     moves_pure: float | None = None
     moves_cast: float | None = None
     moves_stochastic: float | None = None
     decay_acts: float | None = None
     half_moves_lr: float | None = None
+
+
+def precision_forecast(
+    by_type: Mapping[str, Moves],
+    trained_in: str,
+    cast: str | None,
+    lr: float,
+    decay: float | None,
+    sketch: Sketch,
+    stored: str,
+) -> PrecisionForecast:
+    """That of a tensor of a stored type; decay: lr·weight_decay where it is decoupled."""
+    own, moves = by_type.get(trained_in), by_type.get(cast or "")
+    return PrecisionForecast(
+        stalled=None if own is None else _share(own.stalled()),
+        stalled_measured=isinstance(own, MeasuredMoves),
+        moves=None if moves is None else moves.kept,
+        moves_pure=None if moves is None else _share(1 - moves.stalled()),
+        moves_cast=None if moves is None else moves.cast(),
+        moves_stochastic=None if moves is None else moves.stochastic(),
+        decay_acts=decay_share(sketch, stored, cast, decay) if cast and decay else None,
+        half_moves_lr=None if moves is None else _half_lr([(sketch.numel, moves)], lr),
+    )
 
 
 class Forecast(Protocol):
@@ -50,30 +80,10 @@ class Forecast(Protocol):
     @property
     def lr(self) -> float | None: ...
     @property
-    def moves(self) -> Moves | None: ...
+    def moves(self) -> Stalling | None: ...
 
 
-def cast_forecast(
-    moves: Moves | None,
-    lr: float | None,
-    decay: float | None,
-    sketch: Sketch,
-    stored: str,
-    cast: str,
-) -> CastForecast:
-    """The ledger of a tensor of a stored type; decay: lr·weight_decay where it is decoupled."""
-    return CastForecast(
-        moves=moves,
-        moves_pure=None if moves is None else _moved(moves),
-        moves_cast=None if moves is None else moves.cast(),
-        moves_stochastic=None if moves is None else moves.stochastic(),
-        decay_acts=decay_share(sketch, stored, cast, decay) if decay else None,
-        half_moves_lr=_half_lr([(sketch.numel, moves)], lr) if moves is not None else None,
-    )
-
-
-def _moved(moves: Moves) -> float:
-    share = 1 - moves.stalled()
+def _share(share: float) -> float:
     return share if share > ROUNDING else 0.0
 
 
@@ -93,9 +103,100 @@ def half_moves_lr(forecasts: Sequence[Forecast]) -> float | None:
     return _half_lr(moves, lrs.pop()) if len(lrs) == 1 else None
 
 
-def _half_lr(moves: Sequence[tuple[int, Moves]], lr: float | None) -> float | None:
+COLUMNS = (
+    Column(
+        "moves_pure",
+        "pure %",
+        "percent",
+        "share of the elements that a step changes where weights of the type of --cast are rounded "
+        "to the nearest; in tables in %",
+        merge=mean("moves_pure"),
+    ),
+    Column(
+        "moves_cast",
+        "cast %",
+        "percent",
+        "share that a step changes in a copy of that type of float32 master weights",
+        merge=mean("moves_cast"),
+    ),
+    Column(
+        "moves_stochastic",
+        "stochastic %",
+        "percent",
+        "share that a step changes where weights of that type are rounded stochastically",
+        2,
+        merge=mean("moves_stochastic"),
+    ),
+    Column(
+        "decay_acts",
+        "decay acts %",
+        "percent",
+        "share that decoupled weight decay alone changes, rounded to the nearest",
+        3,
+        merge=mean("decay_acts"),
+    ),
+    Column(
+        "half_moves_lr",
+        "half move at",
+        "number",
+        "the lr from which on half of the elements move where weights of that type are rounded to "
+        "the nearest",
+        1,
+        merge=half_moves_lr,
+    ),
+)
+
+
+def _half_lr(moves: Sequence[tuple[int, Stalling]], lr: float | None) -> float | None:
     factor = half_moving(moves)
     return None if lr is None or factor is None else lr * factor
+
+
+def stalled_figures(forecasts: Sequence[Any]) -> dict[str, Any]:
+    """What a report's summary says of the elements that a step leaves as they are: the share of
+    all, the tensor that has most, its share, and of how many tensors each element was counted."""
+    known = [each for each in forecasts if each.stalled is not None and each.numel]
+    if not known:
+        return {}
+    worst = max(known, key=lambda each: float(each.stalled))
+    return {
+        "stalled": mean("stalled")(known),
+        "stalled_most": worst.stalled,
+        "stalled_most_in": worst.name,
+        "stalled_tensors": len(known),
+        "stalled_measured_tensors": sum(each.stalled_measured for each in known),
+    }
+
+
+def stalled_sentence(forecasts: Sequence[Any]) -> Iterator[str]:
+    """How many elements rounding leaves as they are, and what keeps small updates."""
+    found = stalled_figures(forecasts)
+    if not found:
+        return
+    most, worst = found["stalled_most"], printable(found["stalled_most_in"])
+    if not most:
+        yield "nothing stalls: every element moves"
+        return
+    if most < STALLED:
+        yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
+        return
+    is_narrow = any(DTYPES[e.trained_in].is_narrow for e in forecasts if e.stalled is not None)
+    advice = " Keep fp32 master weights, use stochastic rounding, or raise the lr."
+    yield (
+        f"{_percent(found['stalled'])} of all elements round back to their old value each step, as "
+        f"their update is at most half an ULP of their type; most in {worst}, {_percent(most)}."
+        + (advice if is_narrow else "")
+    )
+
+
+def stalled_note(forecasts: Sequence[Any]) -> Iterator[str]:
+    """By what the elements that stall were counted, where some do and a state names tensors."""
+    found = stalled_figures(forecasts)
+    if not found or found["stalled_most"] < STALLED or not found["stalled_measured_tensors"]:
+        return
+    count, every = found["stalled_measured_tensors"], found["stalled_tensors"]
+    others = "" if count == every else ", and expected of normal updates for the others"
+    yield f"stalled is counted element by element for {count} of {every} tensors{others}"
 
 
 @dataclass(frozen=True)
@@ -186,4 +287,4 @@ def cast_type(word: str | None) -> str | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g} %" if share in (0, 1) or share < 0.9995 else "over 99.9 %"

@@ -14,6 +14,7 @@ from scalecheck.report.formatting import count, number, percent, plural, printab
 from scalecheck.updates import next_summary, published_summary
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
+from scalecheck.updates.precision import stalled_note, stalled_sentence
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import BEFORE_FIRST, NO_LR, TensorForecast
@@ -27,7 +28,6 @@ NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
 WITHOUT_LR = "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
-STALLED = 0.1  # share of its elements from which on a tensor is said to stall
 
 
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
@@ -61,7 +61,7 @@ def sentences(
         *(_out_of_band(moved, bands) if bands else published_summary.sentences(rows, steps, run)),
         *next_summary.sentences(matrices),
         *_ruled_by_eps(tensors),
-        *_stalled(tensors),
+        *stalled_sentence(tensors),
         *_without_ratio(tensors),
         *([] if assumption is None else [_believed(tensors, assumption)]),
     ]
@@ -97,6 +97,7 @@ def notes(
     for reason, n in unread.items():
         yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
     yield from next_summary.notes(forecasts)
+    yield from stalled_note(forecasts)
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note
@@ -180,24 +181,6 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
         if any(counts.values()):
             most = max(counts, key=counts.__getitem__)
             yield f"{words} for {sum(counts.values()):,} elements, most in {printable(most)}"
-
-
-def _stalled(forecasts: Forecasts) -> Iterator[str]:
-    known = [(each.stalled, each) for each in forecasts if each.stalled is not None]
-    if not known:
-        return
-    most, worst = max(known, key=lambda pair: pair[0])
-    if not most:
-        yield "nothing stalls: every element moves"
-        return
-    if most < STALLED:
-        yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
-        return
-    share = sum(x * each.numel for x, each in known) / sum(each.numel for _, each in known)
-    yield (
-        f"{percent(share)} % of all elements stall: half an ULP of their type exceeds their "
-        f"update; most in {printable(worst.name)} ({worst.dtype}), {percent(most)} %"
-    )
 
 
 def _without_ratio(forecasts: Forecasts) -> Iterator[str]:

@@ -21,7 +21,6 @@ from scalecheck.updates.assumed import ASSUMED
 from scalecheck.updates.columns import (
     COLUMNS,
     LIKE,
-    PRECISION,
     RESCALED,
     SCHEDULE,
     STATE,
@@ -29,6 +28,7 @@ from scalecheck.updates.columns import (
     TARGET,
     TO,
 )
+from scalecheck.updates.precision import COLUMNS as PRECISION
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.target import towards
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast

@@ -9,7 +9,6 @@ from typing import Any
 
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.checkpoint.optimizer_state import ParamState
-from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.errors import UsageError
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
@@ -22,8 +21,8 @@ from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.expected_step import ASKED, FIRST, STATE, ExpectedStep, unless_settled
 from scalecheck.updates.forecast import ScheduleForecast, expected_update, schedule_forecast
-from scalecheck.updates.moves import ExpectedMoves, MeasuredMoves, Moves, cast_gaps
-from scalecheck.updates.precision import CastForecast, cast_forecast
+from scalecheck.updates.moves import counters, moves_of
+from scalecheck.updates.precision import PrecisionForecast, precision_forecast
 from scalecheck.updates.rare_rows import share_left
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.state_statistics import figures as figures_of
@@ -40,11 +39,9 @@ OWN, BUFFER, SHAPE, THEORY = "measured", "buffer", "states of its shape", "theor
 
 NO_LR = "no lr is given: --lr says it"
 
-ROUNDING = 2.0**-53  # of the sum that a share is
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
+class TensorForecast(TensorStats, ScheduleForecast, PrecisionForecast):
     """One step of a tensor, with an attribute for each field of a translation's row.
 
     trained_in: the type that it is trained in. update_rms: RMS of Δw/lr by the state, None where
@@ -54,8 +51,7 @@ class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
     update_rms_next; None where `reason` says why. unit_update: the same at an lr of 1, which may be
     known where the lr is not. relative_update: that over the rms of the
     weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
-    stalled: share of the elements that the update does not move; stalled_measured: counted element
-    by element from the state, not by the update's RMS. rare_row_update: relative
+    rare_row_update: relative
     displacement of an embedding's row by one gradient after none for long. decay_pull:
     lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
@@ -76,8 +72,6 @@ class TensorForecast(TensorStats, ScheduleForecast, CastForecast):
     unit_update: float | None
     relative_update: float | None
     nominal_relative_update: float | None
-    stalled: float | None
-    stalled_measured: bool = False
     rare_row_update: float | None
     decay_pull: float | None
     reason: str | None
@@ -181,9 +175,7 @@ class Forecaster:
         trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
-        types = {each for each in (trained_in,) if each in FLOAT_TYPES}
-        types |= set() if self.cast is None else {self.cast}
-        counted = [MeasuredMoves(each, lr * unit) for each in types]
+        counted = counters(trained_in, self.cast, lr * unit)
         saved = None if state is None else figures_of(state, optimizer, lr, weights, counted)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured, near = further.pop("update_rms", None), further.pop("update_rms_near", None)
@@ -232,16 +224,10 @@ class Forecaster:
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
         is_equal = optimizer.equal_updates or is_first
-        by_type = _moves(sketch, stats.dtype, types, absolute, is_equal)
-        if measured is not None and absolute:
-            for each in counted:
-                each.settle(absolute)
-            by_type |= {each.dtype: each for each in counted if each.numel}
-        own_moves = by_type.get(trained_in)
-        if self.cast is not None:
-            decay = training.decay_pull if is_trained and training.is_decay_decoupled else None
-            moves = by_type.get(self.cast)
-            further |= vars(cast_forecast(moves, lr, decay, sketch, stats.dtype, self.cast))
+        moves = moves_of(counted, sketch, stats.dtype, absolute, is_equal, measured is not None)
+        decay = training.decay_pull if is_trained and training.is_decay_decoupled else None
+        shares = precision_forecast(moves, trained_in, self.cast, lr, decay, sketch, stats.dtype)
+        further |= vars(shares)
         has_nominal = stats.is_finite and training.is_known and own and is_told
         return TensorForecast(
             **stats.fields(),
@@ -261,8 +247,6 @@ class Forecaster:
             unit_update=None if update is None else update * unit,
             relative_update=relative if stats.is_finite else None,
             nominal_relative_update=lr / own if has_nominal else None,
-            stalled=None if own_moves is None else _stalled(own_moves),
-            stalled_measured=isinstance(own_moves, MeasuredMoves),
             rare_row_update=_rare_row_update(stats, training, state) if is_told else None,
             decay_pull=training.decay_pull if is_trained else None,
             reason=None if absolute is not None else reason or None,
@@ -304,26 +288,6 @@ class Forecaster:
 def _is_at_start(stats: TensorStats) -> bool:
     """Whether it is the half of an adapter that starts at zero, before its first step."""
     return stats.role in HALVES and 0 < stats.numel == stats.zeros
-
-
-def _moves(
-    sketch: Sketch, stored: str, types: Collection[str], update: float | None, equal: bool
-) -> dict[str, Moves]:
-    """What an update of this RMS, or of this size where `equal`, does to finite elements in each of
-    some types."""
-    if update is None or not math.isfinite(update):
-        return {}
-    gaps = {each: cast_gaps(sketch, stored, each) for each in types}
-    return {
-        each: ExpectedMoves(found, update, equal)
-        for each, found in gaps.items()
-        if found is not None
-    }
-
-
-def _stalled(moves: Moves) -> float:
-    share = moves.stalled()
-    return share if share > ROUNDING else 0.0
 
 
 def _rare_row_update(

@@ -1,0 +1,174 @@
+"""How much of the change between two casts of float32 weights is rounding, and how far the weights
+themselves moved."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scalecheck.measure.change import Change
+from scalecheck.measure.comparison import Comparison, Pair
+from scalecheck.measure.scaled_float import ScaledFloat
+from scalecheck.report.formatting import number
+from scalecheck.report.report import Column
+from scalecheck.theory.precision import layout_of
+from scalecheck.updates.precision import spoken
+
+MOST = 0.5  # share of changed elements from which on a tensor's rounding is left in
+MEAN_GAP = 0.57  # over epsilon·rms, of normal weights
+SIGMAS = 3.0  # by which a mean gap is known to be small
+MEAN_SQUARE_GAP = 0.46  # over epsilon²·rms²
+SMALL = 0.8  # of the mean gap: changes of smaller gaps are of the smallest weights alone
+
+
+@dataclass(frozen=True)
+class CastChange:
+    """The change of tensors that are casts to one type on both sides, as sums of squares.
+
+    before: of the weights, stored: of their change. master: of the change of the weights that were
+    rounded, error: the standard error of that. crossed: of the change of the tensors of which few
+    elements changed, expected: what it is where the weights lay anywhere between two values.
+    """
+
+    dtype: str
+    before: float
+    stored: float
+    master: float
+    error: float
+    crossed: float
+    expected: float
+
+    @property
+    def is_told(self) -> bool:
+        """The gaps that were crossed are of weights of all sizes. Where the weights before are
+        values of the type, as where a run starts from a cast, only the smallest have crossed one,
+        and the casts do not tell how far the others moved."""
+        spread = self.error / self.master / 2 if self.master else 0.0
+        return self.crossed >= (SMALL - SIGMAS * spread) * self.expected
+
+    @property
+    def master_change(self) -> float | None:
+        """‖ΔW‖/‖W‖ of the weights that were rounded; None where no cast changed."""
+        is_told = self.is_told and self.stored and self.before
+        return math.sqrt(self.master / self.before) if is_told else None
+
+    @property
+    def master_change_error(self) -> float | None:
+        """The standard error of that."""
+        if self.master_change is None or not self.error:
+            return None
+        return self.master_change * self.error / self.master / 2
+
+    @property
+    def rounding_share(self) -> float | None:
+        """The share of the squared change of the casts that rounding added."""
+        return max(0.0, 1 - self.master / self.stored) if self.is_told and self.stored else None
+
+
+def are_casts(pair: Pair) -> bool:
+    """Whether its elements are floats of one type of 16 bits or less on both sides."""
+    types = {tensor.dtype for tensor in pair.tensors or ()}
+    return len(types) == 1 and all(dtype.is_narrow and dtype.layout for dtype in types)
+
+
+def cast_change(comparisons: Sequence[Comparison]) -> CastChange | None:
+    """That of tensors together, tied ones once and buffers left out; None where some are no casts
+    to the type of the others, and where there are none.
+
+    A weight that lies anywhere between two values of a type crosses to another one with the
+    probability |Δ|/gap, so that Σ|b−a| is Σ|Δ| on average, whatever the gaps; its variance is at
+    most Σ(b−a)². Normal Δ have Σ Δ² = π/2·(Σ|Δ|)²/n. Where most elements of a tensor changed, both
+    roundings added gap²/12 to each.
+    """
+    own = [e for e in comparisons if e.change is not None and not e.is_copy and e.role != "buffer"]
+    changes = [each.change for each in own if each.change is not None]
+    types = {tensor.dtype.name for each in own for tensor in each.pair.tensors or ()}
+    if len(types) != 1 or not all(are_casts(each.pair) for each in own):
+        return None
+    (dtype,) = types
+    parts = [_part(change, layout_of(dtype).epsilon) for change in changes if change.summed]
+    if not parts:
+        return None
+    before, stored, master, variance, *gaps = (sum(part) for part in zip(*parts, strict=True))
+    return CastChange(dtype, before, stored, master, math.sqrt(variance), *gaps)
+
+
+def _part(change: Change, epsilon: float) -> tuple[float, ...]:
+    """The sums of squares of a CastChange of one tensor, the square of the error in its place."""
+    before, stored = _plain(change.before), _plain(change.difference)
+    if (change.changed_share or 0.0) >= MOST:
+        rounding = MEAN_SQUARE_GAP * epsilon**2 * before / 6
+        return before, stored, max(0.0, stored - rounding), 0.0, 0.0, 0.0
+    normal = math.pi / 2 * change.path**2 / change.summed
+    error = math.pi * change.path / change.summed * math.sqrt(stored)
+    gap = MEAN_GAP * epsilon * math.sqrt(before / change.summed)
+    return before, stored, min(normal, stored), error**2, stored, change.path * gap
+
+
+def _plain(square: ScaledFloat) -> float:
+    return math.ldexp(square.mantissa, square.exponent)
+
+
+def figures(found: CastChange | None) -> dict[str, Any]:
+    """What a report's summary says of it."""
+    if found is None:
+        return {}
+    return {
+        "casts": {
+            "dtype": found.dtype,
+            "relative_change": math.sqrt(found.stored / found.before) if found.before else None,
+            "master_change": found.master_change,
+            "master_change_error": found.master_change_error,
+            "rounding_share": found.rounding_share,
+        }
+    }
+
+
+def sentences(found: CastChange | None) -> Iterator[str]:
+    """How much is rounding, beside both figures."""
+    if found is None or not found.stored or not found.before:
+        return
+    word = spoken(found.dtype)
+    if found.master_change is None or found.rounding_share is None:
+        yield (
+            f"How far fp32 weights behind these {word} casts moved is not known: only the smallest "
+            "weights changed, as where the first side is itself what a run started from."
+        )
+        return
+    stored, share = math.sqrt(found.stored / found.before), 100 * found.rounding_share
+    spread = "" if found.master_change_error is None else f" ± {found.master_change_error:.1g}"
+    yield (
+        f"If both sides are {word} casts of fp32 weights, {share:.3g} % of the squared change is "
+        f"rounding: the casts changed by {number(stored)} of their norm, the weights by "
+        f"{number(found.master_change)}{spread}."
+    )
+
+
+def _of(name: str) -> Any:
+    def get(displacement: Any) -> float | None:
+        found = cast_change(displacement.comparisons)
+        value: float | None = getattr(found, name, None)
+        return value
+
+    return get
+
+
+COLUMNS = (
+    Column(
+        "master_change",
+        "of masters",
+        "number",
+        "relative_change of the float32 weights, where both sides are casts of such to one type of "
+        "16 bits or less and the change is of normal elements; null where casts do not tell it",
+        2,
+        _of("master_change"),
+    ),
+    Column(
+        "rounding_share",
+        "rounding %",
+        "percent",
+        "share of the squared change that rounding added then; in tables in %",
+        2,
+        _of("rounding_share"),
+    ),
+)
