@@ -216,9 +216,10 @@ class _Grams:
 def _expected(half: TensorForecast) -> float | None:
     """RMS of a step of a half by theory, lr included."""
     expected, told = half.update_rms_expected, half.absolute_update
-    if not half.measured or told is None:
+    used = half.update_rms if half.measured else half.update_rms_next
+    if told is None or expected == used:
         return told
-    return told * expected / half.update_rms if expected is not None and half.update_rms else None
+    return told * expected / used if expected is not None and used else None
 
 
 def _with_update(

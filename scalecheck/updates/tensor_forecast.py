@@ -197,7 +197,7 @@ class Forecaster:
             update, by = measured, OWN
         elif near is not None:
             update, by = near, BUFFER
-        elif state is None and doubt is None:
+        elif state is None and doubt is None and self.step is None:
             of_shape = self.unnamed.update_rms(stats.shape)
             update, by = (expected, THEORY) if of_shape is None else (of_shape, SHAPE)
         absolute = relative = None
