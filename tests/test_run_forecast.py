@@ -136,12 +136,28 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
             assert row["next_change"] == pytest.approx(1)
     assert said.summary["steps"] == 1500
     assert said.summary["next_matrices"] == 16
-    assert f"about {said.summary['next_change_median']:.3g} times its norm" in said.totals
-    assert f"about {said.summary['next_change_10_median']:.3g} (median of 16)" in said.totals
+    assert f"about {100 * said.summary['next_change_median']:.3g} % of its norm" in said.totals
+    assert (
+        f"about {said.summary['next_change_10_median']:.3g} times its norm (median of 16)"
+        in said.totals
+    )
     assert "within a factor of 2" in said.totals
     bare = api.diff(INIT, TINY)
     assert "next_change" not in bare.rows[0]
     assert "steps" not in bare.summary
+
+
+def test_the_sentences_of_a_diff_hold_figures_of_its_summary():
+    found, said = (report := api.diff(INIT, TINY)).summary, report.totals
+    assert found["statuses"] == {"changed": 52}
+    rows = {row["name"]: row["relative_change"] for row in report.rows if row["relative_change"]}
+    assert found["most_changed"] == max(rows, key=rows.__getitem__)
+    assert found["least_change"] == min(rows.values())
+    assert "Of 52 tensors 52 changed." in said
+    assert f"Together they moved by {100 * found['relative_change']:.3g} % of their norm" in said
+    assert f"at a cosine of {found['cosine']:.3g}" in said
+    assert f"{found['most_changed']} moved most, by {found['most_change']:.3g} times" in said
+    assert f"least, by {100 * found['least_change']:.3g} % of its norm" in said
 
 
 def test_half_of_a_walk_foretells_the_other_within_a_factor_of_two():
