@@ -197,7 +197,7 @@ def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, 
         return None, "its weight decay is not known"
     if not training.weight_decay:
         return None, ""
-    if training.is_known and not training.is_decay_decoupled:
+    if _is_in_gradient(training):
         why = "its weight decay is divided by the size of its gradients (L2), which a run changes"
         return None, why
     optimizer, lr = training.optimizer, training.lr
@@ -205,6 +205,12 @@ def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, 
         return _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient), ""
     except REFUSALS as error:
         return None, refusal(error)
+
+
+def _is_in_gradient(training: Training) -> bool:
+    """Weight decay joins a gradient that the optimizer divides by its size."""
+    law = training.law
+    return law is not None and law.lr_exponent == 1 and law.exponents.get("weight_decay") == -2
 
 
 def next_displacement(last: float, over: float, steps: float) -> float:
