@@ -9,7 +9,7 @@ from typing import Any
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Side
-from scalecheck.report.formatting import plural, printable
+from scalecheck.report.formatting import figure, plural, printable
 from scalecheck.updates.displacement import Displacement
 from scalecheck.updates.forecast import NEXT_WITHIN, NOISE_RANGE
 
@@ -51,7 +51,9 @@ def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
 
 def _of(change: float, whole: str) -> str:
     """A relative change in words."""
-    return f"{change:.3g} times {whole}" if change >= 1 else f"{100 * change:.3g} % of {whole}"
+    if change >= 1:
+        return f"{figure(change)} times {whole}"
+    return f"{figure(100 * change)} % of {whole}"
 
 
 def figures(tensors: Sequence[Displacement], total: Change) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Ite
     if count := found.get("noise_matrices"):
         low, high = found["noise_range"]
         yield (
-            f"Matrices moved {found['over_noise_median']:.3g} times as far as noise would have "
+            f"Matrices moved {figure(found['over_noise_median'])} times as far as noise would have "
             f"carried them (median of {count}; weight decay left out): {found['in_noise_range']} "
             f"lie within {low:g} to {high:g} times, as 9 of 10 tensors of AdamW runs do, and "
             f"{found['below_noise']} moved less far than noise."
