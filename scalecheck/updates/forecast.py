@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import (
+    CONSTANT,
     REFUSALS,
     Gradient,
     Hyperparameters,
@@ -31,7 +32,6 @@ NEXT_WITHIN = 2.0
 """Factor within which next_displacement was right for 9 of 10 tensors."""
 
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
-CONSTANT = 1e6  # an snr that is as good as a constant gradient
 _LARGE = 1e12  # a gradient RMS beside which no eps counts
 
 
