@@ -93,7 +93,7 @@ def diff(
             "tensors_after": shared.after,
             "shared": shared.both,
             **adapted_change.summary(adapted),
-            **figures(tensors),
+            **figures(tensors, total),
         },
         skipped=[
             *(
