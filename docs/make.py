@@ -4,6 +4,7 @@ python docs/make.py
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
 from scalecheck.rules.contract import NEEDS, registered
 from scalecheck.rules.judging import manual as checking
+from scalecheck.theory.schedule import Schedule
 from scalecheck.updates import adapted as adapters
 from scalecheck.updates import (
     assumed,
@@ -36,7 +38,8 @@ from scalecheck.updates import (
     suggest_report,
 )
 from scalecheck.updates.expected_step import unless_settled
-from scalecheck.updates.forecast import expected_update
+from scalecheck.updates.forecast import expected_update, schedule_forecast
+from scalecheck.updates.training import Training
 
 FOLDER = Path(__file__).parent
 
@@ -207,6 +210,7 @@ def _optimizers() -> Iterator[str]:
             yield f"| [`{name}`](#{name}) | {update} | {law.lr_exponent} | {beside} |"
         except NoFormula as refusal:
             yield f"| [`{name}`](#{name}) | {update} | none: {_cell(str(refusal))} | |"
+    yield from _over_a_run()
     for name in registry.names("optimizer"):
         module = registry.load("optimizer", name)
         yield f"\n## {name}\n"
@@ -304,6 +308,30 @@ def _recipes() -> Iterator[str]:
                 f"| {width(recipe) or ''} | {recipe.steps or ''} "
                 f"| {memory}{_cell(recipe.source)}{unseen} |"
             )
+
+
+def _over_a_run() -> Iterator[str]:
+    """What --steps says of each optimizer."""
+    yield "\n## Over a run\n"
+    yield (
+        "What `--steps 1000 --lr 1e-3` says of a matrix of rms 1 whose gradients are noise of RMS "
+        "1: how far noise carries it over its rms, and at weight decay 0.1 its equilibrium rms. "
+        "Under AdamW 9 of 10 tensors of real runs moved 0.3 to 4 times as far as noise; real runs "
+        "reach 0.26 to 2.2 times the equilibrium.\n"
+    )
+    yield "| Optimizer | noise | equilibrium rms |"
+    yield "|---|---|---|"
+    plan = Schedule("constant", 1000)
+    for name in registry.names("optimizer"):
+        optimizer = registry.load("optimizer", name).Optimizer()
+        if hasattr(optimizer, "weight_decay"):
+            optimizer = replace(optimizer, weight_decay=0.1)
+        found = schedule_forecast(
+            Training(name, optimizer, 1e-3), 1.0, (64, 64), plan, Gradient(1.0)
+        )
+        walk = number(found.random_walk) or found.displacement_reason or ""
+        held = number(found.equilibrium_rms) or found.equilibrium_reason or "no weight decay"
+        yield f"| [`{name}`](#{name}) | {_cell(walk)} | {_cell(held)} |"
 
 
 def _rules() -> Iterator[str]:

@@ -433,7 +433,7 @@ FailOn = Annotated[
     str, judged("Least severity that exits 1: {choices}.", "SEVERITY", choices=FAIL_ON)
 ]
 PlannedSteps = Annotated[
-    Count, run("Steps of the run. Default: those of the optimizer state.", "N")
+    Count, run("Steps of the run. Default: those of the optimizer state, at a constant lr.", "N")
 ]
 ExpectedInit = Annotated[
     Word,

@@ -45,7 +45,7 @@ def recorded(path, target, *options):
 
 def test_two_identical_checkpoints_are_said_to_be_so():
     done = scalecheck("diff", TINY, TINY)
-    assert "no tensor differs: zero change in 121,200 elements of 52 tensors" in done.out
+    assert "No tensor differs: 0 of 121,200 elements changed." in done.out
     rows = report(TINY, TINY)["rows"]
     assert {row["status"] for row in rows} == {"identical"}
     assert {row["relative_change"] for row in rows} == {0}
@@ -182,8 +182,8 @@ def test_what_has_no_numbers_is_compared_byte_by_byte(tmp_path):
         "same": "identical",
     }
     assert {rows["phase"][figure] for figure in ("rms_before", "max_abs", "changed")} == {None}
-    assert "no tensor differs" not in scalecheck("diff", before, after).out
-    said = "no tensor differs: zero change in 24 elements of 3 tensors"
+    assert "No tensor differs" not in scalecheck("diff", before, after).out
+    said = "No tensor differs: 0 of 24 elements changed."
     assert said in scalecheck("diff", before, before).out
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_compared_is_listed_as_skipped(tmp_path):
         "w": "identical",
         "few": None,
     }
-    assert "no tensor differs" not in scalecheck("diff", tmp_path / "a.pt", tmp_path / "a.pt").out
+    assert "No tensor differs" not in scalecheck("diff", tmp_path / "a.pt", tmp_path / "a.pt").out
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_a_group_sums_its_weights_and_counts_its_buffers(tmp_path):
     row = by_name(*sides, "--by", "layer")["l.0"]
     assert (row["rms_before"], row["rms_after"], row["relative_change"]) == (2, 3, 0.5)
     assert (row["max_abs"], row["changed"], row["numel"]) == (1, 8 / 404, 404)
-    said = "together, buffers left out, they changed by 0.5000 of their norm, at a cosine of 1.000"
+    said = "Together they moved by 50 % of their norm, at a cosine of 1 (buffers left out)."
     assert said in scalecheck("diff", *sides).out
 
 
@@ -371,7 +371,7 @@ def test_a_report_is_read_from_a_pipe(tmp_path):
     done = scalecheck("diff", tmp_path / "pipe", TINY)
     writer.join()
     assert (done.code, done.err) == (0, "")
-    assert "52 alike" in done.out
+    assert "52 have equal figures" in done.out
 
 
 @pytest.mark.parametrize(

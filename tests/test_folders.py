@@ -272,7 +272,7 @@ def test_an_average_in_a_folder_of_its_own_is_an_average():
     save("w/unet/model.safetensors", {f"module._orig_mod.{k}": v for k, v in MODEL.items()})
     save("v/unet/model.safetensors")
     report = api.diff("w", "v", recursive=True)
-    assert "no tensor differs" in report.totals
+    assert "No tensor differs" in report.totals
     assert "names differ by module., _orig_mod.: 3 tensors are matched without" in report.notes
 
 

@@ -38,14 +38,25 @@ def test_a_run_is_told_by_arithmetic_first():
     for name in ("largest_change", "turnover_steps", "first_relative_update", "random_walk"):
         values = [row[name] for row in matrices]
         assert (found[f"{name}_min"], found[f"{name}_max"]) == (min(values), max(values))
-    most = f"{found['largest_change_min']:.3g} to {found['largest_change_max']:.3g}"
-    assert f"1,000 steps of this schedule change a matrix by at most {most} times" in report.totals
+    most = f"{found['largest_change_min']:.3g} to {found['largest_change_max']:.3g} times"
+    said = f"1,000 steps of this schedule can change a matrix by at most {most}"
+    assert said in report.totals
     first = f"{100 * found['first_relative_update_min']:.3g} to "
     first += f"{100 * found['first_relative_update_max']:.3g} % of a matrix"
     assert f"First step of a fresh optimizer: lr 3e-06, {first}" in report.totals
     assert "moved 0.3 to 4 times as far as noise" in report.totals
     assert "Real runs reach 0.26 to 2.2 times it." in report.totals
     assert (found["noise_range"], found["equilibrium_range"]) == ([0.3, 4.0], [0.26, 2.2])
+
+
+def test_relative_updates_compound():
+    """Each is of the weights that those before have made larger."""
+    row = api.translate(INIT, lr=1e-3, optimizer="lamb", steps=1000)[MATRIX]
+    assert row["largest_change"] == pytest.approx(math.e - 1)
+    assert row["turnover_steps"] == math.ceil(math.log(2) / 1e-3)
+    endless = api.translate(INIT, lr=1e-2, optimizer="lamb", steps=10**7)
+    assert endless[MATRIX]["largest_change"] is None
+    assert endless.rendered("json")
 
 
 def test_a_schedule_too_short_to_turn_a_tensor_over_says_so():
@@ -136,12 +147,28 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
             assert row["next_change"] == pytest.approx(1)
     assert said.summary["steps"] == 1500
     assert said.summary["next_matrices"] == 16
-    assert f"about {said.summary['next_change_median']:.3g} times its norm" in said.totals
-    assert f"about {said.summary['next_change_10_median']:.3g} (median of 16)" in said.totals
+    assert f"about {100 * said.summary['next_change_median']:.3g} % of its norm" in said.totals
+    assert (
+        f"about {said.summary['next_change_10_median']:.3g} times its norm (median of 16)"
+        in said.totals
+    )
     assert "within a factor of 2" in said.totals
     bare = api.diff(INIT, TINY)
     assert "next_change" not in bare.rows[0]
     assert "steps" not in bare.summary
+
+
+def test_the_sentences_of_a_diff_hold_figures_of_its_summary():
+    found, said = (report := api.diff(INIT, TINY)).summary, report.totals
+    assert found["statuses"] == {"changed": 52}
+    rows = {row["name"]: row["relative_change"] for row in report.rows if row["relative_change"]}
+    assert found["most_changed"] == max(rows, key=rows.__getitem__)
+    assert found["least_change"] == min(rows.values())
+    assert "Of 52 tensors 52 changed." in said
+    assert f"Together they moved by {100 * found['relative_change']:.3g} % of their norm" in said
+    assert f"at a cosine of {found['cosine']:.3g}" in said
+    assert f"{found['most_changed']} moved most, by {found['most_change']:.3g} times" in said
+    assert f"least, by {100 * found['least_change']:.3g} % of its norm" in said
 
 
 def test_half_of_a_walk_foretells_the_other_within_a_factor_of_two():

@@ -49,11 +49,10 @@ OTHER = {f"h.{i}.q": noise(4, 4, seed=i) for i in range(6)}
 def test_diff_says_first_that_no_tensor_is_shared():
     assert first_line(PLAIN, OTHER) == "no tensor is shared: 4 tensors before, 6 after"
     done = scalecheck("diff", "a.safetensors", "b.safetensors", "--format", "json")
-    assert json.loads(done.out)["summary"] == {
-        "tensors_before": 4,
-        "tensors_after": 6,
-        "shared": 0,
-    }
+    summary = json.loads(done.out)["summary"]
+    assert [summary[name] for name in ("tensors_before", "tensors_after", "shared")] == [4, 6, 0]
+    assert summary["statuses"] == {"added": 6, "removed": 4}
+    assert summary["relative_change"] is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_a_wrapper_on_one_side_is_no_difference_and_said(wrapper):
     judged = report(saved(renamed(wrapper)), *options, "--select", "SC3", code=0)
     assert any(note.startswith("baseline: names differ by ") for note in judged["notes"])
     done = scalecheck("diff", "before.safetensors", "model.safetensors")
-    assert "no tensor differs: zero change in 128 elements of 4 tensors" in done.out
+    assert "No tensor differs: 0 of 128 elements changed." in done.out
     assert "names differ by " in done.out
 
 

@@ -100,7 +100,7 @@ def diff(
             "shared": shared.both,
             **cast_figures(behind),
             **adapted_change.summary(adapted),
-            **figures(tensors),
+            **figures(tensors, total),
         },
         skipped=[
             *(

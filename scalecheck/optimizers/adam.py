@@ -81,8 +81,8 @@ class Optimizer(Hyperparameters):
         Raises NoFormula for amsgrad after step 1: the law of a running maximum is not solved.
         Adam's is an upper bound for it.
         """
-        if self.amsgrad and step != 1:
-            raise NoFormula("amsgrad divides by a running maximum, whose law is not solved")
+        if step != 1:
+            self._require_average()
         return expected_update(
             self.beta1,
             self.beta2,
@@ -95,8 +95,10 @@ class Optimizer(Hyperparameters):
     def displacement(self, plan: Schedule, gradient: Gradient) -> float:
         """√((d·Σlr)² + (1−d²)·ΣS²), d the share of drift, S what a gradient moves through m, v as
         steady as it is late; where eps counts, times what it leaves of an update. Independent
-        gradients."""
+        gradients; of amsgrad, whose v is no average, constant ones."""
         gradient.require_independent()
+        if not gradient.is_constant:
+            self._require_average()
         sums = average_sums(plan, self.beta1)
         return displacement_rms(*sums, gradient.snr) * gradient.kept(self.eps)
 
@@ -113,6 +115,11 @@ class Optimizer(Hyperparameters):
             raise NoFormula(f"beta1 {self.beta1}, beta2 {self.beta2}: the displacement is infinite")
         ratio = self.beta1 / math.sqrt(self.beta2) if self.beta1 else 0.0
         return (1 - self.beta1) / (math.sqrt(1 - self.beta2) * (1 - ratio))
+
+    def _require_average(self) -> None:
+        """Raises NoFormula for amsgrad."""
+        if self.amsgrad:
+            raise NoFormula("amsgrad divides by a running maximum, whose law is not solved")
 
     def last_update_from_state(self, state: Mapping[str, FloatArray], step: int) -> LastUpdate:
         """m̂/(√v̂ + eps), v̂ of amsgrad from the largest v."""

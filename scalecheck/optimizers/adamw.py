@@ -51,9 +51,11 @@ class Optimizer(adam.Optimizer):
         a = 1−lr·weight_decay, c = (1−beta1)/(1+beta1): about √(lr/(2·weight_decay)) for noise.
 
         Neither the gradient's scale nor the initial weights matter, while eps does not count.
-        Raises NoFormula for lr·weight_decay ≥ 1. Source: Kosson et al. 2024 for noise and beta1 0.
+        Raises NoFormula for lr·weight_decay ≥ 1 and for amsgrad. Source: Kosson et al. 2024 for
+        noise and beta1 0.
         """
         gradient.require_independent()
+        self._require_average()
         decay = lr * self.weight_decay
         if decay >= 1:
             raise NoFormula(f"lr·weight_decay {decay} is not below 1")

@@ -89,6 +89,9 @@ def _domains(kind: type) -> list[tuple[str, Callable[[str, float], None], bool]]
     ]
 
 
+CONSTANT = 1e6  # an snr from which on a gradient is as good as constant
+
+
 @dataclass(frozen=True)
 class Gradient(Validated):
     """The law of a tensor's gradient over time, the same for every element.
@@ -107,6 +110,11 @@ class Gradient(Validated):
         if self.rms is None:
             raise NoFormula("the RMS of its gradients is not known")
         return self.rms
+
+    @property
+    def is_constant(self) -> bool:
+        """Its noise is too small to count."""
+        return abs(self.snr) >= CONSTANT
 
     def over(self, eps: float) -> float:
         """rms/eps, inf for eps = 0. Raises NoFormula for an eps beside an rms that is not known."""

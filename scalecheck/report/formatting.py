@@ -25,6 +25,13 @@ def number(x: float | None) -> str:
     return f"{x:#.4g}".rstrip(".")
 
 
+def figure(x: float) -> str:
+    """Three significant digits for a sentence, from 1,000 up in full: 0.0497, 19,900."""
+    if 1000 <= abs(x) < 1e15:
+        return f"{float(f'{x:.3g}'):,.0f}"
+    return f"{x:.3g}"
+
+
 def setting(x: float | None) -> str:
     """A number that was given, as short as it can be written; None is empty."""
     return "" if x is None else f"{x:.4g}"

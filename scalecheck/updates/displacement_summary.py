@@ -9,45 +9,79 @@ from typing import Any
 from scalecheck.checkpoint.recorded import Recorded
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import STATUSES, Side
-from scalecheck.report.formatting import number, plural, printable
+from scalecheck.report.formatting import figure, plural, printable
 from scalecheck.updates.displacement import Displacement
 from scalecheck.updates.forecast import NEXT_WITHIN, NOISE_RANGE
 
+_BECAME = {
+    "identical": "are identical",
+    "alike": "have equal figures",
+    "changed": "changed",
+    "retyped": "changed type",
+    "reshaped": "changed shape",
+    "added": "were added",
+    "removed": "were removed",
+}
+
 
 def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
-    """How many tensors changed, by how much together, which most and least, and how many as far as
-    a run would carry them; total: the change of the model."""
-    counts = Counter(each.status for each in tensors)
-    if counts.keys() == {"identical"}:
-        compared = [one for each in tensors for one in each.comparisons if not one.is_copy]
-        numel = sum(one.numel for one in compared)
-        yield f"no tensor differs: zero change in {numel:,} elements of {len(tensors)} tensors"
+    """How many tensors changed, by how much together, which most and least, how that is beside
+    noise, and how far the next steps go; total: the change of the model."""
+    found = figures(tensors, total)
+    counts = found["statuses"]
+    if counts == {"identical": len(tensors)}:
+        yield f"No tensor differs: 0 of {found['elements']:,} elements changed."
         return
-    words = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-    yield f"of {len(tensors)} tensors {words or 'none could be compared'}"
-    if total.relative_change is not None:
-        beside = "" if total.cosine is None else f", at a cosine of {number(total.cosine)}"
+    became = [f"{counts[status]:,} {_BECAME[status]}" for status in STATUSES if status in counts]
+    count = plural(len(tensors), "tensor")
+    yield f"Of {count} {', '.join(became)}." if became else f"None of {count} can be compared."
+    if (change := found["relative_change"]) is not None:
+        cosine = "" if found["cosine"] is None else f", at a cosine of {found['cosine']:.3g}"
+        moved = _of(change, "their norm")
+        yield f"Together they moved by {moved}{cosine} ({_left_out(tensors)} left out)."
+    if found["most_changed"] != found["least_changed"]:
         yield (
-            f"together, {_left_out(tensors)} left out, they changed by "
-            f"{number(total.relative_change)} of their norm{beside}"
+            f"{printable(found['most_changed'])} moved most, by "
+            f"{_of(found['most_change'], 'its norm')}; {printable(found['least_changed'])} least, "
+            f"by {_of(found['least_change'], 'its norm')}."
         )
+    yield from _beside_noise(tensors, found)
+    yield from _ahead(found)
+
+
+def _of(change: float, whole: str) -> str:
+    """A relative change in words."""
+    if change >= 1:
+        return f"{figure(change)} times {whole}"
+    return f"{figure(100 * change)} % of {whole}"
+
+
+def figures(tensors: Sequence[Displacement], total: Change) -> dict[str, Any]:
+    """The figures of the sentences."""
+    counts = Counter(each.status for each in tensors)
+    compared = [one for each in tensors for one in each.comparisons if not one.is_copy]
     moved = {
         each.name: x
         for each in tensors
         if each.is_of_model and (x := each.relative_change) is not None
     }
-    if len(moved) > 1:
-        most, least = max(moved, key=moved.__getitem__), min(moved, key=moved.__getitem__)
-        yield (
-            f"{printable(most)} changed most, by {number(moved[most])} of its norm, "
-            f"{printable(least)} least, by {number(moved[least])}"
-        )
-    yield from _beside_noise(tensors)
-    yield from _ahead(tensors)
+    most = max(moved, key=moved.__getitem__, default=None)
+    least = min(moved, key=moved.__getitem__, default=None)
+    return {
+        "statuses": {status: counts[status] for status in STATUSES if counts[status]},
+        "elements": sum(one.numel for one in compared),
+        "relative_change": total.relative_change,
+        "cosine": total.cosine,
+        "most_changed": most,
+        "most_change": None if most is None else moved[most],
+        "least_changed": least,
+        "least_change": None if least is None else moved[least],
+        **_run_figures(tensors),
+    }
 
 
-def figures(tensors: Sequence[Displacement]) -> dict[str, Any]:
-    """The figures of the sentences on a run; none without --steps."""
+def _run_figures(tensors: Sequence[Displacement]) -> dict[str, Any]:
+    """The figures on the run between both sides and the next; none without --steps."""
     run = tensors[0].run if tensors else None
     if run is None:
         return {}
@@ -79,15 +113,12 @@ def _over_noise(each: Displacement) -> float | None:
     return moved / walk if moved is not None and walk else None
 
 
-def _beside_noise(tensors: Sequence[Displacement]) -> Iterator[str]:
+def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Iterator[str]:
     """How far matrices moved beside noise, and which have no such figure."""
-    found = figures(tensors)
-    if not found or "noise_range" not in found:
-        return
-    if count := found["noise_matrices"]:
+    if count := found.get("noise_matrices"):
         low, high = found["noise_range"]
         yield (
-            f"Matrices moved {found['over_noise_median']:.3g} times as far as noise would have "
+            f"Matrices moved {figure(found['over_noise_median'])} times as far as noise would have "
             f"carried them (median of {count}; weight decay left out): {found['in_noise_range']} "
             f"lie within {low:g} to {high:g} times, as 9 of 10 tensors of AdamW runs do, and "
             f"{found['below_noise']} moved less far than noise."
@@ -97,17 +128,16 @@ def _beside_noise(tensors: Sequence[Displacement]) -> Iterator[str]:
         yield f"No displacement by noise for {plural(n, 'tensor')} {reason}."
 
 
-def _ahead(tensors: Sequence[Displacement]) -> Iterator[str]:
+def _ahead(found: dict[str, Any]) -> Iterator[str]:
     """How far as many steps again and ten times as many will carry matrices."""
-    found = figures(tensors)
-    if found and found["next_matrices"]:
-        steps, change = found["steps"], found["next_change_median"]
+    if count := found.get("next_matrices"):
+        steps, change = found["steps"], _of(found["next_change_median"], "its norm")
         yield (
-            f"The next {steps:,} steps at the same lr will move a matrix by about {change:.3g} "
-            f"times its norm, the next {10 * steps:,} by about "
-            f"{found['next_change_10_median']:.3g} (median of {found['next_matrices']}). In test "
-            f"runs 9 of 10 tensors were within a factor of {found['next_within']:g} of this "
-            "forecast, the last displacement times √(steps/steps before)."
+            f"The next {steps:,} steps at the same lr will move a matrix by about {change}, the "
+            f"next {10 * steps:,} by about {_of(found['next_change_10_median'], 'its norm')} "
+            f"(median of {count}). In test runs 9 of 10 tensors were within a factor of "
+            f"{found['next_within']:g} of this forecast, the last displacement times "
+            "√(steps/steps before)."
         )
 
 
@@ -119,9 +149,9 @@ def _left_out(tensors: Sequence[Displacement]) -> str:
 def notes(sides: Sequence[Side], total: Change) -> Iterator[str]:
     """What the figures leave out."""
     if total.non_finite:
-        yield f"{total.non_finite:,} elements are NaN or inf on a side: counted, and in no norm"
+        yield f"{total.non_finite:,} elements are NaN or inf on a side, and left out of norms"
     for side in sides:
         if isinstance(side, Recorded):
-            yield printable(f"{side.path} is a report: figures are compared, and no elements")
+            yield printable(f"{side.path} is a report: its figures are compared, elements are not")
         else:
             yield from (printable(f"{side.path}: {note}") for note in side.layout)

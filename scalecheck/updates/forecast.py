@@ -3,10 +3,12 @@ carries it, and where weight decay would hold it."""
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from scalecheck.errors import OptionError, UsageError
 from scalecheck.optimizers.contract import (
+    CONSTANT,
     REFUSALS,
     Gradient,
     Hyperparameters,
@@ -30,7 +32,6 @@ NEXT_WITHIN = 2.0
 """Factor within which next_displacement was right for 9 of 10 tensors."""
 
 COOLDOWN = 5  # a wsd schedule falls over the last of so many parts
-CONSTANT = 1e6  # an snr that is as good as a constant gradient
 _LARGE = 1e12  # a gradient RMS beside which no eps counts
 
 
@@ -113,14 +114,15 @@ def schedule_forecast(
 ) -> ScheduleForecast:
     """The forecast of a tensor of this rms and shape."""
     lr = training.lr
-    unit = 1.0 if training.optimizer.relative_lr else rms or math.inf
+    is_relative = training.optimizer.relative_lr
+    unit = 1.0 if is_relative else rms or math.inf
     walk, drift, why = displacements(training, plan, gradient)
     largest = _largest_update(training.optimizer, rms or 0.0, shape, gradient)
     bound = None if largest is None else lr * plan.sums().first * largest
-    bound = bound if drift is None else drift
+    bound = (_compounded(bound) if is_relative else bound) if drift is None else drift
     turnover = scheduled = None
     if largest and rms:
-        multiples = unit / (lr * largest)
+        multiples = (math.log(2) if is_relative else unit) / (lr * largest)
         turnover = math.ceil(multiples) if multiples < MAX_STEPS else None
         scheduled = plan.steps_to(multiples)
     equilibrium, no_equilibrium = _equilibrium(training, gradient)
@@ -197,7 +199,7 @@ def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, 
         return None, "its weight decay is not known"
     if not training.weight_decay:
         return None, ""
-    if training.is_known and not training.is_decay_decoupled:
+    if _is_in_gradient(training):
         why = "its weight decay is divided by the size of its gradients (L2), which a run changes"
         return None, why
     optimizer, lr = training.optimizer, training.lr
@@ -205,6 +207,20 @@ def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, 
         return _at_any_rms(lambda known: optimizer.equilibrium_rms(lr, known), gradient), ""
     except REFUSALS as error:
         return None, refusal(error)
+
+
+def _compounded(total: float | None) -> float | None:
+    """The most that relative updates of this sum come to, each of the weights that those before
+    have made larger: e^total − 1."""
+    with suppress(OverflowError):
+        return None if total is None else math.expm1(total)
+    return None
+
+
+def _is_in_gradient(training: Training) -> bool:
+    """Weight decay joins a gradient that the optimizer divides by its size."""
+    law = training.law
+    return law is not None and law.lr_exponent == 1 and law.exponents.get("weight_decay") == -2
 
 
 def next_displacement(last: float, over: float, steps: float) -> float:

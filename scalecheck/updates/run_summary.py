@@ -2,11 +2,11 @@
 first, then what noise would do and where real runs lie beside it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from scalecheck.checkpoint.naming import HALVES
-from scalecheck.report.formatting import plural
+from scalecheck.report.formatting import figure, plural, setting
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -75,20 +75,20 @@ def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
     """What follows from the lrs alone."""
     if (most := _span(found, "largest_change")) is not None:
         yield (
-            f"{found['steps']:,} steps of this schedule change a {noun} by at most {most} times "
-            "its rms, if its gradients never change sign."
+            f"{plural(found['steps'], 'step')} of this schedule can change a {noun} by at most "
+            f"{most} times its rms, if its gradients never change sign."
         )
-    if (peak := _span(found, "turnover_steps", "{:,}")) is not None:
-        words = f"A {noun} can move by its whole rms within {peak} steps at the peak lr"
-        scheduled = _span(found, "turnover_steps_scheduled", "{:,}")
+    if (peak := _span(found, "turnover_steps", "{:,}".format)) is not None:
+        words = f"A {noun} can move by its whole rms by step {peak} at the peak lr"
+        scheduled = _span(found, "turnover_steps_scheduled", "{:,}".format)
         if scheduled not in (None, peak):
-            words += f", within {scheduled} steps of this schedule"
+            words += f", by step {scheduled} of this schedule"
         if missed := found["not_turned_over"]:
             words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
         yield f"{words}."
     for word, name in (("First step of a fresh optimizer", "first"), ("Last step", "final")):
         if (moved := _span(found, f"{name}_relative_update", factor=100)) is not None:
-            lr = _span(found, f"{name}_lr", "{:.4g}")
+            lr = _span(found, f"{name}_lr", setting)
             yield f"{word}: lr {lr}, {moved} % of a {noun}."
 
 
@@ -118,7 +118,7 @@ def _equilibrium(found: dict[str, Any], noun: str) -> Iterator[str]:
     yield (
         f"Equilibrium of updates and weight decay: rms {rms}; a {noun} now has "
         f"{_span(found, 'equilibrium_ratio')} times it. The run lasts {_span(found, 'decay_sum')} "
-        f"time scales of weight decay (of {_span(found, 'memory_steps', '{:,.0f}')} steps), "
+        f"time scales of weight decay (of {_span(found, 'memory_steps')} steps), "
         f"{words} it. Real runs reach {low:g} to {high:g} times it."
     )
 
@@ -136,11 +136,14 @@ def _refused(tensors: Forecasts, kind: str, words: str) -> Iterator[str]:
 
 
 def _span(
-    found: dict[str, Any], name: str, form: str = "{:.3g}", factor: float = 1.0
+    found: dict[str, Any],
+    name: str,
+    written: Callable[[float], str] = figure,
+    factor: float = 1.0,
 ) -> str | None:
     """From the smallest to the largest, or the one that they are; None where none is known."""
     low, high = found[f"{name}_min"], found[f"{name}_max"]
     if low is None:
         return None
-    least, most = (form.format(x if factor == 1 else factor * x) for x in (low, high))
+    least, most = (written(x if factor == 1 else factor * x) for x in (low, high))
     return least if least == most else f"{least} to {most}"
