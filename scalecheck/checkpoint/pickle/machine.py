@@ -56,12 +56,6 @@ class Machine:
         self.copied = 0
         self.numbers: set[tuple[int, int]] = set()
 
-    def keep(self, nbytes: int) -> None:
-        """Counts memory that is kept. Raises Malformed."""
-        self.memory += nbytes
-        if self.memory > self.room:
-            self.check_memory()
-
     def check_memory(self) -> None:
         """Raises Malformed where more is kept than a pickle of the bytes read so far may."""
         nbytes = self.stream.tell() - self.start
@@ -180,7 +174,9 @@ class Machine:
             self.make(Placeholder(maker, args, kwargs))
 
     def count_copies(self, args: tuple[object, ...]) -> None:
-        self.copied += sum([len(arg) for arg in args if isinstance(arg, _SIZED)])
+        for arg in args:
+            if isinstance(arg, _SIZED):
+                self.copied += len(arg)
         if self.copied > MAX_FREE_COPIES:
             nbytes = self.stream.tell() - self.start
             if self.copied > nbytes + MAX_FREE_COPIES:

@@ -98,7 +98,11 @@ def _is_done(machine: Machine, count: int) -> bool:
             index = number(read(4), "little")
             stack.append(near[index] if index < len(near) else memo.get(index))
         elif code == LONG_BINPUT:
-            memo.put(number(read(4), "little"), stack[-1])
+            index = number(read(4), "little")
+            if index == len(near) and not far:
+                near.append(stack[-1])
+            else:
+                memo.put(index, stack[-1])
         elif code == BININT1:
             stack.append(number(read(1), "little"))
         elif code == TUPLE1:
@@ -113,8 +117,9 @@ def _is_done(machine: Machine, count: int) -> bool:
             stack.append(number(read(2), "little"))
             machine.memory += _INTEGER_NBYTES
         elif code == SETITEMS:
-            machine.set(machine.above_mark())
-            stack = machine.stack
+            above, stack = stack, machine.outer.pop()
+            machine.stack = stack
+            machine.set(above)
         else:
             step = _TABLE.get(code)
             if step is None:
@@ -126,7 +131,9 @@ def _is_done(machine: Machine, count: int) -> bool:
                 obey(machine, argument(machine.stream))
             stack = machine.stack
             if is_kept:
-                machine.keep(getsizeof(stack[-1]))
+                machine.memory += getsizeof(stack[-1])
+                if machine.memory > machine.room:
+                    machine.check_memory()
             elif code == STOP:
                 return True
     return False
