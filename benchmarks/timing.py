@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 HERE = Path(__file__).parent
+AS_INSTALLED = {key: word for key, word in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 SCALECHECK = str(Path(sys.executable).with_name("scalecheck"))
 
 
@@ -24,7 +25,9 @@ class Cost:
 def timed(command: list[str]) -> Cost:
     """The cost of a whole process. Leaves with a message where it fails."""
     start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=AS_INSTALLED
+    )
     _, status, usage = os.wait4(child.pid, 0)
     wall = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
