@@ -218,12 +218,21 @@ def with_folders(path):
             file.writestr(name, content)
 
 
+def turned_around(path):
+    """An archive whose directory lists its members from the last to the first."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in ALL.items():
+            file.writestr(name, content)
+        file.filelist.reverse()
+
+
 WRITERS = {
     "zipfile": python,
     "zipfile, 64 bits": partial(python, force_zip64=True),
     "zipfile to a pipe": unseekable,
     "a comment": commented,
     "folders": with_folders,
+    "a directory in another order": turned_around,
 }
 
 

@@ -85,10 +85,6 @@ class Machine:
         del stack[-count:]
         return items
 
-    def mark(self) -> None:
-        self.outer.append(self.stack)
-        self.stack = []
-
     def above_mark(self) -> list[object]:
         above, self.stack = self.stack, self.outer.pop()
         return above

@@ -153,10 +153,10 @@ def _unknown(code: bytes, stream: IO[bytes]) -> Exception:
 
 _KEEPING = frozenset(
     (
-        *("BININT", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("BININT", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
         *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"),
         *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-        *("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("TUPLE", "TUPLE2", "TUPLE3"),
     )
 )
 """Opcodes whose value takes memory of its own."""
@@ -168,10 +168,11 @@ def _alike(names: str, step: _Step) -> dict[str, _Step]:
     return dict.fromkeys(names.split(), step)
 
 
+# what `_is_done` obeys itself is not here
 _STEPS: dict[str, _Step] = {
     **_alike("PROTO FRAME", lambda machine, _: None),
     "STOP": lambda machine: None,
-    **_alike("INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT", Machine.push),
+    **_alike("INT BININT LONG LONG1 LONG4 FLOAT BINFLOAT", Machine.push),
     "STRING": Machine.push,
     **_alike("BINSTRING SHORT_BINSTRING", lambda machine, coded: machine.push(string_of(coded))),
     **_alike("UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8", Machine.push),
@@ -179,15 +180,12 @@ _STEPS: dict[str, _Step] = {
     "NONE": lambda machine: machine.push(None),
     "NEWTRUE": lambda machine: machine.push(True),
     "NEWFALSE": lambda machine: machine.push(False),
-    "EMPTY_TUPLE": lambda machine: machine.push(()),
     **_alike("EMPTY_LIST EMPTY_SET", lambda machine: machine.make([])),
     "EMPTY_DICT": lambda machine: machine.make({}),
-    "MARK": Machine.mark,
     "POP": lambda machine: machine.stack.pop() if machine.stack else machine.above_mark(),
     "POP_MARK": Machine.above_mark,
     "DUP": lambda machine: machine.push(machine.stack[-1]),
     "TUPLE": lambda machine: machine.push((*machine.above_mark(),)),
-    "TUPLE1": lambda machine: machine.push((machine.stack.pop(),)),
     "TUPLE2": lambda machine: machine.push(machine.popped(2)),
     "TUPLE3": lambda machine: machine.push(machine.popped(3)),
     **_alike("LIST FROZENSET", lambda machine: machine.make(machine.above_mark())),
@@ -195,12 +193,8 @@ _STEPS: dict[str, _Step] = {
     "APPEND": lambda machine: machine.append(machine.popped(1)),
     **_alike("APPENDS ADDITEMS", lambda machine: machine.append(machine.above_mark())),
     "SETITEM": lambda machine: machine.set(machine.popped(2)),
-    "SETITEMS": lambda machine: machine.set(machine.above_mark()),
-    **_alike("PUT BINPUT LONG_BINPUT", Machine.put),
-    **_alike(
-        "GET BINGET LONG_BINGET",
-        lambda machine, index: machine.stack.append(machine.memo.get(index)),
-    ),
+    **_alike("PUT BINPUT", Machine.put),
+    "GET": lambda machine, index: machine.push(machine.memo.get(index)),
     "GLOBAL": lambda machine, path: machine.push(machine.named(*path.split(" ", 1))),
     "STACK_GLOBAL": lambda machine: machine.push(machine.named(*machine.popped(2))),
     **_alike(
