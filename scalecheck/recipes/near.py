@@ -125,8 +125,7 @@ def _distance(recipe: Recipe, asked: Asked) -> float | None:
 
 def _none(asked: Asked) -> str:
     kind = "" if asked.domain is None else f" of {DOMAIN_WORDS[asked.domain]}"
-    what = "adapters'" if asked.is_adapter else "published"
-    return f"no {what} recipe{kind} is for {PHASE_WORDS[asked.phase]} with this optimizer"
+    return f"none{kind} is for {PHASE_WORDS[asked.phase]} with this optimizer"
 
 
 @dataclass(frozen=True)
