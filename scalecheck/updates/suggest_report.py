@@ -268,8 +268,8 @@ def _why(found: Suggestions, one: Suggestion, way: Way) -> str:
             "the start"
         )
     return (
-        f"published relative updates span {way.span:.2g} times, and the scale of published weights "
-        "is assumed"
+        f"published relative updates span {way.span:,.0f} times, and rest on an assumed scale of "
+        "the weights"
     )
 
 
