@@ -97,8 +97,9 @@ def test_groups_of_uncertain_settings_are_not_emitted(tmp_path):
 
 def test_a_target_needs_no_lr_of_a_certain_group(tmp_path):
     groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
-    rows = api.translate(saved(groups, (8, 8), tmp_path), target=1e-3).rows
-    given = api.translate(saved(groups, (8, 8), tmp_path), target=1e-3, lr=1e-3).rows
+    path = saved(groups, (8, 8), tmp_path)
+    rows = api.translate(path, target=1e-3).rows
+    given = api.translate(path, target=1e-3, lr=1e-3).rows
     for row, other in zip(rows, given, strict=True):
         assert row["lr"] is None
         assert row["target_lr"] == pytest.approx(other["target_lr"])
