@@ -261,6 +261,20 @@ def test_an_optimizer_without_recipes_has_no_lr():
     assert "no published recipe is near: no recipe with adadelta is published" in done.out
 
 
+def test_an_optimizer_that_is_not_known_has_no_lr(tmp_path):
+    model = torch.nn.Linear(32, 32)
+    optimizer = torch.optim.ASGD(model.parameters(), lr=1e-3)
+    model(torch.ones(32)).sum().backward()
+    optimizer.step()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    done = scalecheck("translate", tmp_path, "--suggest", "--phase", "pretrain")
+    assert (done.code, done.err) == (0, "")
+    first = "For pretraining at width 32, no published recipe is near: the optimizer is not known"
+    assert done.out.startswith(first)
+    assert scalecheck("translate", tmp_path, "--suggest", "--optimizer", "adamw").code == 0
+
+
 def test_muon_is_beside_recipes_that_scale_it_alike():
     shapes = ("--shape", "lm_head.weight=768x768", "--shape", "h.0.a.weight=768x768")
     asked = (*shapes, "--assume", "gpt2", "--optimizer", "muon", "--suggest")

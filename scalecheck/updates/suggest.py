@@ -152,7 +152,9 @@ def _suggestion(
     size = median(update for update, _ in updates) if updates else None
     is_adapter, count = model.adapter is not None, model.parameters or None
     asked = Asked(phase, optimizer, model.width, model.domain, is_adapter, size, count)
-    if optimizer is None:
+    if not training.is_known:
+        found = Near(reason="the optimizer is not known, --optimizer says it")
+    elif optimizer is None:
         found = Near(reason=f"no recipe with {training.name} is published")
     else:
         found = near(asked)
