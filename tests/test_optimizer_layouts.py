@@ -58,7 +58,7 @@ def test_a_whole_optimizer_of_copies_tells_its_lr():
     copied = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.save({"model": copied, "optimizer": optimizer}, "run.pt")
     assert {row["lr"] for row in api.translate("run.pt").rows} == {0.03}
-    assert api.translate("run.pt").notes[1] == (
+    assert api.translate("run.pt").notes[0] == (
         "optimizer state not read: optimizer: is a whole optimizer and not its state_dict(), of"
         " other parameters than the model's; save optimizer.state_dict()"
     )

@@ -35,11 +35,10 @@ def places(
     """Every place, by its range, in the order of the ranges; steps: of adapters without a base."""
     own = [adapter_placement(step, run) for step in steps]
     every = [each for forecast in forecasts for each in forecast.placements]
-    every += [each for each in own if each is not None]
     found: dict[Range, list[Placement]] = {}
-    for each in sorted(every, key=lambda one: (*RANGES, *EXTREMES).index(one.range)):
+    for each in (*every, *filter(None, own)):
         found.setdefault(each.range, []).append(each)
-    return found
+    return {of: found[of] for of in dict.fromkeys((*RANGES, *EXTREMES)) if of in found}
 
 
 def figures(
@@ -118,9 +117,10 @@ def sentences(
     if is_known and (bounds := lr_bounds(forecasts)) is not None and bounds[0] < bounds[1]:
         of_steps = [of for of in groups if of.quantity in _PROPORTIONAL]
         is_inside = all(one.place == "inside" for of in of_steps for one in groups[of])
-        later = len(of_steps) < len(groups)  # the end of warm-up or the equilibrium
-        words = f"All steps {'stay' if is_inside else 'are'} inside{' at the start' * later}"
-        yield f"{words} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        stay = "stay" if is_inside else "are"
+        has_later = len(of_steps) < len(groups)  # the end of warm-up, or the equilibrium
+        at = " at the start" if has_later else ""
+        yield f"All steps {stay} inside{at} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
     elif is_known and bounds is not None:
         yield "No single lr brings every step inside."
     if (lr := width_lr(forecasts, situation)) is not None:
