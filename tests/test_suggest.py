@@ -261,6 +261,20 @@ def test_an_optimizer_without_recipes_has_no_lr():
     assert "no published recipe is near: no recipe with adadelta is published" in done.out
 
 
+def test_an_optimizer_that_is_not_known_has_no_lr(tmp_path):
+    model = torch.nn.Linear(32, 32)
+    optimizer = torch.optim.ASGD(model.parameters(), lr=1e-3)
+    model(torch.ones(32)).sum().backward()
+    optimizer.step()
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
+    done = scalecheck("translate", tmp_path, "--suggest", "--phase", "pretrain")
+    assert (done.code, done.err) == (0, "")
+    first = "For pretraining at width 32, no published recipe is near: the optimizer is not known"
+    assert done.out.startswith(first)
+    assert scalecheck("translate", tmp_path, "--suggest", "--optimizer", "adamw").code == 0
+
+
 def test_muon_is_beside_recipes_that_scale_it_alike():
     shapes = ("--shape", "lm_head.weight=768x768", "--shape", "h.0.a.weight=768x768")
     asked = (*shapes, "--assume", "gpt2", "--optimizer", "muon", "--suggest")
@@ -319,3 +333,41 @@ def test_no_line_of_it_is_wider_than_the_terminal(columns):
     for path in (INIT, TINY):
         done = scalecheck("translate", path, "--suggest", columns=columns)
         assert max(map(len, done.out.splitlines())) <= columns, done.out
+
+
+def test_a_convolution_after_another_reads_no_spectrogram(tmp_path):
+    """As the 128 channels of a detector of speech are those of the layer before."""
+    tensors = {"conv1.weight": (128, 129, 3), "conv2.weight": (64, 128, 3)}
+    arrays = {name: np.ones(shape, np.float32) for name, shape in tensors.items()}
+    save_file(arrays, tmp_path / "model.safetensors")
+    report = translated(tmp_path, "--suggest", "--phase", "finetune")
+    assert report["summary"]["suggested"]["kind"] is None
+
+
+def test_phases_without_a_recipe_of_the_kind_are_left_out(tmp_path):
+    arrays = {f"bert.encoder.layer.{n}.attention.self.q.weight": 768 for n in range(4)}
+    random = np.random.default_rng(0)
+    tensors = {name: random.standard_normal((d, d), np.float32) for name, d in arrays.items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    assert {phase for phase, _ in suggested(tmp_path, "--suggest")} == {
+        "finetune",
+        "resume",
+        "pretrain",
+    }
+    [(phase, _), *_] = suggested(tmp_path, "--suggest", "--phase", "rl")
+    assert phase == "rl"
+    done = scalecheck("translate", tmp_path, "--suggest", "--phase", "rl")
+    assert "no published recipe is near: none of encoders is for RL" in done.out
+
+
+def test_an_adapter_of_a_kind_without_recipes_says_so(tmp_path):
+    name = "base_model.model.bert.encoder.layer.0.attention.self.query"
+    tensors = {
+        f"{name}.lora_A.weight": np.ones((8, 768), np.float32),
+        f"{name}.lora_B.weight": np.zeros((768, 8), np.float32),
+    }
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+    done = scalecheck("translate", tmp_path / "adapter_model.safetensors", "--suggest")
+    start = "For LoRA fine-tuning with AdamW at width 768, no published recipe is near"
+    assert done.out.startswith(f"{start}: none of encoders is for fine-tuning with this optimizer")
+    assert "no lr by the published first step on W: alpha is not known" in done.out

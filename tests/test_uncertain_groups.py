@@ -95,6 +95,16 @@ def test_groups_of_uncertain_settings_are_not_emitted(tmp_path):
         emit("json", api.translate(path, target=1e-3))
 
 
+def test_a_target_needs_no_lr_of_a_certain_group(tmp_path):
+    groups = [([(1, "weight")], {"lr": 1e-3}), ([(0, "weight")], {"lr": 1e-2})]
+    path = saved(groups, (8, 8), tmp_path)
+    rows = api.translate(path, target=1e-3).rows
+    given = api.translate(path, target=1e-3, lr=1e-3).rows
+    for row, other in zip(rows, given, strict=True):
+        assert row["lr"] is None
+        assert row["target_lr"] == pytest.approx(other["target_lr"])
+
+
 def test_a_tensor_of_no_group_is_not_trained(tmp_path):
     groups = [([(1, "weight")], {"lr": 1e-4}), ([(1, "bias")], {"lr": 1e-2})]
     path = saved(groups, (16, 8), tmp_path)

@@ -110,6 +110,13 @@ def _is_alike(recipe: Recipe, asked: Asked) -> bool:
     return recipe.optimizer == asked.optimizer
 
 
+def is_published(phase: Phase, domain: str | None, is_adapter: bool) -> bool:
+    """Whether any verified recipe is of the phase and the kind, whatever its optimizer."""
+    optimizers = {ADAM, *(one.optimizer for one in load())}
+    asked = (Asked(phase, own, domain=domain, is_adapter=is_adapter) for own in optimizers)
+    return any(_is_alike(recipe, own) for own in asked for recipe in load())
+
+
 def _distance(recipe: Recipe, asked: Asked) -> float | None:
     """How many times wider or narrower it is; where a width is not known by parameters, which grow
     with its cube; None where these are not known either."""
@@ -125,8 +132,7 @@ def _distance(recipe: Recipe, asked: Asked) -> float | None:
 
 def _none(asked: Asked) -> str:
     kind = "" if asked.domain is None else f" of {DOMAIN_WORDS[asked.domain]}"
-    what = "adapters'" if asked.is_adapter else "published"
-    return f"no {what} recipe{kind} is for {PHASE_WORDS[asked.phase]} with this optimizer"
+    return f"none{kind} is for {PHASE_WORDS[asked.phase]} with this optimizer"
 
 
 @dataclass(frozen=True)

@@ -186,8 +186,10 @@ def _domain(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[st
         if word := _first(pattern, names):
             return domain, _called(word)
     tokens = next((one.name for one in stats if _is_of_tokens(one)), None)
+    outputs = {one.shape[0] for one in stats if len(one.shape) > 1}
     image = next((one.name for one in stats if _reads(one, (_COLOURS,), 4)), None)
-    sound = next((one.name for one in stats if _reads(one, _MELS, 3)), None)
+    mels = [count for count in _MELS if count not in outputs]  # of no layer before
+    sound = next((one.name for one in stats if _reads(one, mels, 3)), None)
     if sound is not None:
         return "speech", f"{excerpt(sound, 60)} reads spectrograms"
     if image is not None and tokens is None:

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import get_args
 
 from scalecheck.checkpoint.adapters.pairs import Pair
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.measure.training_signs import signs_of_training
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.recipes.near import FIT, REACHES, Asked, Near, has_fit, near
+from scalecheck.recipes.near import FIT, REACHES, Asked, Near, has_fit, is_published, near
 from scalecheck.recipes.quantities import ADAM
 from scalecheck.recipes.ranges import Range, published
 from scalecheck.recipes.recipe import Phase
@@ -29,7 +28,6 @@ NEAREST, FITTED, RELATIVE, ON_W = (
     "published relative update",
     "published first step on W",
 )
-_PHASES: tuple[Phase, ...] = get_args(Phase)
 _TRAINED: tuple[Phase, ...] = ("finetune", "preference", "rl", "resume")
 # What recipes call an optimizer that is not of Adam's family.
 _RECIPES = {
@@ -121,14 +119,17 @@ def _phases(
     forecasts: Sequence[TensorForecast],
     tensors: Mapping[str, Tensor] | None,
 ) -> tuple[Sequence[Phase], str]:
-    """The phases that are possible, and why."""
+    """The phases that are possible, but for those that no recipe of the kind is of, and why."""
     if run.phase is not None:
         return [run.phase], run.evidence
-    if model.adapter is not None:
-        return [phase for phase in _TRAINED if phase != "resume"], "an adapter; --phase says which"
+    is_adapter = model.adapter is not None
+    trained = [phase for phase in _TRAINED if is_published(phase, model.domain, is_adapter)]
+    trained = trained or ["finetune"]
+    if is_adapter:
+        return trained, "an adapter; --phase says which"
     if tensors is not None and (signs := signs_of_training(forecasts, tensors)):
-        return _TRAINED, f"{signs}; --phase says which"
-    return [*_TRAINED, "pretrain"], "not known whether it was trained; --phase says which"
+        return trained, f"{signs}; --phase says which"
+    return [*trained, "pretrain"], "not known whether it was trained; --phase says which"
 
 
 def _updates(hidden: Sequence[TensorForecast]) -> Iterator[tuple[float, float]]:
@@ -151,7 +152,9 @@ def _suggestion(
     size = median(update for update, _ in updates) if updates else None
     is_adapter, count = model.adapter is not None, model.parameters or None
     asked = Asked(phase, optimizer, model.width, model.domain, is_adapter, size, count)
-    if optimizer is None:
+    if not training.is_known:
+        found = Near(reason="the optimizer is not known, --optimizer says it")
+    elif optimizer is None:
         found = Near(reason=f"no recipe with {training.name} is published")
     else:
         found = near(asked)

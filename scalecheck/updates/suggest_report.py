@@ -157,7 +157,8 @@ def conclusions(found: Suggestions) -> Iterator[str]:
     optimizer = getattr(found.training.optimizer, "torch_class", "") or found.training.name
     for one in found.each:
         lora = "LoRA " if found.traits.adapter else ""
-        start = f"For {lora}{PHASE_WORDS[one.phase]} with {optimizer}"
+        start = f"For {lora}{PHASE_WORDS[one.phase]}"
+        start += f" with {optimizer}" if found.training.is_known else ""
         start += f" at width {found.traits.width}" if found.traits.width else ""
         nearest = one.way(NEAREST)
         if nearest is None:
@@ -268,8 +269,8 @@ def _why(found: Suggestions, one: Suggestion, way: Way) -> str:
             "the start"
         )
     return (
-        f"published relative updates span {way.span:.2g} times, and the scale of published weights "
-        "is assumed"
+        f"published relative updates span {way.span:,.0f} times, and rest on an assumed scale of "
+        "the weights"
     )
 
 

@@ -35,12 +35,11 @@ def towards(
 
 
 def _unit(members: Forecasts) -> float | None:
-    """The relative update of the members at an lr of 1; None where no lr was left out."""
+    """The relative update at an lr of 1 of the members whose lr is not known."""
     known = [
         (each.numel, each.unit_update, each.rms)
         for each in members
-        if each.unit_update is not None and each.rms and each.is_finite
-        if not each.training.has_lr
+        if each.unit_update is not None and each.rms and each.is_finite and each.lr is None
     ]
     moved = math.hypot(*(math.sqrt(n) * update for n, update, _ in known))
     scale = math.hypot(*(math.sqrt(n) * rms for n, _, rms in known))
