@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from scalecheck.dtypes import FLOAT_TYPES
 from scalecheck.theory.precision import (
+    Gaps,
+    gap_along,
     half_ulp_toward_zero,
     rounded,
     square_limits,
@@ -129,3 +131,45 @@ def test_empty_tensors_and_negative_updates_are_refused() -> None:
         stalled_share([], [], 1e-3, "F32")
     with pytest.raises(ValueError, match=r"update -1\.0"):
         stalled_share([1.0], [1], -1.0, "F32")
+
+
+@pytest.mark.parametrize("equal", [True, False])
+@pytest.mark.parametrize("update", [1e-6, 1e-5, 1e-4, 1e-3])
+def test_casts_and_stochastic_rounding_change_what_torch_changes(
+    update: float, equal: bool
+) -> None:
+    """float32 weights moved and cast, and bfloat16 weights rounded up by chance."""
+    torch.manual_seed(0)
+    masters = 0.02 * torch.randn(400_000)
+    law = torch.randn(masters.shape)
+    change = update * (law.sign() if equal else law)
+    stored = masters.bfloat16()
+    magnitudes, counts = np.unique(stored.double().abs().numpy(), return_counts=True)
+    gaps = Gaps.of(magnitudes, counts, "BF16")
+    cast = float(((masters - change).bfloat16() != stored).double().mean())
+    assert gaps.cast(update, equal) == pytest.approx(cast, rel=0.03, abs=2e-4)
+    words = (stored.float() - change).view(torch.int32)
+    chance = torch.randint(0, 1 << 16, words.shape, dtype=torch.int32)
+    moved = ((words + chance) & -(1 << 16)).view(torch.float32) != stored.float()
+    share = float(moved.double().mean())
+    assert gaps.stochastic(update, equal) == pytest.approx(share, rel=0.03, abs=2e-4)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F16", "F32"])
+def test_the_gap_along_a_change_reaches_the_next_value(dtype: str) -> None:
+    torch.manual_seed(0)
+    weights = torch.cat([torch.randn(1000), torch.tensor([1.0, -2.0, 0.5, -0.25])]).to(TORCH[dtype])
+    for sign in (1.0, -1.0):
+        toward = torch.full_like(weights, sign * math.inf)
+        there = torch.nextafter(weights, toward) if dtype != "F16" else None
+        if there is None:
+            there = torch.from_numpy(np.nextafter(weights.numpy(), toward.numpy()))
+        distance = (there.double() - weights.double()).abs().numpy()
+        change = np.full(len(weights), sign)
+        assert np.array_equal(gap_along(weights.double().numpy(), change, dtype), distance)
+
+
+def test_weights_that_a_type_does_not_hold_do_not_move() -> None:
+    gaps = Gaps.of([math.inf, 1.0], [1, 1], "F16")
+    shares = gaps.stalled(1e9), gaps.cast(1e9), gaps.stochastic(1e9)
+    assert shares == pytest.approx((0.5, 0.5, 0.5))

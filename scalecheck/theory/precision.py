@@ -16,6 +16,7 @@ FloatArray = NDArray[np.float64]
 
 _MANTISSA = np.uint64((1 << 52) - 1)
 _EXPONENT = np.uint64(0x7FF << 52)
+_LARGE = 1e100  # times a gap: an update that moves every weight
 
 
 def layout_of(dtype: str) -> FloatType:
@@ -46,11 +47,12 @@ def half_ulp_toward_zero(magnitude: ArrayLike, dtype: str) -> FloatArray:
 def gap_along(weight: FloatArray, change: FloatArray, dtype: str) -> FloatArray:
     """The gap from each weight, a value of the type, to the next value in the direction of its
     change; shape (n,). inf where the weight is."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        gap = ulp(weight, dtype)
-        is_inward = np.signbit(weight) != np.signbit(change)
-        gap = np.where(is_inward & _is_power(np.abs(weight), dtype), gap / 2, gap)
-    return np.where(np.isfinite(weight), gap, np.inf)
+    gap = ulp(weight, dtype)
+    (places,) = np.nonzero((weight.view(np.uint64) & _MANTISSA) == 0)  # as a rule there are few
+    few, smallest = weight[places], layout_of(dtype).smallest_normal
+    is_inward = (np.signbit(few) != np.signbit(change[places])) & (np.abs(few) > smallest)
+    gap[places[is_inward]] /= 2
+    return gap
 
 
 def _is_power(absolute: FloatArray, dtype: str) -> NDArray[np.bool_]:
@@ -149,7 +151,7 @@ def _crossed(gaps: FloatArray, update: float, equal: bool) -> FloatArray:
     """E[min(1, |update|/gap)], update of one size or normal of this RMS:
     r·√(2/π)·(1 − e^(−1/(2r²))) + erfc(1/(√2·r)), r = update/gap."""
     with np.errstate(over="ignore", divide="ignore"):
-        ratio = update / gaps
+        ratio = np.minimum(update / gaps, _LARGE)
         if equal or update == 0:
             return np.minimum(ratio, 1.0)
         inverse = 1 / (math.sqrt(2) * ratio)

@@ -20,6 +20,7 @@ _WIDE_BITS = 8
 _RATIO_BITS = 8  # of mantissa, by which ratios of updates and gaps are counted
 _KEPT_BITS = 4  # the same of what is kept of every tensor: some 500 bins
 _KEY = np.uint64(52 - _RATIO_BITS)
+_PART = 8192  # elements whose temporaries stay in the cache
 _OCTAVES = 200  # of the lr, up and down, in which half of the elements begin to move
 _HALVINGS = 40
 
@@ -94,33 +95,53 @@ class MeasuredMoves:
     """By the update of each element and the element itself; filled block by block.
 
     scale: |Δw| of an update of 1 as it is known beforehand; `settle` corrects it: some optimizers
-    scale updates by sums over the whole tensor. is_cast: it counts for a cast, too. Counts at that
-    scale are exact, at others an element counts as if its update were known within 0.4 %.
+    scale updates by sums over the whole tensor. is_stored: the weights are values of the type.
+    has_ratios: it counts for other scales, at which an element counts as if its update were known
+    within 0.4 %, and is_cast, for a cast. At `scale` the count is exact.
     """
 
-    def __init__(self, dtype: str, scale: float, is_cast: bool) -> None:
+    def __init__(
+        self, dtype: str, scale: float, is_stored: bool, has_ratios: bool, is_cast: bool
+    ) -> None:
         self.dtype = dtype
         self.numel = 0
         self._scale, self._correction = scale, 1.0
         self._stalled, self._square = 0, 0.0
-        self._by_gap = _Ratios()
+        self._is_stored = is_stored
+        self._by_gap = _Ratios() if has_ratios else None
         self._by_ulp = _Ratios() if is_cast else None
 
     def add(self, update: FloatArray, weights: FloatArray) -> None:
         """Takes in −Δw at scale 1 of elements and the weights after it; finite ones count."""
-        is_finite = np.isfinite(update) & np.isfinite(weights)
-        if not is_finite.all():
+        for start in range(0, len(update), _PART):
+            self._add(update[start : start + _PART], weights[start : start + _PART])
+
+    def _add(self, update: FloatArray, weights: FloatArray) -> None:
+        if not math.isfinite(float(update @ update) + float(weights @ weights)):
+            is_finite = np.isfinite(update) & np.isfinite(weights)
             update, weights = update[is_finite], weights[is_finite]
-        stored = rounded(weights, self.dtype)
-        gap, size = gap_along(stored, -update, self.dtype), np.abs(update)
+        stored = weights if self._is_stored else rounded(weights, self.dtype)
+        size = np.abs(update)
+        gap = gap_along(stored, -update, self.dtype)
         with np.errstate(over="ignore"):
-            self._stalled += int(np.count_nonzero(size * self._scale <= gap / 2))
-            self._by_gap.add(size / gap)
+            self._stalled += int(np.count_nonzero(size * (2 * self._scale) <= gap))
+            if self._by_gap is not None:
+                self._by_gap.add(size / gap)
             if self._by_ulp is not None:
                 gap = np.where(np.isfinite(stored), ulp(weights, self.dtype), np.inf)
                 self._by_ulp.add(size / gap)
+            self._square += float(update @ update)
         self.numel += update.size
-        self._square += float(update @ update)
+
+    @property
+    def is_exact(self) -> bool:
+        """Its scale was known beforehand."""
+        return math.isclose(self._correction, 1.0, rel_tol=1e-9)
+
+    @property
+    def is_told(self) -> bool:
+        """It has counts at the scale that is known now."""
+        return self.numel > 0 and (self.is_exact or self._by_gap is not None)
 
     def settle(self, update: float) -> None:
         """Sets the RMS of Δw of all elements together."""
@@ -128,7 +149,7 @@ class MeasuredMoves:
         self._correction = update / known if known else 1.0
 
     def stalled(self, factor: float = 1.0) -> float:
-        if math.isclose(factor * self._correction, 1.0, rel_tol=1e-9):
+        if factor == 1.0 and self.is_exact:
             return self._stalled / self.numel
         return self._bins.stalled(factor)
 
@@ -138,16 +159,18 @@ class MeasuredMoves:
 
     @property
     def _bins(self) -> "_Bins":
+        assert self._by_gap is not None
         low, count = self._by_gap.bins
         return _Bins(low, count / self.numel, self._scale * self._correction, _RATIO_BITS)
 
     def cast(self) -> float:
-        return self._crossed(self._by_ulp or self._by_gap)
+        return self._crossed(self._by_ulp)
 
     def stochastic(self) -> float:
         return self._crossed(self._by_gap)
 
-    def _crossed(self, ratios: "_Ratios") -> float:
+    def _crossed(self, ratios: "_Ratios | None") -> float:
+        assert ratios is not None
         low, count = ratios.bins
         middle = low * (1 + 2.0 ** -(_RATIO_BITS + 1))
         with np.errstate(over="ignore"):
@@ -206,12 +229,17 @@ class _Ratios:
         return low, self._counts[place].astype(np.float64)
 
 
-def counters(trained_in: str, cast: str | None, scale: float) -> list[MeasuredMoves]:
+def counters(
+    trained_in: str, cast: str | None, stored: str, scale: float, is_scaled: bool
+) -> list[MeasuredMoves]:
     """Empty counts in the type that a tensor is trained in, where its rounding is known, and in
-    that of --cast."""
+    that of --cast. stored: the type of the weights; is_scaled: `scale` may not be all."""
     types = [trained_in] if trained_in in FLOAT_TYPES else []
     types += [cast] if cast is not None and cast not in types else []
-    return [MeasuredMoves(each, scale, each == cast) for each in types]
+    return [
+        MeasuredMoves(each, scale, each == stored, is_scaled or each == cast, each == cast)
+        for each in types
+    ]
 
 
 def moves_of(
@@ -229,8 +257,9 @@ def moves_of(
         return {}
     found: dict[str, Moves] = {}
     for each in counted:
-        if is_measured and each.numel and update:
+        if is_measured and each.numel:
             each.settle(update)
+        if is_measured and each.is_told and update:
             found[each.dtype] = each
         elif (gaps := cast_gaps(sketch, stored, each.dtype)) is not None:
             found[each.dtype] = ExpectedMoves(gaps, update, equal)

@@ -238,7 +238,7 @@ class Ledger:
         """The shares in words, and what keeps small updates."""
         found, word = self.figures, spoken(self.cast)
         if not found["elements"]:
-            yield f"No update is known of any tensor, so what {word} rounds away is not known."
+            yield f"What {word} rounds away is not known: no tensor has elements and an update."
             return
         lrs = {each.lr for each in self.forecasts}
         at = f" at lr {setting(*lrs)}" if len(lrs) == 1 else ""
@@ -262,6 +262,8 @@ class Ledger:
             f"With stochastic rounding in {word}, {_percent(stochastic)} of the weights change "
             "per step, each by a whole gap: right on average, and the noise stays in the weights."
         )
+        if DTYPES[self.cast].bits == 8:
+            yield f"The {word} cast has no scale here; a scale per tensor changes these shares."
         if decayed is not None:
             share = f"{_percent(decayed)} of the weights" if decayed else "no weight"
             yield (

@@ -172,10 +172,12 @@ class Forecaster:
         optimizer, lr, rms = training.optimizer, training.lr, stats.rms or 0.0
         state = self.states.by_name.get(stats.name)
         weights = self.states.tensors.get(stats.name)
-        trained_in = self.param_dtype or (weights.dtype.name if weights else stats.dtype)
         # What an lr is relative to: the weights themselves, or 1.
         unit, own = (rms, 1.0) if optimizer.relative_lr else (1.0, rms)
-        counted = counters(trained_in, self.cast, lr * unit)
+        stored = weights.dtype.name if weights else stats.dtype
+        trained_in = self.param_dtype or stored
+        is_scaled = type(optimizer).last_update_rms is not Hyperparameters.last_update_rms
+        counted = counters(trained_in, self.cast, stored, lr * unit, is_scaled)
         saved = None if state is None else figures_of(state, optimizer, lr, weights, counted)
         further: dict[str, Any] = {} if saved is None else {**vars(saved)}
         measured, near = further.pop("update_rms", None), further.pop("update_rms_near", None)
