@@ -108,7 +108,7 @@ def notes(forecasts: Forecasts) -> Iterator[str]:
         )
     if by[BUFFER]:
         yield (
-            f"{plural(by[BUFFER], 'tensor')}: the update is about the momentum buffer's, as the "
+            f"{plural(by[BUFFER], 'tensor')}: the update is expected by the momentum buffer, as the "
             f"state does not hold the gradient that nesterov adds; within {WITHIN} times for "
             f"{_share(BUFFER)} of tensors"
         )
