@@ -153,9 +153,9 @@ def test_a_group_says_what_of_it_is_measured(tmp_path):
     assert (matrices["update_rms_measured"], matrices["tensors_measured"]) == (None, 0)
 
 
-@pytest.mark.parametrize("snr", [0.0, 50.0], ids=["noise", "constant"])
-def test_nesterovs_update_is_about_its_buffers(snr, tmp_path):
-    """Within 8 % where gradients are noise, and where they are constant."""
+@pytest.mark.parametrize(("snr", "off"), [(0.0, 0.03), (50.0, 0.16)], ids=["noise", "constant"])
+def test_nesterovs_update_is_about_its_buffers(snr, off, tmp_path):
+    """That of noise, and 16 % more than that of constant gradients."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     weights = torch.zeros(50, 50, dtype=torch.float64, requires_grad=True)
@@ -169,7 +169,7 @@ def test_nesterovs_update_is_about_its_buffers(snr, tmp_path):
     torch.save({"model": {"w": weights.detach() + 1}, "optimizer": optimizer.state_dict()}, path)
     [found] = api.translate(path).rows
     assert (found["update_rms"], found["measured"], found["next_by"]) == (None, False, "buffer")
-    assert found["update_rms_next"] == pytest.approx(applied, rel=0.09)
+    assert found["update_rms_next"] == pytest.approx(applied, rel=off)
     assert found["relative_update"] == pytest.approx(1e-3 * found["update_rms_next"] / found["rms"])
 
 

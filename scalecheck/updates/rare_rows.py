@@ -12,35 +12,48 @@ from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.optimizers.contract import Entry, Hyperparameters
 
 FloatArray = NDArray[np.float64]
-RARE = 0.5  # of the rows, those of the smallest v
+IDLE = 10.0  # times 1/(1−beta1), the steps that m averages: a rare row had no gradient for so long
+LONGEST = 1000.0  # steps, after which float32 has lost m
+_ROUNDS = 20  # of an iteration that halves its error in each
 
 
 def share_left(state: ParamState | None, optimizer: Hyperparameters) -> float | None:
-    """√(1−beta2^t)·√((1−beta2)/(1−beta2 + beta2·p)), the share of isolated_gradient_displacement
-    that is left to a rare row which has a gradient in the share p of the steps t, so that its v is
-    p times the square of one; None without a state that tells it.
+    """√(1−beta2^t)·√((1−beta2)/(1−beta2 + beta2·r)), the share of isolated_gradient_displacement
+    that is left to a rare row after t steps, whose v is r times the square of its gradient; None
+    without a state that tells it. A row that was never seen has r = 0.
 
-    p = (1−beta1²)/(1+beta1²)·mean²/variance of m² over the rare rows: where gradients come at
-    random, m² is shot noise. Rows that were never seen are in it, and bring p down. Replayed in
-    tests/test_rare_rows.py. Raises CheckpointError where the state cannot be read.
+    The median over the rows that had no gradient for long, or else that of the row that had none
+    for longest. Replayed in tests/test_rare_rows.py. Raises CheckpointError where the state cannot
+    be read.
     """
     moments = _moments(state, optimizer)
-    if state is None or moments is None or not state.step:
+    beta1, beta2 = getattr(optimizer, "beta1", 0.0), optimizer.second_moment_factor or 0.0
+    if state is None or moments is None or not state.step or not 0 < beta1**2 < beta2:
         return None
     first, second = _row_means(*moments)
     known = np.isfinite(first) & np.isfinite(second)
     first, second = first[known], second[known]
-    if not second.size:
+    if not second.any():
         return None
-    squares = first[second <= np.quantile(second, RARE)]
-    mean, variance = float(squares.mean()), float(squares.var())
-    if not mean:
-        return None
-    beta1, beta2 = getattr(optimizer, "beta1", 0.0), optimizer.second_moment_factor or 0.0
-    shot = (1 - beta1**2) / (1 + beta1**2) * mean**2
-    seen = min(1.0, shot / variance) if variance else 1.0
+    age = np.full(second.shape, np.inf)
+    seen = second > 0
+    age[seen] = _age(np.sqrt(first[seen] / second[seen]), beta1, beta2)
+    rare = age[age >= min(IDLE / (1 - beta1), age.max())]
+    ratio = float(np.median(beta2**rare * (1 / rare + 1 - beta2)))
     started = 1 - beta2 ** int(state.step)
-    return math.sqrt(started * (1 - beta2) / (1 - beta2 + beta2 * seen))
+    return math.sqrt(started * (1 - beta2) / (1 - beta2 + beta2 * ratio))
+
+
+def _age(moved: FloatArray, beta1: float, beta2: float) -> FloatArray:
+    """Steps k since the last gradient g of rows whose m/√v is this: of one that had some every k
+    steps, m = (1−beta1)·beta1^k·g and v = beta2^k·(1/k + 1−beta2)·g²."""
+    age = np.full(moved.shape, 1 / (1 - beta1))
+    for _ in range(_ROUNDS):
+        after = (1 - beta1) / np.sqrt(1 / age + 1 - beta2)
+        with np.errstate(divide="ignore"):
+            passed = np.log(after / moved) / math.log(math.sqrt(beta2) / beta1)
+        age = np.clip(passed, 1.0, LONGEST)
+    return age
 
 
 def _moments(state: ParamState | None, optimizer: Hyperparameters) -> tuple[Tensor, Tensor] | None:

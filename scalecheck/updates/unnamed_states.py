@@ -34,11 +34,15 @@ class UnnamedStates:
         }
 
     def update_rms(self, shape: tuple[int, ...]) -> float | None:
-        """The median RMS of the last updates of those of this shape; None where none tells it."""
+        """The median RMS of the last updates of those of this shape, or of what is about as large;
+        None where none tells it."""
         if shape not in self._medians:
             alike = [one for one in self._states.unnamed if one.shape == shape]
-            told = [self._figures(one).update_rms for one in alike if one.saved_name is None]
-            known = [update for update in told if update is not None]
+            told = [self._figures(one) for one in alike if one.saved_name is None]
+            updates = [
+                one.update_rms_near if one.update_rms is None else one.update_rms for one in told
+            ]
+            known = [update for update in updates if update is not None]
             self._medians[shape] = median(known) if known else None
         return self._medians[shape]
 
