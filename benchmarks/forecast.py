@@ -6,7 +6,7 @@ what came: the next updates, displacement, equilibrium, what rounds away, rare r
 
 Forecasts are those of `translate` and `diff` on checkpoints that the runs save. A run of 1,200
 steps saves one after 100, 300, 600, 1,000 and 1,200; a shorter one at the same shares of its steps.
-All 64 runs take 7.5 minutes of a processor, 4 minutes on two.
+All 64 runs take 7.5 minutes of a processor, about 4 minutes on two cores.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from forecast_figures import ALL, Table
 from forecast_models import PROBLEMS
 from forecast_optimizers import OPTIMIZERS
 from forecast_runs import Record, records
-from forecast_tables import ALL, Table, tables
+from forecast_tables import tables
 from forecast_training import Run
 from tabulate import tabulate
 
@@ -109,9 +110,11 @@ def main() -> None:
     if options.steps < 12 or options.steps % 12:
         parser.error(f"--steps {options.steps} is no multiple of 12")
     before = json.loads(options.against.read_text("utf-8")) if options.against else None
-    settings = {word: vars(options)[word] for word in ("steps", "seed")}
+    settings = {word: vars(options)[word] for word in ("steps", "seed", "models")}
     if before is not None and before["settings"] != settings:
         parser.error(f"{options.against} is of {before['settings']}: give the same")
+    if options.json:
+        options.json.touch()  # fails before the long work, if at all
     runs = [
         Run(model, optimizer, options.steps, options.seed)
         for model in options.models

@@ -94,7 +94,7 @@ def decay_of(optimizers: Iterable[Optimizer]) -> dict[int, float]:
     }
 
 
-def said(optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
+def options_of(optimizers: Sequence[Optimizer]) -> dict[str, Any] | None:
     """The options that say to scalecheck what trains, without a state; None for several."""
     first, *others = optimizers
     if others:

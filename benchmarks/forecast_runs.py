@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from forecast_optimizers import said as options_of
+from forecast_optimizers import options_of
 from forecast_training import Run, Training
 from torch import Tensor
 
@@ -18,6 +18,7 @@ import scalecheck
 
 NEXT = (1 / 1200, 1 / 60, 1 / 6)  # shares of the run that a forecast of updates is for
 WALKS = (1 / 240, 1 / 60, 1 / 6)  # and a displacement
+SHORT = 1 / 60  # before a moment: another checkpoint
 TINY_LR = 1e-4  # of the lr, at which weights of 32 bits round an update away too
 FORGOTTEN = 3.0  # Σ lr·weight_decay, from which little of the initialization is left
 
@@ -43,17 +44,20 @@ class Record:
 def records(run: Run) -> list[Record]:
     """Trains, asks scalecheck about every checkpoint, and compares."""
     training = Training(run)
-    kept = {m + n for m in run.moments for n in (0, *run.parts(WALKS))} | {run.steps}
+    moments, short = run.moments, run.parts([SHORT])[0]
+    kept = {m + n for m in (0, *moments) for n in (0, *run.parts(WALKS))}
+    saved = {0, *moments, *(m - short for m in moments), run.steps}
     snrs = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(run.steps + 1):
             if number:
-                training.step(number, number - 1 in run.moments)
-            if number in kept:
+                training.step(number, number - 1 in moments)
+            if number in kept | saved:
                 training.keep(number)
-            if number in run.moments or number == run.steps:
+            if number in saved:
                 training.save(folder / f"{number}.pt")
+            if number in moments:
                 training.save(folder / f"tiny-{number}.pt", TINY_LR)
                 training.save(folder / f"unnamed-{number}.pt", named=False)
                 snrs[number] = training.snr(run.seed + number)
@@ -64,27 +68,37 @@ def _compared(
     training: Training, folder: Path, snrs: Mapping[int, Mapping[str, float]]
 ) -> Iterator[Record]:
     """Every record of a run whose checkpoints are in a folder, by the step they are of."""
-    run, base = training.run, {}
+    run, rows = training.run, {}
     for moment in run.moments:
         path = folder / f"{moment}.pt"
         walks = {n: _told(path, steps=n, param_dtype="bf16") for n in run.parts(WALKS)}
-        rows = base[moment] = next(iter(walks.values()))
-        yield from _updates(training, moment, rows)
-        unnamed = _told(folder / f"unnamed-{moment}.pt")
-        yield from _forecast(training, "unnamed", moment, unnamed)
-        options = options_of(training.optimizers)
-        if options is not None:
-            with suppress(scalecheck.UsageError):  # SGD's follows a gradient that is not known
-                stateless = _told(path, state="none", steps=run.steps, **options)
-                yield from _forecast(training, "stateless", moment, stateless)
+        rows[moment] = own = next(iter(walks.values()))
+        yield from _updates(training, moment, own)
+        yield from _forecast(training, "unnamed", moment, _told(folder / f"unnamed-{moment}.pt"))
         for horizon, told in walks.items():
-            yield from _walk(training, moment, horizon, told)
-        yield from _rounding(training, moment, "bf16", rows)
+            yield from _walk(training, "noise", moment, horizon, told)
+        yield from _rounding(training, moment, "bf16", own)
         yield from _rounding(training, moment, "fp32", _told(folder / f"tiny-{moment}.pt"))
-        yield from _persistence(training, moment, rows, snrs[moment])
+        yield from _persistence(training, moment, own, snrs[moment])
+        yield from _continued(training, moment, folder)
+    options = options_of(training.optimizers)
+    if options is not None:
+        yield from _stateless(training, folder, options)
     yield from _from_two_checkpoints(training, folder)
     yield from _equilibrium(training, _told(folder / f"{run.steps}.pt", steps=run.steps))
-    yield from _rare_rows(training, base)
+    yield from _rare_rows(training, rows)
+
+
+def _stateless(training: Training, folder: Path, options: Mapping[str, Any]) -> Iterator[Record]:
+    """What is said of weights without an optimizer state, but with the optimizer and its lr."""
+    run = training.run
+    with suppress(scalecheck.UsageError):  # SGD's updates follow a gradient that is not known
+        for moment in run.moments:
+            told = _told(folder / f"{moment}.pt", state="none", steps=run.steps, **options)
+            yield from _forecast(training, "stateless", moment, told)
+        for horizon in run.parts(WALKS):
+            told = _told(folder / "0.pt", state="none", steps=horizon, **options)
+            yield from _walk(training, "noise at first", 0, horizon, told)
 
 
 def _told(path: Path, **options: Any) -> Rows:
@@ -106,26 +120,22 @@ def _record(
     return Record(table, run.model, run.optimizer, tensor, numel, moment, horizon, said, real)
 
 
-def _forecasts(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """RMS of Δw by theory and by the last update measured."""
-    moved, by_theory, measured = (
-        row[word] for word in ("absolute_update", "update_rms_expected", "update_rms")
-    )
-    if not row["measured"]:
-        return moved, None
-    return (moved * by_theory / measured if by_theory and measured else None), moved
-
-
 def _updates(training: Training, moment: int, rows: Rows) -> Iterator[Record]:
-    """The RMS of an update over the next steps, as theory and the state say it."""
+    """The RMS of an update over the next steps: as theory says it, the last one measured, the
+    geometric mean of both, and what scalecheck expects of the next 20 steps."""
     for place, name in enumerate(training.names):
-        by_theory, measured = _forecasts(rows[name])
-        both = (by_theory * measured) ** 0.5 if by_theory and measured else None
+        row = rows[name]
+        used = row["update_rms"] if row["measured"] else row["update_rms_next"]
+        size = row["absolute_update"] / used if used else 0.0  # of an update of RMS 1
+        words = {"theory": "expected", "measured": "measured", "next": "next"}
+        told = {table: size * (row[f"update_rms_{word}"] or 0.0) for table, word in words.items()}
+        told["both"] = (told["theory"] * told["measured"]) ** 0.5
         for horizon in training.run.parts(NEXT):
             real = _rms_over(training, place, moment, horizon)
-            words = {"theory": by_theory, "measured": measured, "both": both}
-            for table, said in words.items():
-                yield _record(training, table, name, moment, horizon, said=said, real=real)
+            for table, update in told.items():
+                yield _record(
+                    training, table, name, moment, horizon, said=update or None, real=real
+                )
 
 
 def _rms_over(training: Training, place: int, moment: int, horizon: int) -> float:
@@ -142,15 +152,17 @@ def _forecast(training: Training, table: str, moment: int, rows: Rows) -> Iterat
         yield _record(training, table, name, moment, horizon, said=said, real=real)
 
 
-def _walk(training: Training, moment: int, horizon: int, rows: Rows) -> Iterator[Record]:
+def _walk(
+    training: Training, table: str, moment: int, horizon: int, rows: Rows
+) -> Iterator[Record]:
     """How far the tensor goes, over its rms, beside noise and drift."""
     before = training.of(training.weights[moment])
     after = training.of(training.weights[moment + horizon])
     for name in training.names:
         real = _over(_rms(after[name] - before[name]), _rms(before[name]))
-        for table, word in (("noise", "random_walk"), ("drift", "drift")):
+        for kind, word in ((table, "random_walk"), (f"{table}: drift", "drift")):
             said = rows[name][word]
-            yield _record(training, table, name, moment, horizon, said=said, real=real)
+            yield _record(training, kind, name, moment, horizon, said=said, real=real)
 
 
 def _rounding(training: Training, moment: int, dtype: str, rows: Rows) -> Iterator[Record]:
@@ -176,21 +188,42 @@ def _persistence(
         yield _record(training, "snr", name, moment, 1, said=said, real=snr[name])
 
 
+def _continued(training: Training, moment: int, folder: Path) -> Iterator[Record]:
+    """What diff says of as many steps as lie between two checkpoints, and of ten times as many."""
+    short = training.run.parts([SHORT])[0]
+    rows = _changes(folder, moment - short, moment)
+    before = training.of(training.weights[moment])
+    for times, word in ((1, "next_change"), (10, "next_change_10")):
+        if moment + times * short not in training.weights:
+            continue
+        after = training.of(training.weights[moment + times * short])
+        for name in training.names:
+            real = _over(_rms(after[name] - before[name]), _rms(before[name]))
+            said = rows[name][word]
+            yield _record(training, "continued", name, moment, times * short, said=said, real=real)
+
+
 def _from_two_checkpoints(training: Training, folder: Path) -> Iterator[Record]:
-    """A displacement from the one before it, × √(steps/steps)."""
+    """The same over steps of any number, × √(steps/steps)."""
     ends = [*training.run.moments, training.run.steps]
     for begin, middle in combinations(ends[:-1], 2):
-        report = scalecheck.diff(folder / f"{begin}.pt", folder / f"{middle}.pt", jobs=1)
-        last = {row["name"]: row for row in report.rows}
+        rows = _changes(folder, begin, middle)
         before = training.of(training.weights[middle])
         for end in ends[ends.index(middle) + 1 :]:
             after = training.of(training.weights[end])
             factor = ((end - middle) / (middle - begin)) ** 0.5
             for name in training.names:
-                change, rms = last[name]["relative_change"], last[name]["rms_before"]
-                said = None if change is None else factor * change * rms
-                real = _rms(after[name] - before[name])
+                change = rows[name]["next_change"]
+                said = None if change is None else factor * change
+                real = _over(_rms(after[name] - before[name]), _rms(before[name]))
                 yield _record(training, "two", name, middle, end - middle, said=said, real=real)
+
+
+def _changes(folder: Path, begin: int, end: int) -> Rows:
+    """The rows of `diff` between two checkpoints, by tensor."""
+    before, after = (folder / f"{number}.pt" for number in (begin, end))
+    report = scalecheck.diff(before, after, steps=end - begin, jobs=1)
+    return {row["name"]: row for row in report.rows}
 
 
 def _equilibrium(training: Training, rows: Rows) -> Iterator[Record]:

@@ -106,18 +106,13 @@ class Training:
         """Mean over std of an element's gradient between batches, of a tensor's elements together:
         √(Σμ²/Σσ²), without the share that the deviation has in the mean."""
         model, draw = deepcopy(self.model), torch.Generator().manual_seed(seed)
-        sums = [
-            torch.zeros((2, *weight.shape), dtype=torch.float64)
-            for weight in self.model.parameters()
-        ]
+        weights = [*model.parameters()]
+        sums = [torch.zeros((2, *weight.shape), dtype=torch.float64) for weight in weights]
         for _ in range(BATCHES):
-            model.zero_grad()
-            self.problem.loss(model, draw)[0].backward()
-            for both, weight in zip(sums, model.parameters(), strict=True):
-                gradient = (
-                    weight.grad if weight.grad is not None else torch.zeros_like(weight)
-                ).double()
-                both += torch.stack([gradient, gradient.square()])
+            gradients = torch.autograd.grad(self.problem.loss(model, draw)[0], weights)
+            for both, gradient in zip(sums, gradients, strict=True):
+                exact = gradient.double()
+                both += torch.stack([exact, exact.square()])
         told = {}
         for name, both in zip(self.names, sums, strict=True):
             mean, square = both / BATCHES

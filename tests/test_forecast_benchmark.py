@@ -33,7 +33,7 @@ def benchmark(monkeypatch):
 
 def test_a_short_run_prints_a_table_of_every_forecast_that_was_made(done):
     kept, printed = done
-    assert kept["settings"] == {"steps": 12, "seed": 0}
+    assert kept["settings"] == {"steps": 12, "seed": 0, "models": ["mlp"]}
     for word in ("1. RMS", "2. RMS", "3. RMS", "4. Displacement", "6. Share", "8. snr"):
         assert f"\n{word}" in printed
     assert "nan" not in printed.lower()
