@@ -1,5 +1,6 @@
 """What --steps says: of a run to come in translate, and of one that was and of the next in diff."""
 
+import json
 import math
 
 import numpy as np
@@ -57,6 +58,13 @@ def test_relative_updates_compound():
     endless = api.translate(INIT, lr=1e-2, optimizer="lamb", steps=10**7)
     assert endless[MATRIX]["largest_change"] is None
     assert endless.rendered("json")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lars", "lamb", "lion"])
+@pytest.mark.parametrize("lr", [1e308, 1e-322])
+def test_an_lr_at_the_ends_of_float64_has_a_forecast(optimizer, lr):
+    report = api.translate(INIT, lr=lr, optimizer=optimizer, steps=1000)
+    assert json.loads(report.rendered("json"))["summary"]["steps"] == 1000
 
 
 def test_a_schedule_too_short_to_turn_a_tensor_over_says_so():

@@ -121,7 +121,7 @@ def schedule_forecast(
     bound = None if largest is None else lr * plan.sums().first * largest
     bound = (_compounded(bound) if is_relative else bound) if drift is None else drift
     turnover = scheduled = None
-    if largest and rms:
+    if rms and largest and lr * largest:
         multiples = (math.log(2) if is_relative else unit) / (lr * largest)
         turnover = math.ceil(multiples) if multiples < MAX_STEPS else None
         scheduled = plan.steps_to(multiples)
