@@ -2,7 +2,7 @@
 
 Under AdamW and gradients that are noise the rms of a weight tends to √(lr/(2·weight_decay)) over a
 time scale of 1/(lr·weight_decay) steps, whatever it was at the start. Real runs settle at 0.26 to
-2.2 times it. Where a run lasts several time scales, a weight outside that range was not decayed, or
+3.8 times it. Where a run lasts several time scales, a weight outside that range was not decayed, or
 not updated, as the settings say: another parameter group, a frozen layer, gradients that agree for
 long. Optimizers without a known equilibrium (SGD, Adam with L2, Muon) are not judged, nor is a run
 that is ahead: its phase is known, and no optimizer state counts steps.

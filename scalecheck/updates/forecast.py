@@ -25,7 +25,7 @@ NOISE_RANGE = (0.3, 4.0)
 """Displacement over random_walk, of 9 of 10 tensors of runs with AdamW: 4 of 10 are below 1, as
 gradients turn back."""
 
-EQUILIBRIUM_RANGE = (0.26, 2.2)
+EQUILIBRIUM_RANGE = (0.26, 3.8)
 """rms over equilibrium_rms of weights of real runs that had time to reach it."""
 
 NEXT_WITHIN = 2.0
