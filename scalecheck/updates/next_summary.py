@@ -28,9 +28,9 @@ SHARES = {
 }
 """How many tensors of a GPT, an LSTM, a CNN and an MLP, from the least to the most of their runs,
 had updates WITHIN what was forecast: by the last update over the next 20 steps, of tensors of LARGE
-elements and more; by the median of the states of the same shape; by nesterov's buffer, over the next
-20 steps; and by theory under AdamW with beta2 0.999. The first and the third are without the CNN, whose loss vanishes.
-benchmarks/forecast.py repeats the comparison."""
+elements and more; by the median of the states of the same shape; by nesterov's buffer over the next
+20 steps; and by theory under AdamW with beta2 0.999. The first and the third are without the CNN,
+whose loss vanishes. benchmarks/forecast.py repeats the comparison."""
 ADAMS = ("adam", "adamw")  # of whom that range is
 SOURCES = {
     ASKED: "",
@@ -108,9 +108,9 @@ def notes(forecasts: Forecasts) -> Iterator[str]:
         )
     if by[BUFFER]:
         yield (
-            f"{plural(by[BUFFER], 'tensor')}: the momentum buffer says what update to expect, as the "
-            f"state does not hold the gradient that nesterov adds; within {WITHIN} times for "
-            f"{_share(BUFFER)} of tensors"
+            f"{plural(by[BUFFER], 'tensor')}: the momentum buffer says what to expect, as "
+            "the state does not hold the gradient that nesterov adds; over the next 20 steps within "
+            f"{WITHIN} times for {_share(BUFFER)} of tensors"
         )
     yield from _steps(forecasts)
 
