@@ -322,8 +322,7 @@ def test_a_state_is_named_whatever_buffers_and_averages_lie_beside_its_parameter
     torch.save(state, "m.ckpt")
     count = sum(1 for _ in net.parameters())
     done = api.translate("m.ckpt")
-    how = "by shape and index, as the file does not keep the model's order"
-    assert f"{count} of {count} parameters named {how}" in done.notes
+    assert f"{count} of {count} parameters named by shape and the model's order" in done.notes
     assert {row["name"] for row in done.rows} == {name for name, _ in net.named_parameters()}
 
 
