@@ -14,16 +14,22 @@ from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import printable
-from scalecheck.report.part import Part
+from scalecheck.report.part import Part, together
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
-from scalecheck.updates import next_summary, published_summary, run_summary, summary, target
+from scalecheck.updates import (
+    next_summary,
+    precision,
+    published_summary,
+    run_summary,
+    summary,
+    target,
+)
 from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.placed import placed
-from scalecheck.updates.precision import Ledger, cast_type, stalled_figures
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
@@ -74,7 +80,7 @@ def translate(
         bands,
         None if settings.to is None else default_optimizer(settings.to, "to"),
         None if settings.assume is None else Assumption(settings.assume, checkpoint),
-        cast_type(settings.cast),
+        precision.cast_type(settings.cast),
     )
     left_out = {t: why for t in wanted if (why := untrained(t, states)) is not None}
     trained = tuple(checkpoint.trained(tensor) for tensor in wanted if tensor not in left_out)
@@ -113,15 +119,28 @@ def translate(
         *uncertain.tables(),
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
-    ledger = Ledger.of(forecaster.cast, forecasts)
+    is_banded = settings.sources["bands"] != DEFAULT
     figures = target.summary(shown, settings.target, settings.step)
+    told = together(
+        [
+            adapted,
+            summary.spread(shown),
+            published_summary.part(shown, fresh, found, bands if is_banded else None),
+            next_summary.part(forecasts),
+            summary.eps(forecasts),
+            precision.stalled_part(forecasts),
+            summary.rest(forecasts, forecaster.assumption),
+            run_summary.part(forecasts, plan, settings.snr),
+            precision.ledger_part(forecasts, forecaster.cast),
+        ]
+    )
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
     report = Report(
         kind="translate",
         tables=tables,
         source={
             **source(checkpoint),
-            **adapted.source,
+            **told.source,
             "state": None if states.path is None else str(states.path),
         },
         settings={
@@ -131,40 +150,16 @@ def translate(
         },
         skipped=[
             *(skipped(tensor, why) for tensor, why in left_out.items()),
-            *adapted.skipped,
+            *told.skipped,
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
-        summary={
-            **next_summary.figures(forecasts),
-            **adapted.summary,
-            **published_summary.figures(shown, fresh, found),
-            **run_summary.figures(forecasts, plan),
-            **stalled_figures(forecasts),
-            **({"precision": ledger.figures} if ledger else {}),
-            **figures,
-        },
+        summary={**told.summary, **figures},
         conclusion=[*target.sentence(shown, figures)],
         headline=summary.headline(checkpoint, forecasts, states),
-        totals="\n".join(
-            [
-                *adapted.sentences,
-                *summary.sentences(
-                    shown,
-                    forecasts,
-                    None if settings.sources["bands"] == DEFAULT else bands,
-                    found,
-                    fresh,
-                    forecaster.assumption,
-                ),
-                *([] if plan is None else run_summary.sentences(forecasts, plan, settings.snr)),
-                *(ledger.sentences() if ledger else ()),
-            ]
-        ),
+        totals="\n".join(told.sentences),
         notes=[
-            *([] if settings.sources["bands"] == DEFAULT else [summary.bands_note(bands)]),
-            *filter(None, [published_summary.phase_note(found)]),
             *summary.notes(forecasts, states, unsure, settings.lr),
-            *adapted.notes,
+            *told.notes,
             *summary.masters_note(checkpoint, trained),
             *map(printable, checkpoint.layout),
         ],

@@ -1,4 +1,4 @@
-"""What a report says of something that only some checkpoints have."""
+"""What a report says of one subject: parts of a report that are made apart and put together."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,3 +17,15 @@ class Part:
     summary: Mapping[str, Any] = field(default_factory=dict)
     sentences: Sequence[str] = ()
     notes: Sequence[str] = ()
+
+
+def together(parts: Sequence[Part]) -> Part:
+    """All parts as one, in their order."""
+    return Part(
+        tables=[table for part in parts for table in part.tables],
+        source={key: value for part in parts for key, value in part.source.items()},
+        skipped=[entry for part in parts for entry in part.skipped],
+        summary={key: value for part in parts for key, value in part.summary.items()},
+        sentences=[sentence for part in parts for sentence in part.sentences],
+        notes=[note for part in parts for note in part.notes],
+    )

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from scalecheck.report.formatting import plural
+from scalecheck.report.part import Part
 from scalecheck.updates.expected_step import (
     ASKED,
     ASSUMED,
@@ -41,6 +42,12 @@ SOURCES = {
 }
 
 Forecasts = Sequence[TensorForecast]
+
+
+def part(forecasts: Forecasts) -> Part:
+    """What a translation says of the last update and the next ones."""
+    told = [*sentences(forecasts)]
+    return Part(summary=figures(forecasts), sentences=told, notes=[*notes(forecasts)])
 
 
 def figures(forecasts: Forecasts) -> dict[str, Any]:

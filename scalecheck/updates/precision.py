@@ -13,6 +13,7 @@ from scalecheck.errors import unknown
 from scalecheck.measure.groups import mean
 from scalecheck.measure.sketch import Sketch
 from scalecheck.report.formatting import percent, plural, printable, setting
+from scalecheck.report.part import Part
 from scalecheck.report.report import Column
 from scalecheck.theory.precision import half_ulp_toward_zero, layout_of
 from scalecheck.updates.moves import MeasuredMoves, Moves, Stalling, cast_values, half_moving
@@ -150,6 +151,23 @@ COLUMNS = (
 def _half_lr(moves: Sequence[tuple[int, Stalling]], lr: float | None) -> float | None:
     factor = half_moving(moves)
     return None if lr is None or factor is None else lr * factor
+
+
+def stalled_part(forecasts: Sequence[Any]) -> Part:
+    """What a translation says of the elements that a step leaves as they are."""
+    return Part(
+        summary=stalled_figures(forecasts),
+        sentences=[*stalled_sentence(forecasts)],
+        notes=[*stalled_note(forecasts)],
+    )
+
+
+def ledger_part(forecasts: Sequence[Any], cast: str | None) -> Part:
+    """What a translation says of --cast; nothing without it."""
+    ledger = Ledger.of(cast, forecasts)
+    if ledger is None:
+        return Part()
+    return Part(summary={"precision": ledger.figures}, sentences=[*ledger.sentences()])
 
 
 def stalled_figures(forecasts: Sequence[Any]) -> dict[str, Any]:

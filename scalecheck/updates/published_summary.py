@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from scalecheck.recipes.placement import Placement, a_step, span
 from scalecheck.recipes.ranges import EXTREMES, RANGES, Place, Range, published
 from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
+from scalecheck.report.part import Part
+from scalecheck.updates.band_summary import out_of_band
+from scalecheck.updates.bands import Bands
 from scalecheck.updates.placed import adapter_placement, family_of
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -29,6 +32,23 @@ _WHAT = {
     "equilibrium": "matrices at equilibrium",
     "adapter_half": "adapters' A",
 }
+
+
+def part(
+    forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Situation, bands: Bands | None
+) -> Part:
+    """What a translation says of updates beside published ones, or in the bands that were given in
+    their place; steps: of adapters without a base."""
+    phase = phase_note(situation)
+    told = sentences(forecasts, steps, situation)
+    return Part(
+        summary=figures(forecasts, steps, situation),
+        sentences=[*(told if bands is None else out_of_band(forecasts, bands))],
+        notes=[
+            *([] if bands is None else [f"bands of the relative update of a matrix: {bands}"]),
+            *([] if phase is None else [phase]),
+        ],
+    )
 
 
 def places(

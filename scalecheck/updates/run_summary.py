@@ -7,6 +7,7 @@ from typing import Any
 
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.report.formatting import figure, plural, setting
+from scalecheck.report.part import Part
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -31,10 +32,15 @@ def judged(forecasts: Forecasts) -> Forecasts:
     return [each for each in known if each.is_matrix and each.has_band] or known
 
 
-def figures(forecasts: Forecasts, plan: Schedule | None) -> dict[str, Any]:
-    """The figures of the sentences; none without a schedule."""
+def part(forecasts: Forecasts, plan: Schedule | None, snr: float) -> Part:
+    """What a translation says of a run; nothing without a schedule."""
     if plan is None:
-        return {}
+        return Part()
+    return Part(summary=figures(forecasts, plan), sentences=[*sentences(forecasts, plan, snr)])
+
+
+def figures(forecasts: Forecasts, plan: Schedule) -> dict[str, Any]:
+    """The figures of the sentences."""
     tensors = judged(forecasts)
     found: dict[str, Any] = {"steps": plan.steps, "run_tensors": len(tensors)}
     for name in _SPANS:

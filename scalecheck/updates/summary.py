@@ -4,23 +4,23 @@ tensors, however its rows are grouped."""
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import median
 from typing import TYPE_CHECKING
 
-from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.report.formatting import count, number, percent, plural, printable, setting
-from scalecheck.updates import next_summary, published_summary
+from scalecheck.report.part import Part
 from scalecheck.updates.assumed import Assumption
-from scalecheck.updates.bands import Bands
-from scalecheck.updates.precision import stalled_note, stalled_sentence
 from scalecheck.updates.saved_state import States
-from scalecheck.updates.situation import Situation
-from scalecheck.updates.tensor_forecast import BEFORE_FIRST, NO_LR, TensorForecast
+from scalecheck.updates.tensor_forecast import (
+    BEFORE_FIRST,
+    NO_LR,
+    TensorForecast,
+    different_lrs,
+)
 
 if TYPE_CHECKING:
-    from scalecheck.updates.adapter_steps import AdapterStep
+    pass
 
 Forecasts = Sequence[TensorForecast]
 
@@ -33,7 +33,7 @@ OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is s
 def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
     """The checkpoint, who trains it, and where that was found."""
     names = {each.training.name for each in forecasts}
-    lrs = _different(each.lr for each in forecasts if each.lr is not None)
+    lrs = different_lrs(forecasts)
     lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
     lr = lr if any(each.training.has_lr for each in forecasts) else "no lr given"
     at = "" if states.path is None else f", state of {printable(str(states.path))}"
@@ -42,34 +42,21 @@ def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> st
     return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
 
 
-def sentences(
-    rows: Forecasts,
-    tensors: Forecasts,
-    bands: Bands | None,
-    run: Situation,
-    steps: "Sequence[AdapterStep]",
-    assumption: Assumption | None,
-) -> list[str]:
-    """Who changes most and least, how that lies among published updates or, where they were given,
-    in bands, what was measured, what eps rules, what stalls. rows: what is told of a step, tensors:
-    those of the checkpoint, which differ in the halves of adapters; steps: of adapters without a
-    base."""
-    moved = [each for each in rows if each.has_band and each.relative_update is not None]
-    matrices = [e for e in tensors if e.is_matrix and e.relative_update is not None]
-    return [
-        *_spread(moved),
-        *(_out_of_band(moved, bands) if bands else published_summary.sentences(rows, steps, run)),
-        *next_summary.sentences(matrices),
-        *_ruled_by_eps(tensors),
-        *stalled_sentence(tensors),
-        *_without_ratio(tensors),
-        *([] if assumption is None else [_believed(tensors, assumption)]),
-    ]
+def spread(forecasts: Forecasts) -> Part:
+    """Which matrix changes most and which least."""
+    moved = [each for each in forecasts if each.has_band and each.relative_update is not None]
+    return Part(sentences=[*_spread(moved)])
 
 
-def bands_note(bands: Bands) -> str:
-    """The limits that were given."""
-    return f"bands of the relative update of a matrix: {bands}"
+def eps(forecasts: Forecasts) -> Part:
+    """Where eps rules, and where moments are broken."""
+    return Part(sentences=[*_ruled_by_eps(forecasts)])
+
+
+def rest(forecasts: Forecasts, assumption: Assumption | None) -> Part:
+    """The tensors of which an update is no share, and how far an assumption holds."""
+    believed = [] if assumption is None else [_believed(forecasts, assumption)]
+    return Part(sentences=[*_without_ratio(forecasts), *believed])
 
 
 def notes(
@@ -96,8 +83,6 @@ def notes(
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
     for reason, n in unread.items():
         yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
-    yield from next_summary.notes(forecasts)
-    yield from stalled_note(forecasts)
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note
@@ -118,9 +103,19 @@ def masters_note(checkpoint: Checkpoint, trained: Iterable[Tensor]) -> list[str]
     return [f"{of}: the {types} master weights, which the optimizer moves, not their roundings"]
 
 
-def _different(numbers: Iterable[float]) -> list[float]:
-    """Each of them once."""
-    return [*{text_key(number): number for number in numbers}.values()]
+def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
+    """Where an assumed initialization is off, and by how much."""
+    known = {each.name: each.assumed_ratio for each in forecasts if each.assumed_ratio}
+    logs = {name: abs(math.log(ratio)) for name, ratio in known.items()}
+    off = [name for name, log in logs.items() if log > math.log(OFF)]
+    words = f"the assumption {assumption.word} is"
+    if not off:
+        return f"{words} within a factor of 2 for all {len(known)} known"
+    worst = max(off, key=logs.__getitem__)
+    return (
+        f"{words} off by more than a factor of 2 for {len(off)} of {len(known)}; most for "
+        f"{printable(worst)}, whose rms is {number(known[worst])} of it"
+    )
 
 
 def _spread(matrices: Forecasts) -> Iterator[str]:
@@ -137,30 +132,6 @@ def _spread(matrices: Forecasts) -> Iterator[str]:
         f"of {len(updates)} matrices {printable(most)} changes most, by {number(fast)} of itself a "
         f"step, {printable(least)} least, by {number(slow)}{times}"
     )
-
-
-def _out_of_band(matrices: Forecasts, bands: Bands) -> Iterator[str]:
-    low, high = bands.typical
-    updates = [each.relative_update or 0.0 for each in matrices]
-    if not updates:
-        return
-    out = sum(not low <= update < high for update in updates)
-    span = f"{setting(low)} to {setting(high)}"
-    if not out:
-        yield f"all are in the typical band, {span}"
-        return
-    words = f"{out} of {len(updates)} are out of the typical band, {span}"
-    moving = [update for update in updates if update]
-    lrs = _different(each.lr for each in matrices if each.lr is not None)
-    if moving and len(lrs) == 1:
-        (lr,) = lrs
-        floor, ceiling = lr * low / min(moving), lr * high / max(moving)
-        if floor < ceiling:
-            words += f": an lr from {number(floor)} to {number(ceiling)} brings every tensor in"
-        else:
-            middle = lr * (low * high) ** 0.5 / median(moving)
-            words += f": no single lr brings all in; {number(middle)} puts the median in its middle"
-    yield words
 
 
 def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
@@ -195,18 +166,3 @@ def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
             first = found[0].absolute_update if band != "not finite" else None
             step = "" if first is None else f"; the first moves by {number(first)} a step"
             yield f"{band}: {printable(found[0].name)}{more}: {words}{step}"
-
-
-def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
-    """Where an assumed initialization is off, and by how much."""
-    known = {each.name: each.assumed_ratio for each in forecasts if each.assumed_ratio}
-    logs = {name: abs(math.log(ratio)) for name, ratio in known.items()}
-    off = [name for name, log in logs.items() if log > math.log(OFF)]
-    words = f"the assumption {assumption.word} is"
-    if not off:
-        return f"{words} within a factor of 2 for all {len(known)} known"
-    worst = max(off, key=logs.__getitem__)
-    return (
-        f"{words} off by more than a factor of 2 for {len(off)} of {len(known)}; most for "
-        f"{printable(worst)}, whose rms is {number(known[worst])} of it"
-    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.checkpoint.optimizer_state import ParamState
 from scalecheck.errors import UsageError
@@ -333,3 +334,9 @@ def require_updates(
         raise UsageError(f"--optimizer {sized[0].training.name}: {sized[0].reason}")
     if to is not None and all(each.to_update is None for each in forecasts):
         raise UsageError(f"--to {to}: {forecasts[0].to_reason}")
+
+
+def different_lrs(forecasts: Sequence[TensorForecast]) -> list[float]:
+    """Each lr that is known of them, once."""
+    known = [each.lr for each in forecasts if each.lr is not None]
+    return [*{text_key(lr): lr for lr in known}.values()]
