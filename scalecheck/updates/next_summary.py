@@ -108,8 +108,8 @@ def notes(forecasts: Forecasts) -> Iterator[str]:
         )
     if by[BUFFER]:
         yield (
-            f"{plural(by[BUFFER], 'tensor')}: the momentum buffer says what to expect, as "
-            "the state does not hold the gradient that nesterov adds; over the next 20 steps within "
+            f"{plural(by[BUFFER], 'tensor')}: expected by the momentum buffer, as the state "
+            "does not hold the gradient that nesterov adds; over the next 20 steps within "
             f"{WITHIN} times for {_share(BUFFER)} of tensors"
         )
     yield from _steps(forecasts)
