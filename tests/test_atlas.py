@@ -5,15 +5,19 @@
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
-from atlas_checkpoints import NOT_HERE, write
+import torch
+from atlas_checkpoints import NOT_HERE, Drawn, transformer, write
 from checked import report
+from safetensors.torch import save_file
 from tabulate import tabulate
 
-from scalecheck.recipes.recipe import Recipe, load
+from scalecheck.recipes.recipe import Failure, Recipe, failures, load
 
 RECIPES = [r for r in load() if r.verified and r.optimizer not in NOT_HERE]
 SEVERITIES = ("silent", "note", "warning", "error")
@@ -41,6 +45,55 @@ def test_no_published_recipe_is_an_error(recipe):
 def test_nearly_all_published_recipes_come_out_without_a_warning():
     warned = [r.name for r in RECIPES if gravest(r) in ("warning", "error")]
     assert len(warned) <= (1 - SILENT_SHARE) * len(RECIPES), warned
+
+
+def failed(name: str) -> Failure:
+    (found,) = [failure for failure in failures() if failure.name.startswith(name)]
+    return found
+
+
+def rules(folder: Path, weights: Mapping[str, torch.Tensor], *options: str) -> set[str]:
+    save_file(dict(weights), folder / "model.safetensors")
+    judged = report(folder / "model.safetensors", *options)
+    return {f["rule"] for f in judged["findings"] if f["severity"] != "note"}
+
+
+def test_the_initialization_of_the_104b_run_is_seen(tmp_path):
+    """At a lower relative update than most; 0.006, with which it trained, is silent."""
+    run = failed("BigScience 104B, init std 0.02")
+    options = ["--lr", str(run.lr), "--beta2", str(run.beta2), "--warmup", "100", "--steps", "1000"]
+    for rms, seen in ((run.rms, {"SC111"}), (0.006, set())):
+        weights = transformer(run.d_model, rms, rms, Drawn(0, False))
+        torches = {name: torch.from_numpy(one) for name, one in weights.items()}
+        assert rules(tmp_path, torches, *options) == seen
+
+
+def test_the_lr_of_the_chatglm_adapter_is_seen(tmp_path):
+    run = failed("ChatGLM-6B LoRA")
+    own = replace(
+        next(r for r in RECIPES if r.is_adapter and r.phase == "finetune"),
+        lr=run.lr,
+        lora_r=run.lora_r,
+        lora_alpha=run.lora_alpha,
+        lora_n=run.lora_n,
+        d_model=None,
+        trained_rms=run.rms,
+    )
+    judged = report(*write(own, tmp_path))
+    assert {f["rule"] for f in judged["findings"] if f["severity"] != "note"} == {"SC201"}
+
+
+@pytest.mark.parametrize("name", ["Pure bf16 at 6e-6", "Norm weights in pure bf16", "bf16 storage"])
+def test_what_pure_bfloat16_rounds_away_is_seen(name, tmp_path):
+    run = failed(name)
+    generator = torch.Generator().manual_seed(0)
+    if run.rms == 1:
+        weights = {"norm.weight": torch.ones(768)}
+    else:
+        weights = {"up.weight": run.rms * torch.randn(256, 256, generator=generator)}
+    halves = {key: one.bfloat16() for key, one in weights.items()}
+    options = ["--lr", str(run.lr or 1e-5), "--param-dtype", "bf16", "--phase", "finetune"]
+    assert rules(tmp_path, halves, *options) == {"SC203"}
 
 
 def table() -> str:
