@@ -2,7 +2,8 @@
 
 Adam's second moment of a token that was not seen for long has faded, and the first gradient then
 moves its row by several lr an element: by far more than the average over the table tells. Where
-that is a large part of the row, rare tokens are rewritten at every appearance. At the start of a
+that is several times the row, rare tokens are rewritten at every appearance. Published fine-tunings
+of language models go up to 1.6 times, so that up to twice that is a note. At the start of a
 pretraining rows hold nothing yet, and nothing is judged.
 
 Try: a smaller lr for the embedding; a smaller beta2, as √(1 − beta2) divides such a step; larger
@@ -11,7 +12,7 @@ weights, where a norm follows the embedding.
 
 from collections.abc import Iterator
 
-from scalecheck.report.finding import Finding
+from scalecheck.report.finding import Finding, Severity
 from scalecheck.report.formatting import number
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
@@ -23,8 +24,10 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         moved, limit = forecast.rare_row_update, limits.of(tensor)["displacement"]
         if moved is None:
             continue
-        message = f"one gradient moves a rare row by {number(moved)} of its rms"
-        yield tensor.judged(message if moved > limit else "", moved, limit)
+        message = f"one gradient moves a rare row by {number(moved)} times its rms"
+        is_near = moved <= 2 * limit and not limits.are_set(tensor)
+        severity: Severity = "note" if is_near else "warning"
+        yield tensor.judged(message if moved > limit else "", moved, limit, severity)
 
 
 RULE = Rule(
@@ -32,11 +35,11 @@ RULE = Rule(
     find,
     "embeddings with an expected update",
     needs=("lr",),
-    limits={"displacement": Limit(0.3, "relative displacement of a row that is let pass")},
+    limits={"displacement": Limit(1.6, "displacement of a row over its rms that is let pass")},
     ok=Example('model["emb.weight"] = ones(64, 64)', "--lr 1e-3"),
     bad=Example(
         'model["emb.weight"] = noise(64, 64)',
-        "--lr 1e-3",
-        finds="one gradient moves a rare row by 1.588 of its rms",
+        "--lr 3e-3 --phase finetune",
+        finds="one gradient moves a rare row by 4.765 times its rms",
     ),
 )
