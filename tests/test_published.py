@@ -259,7 +259,7 @@ def test_the_lrs_that_are_said_bring_every_step_inside(new):
         rows = translated(new, "--lr", str(lr))["rows"]
         assert {row["published"] for row in rows} > {"inside", None}
     text = scalecheck("translate", new, "--lr", "8e-3", columns=200).out
-    assert f"All steps are inside for lr {low:.3g} to {high:.3g}." in text
+    assert f"All matrices are inside for lr {low:.3g} to {high:.3g}." in text
 
 
 def test_without_a_phase_the_number_is_set_beside_each(tmp_path):

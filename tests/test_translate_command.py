@@ -550,3 +550,25 @@ def test_a_state_without_an_average_of_gradients_has_figures(tmp_path):
     row = rows(tmp_path / "run.pt")["weight"]
     assert row["update_rms"] > 0
     assert row["snr"] is None
+
+
+def test_the_updates_of_a_fresh_optimizer_are_not_said_to_go_on(tmp_path):
+    model = torch.nn.Linear(64, 64, bias=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(3):
+        model.weight.grad = torch.randn(64, 64)
+        optimizer.step()
+    torch.save(
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "a.pt"
+    )
+    text = scalecheck("translate", tmp_path / "a.pt", columns=160).out
+    assert "updates change as a fresh optimizer settles" in text
+    assert "at step 3, 0.251 × lr at step 23" in text
+    assert "expect the measured update" not in text
+
+
+def test_a_run_in_bfloat16_is_said_to_leave_rounding_out():
+    bf16 = f"{TINY}-bf16"
+    arguments = ("translate", bf16, "--lr", 3e-6, "--steps", 100, "--state", "none")
+    assert "This leaves rounding out: 16 of 16 move less far" in scalecheck(*arguments).out
+    assert "leaves rounding out" not in scalecheck(*arguments, "--param-dtype", "fp32").out

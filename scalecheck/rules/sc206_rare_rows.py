@@ -33,7 +33,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
 RULE = Rule(
     "warning",
     find,
-    "embeddings with an expected update",
+    "embeddings with an expected update, past the start of a pretraining",
     needs=("lr",),
     limits={"displacement": Limit(1.6, "displacement of a row over its rms that is let pass")},
     ok=Example('model["emb.weight"] = ones(64, 64)', "--lr 1e-3"),

@@ -116,7 +116,7 @@ _MULTIPLES = {
 def _on_first_steps(first: FirstSteps, step: int | None, form: str) -> Iterator[str]:
     if not first.multiples:
         return
-    when = "late steps" if step is None else f"step {step:,}"
+    when = "the steady state" if step is None else f"step {step:,}"
     steps = plural(len(first.multiples), "step")
     yield (
         f"the lrs are for {when}: the first step of a fresh optimizer is {first.excess:.3g} times "

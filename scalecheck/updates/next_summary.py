@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
+from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import plural
 from scalecheck.report.part import Part
 from scalecheck.updates.expected_step import (
@@ -17,9 +18,11 @@ from scalecheck.updates.expected_step import (
     STATE,
     ExpectedStep,
 )
+from scalecheck.updates.forecast import expected_update
 from scalecheck.updates.next_steps import FAMILY, LARGE
 from scalecheck.updates.tensor_forecast import BUFFER, OWN, SHAPE, THEORY, TensorForecast
 
+AHEAD = 20  # steps
 WITHIN = 1.25  # times, either way: how near a forecast is said to come
 SHARES = {
     OWN: (0.82, 1.0),
@@ -88,15 +91,47 @@ def sentences(forecasts: Forecasts) -> Iterator[str]:
     if expected is not None:
         words += f"; pure noise would give {expected:.3g} × lr"
     yield words
+    if (settling := _settling(forecasts)) is not None:
+        now, step, later = settling
+        yield (
+            f"the next {AHEAD} steps: updates change as a fresh optimizer settles; pure noise "
+            f"would give {now:.3g} × lr at step {step:,}, {later:.3g} × lr at step {step + AHEAD:,}"
+        )
+        return
     words = (
-        f"the next 20 steps: expect the measured update, within {WITHIN} times for {_share(OWN)} "
-        f"of tensors of {LARGE:,} elements and more"
+        f"the next {AHEAD} steps: expect the measured update, within {WITHIN} times for "
+        f"{_share(OWN)} of tensors of {LARGE:,} elements and more"
     )
     if (later := found["update_rms_next_200_median"]) is not None:
         words += (
             f"; the next 200: about {later:.3g} × lr, the geometric mean of measured and theory"
         )
     yield words
+
+
+def _settling(forecasts: Forecasts) -> tuple[float, int, float] | None:
+    """The medians of what noise gives at the step of the states and AHEAD of it, over the measured
+    matrices; None where they are WITHIN each other, so that the last update says the next ones."""
+    now, later, steps = [], [], set()
+    for each in forecasts:
+        if not (each.is_matrix and each.measured and each.step):
+            continue
+        pair = [
+            expected_update(each.training.optimizer, each.rms or 1.0, each.shape, Gradient(), step)[
+                0
+            ]
+            for step in (each.step, each.step + AHEAD)
+        ]
+        if pair[0] and pair[1]:
+            now.append(pair[0])
+            later.append(pair[1])
+            steps.add(each.step)
+    if len(steps) != 1:
+        return None
+    before, after = median(now), median(later)
+    if max(before, after) <= WITHIN * min(before, after):
+        return None
+    return before, steps.pop(), after
 
 
 def notes(forecasts: Forecasts) -> Iterator[str]:

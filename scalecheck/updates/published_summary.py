@@ -142,9 +142,9 @@ def sentences(
         stay = "stay" if is_inside else "are"
         has_later = len(of_steps) < len(groups)  # the end of warm-up, or the equilibrium
         at = " at the start" if has_later else ""
-        yield f"All steps {stay} inside{at} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        yield f"All matrices {stay} inside{at} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
     elif is_known and bounds is not None:
-        yield "No single lr brings every step inside."
+        yield "No single lr brings every matrix inside."
     if (lr := width_lr(forecasts, situation)) is not None:
         of_width = published("width_lr", "pretrain", "adam")
         assert of_width is not None

@@ -23,6 +23,7 @@ _SPANS = (
 """The fields of which the summary has the smallest and the largest."""
 
 _ENOUGH = 3.0  # time scales of weight decay after which 5 % of the start are left
+_MOST = 0.5  # share of a tensor's elements that round back, above which it moves less far
 
 
 def judged(forecasts: Forecasts) -> Forecasts:
@@ -72,6 +73,7 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
         yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)
+    yield from _rounded(tensors)
     yield from _refused(tensors, "displacement", "displacement by noise")
     yield from _equilibrium(found, noun)
     yield from _refused(tensors, "equilibrium", "equilibrium rms")
@@ -111,6 +113,16 @@ def _carried(found: dict[str, Any], noun: str, snr: float) -> Iterator[str]:
         f"runs 9 of 10 tensors moved {low:g} to {high:g} times as far as noise, and 4 of 10 less "
         "far, because gradients turn back."
     )
+
+
+def _rounded(tensors: Sequence[TensorForecast]) -> Iterator[str]:
+    """That the figures of a run are of steps which the type of the weights does not hold."""
+    rounded = sum((each.stalled or 0) > _MOST for each in tensors)
+    if rounded:
+        yield (
+            f"This leaves rounding out: {rounded} of {len(tensors)} move less far without fp32 "
+            "master weights, as more than half of each rounds back to its old value every step."
+        )
 
 
 def _equilibrium(found: dict[str, Any], noun: str) -> Iterator[str]:

@@ -223,7 +223,8 @@ def _few(one: Suggestion) -> Iterator[str]:
     count = len(one.near.recipes)
     sources = len({recipe.origin for recipe in one.near.recipes})
     if 0 < count < LEAST:
-        yield f"{plural(count, 'recipe')} from {plural(sources, 'source')}: an example, no range"
+        found = f"{plural(count, 'recipe')} from {plural(sources, 'source')}"
+        yield f"{found}: too few to tell a usual range"
 
 
 def _apart(found: Suggestions, one: Suggestion) -> Iterator[str]:

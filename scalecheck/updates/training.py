@@ -229,7 +229,11 @@ class Trainings:
     def _lr(self, settings: Mapping[str, Any]) -> float:
         """The lr among the settings. Raises UsageError where there is none that is positive."""
         if settings.get("lr") is None:
-            raise OptionError("lr", "needed, as no optimizer state says it for certain")
+            raise OptionError(
+                "lr",
+                "needed, as no optimizer state says it for certain; `scalecheck translate PATH "
+                "--suggest` tells which lr published recipes use",
+            )
         if not is_lr(settings["lr"]):
             problem = f"the lr of the optimizer state is {settings['lr'] or 0}"
             raise UsageError(f"{problem}: pass --lr, for example --lr 3e-4")
