@@ -167,3 +167,17 @@ def test_a_rule_that_did_not_run_gives_the_reason_of_its_own_tensors():
         reasons["SC206"] == "no embeddings with an expected update, past the start of a pretraining"
     )
     assert reasons["SC207"] == "no matrices that weight decay had time for"
+
+
+@pytest.mark.parametrize(
+    ("name", "severity"),
+    [("h.0.attn.k_proj.bias", "note"), ("h.0.mlp.bias", "warning"), ("k.bias.net.bias", "warning")],
+)
+def test_a_bias_of_keys_below_eps_is_a_note(name, severity):
+    """Softmax ignores what all keys share, so that its gradient is rounding."""
+    parameter = torch.nn.Parameter(noise(64))
+    optimizer = torch.optim.AdamW([parameter], lr=1e-4)
+    parameter.grad = 1e-12 * torch.ones(64)
+    optimizer.step()
+    torch.save({"model": {name: parameter.data}, "optimizer": optimizer.state_dict()}, "run.pt")
+    assert [f["severity"] for f in report("run.pt", "--select", "SC204")["findings"]] == [severity]

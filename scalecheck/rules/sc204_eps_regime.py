@@ -2,16 +2,22 @@
 
 Adam divides by √v̂ + eps. Where √v̂ is below eps the update is the gradient over eps: it follows the
 gradient's scale, and the lr means less than it says. Small gradients, a loss scaled down, or a mean
-over many tokens lead there.
+over many tokens lead there. A bias of attention's keys has no gradient but rounding, as softmax
+ignores what all keys share: that is a note.
 
 Try: an eps of 1e-15, or gradients scaled up by a constant; with weights k times larger eps/k.
 """
 
+import re
 from collections.abc import Iterator
 
-from scalecheck.report.finding import Finding
+from scalecheck.report.finding import Finding, Severity
 from scalecheck.report.formatting import percent
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, judged
+
+_KEY_BIAS = re.compile(
+    r"(?:^|[./_])(?:k|key|k_proj|wk|to_k|k_lin|key_proj)[./]bias$", re.IGNORECASE
+)
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -21,7 +27,9 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             continue
         limit = limits.at(state.name, state.role)["share"]
         message = f"√v̂ is below eps for {percent(share)} % of the elements"
-        yield judged(state.name, message if share > limit else "", value=share, limit=limit)
+        severity: Severity = "note" if _KEY_BIAS.search(state.name) else "warning"
+        message = message if share > limit else ""
+        yield judged(state.name, message, value=share, limit=limit, severity=severity)
 
 
 RULE = Rule(
