@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scalecheck.recipes.placement import Placement, a_step, span
 from scalecheck.recipes.ranges import EXTREMES, RANGES, Place, Range, published
 from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
-from scalecheck.updates.placed import adapter_placement, family_of
+from scalecheck.updates.placed import adapter_placement, family_of, starts_large
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 
@@ -82,7 +82,7 @@ def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
     have several lrs, or nothing is judged."""
     lrs = {each.lr for each in forecasts if each.lr is not None and each.placements}
     judged = [
-        one
+        (one, starts_large(each))
         for each in forecasts
         for one in each.placements[:1]
         if one.range.quantity in _PROPORTIONAL and one.value
@@ -90,8 +90,8 @@ def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
     if len(lrs) != 1 or not judged:
         return None
     (lr,) = lrs
-    floor = max(one.range.low / one.value for one in judged)
-    return lr * floor, lr * min(one.range.high / one.value for one in judged)
+    floors = [one.range.low / one.value for one, is_large in judged if not is_large]
+    return lr * max(floors, default=0.0), lr * min(o.range.high / o.value for o, _ in judged)
 
 
 def width_lr(forecasts: Forecasts, situation: Situation) -> float | None:
@@ -122,7 +122,8 @@ def sentences(
         stay = "stay" if is_inside else "are"
         has_later = len(of_steps) < len(groups)  # the end of warm-up, or the equilibrium
         at = " at the start" if has_later else ""
-        yield f"All steps {stay} inside{at} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        span_of = f"{bounds[0]:.3g} to" if bounds[0] else "up to"
+        yield f"All steps {stay} inside{at} for lr {span_of} {bounds[1]:.3g}."
     elif is_known and bounds is not None:
         yield "No single lr brings every step inside."
     if (lr := width_lr(forecasts, situation)) is not None:
@@ -182,7 +183,11 @@ def against_each(forecasts: Forecasts) -> str | None:
 
 def unranged(forecasts: Forecasts, situation: Situation) -> Iterator[str]:
     """Of which optimizers no range is published, so that nothing is judged."""
-    moved = [each for each in forecasts if each.has_band and each.relative_update is not None]
+    moved = [
+        each
+        for each in forecasts
+        if each.has_band and each.relative_update is not None and not starts_large(each)
+    ]
     names = {each.training.name for each in moved if not each.placements and each.is_certain}
     at = "" if situation.phase is None else f" in {PHASE_WORDS[situation.phase]}"
     for name in sorted(names):
