@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from command import scalecheck
 from test_phase import BLOCKS, WIDTH, gpt, noise, saved, trained
 
@@ -289,3 +290,17 @@ def test_bands_that_are_given_are_said_in_place_of_what_is_published(new):
     assert "out of the typical band" in text
     assert "published" not in text
     assert "bands of the relative update of a matrix: frozen, from 1e-05 low" in text
+
+
+def test_weights_with_few_inputs_are_not_too_slow(tmp_path):
+    """Torch starts a convolution of one channel 10 times larger than a hidden matrix."""
+    kernel = torch.nn.Conv1d(256, 256, 4, groups=256).weight.detach()
+    model = {"mixer.conv1d.weight": kernel, "mixer.in_proj.weight": noise(64, 64)}
+    path = saved(tmp_path / "few.safetensors", model)
+    assert not found(path, lr=3e-4, phase="pretrain")
+    names = {name for _, _, name in found(path, lr=0.5, phase="pretrain")}
+    assert names == {*model}
+    alone = saved(tmp_path / "alone.safetensors", {"mixer.conv1d.weight": kernel})
+    slow, fast = (api.translate(alone, lr=lr, phase="pretrain").totals for lr in (3e-4, 0.1))
+    assert "No range is published" not in slow
+    assert "All steps are inside for lr up to 0.06" in fast

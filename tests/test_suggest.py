@@ -188,6 +188,37 @@ def test_a_model_of_no_width_says_so_and_lists_its_kind(tmp_path):
     assert done.out.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("shapes", "evidence"),
+    [
+        (
+            ["stem.weight=32x3x3x3", "layer1.conv.weight=64x32x3x3", "fc.weight=10x128"],
+            "width not known: 2 of 3 weights are convolutions",
+        ),
+        (
+            ["head.weight=10x128"],
+            "width not known: the only matrix, 10×128, may have it as either",
+        ),
+    ],
+)
+def test_a_classifier_head_is_no_width(shapes, evidence):
+    given = [word for shape in shapes for word in ("--shape", shape)]
+    report = translated(*given, "--suggest")
+    assert report["summary"]["suggested"]["width"] is None
+    assert evidence in report["notes"]
+
+
+def test_one_parameter_is_singular(tmp_path):
+    save_file({"x": np.ones((), np.float32)}, tmp_path / "one.safetensors")
+    assert "1 parameter" in translated(tmp_path / "one.safetensors", "--suggest")["notes"]
+
+
+def test_recipes_that_stray_from_the_fit_say_to_which_side(tmp_path):
+    report = scalecheck("translate", a_model(tmp_path, 128), "--suggest")
+    said = " ".join(report.out.split())
+    assert "of 47 recipes of width 128 to 14336, and those near this width lie below it" in said
+
+
 def test_where_the_width_is_not_known_parameters_choose_the_recipes():
     found = near.near(near.Asked("pretrain", "adam", None, "vision", parameters=28_000_000))
     assert found.by_size

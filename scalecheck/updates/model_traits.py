@@ -132,7 +132,8 @@ def _adapter(pairs: Sequence[Pair]) -> AdapterTraits | None:
 
 def _width(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[int | None, str]:
     """The size that most matrices have as a side: those of a residual stream read from it or write
-    to it. Tables count as matrices, convolutions do not."""
+    to it. Tables count as matrices, convolutions do not: a model of mostly these has no width, as
+    its channels grow from stage to stage."""
     matrices = [
         one
         for one in stats
@@ -144,8 +145,15 @@ def _width(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[int
     said = next((own for key in _WIDTH_KEYS if isinstance(own := config.get(key), int)), None)
     if not matrices:
         return None, "width not known: there is no matrix"
+    convs = sum(one.role == "conv" for one in stats)
+    if convs > len(matrices) and said is None:
+        total = convs + len(matrices)
+        return None, f"width not known: {convs} of {total} weights are convolutions"
     most = max(sides.values())
     tables = [one.shape[-1] for one in matrices if _is_of_tokens(one)]
+    if len(matrices) == 1 and len(sides) > 1 and said not in sides and not tables:
+        rows, columns = matrices[0].shape[-2:]
+        return None, f"width not known: the only matrix, {rows}×{columns}, may have it as either"
     alike = [size for size, n in sides.items() if n == most]
     width = said if said in alike else min(alike)
     if tables and sides[tables[0]] >= _TABLE_SHARE * len(matrices):

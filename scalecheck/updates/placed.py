@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from scalecheck.measure.initial_scale import fan_in
 from scalecheck.optimizers.contract import Gradient, Hyperparameters
 from scalecheck.recipes.placement import Placement
 from scalecheck.recipes.ranges import published
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from scalecheck.updates.adapted import AdaptedForecast
     from scalecheck.updates.adapter_steps import AdapterStep
 
+FEW_INPUTS = 16
 REACHED = 3.0  # Σ lr·weight_decay from which on a run comes to its equilibrium
 
 _FAMILIES = {
@@ -79,15 +81,27 @@ def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Plac
     if is_residual and phase in ("pretrain", None):
         quantity = "residual_start"
     value = _late(forecast, situation)
-    if phase == "resume":
-        own: Phase = "pretrain"
-        yield from _place("start" if family == "relative" else quantity, own, family, value)
-    else:
-        yield from _place(quantity, phase, family, value)
+    own: Phase | None = "pretrain" if phase == "resume" else phase
+    if phase == "resume" and family == "relative":
+        quantity = "start"
+    few = starts_large(forecast)
+    yield from _unless_below(_place(quantity, own, family, value), few)
     if phase == "pretrain" and not is_residual:
-        yield from _place("warm", phase, family, _warm(forecast, situation))
+        warm = _place("warm", phase, family, _warm(forecast, situation))
+        yield from _unless_below(warm, few)
     if phase in ("pretrain", "resume"):
         yield from _place("equilibrium", "pretrain", family, _equilibrium(forecast, family))
+
+
+def starts_large(forecast: TensorForecast) -> bool:
+    """Whether it has fewer inputs than any published matrix, as a convolution of one channel or a
+    layer that reads 4 numbers: of a scale by 1/√inputs, so that small updates are as they should
+    be."""
+    return len(forecast.shape) > 1 and fan_in(forecast.shape) < FEW_INPUTS
+
+
+def _unless_below(places: Iterator[Placement], is_large: bool) -> Iterator[Placement]:
+    return (one for one in places if not is_large or one.place != "below")
 
 
 def _place(

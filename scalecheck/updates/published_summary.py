@@ -13,7 +13,7 @@ from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
 from scalecheck.report.part import Part
 from scalecheck.updates.band_summary import out_of_band
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.placed import adapter_placement, family_of
+from scalecheck.updates.placed import adapter_placement, family_of, starts_large
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 
@@ -102,7 +102,7 @@ def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
     have several lrs, or nothing is judged."""
     lrs = {each.lr for each in forecasts if each.lr is not None and each.placements}
     judged = [
-        one
+        (one, starts_large(each))
         for each in forecasts
         for one in each.placements[:1]
         if one.range.quantity in _PROPORTIONAL and one.value
@@ -110,8 +110,8 @@ def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
     if len(lrs) != 1 or not judged:
         return None
     (lr,) = lrs
-    floor = max(one.range.low / one.value for one in judged)
-    return lr * floor, lr * min(one.range.high / one.value for one in judged)
+    floors = [one.range.low / one.value for one, is_large in judged if not is_large]
+    return lr * max(floors, default=0.0), lr * min(o.range.high / o.value for o, _ in judged)
 
 
 def width_lr(forecasts: Forecasts, situation: Situation) -> float | None:
@@ -142,7 +142,8 @@ def sentences(
         stay = "stay" if is_inside else "are"
         has_later = len(of_steps) < len(groups)  # the end of warm-up, or the equilibrium
         at = " at the start" if has_later else ""
-        yield f"All matrices {stay} inside{at} for lr {bounds[0]:.3g} to {bounds[1]:.3g}."
+        span_of = f"{bounds[0]:.3g} to" if bounds[0] else "up to"
+        yield f"All matrices {stay} inside{at} for lr {span_of} {bounds[1]:.3g}."
     elif is_known and bounds is not None:
         yield "No single lr brings every matrix inside."
     if (lr := width_lr(forecasts, situation)) is not None:
@@ -202,7 +203,11 @@ def against_each(forecasts: Forecasts) -> str | None:
 
 def unranged(forecasts: Forecasts, situation: Situation) -> Iterator[str]:
     """Of which optimizers no range is published, so that nothing is judged."""
-    moved = [each for each in forecasts if each.has_band and each.relative_update is not None]
+    moved = [
+        each
+        for each in forecasts
+        if each.has_band and each.relative_update is not None and not starts_large(each)
+    ]
     names = {each.training.name for each in moved if not each.placements and each.is_certain}
     at = "" if situation.phase is None else f" in {PHASE_WORDS[situation.phase]}"
     for name in sorted(names):

@@ -257,8 +257,11 @@ def _why(found: Suggestions, one: Suggestion, way: Way) -> str:
         low, high = FIT.widths
         if width is not None and not low <= width <= high:
             return f"width {width} is outside of its {low} to {high}, so that it is a guess here"
-        near = plural(len(one.near.recipes), "recipe")
-        return f"it is of {FIT.recipes} recipes, and {near} of one width stray from it"
+        side = "below" if (way.lr or 0.0) > (one.ways[0].lr or 0.0) else "above"
+        return (
+            f"it is of {FIT.recipes} recipes of width {low} to {high}, and those near this width "
+            f"lie {side} it"
+        )
     if way.name == ON_W:
         return "recipes keep one lr whatever rank and alpha are, so their first steps on W differ"
     gains = published("gain", "pretrain", "adam")
@@ -282,7 +285,7 @@ def notes(found: Suggestions) -> Iterator[str]:
     kind = "" if model.domain is None else f"kind {model.domain}: "
     yield printable(f"{kind}{model.domain_evidence}")
     layers = f"{plural(model.depth, 'layer')}, " if model.depth else ""
-    yield f"{layers}{model.parameters:,} parameters"
+    yield f"{layers}{plural(model.parameters, 'parameter')}"
     if len(found.each) > 1:
         yield printable(f"phase: {found.phase_evidence}")
     for words in dict.fromkeys(
