@@ -94,14 +94,50 @@ def test_equal_casts_say_nothing_of_rounding(tmp_path):
     assert "is rounding" not in said
 
 
-def test_casts_beside_float32_have_rows_and_no_total(tmp_path):
+@pytest.mark.parametrize("wide", [torch.float32, torch.float64])
+def test_float32_beside_casts_counts_as_it_is(tmp_path, wide):
+    before, after = masters(1e-3)
+    sides = [
+        {name: x.to(torch.bfloat16 if name == "0.weight" else wide) for name, x in side.items()}
+        for side in (before, after)
+    ]
+    report, _ = compared(tmp_path, *sides)
+    figures, real = report["summary"]["casts"], true_change(before, after)
+    assert figures["dtype"] == "BF16"
+    assert figures["relative_change"] > 1.05 * real
+    assert figures["master_change"] == pytest.approx(real, rel=0.02)
+    told = {row["name"]: row["master_change"] is not None for row in report["rows"]}
+    assert told == {"0.weight": True, "1.weight": False, "norm.weight": False}
+
+
+def test_casts_that_did_not_change_hide_what_their_masters_did(tmp_path):
+    before, after = masters(1e-3)
+    for tensors in (before, after):
+        tensors["0.weight"] = before["0.weight"].bfloat16()
+    report, said = compared(tmp_path, before, after)
+    assert report["summary"]["casts"]["master_change"] is None
+    assert "is rounding" not in said
+
+
+def test_casts_to_two_types_have_rows_and_no_total(tmp_path):
     before, after = masters(1e-3)
     for tensors in (before, after):
         tensors["0.weight"] = tensors["0.weight"].bfloat16()
+        tensors["1.weight"] = tensors["1.weight"].half()
     report, _ = compared(tmp_path, before, after)
     assert "casts" not in report["summary"]
-    told = {row["name"]: row["master_change"] is not None for row in report["rows"]}
-    assert told == {"0.weight": True, "1.weight": False, "norm.weight": False}
+
+
+def test_what_rests_on_normal_changes_says_so(tmp_path):
+    """Steps of one size look √(π/2) times as large: the spread alone is not all."""
+    before, after = masters(1e-4)
+    _, small = compared(tmp_path, cast(before, torch.bfloat16), cast(after, torch.bfloat16))
+    assert "if their changes are normally distributed." in small
+    before, after = masters(1e-1)
+    del before["norm.weight"], after["norm.weight"]
+    _, large = compared(tmp_path, cast(before, torch.bfloat16), cast(after, torch.bfloat16))
+    assert "is rounding" in large
+    assert "normally distributed" not in large
 
 
 def test_a_change_of_few_elements_has_a_wide_error(tmp_path):

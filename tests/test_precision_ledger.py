@@ -207,6 +207,18 @@ def test_sentences_say_the_figures_of_the_summary(tmp_path):
     assert f"{figures['still_tensors']} of {figures['tensors']} tensors do not move" in said
 
 
+def test_one_tensor_one_type_and_a_decay_above_one_read_well(tmp_path):
+    """One of two tensors that does not move, an fp8 cast, lr·decay of 1,000 %."""
+    tensors = {"a.weight": torch.full((40, 40), 0.02), "b.weight": torch.full((40, 40), 100.0)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    arguments = ("--lr", 1e-1, "--weight-decay", 100, "--cast", "fp8")
+    said = " ".join(scalecheck("translate", tmp_path, *arguments).out.split())
+    assert "1 of 2 tensors does not move in pure fp8, b.weight: at least 99.9 % of it" in said
+    assert "In an fp8 cast of fp32 master weights" in said
+    assert "nothing stalls in fp32: " in said
+    assert "lr·decay is at most 1e+03 % per step" in said
+
+
 def test_a_type_that_is_none_is_refused():
     done = scalecheck("translate", PURE, "--lr", LR, "--cast", "bf17")
     assert done.code == 2

@@ -209,3 +209,24 @@ def test_an_optimizer_without_a_displacement_is_named():
     assert {row["expected_walk"] for row in said.rows} == {None}
     assert all("under muon: how far many" in row["reason"] for row in said.rows if row["reason"])
     assert "No displacement by noise for 16 tensors under muon: how far many" in said.totals
+
+
+@pytest.mark.parametrize(("name", "centered"), [("Rprop", False), ("RMSprop", True)])
+def test_steps_that_grow_under_one_sign_are_bounded_by_the_last(name, centered):
+    """20 steps of torch's with gradients of one sign stay below the largest change."""
+    weights = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    settings = {"centered": True} if centered else {}
+    optimizer = getattr(torch.optim, name)([weights], lr=1e-3, foreach=False, **settings)
+    for _ in range(20):
+        weights.grad = torch.ones_like(weights)
+        optimizer.step()
+    moved = float(weights.detach().abs().mean())
+    row = api.translate(INIT, name.lower(), lr=1e-3, steps=20, **settings)[MATRIX]
+    assert moved <= row["largest_change"] * row["rms"] <= 10 * moved
+
+
+def test_what_only_eps_bounds_has_no_largest_change():
+    """Centered RMSprop divides gradients that are all alike by eps alone."""
+    report = api.translate(INIT, "rmsprop", lr=1e-3, steps=10**6, centered=True)
+    assert report[MATRIX]["largest_change"] is report[MATRIX]["turnover_steps"] is None
+    assert "can change a matrix by at most" not in report.totals

@@ -23,7 +23,8 @@ SMALL = 0.8  # of the mean gap: changes of smaller gaps are of the smallest weig
 
 @dataclass(frozen=True)
 class CastChange:
-    """The change of tensors that are casts to one type on both sides, as sums of squares.
+    """The change of tensors that are casts to one type on both sides, as sums of squares; beside
+    them of tensors of wider types, which are the weights themselves.
 
     before: of the weights, stored: of their change. master: of the change of the weights that were
     rounded, error: the standard error of that. crossed: of the change of the tensors of which few
@@ -71,9 +72,14 @@ def are_casts(pair: Pair) -> bool:
     return len(types) == 1 and all(dtype.is_narrow and dtype.layout for dtype in types)
 
 
+def _are_wide(pair: Pair) -> bool:
+    """Whether its elements are floats of more than 16 bits on both sides."""
+    return all(t.dtype.is_float and not t.dtype.is_narrow for t in pair.tensors or ())
+
+
 def cast_change(comparisons: Sequence[Comparison]) -> CastChange | None:
-    """That of tensors together, tied ones once and buffers left out; None where some are no casts
-    to the type of the others, and where there are none.
+    """That of tensors together, tied ones once and buffers left out, where all casts are to one
+    type and all others of wider ones; None elsewhere, and where there are no casts.
 
     A weight that lies anywhere between two values of a type crosses to another one with the
     probability |Δ|/gap, so that Σ|b−a| is Σ|Δ| on average, whatever the gaps; its variance is at
@@ -81,16 +87,30 @@ def cast_change(comparisons: Sequence[Comparison]) -> CastChange | None:
     roundings added gap²/12 to each.
     """
     own = [e for e in comparisons if e.change is not None and not e.is_copy and e.role != "buffer"]
-    changes = [each.change for each in own if each.change is not None]
-    types = {tensor.dtype.name for each in own for tensor in each.pair.tensors or ()}
-    if len(types) != 1 or not all(are_casts(each.pair) for each in own):
+    wide = [each for each in own if _are_wide(each.pair)]
+    casts = [each for each in own if not _are_wide(each.pair)]
+    types = {tensor.dtype.name for each in casts for tensor in each.pair.tensors or ()}
+    if len(types) != 1 or not all(are_casts(each.pair) for each in casts):
         return None
     (dtype,) = types
-    parts = [_part(change, layout_of(dtype).epsilon) for change in changes if change.summed]
+    parts = [_part(change, layout_of(dtype).epsilon) for change in _summed(casts)]
     if not parts:
         return None
+    if any(stored for _, stored, *_ in parts):
+        parts += [_exact(change) for change in _summed(wide)]
     before, stored, master, variance, *gaps = (sum(part) for part in zip(*parts, strict=True))
     return CastChange(dtype, before, stored, master, math.sqrt(variance), *gaps)
+
+
+def _summed(comparisons: Sequence[Comparison]) -> list[Change]:
+    """The changes of those that have numbers to sum."""
+    return [e.change for e in comparisons if e.change is not None and e.change.summed]
+
+
+def _exact(change: Change) -> tuple[float, ...]:
+    """The same as _part of a tensor that holds the weights themselves."""
+    before, stored = _plain(change.before), _plain(change.difference)
+    return before, stored, stored, 0.0, 0.0, 0.0
 
 
 def _part(change: Change, epsilon: float) -> tuple[float, ...]:
@@ -136,9 +156,11 @@ def sentences(found: CastChange | None) -> Iterator[str]:
         )
         return
     stored, share = math.sqrt(found.stored / found.before), 100 * found.rounding_share
-    spread = "" if found.master_change_error is None else f" ± {found.master_change_error:.1g}"
+    spread = ""
+    if found.master_change_error is not None:
+        spread = f" ± {found.master_change_error:.1g} if their changes are normally distributed"
     yield (
-        f"If both sides are {word} casts of fp32 weights, {share:.3g} % of the squared change is "
+        f"If both sides hold {word} casts of fp32 weights, {share:.3g} % of the squared change is "
         f"rounding: the casts changed by {number(stored)} of their norm, the weights by "
         f"{number(found.master_change)}{spread}."
     )

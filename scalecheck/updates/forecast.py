@@ -117,7 +117,7 @@ def schedule_forecast(
     is_relative = training.optimizer.relative_lr
     unit = 1.0 if is_relative else rms or math.inf
     walk, drift, why = displacements(training, plan, gradient)
-    largest = _largest_update(training.optimizer, rms or 0.0, shape, gradient)
+    largest = _largest_update(training.optimizer, rms or 0.0, shape, gradient, plan.steps)
     bound = None if largest is None else lr * plan.sums().first * largest
     bound = (_compounded(bound) if is_relative else bound) if drift is None else drift
     turnover = scheduled = None
@@ -176,19 +176,29 @@ def displacements(
 
 
 def _largest_update(
-    optimizer: Hyperparameters, rms: float, shape: tuple[int, ...], gradient: Gradient
+    optimizer: Hyperparameters,
+    rms: float,
+    shape: tuple[int, ...],
+    gradient: Gradient,
+    steps: int,
 ) -> float | None:
     """RMS of Δw/lr where all gradients are alike, or where that is not solved, of noise, and eps
     takes nothing of it where the size of gradients does not count; the larger of the first step's
-    and that of many steps; None where neither is known."""
+    and that of many steps, or where those grow without end of the last one; None where neither is
+    known, and where the last one has no bound but eps."""
     for law in (
         replace(gradient, rms=None, snr=CONSTANT),
         replace(gradient, snr=CONSTANT),
         gradient,
     ):
-        updates = [expected_update(optimizer, rms, shape, law, step)[0] for step in (1, None)]
-        if known := [update for update in updates if update is not None]:
-            return max(known)
+        first, limit = (expected_update(optimizer, rms, shape, law, step)[0] for step in (1, None))
+        if first is None and limit is None:
+            continue
+        if limit is None or limit >= CONSTANT:
+            limit, _ = expected_update(optimizer, rms, shape, law, steps)
+        if limit is None or limit >= CONSTANT:
+            return None
+        return max(first or 0.0, limit)
     return None
 
 

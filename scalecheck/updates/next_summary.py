@@ -87,7 +87,9 @@ def sentences(forecasts: Forecasts) -> Iterator[str]:
     update, expected = found["update_rms_median"], found["update_rms_expected_median"]
     if update is None:
         return
-    words = f"measured update: {update:.3g} × lr (median of {found['matrices_measured']} matrices)"
+    count = found["matrices_measured"]
+    of = "of 1 matrix" if count == 1 else f"median of {count} matrices"
+    words = f"measured update: {update:.3g} × lr ({of})"
     if expected is not None:
         words += f"; pure noise would give {expected:.3g} × lr"
     yield words

@@ -192,11 +192,13 @@ def stalled_sentence(forecasts: Sequence[Any]) -> Iterator[str]:
     if not found:
         return
     most, worst = found["stalled_most"], printable(found["stalled_most_in"])
+    types = sorted({spoken(each.trained_in) for each in forecasts if each.stalled is not None})
+    where = f"nothing stalls in {' and '.join(types)}"
     if not most:
-        yield "nothing stalls: every element moves"
+        yield f"{where}: every element moves"
         return
     if most < STALLED:
-        yield f"nothing stalls: at most {percent(most)} % of a tensor does not move"
+        yield f"{where}: at most {percent(most)} % of a tensor does not move"
         return
     is_narrow = any(DTYPES[e.trained_in].is_narrow for e in forecasts if e.stalled is not None)
     advice = " Keep fp32 master weights, use stochastic rounding, or raise the lr."
@@ -267,14 +269,16 @@ class Ledger:
         advice = " Keep fp32 master weights or round stochastically."
         yield words + "." + (advice if pure < MOST else "")
         if self._still:
-            count = f"{len(self._still)} of {plural(len(self.forecasts), 'tensor')}"
+            count, one = len(self._still), len(self._still) == 1
             yield (
-                f"{count} do not move in pure {word}, such as {printable(self._still[0].name)}: "
-                f"at least {_percent(1 - STILL)} of each rounds back to its old value."
+                f"{count} of {plural(len(self.forecasts), 'tensor')} "
+                f"{'does' if one else 'do'} not move in pure {word}{',' if one else ', such as'} "
+                f"{printable(self._still[0].name)}: at least {_percent(1 - STILL)} of "
+                f"{'it' if one else 'each'} rounds back to its old value."
             )
         yield (
-            f"In a {word} cast of fp32 master weights, {_percent(copied)} of the elements change "
-            "per step; the masters keep all of the update."
+            f"In {_article(word)} {word} cast of fp32 master weights, {_percent(copied)} of the "
+            "elements change per step; the masters keep all of the update."
         )
         yield (
             f"With stochastic rounding in {word}, {_percent(stochastic)} of the weights change "
@@ -289,6 +293,11 @@ class Ledger:
                 f"{_percent(found['decay_per_step'])} per step, and a change below "
                 f"{_percent(found['decay_needed'])} of a weight always rounds back."
             )
+
+
+def _article(word: str) -> str:
+    """The one that is said before a type: an fp32, a bf16."""
+    return "an" if word[0] in "aefiou" else "a"
 
 
 def spoken(dtype: str) -> str:
@@ -307,4 +316,5 @@ def cast_type(word: str | None) -> str | None:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share in (0, 1) or share < 0.9995 else "over 99.9 %"
+    is_near_all = 0.9995 <= share < 1
+    return "over 99.9 %" if is_near_all else f"{100 * share:.3g} %"
