@@ -303,7 +303,7 @@ def test_weights_with_few_inputs_are_not_too_slow(tmp_path):
     alone = saved(tmp_path / "alone.safetensors", {"mixer.conv1d.weight": kernel})
     slow, fast = (api.translate(alone, lr=lr, phase="pretrain").totals for lr in (3e-4, 0.1))
     assert "No range is published" not in slow
-    assert "All steps are inside for lr up to 0.06" in fast
+    assert "All matrices are inside for lr up to 0.06" in fast
 
 
 def test_where_an_optimizer_has_no_range_only_what_no_recipe_has_is_judged(new):

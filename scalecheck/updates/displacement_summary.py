@@ -120,8 +120,8 @@ def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Ite
         yield (
             f"Matrices moved {figure(found['over_noise_median'])} times as far as noise would have "
             f"carried them (median of {count}; weight decay left out): {found['in_noise_range']} "
-            f"{'lies' if found['in_noise_range'] == 1 else 'lie'} within {low:g} to {high:g} times, "
-            "as 9 of 10 tensors of AdamW runs do, and "
+            f"{'lies' if found['in_noise_range'] == 1 else 'lie'} within {low:g} to {high:g} "
+            "times, as 9 of 10 tensors of AdamW runs do, and "
             f"{found['below_noise']} moved less far than noise."
         )
     reasons = Counter(each.reason for each in tensors if each.is_matrix and each.reason)
