@@ -20,7 +20,7 @@ from scalecheck.optimizers.contract import Gradient, NoFormula
 from scalecheck.recipes import near
 from scalecheck.recipes.nearest import members, width
 from scalecheck.recipes.placement import NUMBERS, percent, span
-from scalecheck.recipes.ranges import EXTREMES, RANGES
+from scalecheck.recipes.ranges import ANY, EXTREMES, RANGES
 from scalecheck.recipes.recipe import PHASES, failures, load
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number
@@ -249,7 +249,7 @@ def _recipes() -> Iterator[str]:
     )
     yield "| Phase | Optimizers | What | Range | 5, 50, 95 % | Recipes | Sources | Outside |"
     yield "|---|---|---|---|---|---|---|---|"
-    for of in dict.fromkeys((*RANGES, *EXTREMES)):
+    for of in dict.fromkeys((*RANGES, *EXTREMES, ANY)):
         found = members(of)
         phases = "any" if of.phases == PHASES else ", ".join(of.phases)
         adapter = "LoRA " if of.is_adapter else ""
@@ -264,7 +264,8 @@ def _recipes() -> Iterator[str]:
         "\n`adam` stands for Adam, AdamW and Adafactor with momentum, `relative` for optimizers "
         "whose lr is relative to the weights: LAMB, LARS, Adafactor with relative steps, "
         "hyperball. A value up to 2 times outside is a note, one beyond a warning. `any` is judged "
-        "by where the phase is not known.\n"
+        "by where the phase is not known; any phase of all optimizers where too few recipes are of "
+        "the optimizer.\n"
     )
     yield "## What the ranges do not say\n"
     yield (

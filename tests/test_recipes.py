@@ -8,7 +8,7 @@ import pytest
 
 from scalecheck.recipes.nearest import members, nearest, width
 from scalecheck.recipes.quantities import FAMILIES, quantities, schedule
-from scalecheck.recipes.ranges import RANGES, published
+from scalecheck.recipes.ranges import ANY, RANGES, published
 from scalecheck.recipes.recipe import DOMAINS, PHASES, Recipe, failures, load
 
 COLUMNS = (
@@ -133,7 +133,9 @@ def test_a_schedule_has_its_peak_at_the_lr_and_ends_near_its_last(recipe):
     assert min(lrs) >= 0
 
 
-@pytest.mark.parametrize("of", RANGES, ids=lambda r: f"{r.quantity}-{r.phases[0]}-{r.family}")
+@pytest.mark.parametrize(
+    "of", [*RANGES, ANY], ids=lambda r: f"{r.quantity}-{r.phases[0]}-{r.family}"
+)
 def test_a_range_is_what_its_recipes_say(of):
     found = members(of)
     values = [value for value, _ in found]

@@ -64,7 +64,8 @@ class Placement:
         verb = _VERBS.get(of.quantity, "have")
         if of.quantity == "start" and of.phases == ("pretrain",):
             verb = "start hidden matrices at"
-        return f"published {runs(of)} {verb} {span(of)} ({of.recipes} recipes)"
+        most = "" if of.low else "at most "
+        return f"published {runs(of)} {verb} {most}{span(of)} ({of.recipes} recipes)"
 
 
 def runs(of: Range) -> str:
@@ -72,14 +73,16 @@ def runs(of: Range) -> str:
     words = " and ".join(dict.fromkeys(_RUNS[phase] for phase in of.phases))
     if of.is_adapter:
         return "LoRA runs" if len(of.phases) > 2 else f"LoRA {words}"
-    return "recipes of any phase" if of.phases == PHASES else words
+    if of.phases == PHASES:
+        return "recipes of any phase" + ("" if of.family else " and optimizer")
+    return words
 
 
 def span(of: Range) -> str:
     """0.1 to 5 %; of a number that is no share the number."""
     if of.quantity in NUMBERS:
         return f"{of.low:.3g} to {of.high:.3g}"
-    return f"{percent(of.low)} to {percent(of.high)} %"
+    return f"{percent(of.low)} to {percent(of.high)} %" if of.low else f"{percent(of.high)} %"
 
 
 def a_step(share: float) -> str:
@@ -88,6 +91,8 @@ def a_step(share: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Three digits of a percentage, in fixed notation down to 0.00001."""
+    """Three digits of a percentage, in fixed notation from 0.00001 on."""
     x = 100 * share
+    if x >= 1000:
+        return f"{x:,.0f}"
     return f"{x:.7f}".rstrip("0") if 1e-5 <= x < 1e-4 else f"{x:.3g}"

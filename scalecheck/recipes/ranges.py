@@ -99,6 +99,8 @@ EXTREMES = (
     _HALF,
 )
 """The same over all phases, for a checkpoint of which the phase is not known."""
+ANY = Range("start", PHASES, "", 0.0, 0.12, 5.73e-6, 0.00272, 0.0426, 183, 44, 0.2)
+"""Of all recipes, for optimizers of which too few were found: no step is too small."""
 
 
 def published(

@@ -13,9 +13,10 @@ from scalecheck.updates.tensor_forecast import TensorForecast
 
 def beyond(tensor: TensorFacts, forecast: TensorForecast, place: Place) -> Iterator[Finding]:
     """Of a tensor that has a range: the number that lies farthest to this side of its own."""
-    if not forecast.placements:
+    judged_by = [each for each in forecast.placements if place == "above" or each.range.low]
+    if not judged_by:
         return
-    found = [each for each in forecast.placements if each.place == place]
+    found = [each for each in judged_by if each.place == place]
     if place == "below":  # how small a step of A may be depends on its width
         found = [each for each in found if each.range.quantity != "adapter_half"]
     worst = max(found, key=lambda each: each.range.times_outside(each.value), default=None)

@@ -8,8 +8,8 @@ decay, where the settings tell them, have ranges of their own. Up to 2 times abo
 note, more a warning; an error is only what no published recipe comes near: 10 % for hidden
 matrices, 20 % for residual outputs, 2 % in a fine-tuning. The phase is told by --phase, or by
 weights that are as an initialization leaves them; where it is not known only what no phase has is
-found. docs/recipes.md lists the ranges. Limits, --bands and overrides by name or role go before
-them.
+found, and of an optimizer with too few recipes only what no recipe has: more than 12 % per step.
+docs/recipes.md lists the ranges. Limits, --bands and overrides by name or role go before them.
 
 Try: the lr at which all steps are inside, which `scalecheck translate` prints; --phase; warm-up,
 where weights are small at the start only; a look at the scale, where one layer stands out.

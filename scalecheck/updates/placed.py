@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from scalecheck.measure.initial_scale import fan_in
 from scalecheck.optimizers.contract import Gradient, Hyperparameters
 from scalecheck.recipes.placement import Placement
-from scalecheck.recipes.ranges import published
+from scalecheck.recipes.ranges import ANY, published
 from scalecheck.recipes.recipe import Phase
 from scalecheck.theory.growth import warmup_growth
 from scalecheck.updates.forecast import expected_update
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scalecheck.updates.adapter_steps import AdapterStep
 
 FEW_INPUTS = 16
+LARGE_EPS = 1e-6
 REACHED = 3.0  # Σ lr·weight_decay from which on a run comes to its equilibrium
 
 _FAMILIES = {
@@ -85,7 +86,10 @@ def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Plac
     if phase == "resume" and family == "relative":
         quantity = "start"
     few = starts_large(forecast)
-    yield from _unless_below(_place(quantity, own, family, value), few)
+    if published(quantity, own, family) is not None:
+        yield from _unless_below(_place(quantity, own, family, value), few)
+    elif published("start", own, family) is None:
+        yield from _place_among_all(forecast, value)
     if phase == "pretrain" and not is_residual:
         warm = _place("warm", phase, family, _warm(forecast, situation))
         yield from _unless_below(warm, few)
@@ -98,6 +102,19 @@ def starts_large(forecast: TensorForecast) -> bool:
     layer that reads 4 numbers: of a scale by 1/√inputs, so that small updates are as they should
     be."""
     return len(forecast.shape) > 1 and fan_in(forecast.shape) < FEW_INPUTS
+
+
+def _place_among_all(forecast: TensorForecast, value: float | None) -> Iterator[Placement]:
+    """Of an optimizer without a range."""
+    if value is not None and math.isfinite(value) and not _may_be_ruled_by_eps(forecast):
+        yield Placement(value, ANY)
+
+
+def _may_be_ruled_by_eps(forecast: TensorForecast) -> bool:
+    """Whether eps may be as large as gradients are, as in published runs with RMSprop, so that
+    updates by theory are far too large."""
+    eps = getattr(forecast.training.optimizer, "eps", None) or 0.0
+    return not forecast.measured and (forecast.training.name == "rmsprop" or eps > LARGE_EPS)
 
 
 def _unless_below(places: Iterator[Placement], is_large: bool) -> Iterator[Placement]:

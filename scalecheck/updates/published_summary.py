@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from scalecheck.recipes.placement import Placement, a_step, span
-from scalecheck.recipes.ranges import EXTREMES, RANGES, Place, Range, published
+from scalecheck.recipes.ranges import ANY, EXTREMES, RANGES, Place, Range, published
 from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
 from scalecheck.updates.placed import adapter_placement, family_of, starts_large
 from scalecheck.updates.situation import Situation
@@ -40,7 +40,7 @@ def places(
     found: dict[Range, list[Placement]] = {}
     for each in (*every, *filter(None, own)):
         found.setdefault(each.range, []).append(each)
-    return {of: found[of] for of in dict.fromkeys((*RANGES, *EXTREMES)) if of in found}
+    return {of: found[of] for of in dict.fromkeys((*RANGES, *EXTREMES, ANY)) if of in found}
 
 
 def figures(
@@ -159,6 +159,7 @@ def against_each(forecasts: Forecasts) -> str | None:
         for each in forecasts
         for first in each.placements[:1]
         if first.range.quantity in _ALL_PHASES and not first.range.is_adapter
+        if first.range != ANY
     ]
     families = {family_of(each.training) for each in judged}
     if not judged or len(families) != 1:
@@ -182,16 +183,25 @@ def against_each(forecasts: Forecasts) -> str | None:
 
 
 def unranged(forecasts: Forecasts, situation: Situation) -> Iterator[str]:
-    """Of which optimizers no range is published, so that nothing is judged."""
+    """Of which optimizers no range is published, so that only what no recipe has is judged."""
     moved = [
         each
         for each in forecasts
         if each.has_band and each.relative_update is not None and not starts_large(each)
     ]
-    names = {each.training.name for each in moved if not each.placements and each.is_certain}
+    ranges: dict[str, set[Range]] = {}
+    for each in moved:
+        if each.is_certain:
+            own = {one.range for one in each.placements}
+            ranges.setdefault(each.training.name, set()).update(own)
     at = "" if situation.phase is None else f" in {PHASE_WORDS[situation.phase]}"
-    for name in sorted(names):
-        yield f"No range is published for {name}{at}: too few recipes, so its steps are not judged."
+    for name in sorted(name for name, own in ranges.items() if own <= {ANY}):
+        judged = (
+            f"only steps above {span(ANY)} are judged, which no recipe of any optimizer has"
+            if ranges[name]
+            else "its steps are not judged"
+        )
+        yield f"No range is published for {name}{at}, as there are too few recipes: {judged}."
 
 
 def _and(words: Sequence[str]) -> str:
