@@ -327,3 +327,12 @@ def test_an_eps_as_large_as_gradients_leaves_the_step_unknown(new):
     assert not found(new, optimizer="rmsprop", **options)
     notes = api.check(new, "rmsprop", **options).notes
     assert any(note.endswith("too few recipes: its steps are not judged.") for note in notes)
+
+
+def test_residual_outputs_of_an_optimizer_with_a_range_have_none_of_all(new):
+    """Published runs with Muon start them at 0, so that nothing is known of larger ones."""
+    names = {name for _, _, name in found(new, optimizer="muon", lr=0.1, phase="pretrain")}
+    assert names
+    assert not names & OUT
+    notes = api.check(new, "muon", lr=0.01, phase="pretrain").notes
+    assert not any("No range is published" in note for note in notes)
