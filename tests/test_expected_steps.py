@@ -173,6 +173,30 @@ def test_nesterovs_update_is_about_its_buffers(snr, off, tmp_path):
     assert found["relative_update"] == pytest.approx(1e-3 * found["update_rms_next"] / found["rms"])
 
 
+def test_nesterovs_buffer_says_which_elements_move(tmp_path):
+    """Gradients whose sizes spread over elements: by one RMS nearly all would move."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    weights = torch.nn.Parameter(0.02 * torch.randn(80, 80))
+    sizes = 1e-2 * torch.exp(2 * torch.randn(80, 80))
+    optimizer = torch.optim.SGD([weights], lr=1e-2, momentum=0.9, nesterov=True)
+    for _ in range(50):
+        before = weights.detach().clone()
+        weights.grad = sizes * torch.randn(80, 80)
+        optimizer.step()
+    after = weights.detach()
+    stored = after.bfloat16()
+    moved = ((stored + (after - before)).bfloat16() != stored).double().mean()
+    crossed = (stored != before.bfloat16()).double().mean()
+    path = tmp_path / "run.pt"
+    torch.save({"model": {"w": after}, "optimizer": optimizer.state_dict()}, path)
+    [found] = api.translate(path, cast="bf16").rows
+    assert found["next_by"] == "buffer"
+    assert found["moves_pure"] == pytest.approx(float(moved), abs=0.02)
+    assert found["moves_cast"] == pytest.approx(float(crossed), abs=0.02)
+    assert found["moves_pure"] < 0.8
+
+
 def test_lion_moves_what_had_a_gradient(tmp_path):
     """A quarter of the elements never had one: √¾ of lr."""
     rows = torch.ones(40, 40)

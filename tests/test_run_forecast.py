@@ -230,3 +230,9 @@ def test_what_only_eps_bounds_has_no_largest_change():
     report = api.translate(INIT, "rmsprop", lr=1e-3, steps=10**6, centered=True)
     assert report[MATRIX]["largest_change"] is report[MATRIX]["turnover_steps"] is None
     assert "can change a matrix by at most" not in report.totals
+
+
+def test_a_run_of_one_step_reads_well():
+    report = api.diff(INIT, TINY, steps=1)
+    assert "The next step at the same lr will move a matrix by about" in report.totals
+    assert "the next 10 by about" in report.totals

@@ -116,13 +116,12 @@ def _over_noise(each: Displacement) -> float | None:
 def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Iterator[str]:
     """How far matrices moved beside noise, and which have no such figure."""
     if count := found.get("noise_matrices"):
-        low, high = found["noise_range"]
+        (low, high), inside = found["noise_range"], found["in_noise_range"]
         yield (
             f"Matrices moved {figure(found['over_noise_median'])} times as far as noise would have "
-            f"carried them (median of {count}; weight decay left out): {found['in_noise_range']} "
-            f"{'lies' if found['in_noise_range'] == 1 else 'lie'} within {low:g} to {high:g} "
-            "times, as 9 of 10 tensors of AdamW runs do, and "
-            f"{found['below_noise']} moved less far than noise."
+            f"carried them (median of {count}; weight decay left out): {inside} "
+            f"{'lies' if inside == 1 else 'lie'} within {low:g} to {high:g} times, as 9 of 10 "
+            f"tensors of AdamW runs do, and {found['below_noise']} moved less far than noise."
         )
     reasons = Counter(each.reason for each in tensors if each.is_matrix and each.reason)
     for reason, n in reasons.items():
@@ -133,8 +132,9 @@ def _ahead(found: dict[str, Any]) -> Iterator[str]:
     """How far as many steps again and ten times as many will carry matrices."""
     if count := found.get("next_matrices"):
         steps, change = found["steps"], _of(found["next_change_median"], "its norm")
+        ahead = "step" if steps == 1 else f"{steps:,} steps"
         yield (
-            f"The next {steps:,} steps at the same lr will move a matrix by about {change}, the "
+            f"The next {ahead} at the same lr will move a matrix by about {change}, the "
             f"next {10 * steps:,} by about {_of(found['next_change_10_median'], 'its norm')} "
             f"(median of {count}). In test runs 9 of 10 tensors were within a factor of "
             f"{found['next_within']:g} of this forecast, the last displacement times "

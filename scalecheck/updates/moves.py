@@ -251,7 +251,7 @@ def moves_of(
     is_measured: bool,
 ) -> dict[str, Moves]:
     """What a step does to the finite elements of a tensor of a stored type, in the type of each
-    counter: as it counted them where the update is measured by the state, else by the RMS of the
+    counter: as it counted them where the state tells of each element, else by the RMS of the
     update, which is the size of all updates where `equal`. Nothing where none is known."""
     if update is None or not math.isfinite(update):
         return {}

@@ -67,8 +67,9 @@ def figures(
     moves: Sequence[MeasuredMoves] = (),
 ) -> StateStatistics:
     """The figures of one parameter's state, read in blocks; lr: of its last step, weights: the
-    parameter after it. moves: filled where the state tells the update of each element; they stay
-    empty where it is kept in codes. Raises CheckpointError where it cannot be read."""
+    parameter after it. moves: filled where the state tells the update of each element, or about
+    what it was; they stay empty where it is kept in codes. Raises CheckpointError where it cannot
+    be read."""
     if not state.tensors:
         return StateStatistics(reason=_without_tensors(state, optimizer))
     if state.step is None and not optimizer.state_without_step:
@@ -162,6 +163,9 @@ class _Sums:
             known = _chosen(near, np.abs(near) < LARGEST)
             self.near_square += float(known @ known)
             self.nears += known.size
+            if update is None and block.weights is not None and not self.is_coded:
+                for each in self.moves:
+                    each.add(near, block.weights)
         if mean is not None:
             known = _chosen(mean, np.abs(mean) < LARGEST)
             self.mean += float(known @ known)

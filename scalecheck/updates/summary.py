@@ -151,7 +151,8 @@ def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
         counts = {each.name: getattr(each, field) or 0 for each in forecasts}
         if any(counts.values()):
             most = max(counts, key=counts.__getitem__)
-            yield f"{words} for {sum(counts.values()):,} elements, most in {printable(most)}"
+            number = plural(sum(counts.values()), "element")
+            yield f"{words} for {number}, most in {printable(most)}"
 
 
 def _without_ratio(forecasts: Forecasts) -> Iterator[str]:

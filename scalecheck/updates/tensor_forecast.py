@@ -227,7 +227,8 @@ class Forecaster:
                 other *= rms if self.other.relative_lr else 1.0
             further |= {"to_update": other, "to_reason": why}
         is_equal = optimizer.equal_updates or is_first
-        moves = moves_of(counted, sketch, stats.dtype, absolute, is_equal, measured is not None)
+        is_counted = by in (OWN, BUFFER)
+        moves = moves_of(counted, sketch, stats.dtype, absolute, is_equal, is_counted)
         decay = training.decay_pull if is_trained and training.is_decay_decoupled else None
         shares = precision_forecast(moves, trained_in, self.cast, lr, decay, sketch, stats.dtype)
         further |= vars(shares)
