@@ -90,14 +90,15 @@ def translate(
         sketches = measure(trained, settings.jobs, progress)
         measured = ((TensorStats.of(tensor, sketch), sketch) for tensor, sketch in sketches)
     try:
-        unplaced = with_next_steps([forecaster.of(stats, sketch) for stats, sketch in measured])
+        forecasts = with_next_steps([forecaster.of(stats, sketch) for stats, sketch in measured])
     except OptionError as error:
         if not states.unread:
             raise
         raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
     elements = None if settings.shape else {tensor.name: tensor for tensor in trained}
-    found = situation(settings, plan, unplaced, elements)
-    forecasts = placed(unplaced, found)
+    found = situation(settings, plan, forecasts, elements)
+    for n, each in enumerate(forecasts):  # in place, as there may be very many
+        forecasts[n] = placed(each, found)
     require_updates(forecasts, left_out.values(), settings, states.path is not None)
     shown: Sequence[TensorForecast] = forecasts
     halves: Sequence[TensorForecast] = ()
@@ -107,7 +108,7 @@ def translate(
         from scalecheck.updates.adapted import adapter_forecasts, part
 
         adapters = adapter_forecasts(asked, forecaster, forecasts)
-        adapters = replace(adapters, on_base=placed(adapters.on_base, found))
+        adapters = replace(adapters, on_base=[placed(each, found) for each in adapters.on_base])
         shown, halves = adapters.rows(forecasts)
         fresh = () if adapters.is_on_base else adapters.steps
         adapted = part(adapters, selection)

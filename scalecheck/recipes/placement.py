@@ -28,7 +28,7 @@ _VERBS = {
 NUMBERS = frozenset(("lr_equivalent", "width_lr", "gain"))  # no shares
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placement:
     """A value beside the range of the same quantity."""
 

@@ -19,13 +19,14 @@ def with_next_steps(forecasts: Sequence[TensorForecast]) -> list[TensorForecast]
     for each in forecasts:
         if each.measured and each.numel < LARGE:
             small[each.family].append(each)
-    return [_pooled(each, small[each.family]) if each.numel < LARGE else each for each in forecasts]
+    return [
+        _pooled(each, small[each.family]) if each.measured and each.numel < LARGE else each
+        for each in forecasts
+    ]
 
 
 def _pooled(own: TensorForecast, family: Sequence[TensorForecast]) -> TensorForecast:
     """A small tensor's forecast, by all small ones of its family that were measured."""
-    if not own.measured:
-        return own
     numel = sum(each.numel for each in family)
     if numel < FEW:
         if own.update_rms_expected is None:

@@ -2,7 +2,7 @@
 the phase of the run, the optimizer, and what a matrix is."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -52,9 +52,9 @@ def family_of(training: Training) -> str | None:
     return _FAMILIES.get(training.name)
 
 
-def placed(forecasts: Sequence[F], situation: Situation) -> list[F]:
-    """The forecasts with their places among published ones."""
-    return [replace(each, placements=(*_placements(each, situation),)) for each in forecasts]
+def placed(forecast: F, situation: Situation) -> F:
+    """The forecast with its places among published ones."""
+    return replace(forecast, placements=(*_placements(forecast, situation),))
 
 
 def _placements(forecast: TensorForecast, situation: Situation) -> Iterator[Placement]:

@@ -108,11 +108,13 @@ def check_input(
         )
     is_run_judged = bool({"lr", "peak_lr", "phase"} & needed)
     run = _run(settings, tensors, wanted) if is_run_judged else Situation()
-    known = placed([t.forecast for t in tensors if t.forecast is not None], run)
-    by_name = {each.name: each for each in known}
-    tensors = [replace(t, forecast=by_name.get(t.name)) for t in tensors]
+    for n, tensor_facts in enumerate(tensors):  # in place, as there may be very many
+        if tensor_facts.forecast is not None:
+            tensors[n] = replace(tensor_facts, forecast=placed(tensor_facts.forecast, run))
+    known = [t.forecast for t in tensors if t.forecast is not None]
     found = None if asked is None else forecasts.adapted(asked, known)
-    on_base = [TensorFacts(e, forecast=e) for e in placed(found.on_base if found else (), run)]
+    steps_on_base = [placed(each, run) for each in (found.on_base if found else ())]
+    on_base = [TensorFacts(each, forecast=each) for each in steps_on_base]
     steps_of_adapters = found.steps if found and asked and asked.base is None else ()
     unmeasured = [tensor for tensor in wanted if tensor.unmeasured is not None]
     roles = {tensor.name: tensor.role for tensor in wanted}
