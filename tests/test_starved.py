@@ -69,6 +69,8 @@ def test_a_command_that_the_system_ends_leaves_no_draft(name, tmp_path):
         [sys.executable, "-m", "scalecheck", "check", path, *options],
         stderr=subprocess.PIPE,
         text=True,
+        # Under nohup the tests themselves ignore SIGHUP, and would hand that on.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     with (tmp_path / "pipe").open("wb") as writer:  # open when the command reads it
         writer.write(b"{")
