@@ -4,6 +4,7 @@ limit of time; fixtures that several tests use."""
 import os
 from pathlib import Path
 
+os.environ.pop("FORCE_COLOR", None)  # of the terminal or the CI that the tests run in
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # tests run side by side
 
 import pytest

@@ -135,7 +135,7 @@ PLAIN = {
     "checkpoint.formats": "contract safetensors",
     "checkpoint.quantised": "members",
     "checkpoint.ranks": "slices",
-    "cli": "check command exit_code main output own_report progress translate",
+    "cli": "check colour command exit_code main output own_report progress translate",
     "commands": "inspect",
     "measure": "_kernel columns counting flags group_stats groups measuring numpy_kernel outliers"
     " pipeline sketch summary tensor_stats",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from scalecheck import api, config, options
 from scalecheck.cli.command import Run
 from scalecheck.cli.exit_code import ExitCode
-from scalecheck.cli.output import Output, Quiet, Target
+from scalecheck.cli.output import Output, Quiet, Target, Verbose
 from scalecheck.errors import OptionError, UsageError, reason
 from scalecheck.report.report import renderers_for
 from scalecheck.settings import Settings
@@ -44,6 +44,7 @@ def check(
     explain: Explain = None,
     show_settings: ShowSettings = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Prints what the rules find, or what was asked for in its place; the exit code."""
     from scalecheck.rules.judging import manual
@@ -67,7 +68,7 @@ def check(
     reads += [] if settings.baseline is None else [Path(settings.baseline)]
     is_table = statistics or show_settings
     form = "table" if is_table and format == "text" else format
-    with Output(form, output, quiet, reads=reads) as out:
+    with Output(form, output, quiet, reads=reads, verbose=verbose) as out:
         if show_settings:
             out.write(manual.settings_report(settings))
             return ExitCode.CLEAN

@@ -13,7 +13,7 @@ from typer.core import TyperCommand
 
 from scalecheck.api import report_of
 from scalecheck.cli.exit_code import ExitCode
-from scalecheck.cli.output import Format, Output, Quiet, Target
+from scalecheck.cli.output import Format, Output, Quiet, Target, Verbose
 from scalecheck.cli.progress import progress
 from scalecheck.docstring import docstring
 from scalecheck.errors import OptionError
@@ -44,10 +44,15 @@ class Run:
 
 
 def printed(
-    run: Run, *, format: Format = "table", output: Target = None, quiet: Quiet = False
+    run: Run,
+    *,
+    format: Format = "table",
+    output: Target = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Puts the report of a run in its place; the exit code."""
-    with Output(format, output, quiet, reads=run.reads) as out:
+    with Output(format, output, quiet, reads=run.reads, verbose=verbose) as out:
         report = run.report(quiet)
         out.write(report)
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN

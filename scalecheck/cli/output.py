@@ -5,12 +5,14 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Self
 
 from scalecheck import options, registry
+from scalecheck.cli.colour import paint
 from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import OptionError, reason
 from scalecheck.report.formatting import inert
@@ -23,6 +25,9 @@ Format = Annotated[
     ),
 ]
 Target = Annotated[Path | None, options.output("Write to a file instead of the terminal.", "FILE")]
+Verbose = Annotated[
+    bool, options.output("Print every note and everything that was left out, not the first five.")
+]
 Quiet = Annotated[
     bool, options.output("Print only the rows: no headline, totals, notes or progress.")
 ]
@@ -42,11 +47,13 @@ class Output:
         quiet: bool,
         option: str = "output",
         reads: Sequence[Path] = (),
+        verbose: bool = False,
     ) -> None:
         self._renderer: ModuleType = registry.load("renderer", format)
         self._target = target
         self._option = option
         self._quiet = quiet
+        self._verbose = verbose
         self._reads = reads
         self._draft: Path | None = None
 
@@ -64,7 +71,9 @@ class Output:
 
     def write(self, report: Report) -> None:
         """Renders the report and puts it in its place. Raises UsageError where that fails."""
-        layout = _layout(self._quiet) if self._target is None else Layout(quiet=self._quiet)
+        layout = Layout(quiet=self._quiet, verbose=self._verbose)
+        if self._target is None:
+            layout = on_stdout(layout)
         self._put(pieces(self._renderer, report, layout))
 
     def write_text(self, text: str) -> None:
@@ -124,10 +133,16 @@ def _with_end(texts: Iterable[str]) -> Iterator[str]:
         yield "\n"
 
 
-def _layout(quiet: bool) -> Layout:
-    """The room on standard output: its width where it is a terminal or COLUMNS says one."""
+def on_stdout(layout: Layout) -> Layout:
+    """The layout with the room on standard output, its width where it is a terminal or COLUMNS says
+    one, and with the colours that it shows."""
     width = None
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
         width = shutil.get_terminal_size().columns
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    return Layout(width, encoding == "utf8" and os.environ.get("TERM") != "dumb", quiet)
+    return replace(
+        layout,
+        width=width,
+        blocks=encoding == "utf8" and os.environ.get("TERM") != "dumb",
+        paint=paint(sys.stdout),
+    )

@@ -5,7 +5,7 @@ from typing import Annotated
 from scalecheck import options
 from scalecheck.cli.command import Run, printed
 from scalecheck.cli.exit_code import ExitCode
-from scalecheck.cli.output import Format, Output, Quiet, Target
+from scalecheck.cli.output import Format, Output, Quiet, Target, Verbose
 from scalecheck.errors import OptionError
 from scalecheck.report.runner_commands import without_commands_in_strings
 
@@ -26,10 +26,11 @@ def translate(
     format: Format = "table",
     output: Target = None,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Prints the report or the parameter groups; the exit code."""
     if emit is None:
-        return printed(run, format=format, output=output, quiet=quiet)
+        return printed(run, format=format, output=output, quiet=quiet, verbose=verbose)
     if not {"target", "like"} & run.given.keys():
         raise OptionError("emit", "needs --target or --like", emit)
     from scalecheck.updates import emit as emitted

@@ -14,8 +14,6 @@ _WRITERS: dict[str, Callable[[Any], str]] = {
     "text": lambda words: formatting.printable(words or ""),
     "sentence": lambda words: formatting.printable(words or ""),
     "written": lambda words: words,
-    "number": formatting.number,
-    "measured": lambda x: "not finite" if x is None else formatting.number(x),
     "setting": formatting.setting,
     "power": str,
     "count": formatting.count,
@@ -43,6 +41,12 @@ def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
 
 def _texts(values: Sequence[Any], column: Column) -> list[str]:
     """The cells of a column, of its values."""
+    if column.unit == "percent_per_step":
+        return formatting.in_one_notation([None if x is None else 100 * x for x in values], 3)
+    if column.unit in ("number", "measured"):
+        none = "not finite" if column.unit == "measured" else ""
+        texts = formatting.in_one_notation(values)
+        return [none if x is None else text for x, text in zip(values, texts, strict=True)]
     if column.unit not in ("bar", "chart"):
         return [*map(_WRITERS[column.unit], values)]
     known = [x for x in values if x]

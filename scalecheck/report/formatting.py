@@ -10,10 +10,17 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BYTES = ("B", "kB", "MB", "GB", "TB")
 _LEVELS = "▁▂▃▄▅▆▇█"
 _NAMES = 5  # as many as fit on a line
+_FIXED_WIDTH = 9  # digits of a number in fixed notation
+_OTHER_WIDTHS = re.compile(
+    "[\u0300-\u1fff\u2e80-\U0010ffff]"
+)  # characters that may not be one wide
 # Letters and marks without a picture, which text is compared without: U+034F joins, others fill.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+
+# What a terminal reads as a colour, and as the beginning and the end of a link.
+_COLOURS = re.compile("(\x1b\\[[0-9;]*m|\x1b\\]8;[^\x1b\x07]*\x1b\\\\)")
 
 
 def number(x: float | None) -> str:
@@ -23,6 +30,38 @@ def number(x: float | None) -> str:
     if x == 0:
         return "0"
     return f"{x:#.4g}".rstrip(".")
+
+
+def in_one_notation(values: Sequence[float | None], digits: int = 4) -> list[str]:
+    """Numbers of one column to so many significant digits: all of them in fixed notation, or where
+    that is too wide for the smallest or the largest all of them scientific; 0 is 0, None empty."""
+    known = [abs(x) for x in values if x and math.isfinite(x)]
+    whole = len(f"{max(known, default=0.0):.0f}")
+    decimals = max((digits - 1 - math.floor(math.log10(x)) for x in known), default=0)
+    is_fixed = whole + max(decimals, 0) <= _FIXED_WIDTH
+    return [
+        number(x)
+        if not x or not math.isfinite(x)
+        else _fixed(x, digits)
+        if is_fixed
+        else f"{x:.{digits - 1}e}"
+        for x in values
+    ]
+
+
+def _fixed(x: float, digits: int) -> str:
+    x = float(f"{x:.{digits - 1}e}")  # rounded first, as 9.9996 has one decimal fewer than 9.999
+    return f"{x:.{max(digits - 1 - math.floor(math.log10(abs(x))), 0)}f}"
+
+
+def columns_wide(text: str) -> int:
+    """How many columns of a terminal a text takes: two for each wide character of Chinese, Japanese
+    or Korean, none for a combining mark."""
+    if text.isascii() or not _OTHER_WIDTHS.search(text):
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def figure(x: float) -> str:
@@ -104,6 +143,12 @@ def inert(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def inert_but_colours(text: str) -> str:
+    """The text with each line printable but for the sequences of a terminal's colours and links."""
+    parts = _COLOURS.split(text)
+    return "".join(part if n % 2 else inert(part) for n, part in enumerate(parts))
+
+
 def excerpt(words: str, limit: int = 120) -> str:
     """The beginning of what a file says, on one printable line."""
     return printable(words[:limit] + ("…" if len(words) > limit else ""))
@@ -116,11 +161,16 @@ def listed(names: Sequence[str]) -> str:
 
 
 def shortened(words: str, width: int) -> str:
-    """The words in at most so many characters, the middle left out."""
-    if len(words) <= width:
+    """The words in at most so many columns of a terminal, the middle left out."""
+    if columns_wide(words) <= width:
         return words
     tail = width // 2
-    return words[: width - 1 - tail] + "…" + words[len(words) - tail :]
+    head = width - 1 - tail
+    while columns_wide(words[:head]) > width - 1 - width // 2:
+        head -= 1
+    while columns_wide(words[len(words) - tail :]) > width // 2:
+        tail -= 1
+    return words[:head] + "…" + words[len(words) - tail :]
 
 
 def bar(x: float | None, low: float, high: float, width: int = 8) -> str:

@@ -7,7 +7,7 @@ from scalecheck.report import formatting
 from scalecheck.report.report import Row
 
 _SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
-_SKIPPED_LINES = 10  # of what was skipped; the rest is counted
+_SKIPPED_LINES = 5  # of what was skipped; the rest is counted
 _ASCII = str.maketrans(
     {
         "×": "x",
@@ -31,7 +31,7 @@ def in_ascii(text: str) -> str:
 def wrapped(sentence: str, width: int | None) -> str:
     """A sentence on as many lines as it takes, control characters of names in it escaped."""
     sentence = formatting.printable(sentence)
-    if width is None or len(sentence) <= width:
+    if width is None or formatting.columns_wide(sentence) <= width:
         return sentence
     lines = wrap(
         sentence,
@@ -49,9 +49,10 @@ def skip(entry: Row) -> str:
     return formatting.printable(f"skipped: {entry['name']}{dtype}: {entry['reason']}")
 
 
-def skipped(entries: Sequence[Row]) -> list[str]:
+def skipped(entries: Sequence[Row], all_of_them: bool = False) -> list[str]:
     """A line for each of the first things that were not analysed, and how many more there are."""
-    lines = [skip(entry) for entry in entries[:_SKIPPED_LINES]]
-    if len(entries) > _SKIPPED_LINES:
-        lines.append(f"skipped: {len(entries) - _SKIPPED_LINES} more, see --format json")
+    shown = entries if all_of_them else entries[:_SKIPPED_LINES]
+    lines = [skip(entry) for entry in shown]
+    if more := len(entries) - len(shown):
+        lines.append(f"skipped: {more:,} more: --verbose shows them")
     return lines

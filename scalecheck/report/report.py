@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
-from scalecheck.report.formatting import inert
+from scalecheck.report.formatting import inert, inert_but_colours
 
 _NEAR = 3  # names that are like one that is not there
 
@@ -22,7 +22,8 @@ class Column:
 
     `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
     says how a cell is written: text (a name), sentence, words, written (a figure that is text),
-    number, measured (None is not finite), setting, power, count, percent, shape, bar, chart, spark.
+    number, percent_per_step (a relative update), measured (None is not finite), setting, power,
+    count, percent, shape, bar, chart, spark.
     Of the columns that do not fit a terminal the one of highest `rank` goes first; rank 0 never
     goes. `get`, `merge` and `cell` give the value of an item, that of several items as one group,
     and what a table shows of an item, where these are not the plain ones.
@@ -91,7 +92,8 @@ class Table:
 
     `rows` are mappings or typed objects, which the columns read. `columns` are the fields of the
     machine formats, in order; `shown` those that people see. `title` stands above the table,
-    `notes` below it.
+    `notes` below it. `mark` gives the meaning, such as "warning", in whose colour a terminal shows
+    a row's cell of a column by the column's name; empty for none.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Table:
     rows: Sequence[Any] = field(repr=False)
     title: str = ""
     notes: Sequence[str] = ()
+    mark: Callable[[Any, str], str] | None = None
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -115,8 +118,10 @@ class Report:
 
     `tables` hold what was found, the principal one first. `source` says what was looked at,
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
-    programs. `conclusion`, which goes first, `headline`, `totals` and `notes` are sentences for
-    people. `failed`: a check has findings that fail it, a simulation a law that breaks.
+    programs. `conclusion`, which goes first, `headline`, `totals` and `notes`, the most important
+    first, are sentences for people. `tone`: the meaning in whose colour a terminal shows the
+    conclusion, "error", "warning" or "ok"; empty for none. `failed`: a check has findings that fail
+    it, a simulation a law that breaks.
     """
 
     kind: str
@@ -130,6 +135,7 @@ class Report:
     totals: str = ""
     notes: Sequence[str] = ()
     failed: bool = False
+    tone: str = ""
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -234,14 +240,22 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
+def plain(text: str, meaning: str) -> str:
+    """The text without colour."""
+    return text
+
+
 @dataclass(frozen=True)
 class Layout:
     """The room a report is shown in: columns of text (None for as many as it takes), whether block
-    characters print, and whether only the rows are wanted."""
+    characters print, whether only the rows are wanted, or every note, and what gives a text the
+    colour of a meaning: "error", "warning", "note", "ok", "strong", "dim", or "link:URL"."""
 
     width: int | None = None
     blocks: bool = True
     quiet: bool = False
+    verbose: bool = False
+    paint: Callable[[str, str], str] = plain
 
 
 UNBOUNDED = Layout()
@@ -255,7 +269,8 @@ def rendering(renderer: Any, report: Report, layout: Layout = UNBOUNDED) -> str:
 
 def pieces(renderer: Any, report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
     """The same, some lines at a time where the renderer gives it so."""
-    without: Callable[[str], str] = getattr(renderer, "inert", inert)
+    own = inert if layout.paint is plain else inert_but_colours
+    without: Callable[[str], str] = getattr(renderer, "inert", own)
     whole: Callable[[Report, Layout], Iterable[str]] | None = getattr(renderer, "pieces", None)
     texts = [renderer.render(report, layout)] if whole is None else whole(report, layout)
     return map(without, texts)
