@@ -93,7 +93,8 @@ class Table:
     `rows` are mappings or typed objects, which the columns read. `columns` are the fields of the
     machine formats, in order; `shown` those that people see. `title` stands above the table,
     `notes` below it. `mark` gives the meaning, such as "warning", in whose colour a terminal shows
-    a row's cell of a column by the column's name; empty for none.
+    a row's cell of a column by the column's name; empty for none. `order`, where there is one, is
+    the key by which people see the rows sorted; programs get them as they are.
     """
 
     name: str
@@ -103,6 +104,17 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     mark: Callable[[Any, str], str] | None = None
+    order: Callable[[Any], Any] | None = None
+
+    @property
+    def seen(self) -> Sequence[Any]:
+        """The rows as people see them."""
+        if self.order is None:
+            return self.rows
+        places = sorted(range(len(self.rows)), key=[*map(self.order, self.rows)].__getitem__)
+        if isinstance(self.rows, Rows):
+            return self.rows.at(places)
+        return [self.rows[place] for place in places]
 
     @property
     def records(self) -> list[dict[str, Any]]:

@@ -157,7 +157,7 @@ def _marks(table: Table, columns: Sequence[Column], layout: Layout) -> list[list
     mark = table.mark
     if mark is None or layout.paint is UNBOUNDED.paint:
         return []
-    return [[mark(row, column.name) for column in columns] for row in table.rows]
+    return [[mark(row, column.name) for column in columns] for row in table.seen]
 
 
 def _align_points(columns: Sequence[Column], grid: Sequence[list[str]]) -> None:
