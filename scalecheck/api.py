@@ -108,6 +108,7 @@ def inspect(
     by: options.GroupBy = "tensor",
     quantiles: options.Quantiles = False,
     init: options.Init = None,
+    flagged: options.Flagged = False,
     jobs: options.Jobs = None,
     progress: Progress | None = None,
 ) -> None:

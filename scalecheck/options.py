@@ -206,6 +206,7 @@ GroupBy = Annotated[
 ]
 Sort = Annotated[Word, rows("Sort by a column: numbers from the largest, words from A.", "COLUMN")]
 Reverse = Annotated[bool, rows("Reverse the order.")]
+Flagged = Annotated[bool, rows("Print only the rows that have a flag.")]
 Top = Annotated[
     Count, rows("Print only the first N rows.", "N", _only("at least 1 row", lambda n: n >= 1))
 ]

@@ -132,7 +132,7 @@ def test_markdown_keeps_a_row_whole_whatever_the_name(tmp_path):
     save_file({"a|b`c`\n*d*": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
     done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "markdown")
     (row,) = [line for line in done.out.splitlines() if "a\\|b" in line]
-    assert len(re.findall(r"(?<!\\)\|", row)) == len(re.findall(r"\|", done.out.splitlines()[2]))
+    assert len(re.findall(r"(?<!\\)\|", row)) == done.out.partition("|--")[0].splitlines()[-1].count("|")
 
 
 def test_file_names_in_reasons_never_reach_markdown_raw(tmp_path):
@@ -339,7 +339,8 @@ def test_the_function_takes_a_path_or_an_open_checkpoint():
 
 def test_a_report_shows_itself():
     report = api.inspect(TINY, by="role")
-    assert str(report).startswith(f"{TINY}: safetensors")
+    assert str(report).startswith("Nothing stands out in 52 tensors")
+    assert f"\n{TINY}: safetensors" in str(report)
     assert report._repr_markdown_().count("\n|") == 2 + len(report.rows)
 
 
@@ -407,8 +408,9 @@ def test_text_escapes_what_is_not_printable():
 @pytest.mark.parametrize("by", ["tensor", "layer", "family", "role"])
 def test_flags_are_never_left_out(columns, by):
     done = scalecheck("inspect", BROKEN, "--by", by, columns=columns)
-    assert "flags" in done.out.splitlines()[2]
-    assert "flagged: 5 of 14 (" in done.out
+    lines = done.out.splitlines()
+    assert "flags" in lines[next(n for n, line in enumerate(lines) if line.startswith("--")) - 1]
+    assert done.out.startswith("4 of 14 tensors stand out: ")
 
 
 def long_names(count):
@@ -429,7 +431,7 @@ def test_names_that_differ_are_never_shortened_to_the_same(tmp_path, columns):
 def test_what_all_names_begin_with_is_said_once(tmp_path):
     weights = {name: np.ones((2, 3), np.float32) for name in long_names(3)}
     save_file(weights, tmp_path / "m.safetensors")
-    done = scalecheck("inspect", tmp_path / "m.safetensors", columns=100)
+    done = scalecheck("inspect", tmp_path / "m.safetensors", columns=70)
     assert "names begin with base_model.model.model.layers.\n" in done.out
     assert "\n…2.self_attn." in done.out
 
@@ -492,3 +494,34 @@ def test_the_function_takes_one_word_for_several_and_refuses_what_it_does_not_kn
     assert len(api.inspect(TINY, match="ln_f.*", columns="rms").rows) == 2
     with pytest.raises(api.UsageError, match="by='families': not known"):
         api.inspect(TINY, by="families")
+
+
+def test_what_stands_out_comes_first_and_alone_where_asked():
+    """Tables for people only: programs get the rows in the checkpoint's order."""
+    plain = scalecheck("inspect", BROKEN, "--quiet").out.splitlines()[2:]
+    faulty = {"blocks.3.mlp.up.weight", "blocks.5.mlp.down.weight"}
+    faulty |= {"blocks.1.attn.q.weight", "blocks.4.attn.out.weight"}
+    assert {line.split()[0] for line in plain[:4]} == faulty
+    alone = scalecheck("inspect", BROKEN, "--quiet", "--flagged").out.splitlines()[2:]
+    assert {line.split()[0] for line in alone} == faulty | {"prefix_emb.weight"}
+    rows = json.loads(scalecheck("inspect", BROKEN, "--format", "json").out)["rows"]
+    assert rows[0]["name"] == "position_ids"
+    by_name = scalecheck("inspect", BROKEN, "--quiet", "--sort", "name").out.splitlines()[2:]
+    assert by_name[0].startswith("blocks.0.mlp.up.weight")
+
+
+def test_a_bias_at_zero_is_no_fault():
+    done = scalecheck("inspect", SAMPLES / "tiny-gpt-init", columns=80).out
+    assert done.startswith("Nothing stands out in 52 tensors: no NaN or inf, no outlier")
+    assert "also flagged: 25 all zero\n" in done
+
+
+@pytest.mark.parametrize("by", ["layer", "family", "role"])
+def test_groups_do_not_change_the_conclusion(by):
+    alone, grouped = (
+        json.loads(scalecheck("inspect", BROKEN, "--format", "json", *more).out)["summary"]
+        for more in ([], ["--by", by])
+    )
+    assert grouped == alone
+    first = scalecheck("inspect", BROKEN).out.splitlines()[0]
+    assert scalecheck("inspect", BROKEN, "--by", by).out.splitlines()[0] == first

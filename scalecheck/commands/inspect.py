@@ -16,11 +16,21 @@ from scalecheck.measure.group_stats import GroupStats, Sketches, in_order
 from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
-from scalecheck.measure.summary import Total, flagged_words, headline, notes
+from scalecheck.measure.summary import (
+    Total,
+    conclusion,
+    flag_figures,
+    flag_words,
+    headline,
+    notes,
+    total_words,
+)
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.part import Part
 from scalecheck.report.report import Report, Rows, Table
 from scalecheck.settings import Settings
+
+_MARKED = ("name", "flags")
 
 
 def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Progress) -> Report:
@@ -73,9 +83,16 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             )
             for name, sketch in sketches.merged().items()
         ]
+    if settings.flagged:
+        items = [each for each in items if each.flag_counts]
     rows = Rows(
-        items, lambda each: row(fields, each.name, [each]) | {"flag_counts": each.flag_counts}
+        items,
+        lambda each: (
+            row(fields, each.name, [each])
+            | {"flag_counts": each.flag_counts, "faults": each.faults}
+        ),
     )
+    totals, flags = total.figures(), flag_figures(tensors)
     return Report(
         kind="inspect",
         tables=[
@@ -84,6 +101,8 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
                 columns=selection.fields(fields),
                 shown=spread(selection.shown(fields, usual)),
                 rows=selection.rows(rows),
+                mark=lambda row, column: "error" if row["faults"] and column in _MARKED else "",
+                order=None if settings.sort or settings.reverse else lambda row: not row["faults"],
             ),
             *adapted.tables,
         ],
@@ -94,15 +113,11 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
             *adapted.skipped,
             *not_read(selection.folders(checkpoint.unread), "inspect"),
         ],
-        summary=adapted.summary,
+        summary={**totals, **flags, **adapted.summary},
+        conclusion=[conclusion(tensors, flags)],
+        tone="error" if flags["faults"] else "ok",
         headline=headline(checkpoint),
-        totals="\n".join(
-            [
-                *adapted.sentences,
-                total.sentence(),
-                flagged_words(tensors),
-            ]
-        ),
+        totals="\n".join([*adapted.sentences, total_words(totals), *flag_words(flags)]),
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),
             *adapted.notes,

@@ -30,6 +30,14 @@ class FlaggedStats(TensorStats):
     quantiles: Quantiles | None = None
 
     @property
+    def faults(self) -> Sequence[str]:
+        """The flags that say that something is wrong, as far as a checkpoint alone can tell: not
+        those of a bias at zero, of an empty tensor and of a tied one."""
+        found = [flag for flag in self.flags if flag in ("nan", "inf", "outlier")]
+        is_dead = "all_zero" in self.flags and self.is_matrix and not self.kind.is_zero_at_first
+        return [*found, "all_zero"] if is_dead else found
+
+    @property
     def flag_counts(self) -> Mapping[str, int]:
         """How many tensors have each flag, as of a group."""
         return dict.fromkeys(self.flags, 1)
@@ -79,14 +87,22 @@ def _flags(stats: TensorStats, is_outlier: bool) -> tuple[str, ...]:
 
 
 def tensor_words(row: Row) -> list[str]:
-    """The flags of a tensor with their numbers: 3 NaN, 101.7× family."""
+    """The flags of a tensor with their numbers: 3 NaN, 102× above family."""
     words = {
         "nan": f"{formatting.count(row['nan'])} NaN",
         "inf": f"{formatting.count(row['inf'])} inf",
-        "outlier": f"{formatting.number(row['family_ratio'])}× family",
+        "outlier": off_family(row["family_ratio"]).replace("its ", ""),
         "tied": f"tied to {row['tied_to']}",
     }
     return [words.get(flag, in_words(flag)) for flag in row["flags"]]
+
+
+def off_family(ratio: float | None) -> str:
+    """How far an rms is off the median of its family: 102× above its family."""
+    if not ratio:
+        return "off its family" if ratio is None else "0 in its family"
+    side = "above" if ratio > 1 else "below"
+    return f"{formatting.figure(max(ratio, 1 / ratio))}× {side} its family"
 
 
 def group_words(row: Row) -> list[str]:

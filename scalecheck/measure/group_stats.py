@@ -51,6 +51,11 @@ class GroupStats:
         """How many of its tensors have each flag."""
         return Counter(flag for member in self.members for flag in member.flags)
 
+    @cached_property
+    def faults(self) -> Counter[str]:
+        """How many of its tensors have each fault."""
+        return Counter(fault for member in self.members for fault in member.faults)
+
 
 class Sketches:
     """The merged sketch of each layer, family or role."""

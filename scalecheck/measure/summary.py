@@ -3,13 +3,14 @@ are grouped."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from scalecheck.checkpoint.kinds import Kind
 from scalecheck.checkpoint.provenance import notes_on
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.measure.counting import NATIVE
-from scalecheck.measure.flags import FlaggedStats, in_words
+from scalecheck.measure.flags import FlaggedStats, in_words, off_family
 from scalecheck.measure.sketch import Moments, Sketch
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import listed, nbytes, number, percent, plural, printable
@@ -21,6 +22,14 @@ _SET_ASIDE: Mapping[Kind, tuple[str, str]] = {
     "piece": ("piece", " of larger tensors"),
     "moment": ("moment", " of an optimizer"),
     "other": ("tensor", " beside the model"),
+}
+
+
+_FAULTS = {
+    "nan": "with NaN",
+    "inf": "with inf",
+    "outlier": "outliers from their families",
+    "all_zero": "all zero",
 }
 
 
@@ -43,15 +52,27 @@ class Total:
             self.nan += scale.nan
             self.inf += scale.inf
 
-    def sentence(self) -> str:
-        """The totals in words."""
-        numel = self.moments.count + self.nan + self.inf
-        all_of_them = Sketch(wide=self.moments, exact=False, low=-self.absmax, high=self.absmax)
-        rms = number(all_of_them.rms)
-        parts = [f"{plural(numel, 'parameter')} in {plural(self.tensors, 'tensor')}"]
-        parts += [f"rms {rms}"] if rms else []
-        parts += [plural(self.zeros, "zero"), f"{self.nan:,} NaN", f"{self.inf:,} inf"]
-        return "total: " + ", ".join(parts)
+    def figures(self) -> dict[str, Any]:
+        """The totals for programs."""
+        everything = Sketch(wide=self.moments, exact=False, low=-self.absmax, high=self.absmax)
+        return {
+            "parameters": self.moments.count + self.nan + self.inf,
+            "tensors": self.tensors,
+            "rms": everything.rms,
+            "zeros": self.zeros,
+            "nan": self.nan,
+            "inf": self.inf,
+        }
+
+
+def total_words(figures: Mapping[str, Any]) -> str:
+    """The totals in a sentence."""
+    tensors = plural(figures["tensors"], "tensor")
+    parts = [f"{plural(figures['parameters'], 'parameter')} in {tensors}"]
+    parts += [f"rms {number(figures['rms'])}"] if figures["rms"] is not None else []
+    parts += [plural(figures["zeros"], "zero")]
+    parts += [f"{figures[name]:,} {word}" for name, word in (("nan", "NaN"), ("inf", "inf"))]
+    return f"total: {', '.join(parts)}"
 
 
 def set_aside(tensors: Sequence[Tensor]) -> list[str]:
@@ -72,12 +93,49 @@ def set_aside(tensors: Sequence[Tensor]) -> list[str]:
     return [f"not counted as parameters: {', '.join([words[0], *rest])}"] if words else []
 
 
-def flagged_words(tensors: Sequence[FlaggedStats]) -> str:
-    """How many tensors are flagged, and for what."""
-    counts = Counter(flag for stats in tensors for flag in stats.flags)
-    flagged = sum(bool(stats.flags) for stats in tensors)
-    words = ", ".join(f"{n} {in_words(flag)}" for flag, n in counts.items())
-    return f"flagged: {flagged} of {len(tensors)} ({words})" if flagged else "flagged: none"
+def flag_figures(tensors: Sequence[FlaggedStats]) -> dict[str, Any]:
+    """How many tensors are flagged and for what, and in how many something is wrong."""
+    return {
+        "measured": len(tensors),
+        "flagged": sum(bool(stats.flags) for stats in tensors),
+        "flags": dict(Counter(flag for stats in tensors for flag in stats.flags)),
+        "faulty": sum(bool(stats.faults) for stats in tensors),
+        "faults": dict(Counter(fault for stats in tensors for fault in stats.faults)),
+    }
+
+
+def conclusion(tensors: Sequence[FlaggedStats], figures: Mapping[str, Any]) -> str:
+    """Whether something is wrong with a tensor, how many there are of each fault, and of one its
+    name."""
+    count = plural(len(tensors), "tensor")
+    if not tensors:
+        return "No tensor was measured."
+    if not figures["faults"]:
+        return f"Nothing stands out in {count}: no NaN or inf, no outlier, no matrix all zero."
+    words = [_fault(fault, n, tensors) for fault, n in figures["faults"].items()]
+    verb = "stands" if figures["faulty"] == 1 else "stand"
+    return f"{figures['faulty']:,} of {count} {verb} out: {'; '.join(words)}."
+
+
+def _fault(fault: str, n: int, tensors: Sequence[FlaggedStats]) -> str:
+    """One fault: 2 all zero; or where one tensor has it, blocks.3.w is 102× above family."""
+    if n > 1:
+        return f"{n:,} {_FAULTS[fault]}"
+    stats = next(each for each in tensors if fault in each.faults)
+    said = {
+        "nan": f"has {stats.nan:,} NaN",
+        "inf": f"has {stats.inf:,} inf",
+        "outlier": f"is {off_family(stats.family_ratio)}",
+        "all_zero": "is all zero",
+    }
+    return f"{printable(stats.name)} {said[fault]}"
+
+
+def flag_words(figures: Mapping[str, Any]) -> list[str]:
+    """A sentence on the flags that are no faults; none where there is none."""
+    more = {flag: n - figures["faults"].get(flag, 0) for flag, n in figures["flags"].items()}
+    words = [f"{n:,} {in_words(flag)}" for flag, n in more.items() if n]
+    return [f"also flagged: {', '.join(words)}"] if words else []
 
 
 def headline(checkpoint: Checkpoint) -> str:

@@ -53,7 +53,10 @@ def _head(report: Report, alike: Mapping[str, str], layout: Layout) -> Iterator[
     if report.headline:
         yield _painted(report.headline, "dim" if report.conclusion else "strong", layout)
     if alike:
-        words = ", ".join(f"{title} {cell}" for title, cell in alike.items())
+        words = ", ".join(
+            f"{title[:-2]} {cell} %" if title.endswith(" %") else f"{title} {cell}"
+            for title, cell in alike.items()
+        )
         yield _painted(wrapped(f"in every row: {words}", layout.width), "dim", layout)
 
 
