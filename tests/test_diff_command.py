@@ -45,7 +45,7 @@ def recorded(path, target, *options):
 
 def test_two_identical_checkpoints_are_said_to_be_so():
     done = scalecheck("diff", TINY, TINY)
-    assert "No tensor differs: 0 of 121,200 elements changed." in done.out
+    assert "Nothing changed: 52 tensors with 121,200 elements are identical." in done.out
     rows = report(TINY, TINY)["rows"]
     assert {row["status"] for row in rows} == {"identical"}
     assert {row["relative_change"] for row in rows} == {0}
@@ -182,8 +182,8 @@ def test_what_has_no_numbers_is_compared_byte_by_byte(tmp_path):
         "same": "identical",
     }
     assert {rows["phase"][figure] for figure in ("rms_before", "max_abs", "changed")} == {None}
-    assert "No tensor differs" not in scalecheck("diff", before, after).out
-    said = "No tensor differs: 0 of 24 elements changed."
+    assert "Nothing changed" not in scalecheck("diff", before, after).out
+    said = "Nothing changed: 3 tensors with 24 elements are identical."
     assert said in scalecheck("diff", before, before).out
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_compared_is_listed_as_skipped(tmp_path):
         "w": "identical",
         "few": None,
     }
-    assert "No tensor differs" not in scalecheck("diff", tmp_path / "a.pt", tmp_path / "a.pt").out
+    assert "Nothing changed" not in scalecheck("diff", tmp_path / "a.pt", tmp_path / "a.pt").out
 
 
 @pytest.mark.parametrize(
@@ -237,8 +237,10 @@ def test_a_group_sums_its_weights_and_counts_its_buffers(tmp_path):
     row = by_name(*sides, "--by", "layer")["l.0"]
     assert (row["rms_before"], row["rms_after"], row["relative_change"]) == (2, 3, 0.5)
     assert (row["max_abs"], row["changed"], row["numel"]) == (1, 8 / 404, 404)
-    said = "Together they moved by 50 % of their norm, at a cosine of 1 (buffers left out)."
-    assert said in scalecheck("diff", *sides).out
+    out = scalecheck("diff", *sides).out
+    said = "2 of 3 tensors changed, 1 is identical: together by 50 % of their norm, cosine 1."
+    assert out.startswith(said)
+    assert "\nNorms leave out buffers.\n" in out
 
 
 def test_a_group_with_a_tensor_on_one_side_has_the_figures_of_the_others(tmp_path):
@@ -371,7 +373,7 @@ def test_a_report_is_read_from_a_pipe(tmp_path):
     done = scalecheck("diff", tmp_path / "pipe", TINY)
     writer.join()
     assert (done.code, done.err) == (0, "")
-    assert "52 have equal figures" in done.out
+    assert "52 of 52 tensors have equal figures" in done.out
 
 
 @pytest.mark.parametrize(
@@ -404,3 +406,24 @@ def test_a_move_that_underflows_beside_its_walk_has_a_place(tmp_path):
     run = ("--lr", "1e100", "--steps", "100")
     (row,) = report(tmp_path / "a", tmp_path / "b", *run)["rows"]
     assert row["place"] < -50
+
+
+def test_what_changed_most_comes_first():
+    """What is on one side alone comes before it, and what is identical last; programs get the
+    order of names."""
+    out = scalecheck("diff", TINY, SAMPLES / "broken.safetensors", "--quiet").out.splitlines()
+    assert out[0].split()[:2] == ["name", "status"]
+    changes = [row["relative_change"] or 0 for row in library.diff(START, TINY)]
+    shown = scalecheck("diff", START, TINY, "--quiet", "--columns", "name,relative_change").out
+    figures = [line.split()[1] for line in shown.splitlines()[2:]]
+    numbers = [float(figure) for figure in figures if figure != "from"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert len(numbers) == sum(map(bool, changes))
+    assert changes != sorted(changes, reverse=True)
+
+
+def test_two_models_without_a_common_name_are_warned_of(tmp_path):
+    save_file({"a": torch.ones(3)}, tmp_path / "a.safetensors")
+    save_file({"b": torch.ones(3)}, tmp_path / "b.safetensors")
+    done = scalecheck("diff", tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert done.out.startswith("Nothing is compared: no tensor is shared: 1 tensor before, 1 after")

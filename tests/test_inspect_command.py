@@ -132,7 +132,9 @@ def test_markdown_keeps_a_row_whole_whatever_the_name(tmp_path):
     save_file({"a|b`c`\n*d*": np.ones(2, np.float32)}, tmp_path / "m.safetensors")
     done = scalecheck("inspect", tmp_path / "m.safetensors", "--format", "markdown")
     (row,) = [line for line in done.out.splitlines() if "a\\|b" in line]
-    assert len(re.findall(r"(?<!\\)\|", row)) == done.out.partition("|--")[0].splitlines()[-1].count("|")
+    assert len(re.findall(r"(?<!\\)\|", row)) == done.out.partition("|--")[0].splitlines()[
+        -1
+    ].count("|")
 
 
 def test_file_names_in_reasons_never_reach_markdown_raw(tmp_path):

@@ -167,16 +167,17 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
 
 
 def test_the_sentences_of_a_diff_hold_figures_of_its_summary():
-    found, said = (report := api.diff(INIT, TINY)).summary, report.totals
+    found, said = (report := api.diff(INIT, TINY)).summary, " ".join(report.conclusion)
     assert found["statuses"] == {"changed": 52}
     rows = {row["name"]: row["relative_change"] for row in report.rows if row["relative_change"]}
     assert found["most_changed"] == max(rows, key=rows.__getitem__)
     assert found["least_change"] == min(rows.values())
-    assert "Of 52 tensors 52 changed." in said
-    assert f"Together they moved by {100 * found['relative_change']:.3g} % of their norm" in said
-    assert f"at a cosine of {found['cosine']:.3g}" in said
-    assert f"{found['most_changed']} moved most, by {found['most_change']:.3g} times" in said
-    assert f"least, by {100 * found['least_change']:.3g} % of its norm" in said
+    assert "52 of 52 tensors changed: together by " in said
+    assert f"by {100 * found['relative_change']:.3g} % of their norm" in said
+    assert f"cosine {found['cosine']:.3g}" in said
+    assert f"Most: {found['most_changed']}, {found['most_change']:.3g} times" in said
+    least = f"{found['least_changed']}, {100 * found['least_change']:.3g} % of its norm"
+    assert f"Least: {least}" in said
 
 
 def test_half_of_a_walk_foretells_the_other_within_a_factor_of_two():

@@ -23,18 +23,28 @@ from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import plural, printable
-from scalecheck.report.report import Report, Rows, Table
+from scalecheck.report.report import Report, Row, Rows, Table
 from scalecheck.settings import Settings
 from scalecheck.updates.cast_change import COLUMNS as CASTS
 from scalecheck.updates.cast_change import are_casts, cast_change
 from scalecheck.updates.cast_change import figures as cast_figures
 from scalecheck.updates.cast_change import sentences as cast_sentences
-from scalecheck.updates.displacement import AHEAD, COLUMNS, EXPECTED, Displacement, Run, together
-from scalecheck.updates.displacement_summary import figures, notes, sentences
+from scalecheck.updates.displacement import (
+    AHEAD,
+    BAR,
+    COLUMNS,
+    EXPECTED,
+    Displacement,
+    Run,
+    together,
+)
+from scalecheck.updates.displacement_summary import conclusion, figures, notes, sentences
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.training import Trainings
 
 _SHOWN = {"name", "status", "rms_before", "rms_after", "relative_change", "cosine", "max_abs"}
+_UNLIKE = {"added", "removed", "reshaped", "retyped"}
+_SAME = {"identical", "alike"}
 _SHOWN |= {"changed", *(c.name for c in (*CASTS, *AHEAD, *EXPECTED) if c.name != "reason")}
 
 
@@ -79,6 +89,7 @@ def diff(
         counted = (each for each in comparisons if each.kind.kind != "average")
         groups = [Displacement(*one, run) for one in grouped(counted, settings.by).items()]
     behind = cast_change(of_model)
+    found = figures(tensors, total)
     shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
     return Report(
@@ -87,8 +98,10 @@ def diff(
             Table(
                 "rows",
                 selection.fields(columns),
-                selection.shown(columns, [c for c in columns if c.name in shown]),
+                selection.shown(columns, [*(c for c in columns if c.name in shown), BAR]),
                 selection.rows(Rows(groups, lambda each: row(columns, each.name, [each]))),
+                mark=_mark,
+                order=None if settings.sort or settings.reverse else _by_change,
             ),
             *adapted_change.tables(adapted, selection),
         ],
@@ -100,7 +113,7 @@ def diff(
             "shared": shared.both,
             **cast_figures(behind),
             **adapted_change.summary(adapted),
-            **figures(tensors, total),
+            **found,
         },
         skipped=[
             *(
@@ -111,12 +124,13 @@ def diff(
             *asked.skipped,
             *not_read(selection.folders(unread), ""),
         ],
-        headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: "
-        f"{count if shared.both else shared.none_shared('before', 'after')}",
+        conclusion=[*conclusion(tensors, found)] if shared.both else [_nothing_shared(shared)],
+        tone="" if shared.both else "warning",
+        headline=f"{printable(str(sides[0].path))} → {printable(str(sides[1].path))}: {count}",
         totals="\n".join(
             [
                 *adapted_change.sentences(adapted),
-                *sentences(tensors, total),
+                *sentences(tensors, found),
                 *cast_sentences(behind),
             ]
         ),
@@ -127,6 +141,25 @@ def diff(
             *adapted_change.notes(adapted, asked),
         ],
     )
+
+
+def _nothing_shared(shared: SharedNames) -> str:
+    return f"Nothing is compared: {shared.none_shared('before', 'after')}."
+
+
+def _by_change(row: Row) -> tuple[int, float]:
+    """First what is on one side alone or has another shape or type, then the largest change; what
+    has no relative change after it, and last what is identical."""
+    moved = row["relative_change"]
+    is_same = row["status"] in _SAME
+    rank = 0 if row["status"] in _UNLIKE else 3 if is_same else 2 if moved is None else 1
+    return rank, -(moved or 0.0)
+
+
+def _mark(row: Row, column: str) -> str:
+    if column in ("name", "status") and row["status"] in _UNLIKE:
+        return "warning"
+    return "dim" if row["status"] in _SAME else ""
 
 
 def _run(settings: Settings, trainings: Trainings) -> Run | None:

@@ -41,8 +41,10 @@ def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
 
 def _texts(values: Sequence[Any], column: Column) -> list[str]:
     """The cells of a column, of its values."""
-    if column.unit == "percent_per_step":
-        return formatting.in_one_notation([None if x is None else 100 * x for x in values], 3)
+    if column.unit in ("percent_per_step", "percent_of_norm"):
+        shares = [100 * x if isinstance(x, float | int) else None for x in values]
+        texts = formatting.in_one_notation(shares, 3)
+        return [x if isinstance(x, str) else text for x, text in zip(values, texts, strict=True)]
     if column.unit in ("number", "measured"):
         none = "not finite" if column.unit == "measured" else ""
         texts = formatting.in_one_notation(values)

@@ -22,8 +22,8 @@ class Column:
 
     `name` is its word in JSON, CSV and on the command line, `title` its head in a table. `unit`
     says how a cell is written: text (a name), sentence, words, written (a figure that is text),
-    number, percent_per_step (a relative update), measured (None is not finite), setting, power,
-    count, percent, shape, bar, chart, spark.
+    number, percent_per_step, percent_of_norm (shares, in tables in %), measured (None is not
+    finite), setting, power, count, percent, shape, bar, chart, spark.
     Of the columns that do not fit a terminal the one of highest `rank` goes first; rank 0 never
     goes. `get`, `merge` and `cell` give the value of an item, that of several items as one group,
     and what a table shows of an item, where these are not the plain ones.

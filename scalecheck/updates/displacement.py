@@ -15,7 +15,7 @@ from scalecheck.measure.comparison import Comparison, dtype_of
 from scalecheck.measure.groups import FAMILY, LAYER, NAME, ROLE, shared
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import finite, number
+from scalecheck.report.formatting import finite
 from scalecheck.report.report import Column, Row
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import displacements, next_displacement
@@ -185,9 +185,10 @@ def _sizes(side: Any) -> list[int]:
     return [*side.shape]
 
 
-def _moved(row: Row) -> str:
+def _moved(row: Row) -> float | str | None:
     from_zero = row["rms_before"] == 0 and row["role"] != "buffer" and row["max_abs"]
-    return "from zero" if from_zero else number(row["relative_change"])
+    moved: float | None = row["relative_change"]
+    return "from zero" if from_zero else moved
 
 
 COLUMNS = (
@@ -198,6 +199,7 @@ COLUMNS = (
         "sentence",
         "identical, changed, added, removed, reshaped or retyped; alike where a report has equal "
         "figures and no elements; mixed for a group",
+        1,
     ),
     Column("dtype_before", "was", "text", "storage type before", 6, _of_side("before", dtype_of)),
     Column("dtype_after", "dtype", "text", "storage type after", 7, _of_side("after", dtype_of)),
@@ -247,9 +249,10 @@ COLUMNS = (
     Column("rms_ratio", "× rms", "number", "rms_after over rms_before", 4),
     Column(
         "relative_change",
-        "change",
-        "written",
-        "‖ΔW‖/‖W‖, W before; null where W is zero (from zero), a buffer, or only figures are known",
+        "change %",
+        "percent_of_norm",
+        "‖ΔW‖/‖W‖, W before, in tables in %; null where W is zero (from zero), a buffer, or only "
+        "figures are known",
         cell=_moved,
     ),
     Column(
@@ -285,11 +288,19 @@ COLUMNS = (
         lambda each: each.change and each.change.non_finite,
     ),
 )
+BAR = Column(
+    "log_change",
+    "log change",
+    "bar",
+    "relative_change on a logarithmic scale",
+    4,
+    cell=lambda row: row["relative_change"],
+)
 AHEAD = (
     Column(
         "next_change",
-        "next",
-        "number",
+        "next %",
+        "percent_of_norm",
         "‖ΔW‖/‖W‖, W after, of as many steps again at the same lr: right within a factor of 2 for "
         "9 of 10 tensors",
         3,
@@ -297,8 +308,8 @@ AHEAD = (
     ),
     Column(
         "next_change_10",
-        "next ×10",
-        "number",
+        "next ×10 %",
+        "percent_of_norm",
         "the same of ten times as many steps: √10 times as far",
         4,
         lambda each: each.next_change(10),
@@ -307,16 +318,16 @@ AHEAD = (
 EXPECTED = (
     Column(
         "expected_walk",
-        "noise",
-        "number",
+        "noise %",
+        "percent_of_norm",
         "displacement over rms_before that the schedule gives for gradients of --snr: by default "
         "noise, of which 9 of 10 tensors of AdamW runs moved 0.3 to 4 times as far",
         1,
     ),
     Column(
         "expected_drift",
-        "drift",
-        "number",
+        "drift %",
+        "percent_of_norm",
         "the same for gradients that keep their sign: the bound",
         1,
     ),

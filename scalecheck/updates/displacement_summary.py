@@ -2,7 +2,7 @@
 however its rows are grouped."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -24,27 +24,48 @@ _BECAME = {
 }
 
 
-def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
-    """How many tensors changed, by how much together, which most and least, how that is beside
-    noise, and how far the next steps go; total: the change of the model."""
-    found = figures(tensors, total)
+def conclusion(tensors: Sequence[Displacement], found: Mapping[str, Any]) -> Iterator[str]:
+    """How many tensors changed, by how much together, and which most and least; found: the
+    figures."""
     counts = found["statuses"]
-    if counts == {"identical": len(tensors)}:
-        yield f"No tensor differs: 0 of {found['elements']:,} elements changed."
-        return
-    became = [f"{counts[status]:,} {_BECAME[status]}" for status in STATUSES if status in counts]
     count = plural(len(tensors), "tensor")
-    yield f"Of {count} {', '.join(became)}." if became else f"None of {count} can be compared."
+    if not tensors:
+        return
+    if counts == {"identical": len(tensors)}:
+        yield f"Nothing changed: {count} with {plural(found['elements'], 'element')} are identical."
+        return
+    order = [*STATUSES[2:], *STATUSES[:2]]  # what differs before what does not
+    became = [
+        f"{n:,} {_BECAME[status] if n > 1 else _singular(_BECAME[status])}"
+        for status in order
+        if (n := counts.get(status, 0))
+    ]
+    if not became:
+        yield f"None of {count} can be compared."
+        return
+    of_all = f"{became[0].replace(' ', f' of {count} ', 1)}"
+    words = ", ".join([of_all, *became[1:]])
     if (change := found["relative_change"]) is not None:
-        cosine = "" if found["cosine"] is None else f", at a cosine of {found['cosine']:.3g}"
-        moved = _of(change, "their norm")
-        yield f"Together they moved by {moved}{cosine} ({_left_out(tensors)} left out)."
+        cosine = "" if found["cosine"] is None else f", cosine {found['cosine']:.3g}"
+        words += f": together by {_of(change, 'their norm')}{cosine}"
+    yield f"{words}."
     if found["most_changed"] != found["least_changed"]:
         yield (
-            f"{printable(found['most_changed'])} moved most, by "
-            f"{_of(found['most_change'], 'its norm')}; {printable(found['least_changed'])} least, "
-            f"by {_of(found['least_change'], 'its norm')}."
+            f"Most: {printable(found['most_changed'])}, {_of(found['most_change'], 'its norm')}. "
+            f"Least: {printable(found['least_changed'])}, {_of(found['least_change'], 'its norm')}."
         )
+
+
+def _singular(words: str) -> str:
+    """What one tensor became: was added, is identical."""
+    verb, _, rest = words.partition(" ")
+    return f"{ {'are': 'is', 'were': 'was', 'have': 'has'}.get(verb, verb) } {rest}".strip()
+
+
+def sentences(tensors: Sequence[Displacement], found: Mapping[str, Any]) -> Iterator[str]:
+    """How the change is beside noise, and how far the next steps go; found: the figures."""
+    if found["relative_change"] is not None and (left_out := _left_out(tensors)):
+        yield f"Norms leave out {left_out}."
     yield from _beside_noise(tensors, found)
     yield from _ahead(found)
 
@@ -113,7 +134,7 @@ def _over_noise(each: Displacement) -> float | None:
     return moved / walk if moved is not None and walk else None
 
 
-def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Iterator[str]:
+def _beside_noise(tensors: Sequence[Displacement], found: Mapping[str, Any]) -> Iterator[str]:
     """How far matrices moved beside noise, and which have no such figure."""
     if count := found.get("noise_matrices"):
         (low, high), inside = found["noise_range"], found["in_noise_range"]
@@ -128,7 +149,7 @@ def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Ite
         yield f"No displacement by noise for {plural(n, 'tensor')} {reason}."
 
 
-def _ahead(found: dict[str, Any]) -> Iterator[str]:
+def _ahead(found: Mapping[str, Any]) -> Iterator[str]:
     """How far as many steps again and ten times as many will carry matrices."""
     if count := found.get("next_matrices"):
         steps, change = found["steps"], _of(found["next_change_median"], "its norm")
@@ -143,8 +164,11 @@ def _ahead(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _left_out(tensors: Sequence[Displacement]) -> str:
+    """What norms do not count, as it is compared by itself."""
+    has_buffers = any(each.role == "buffer" for each in tensors)
     has_others = not all(each.is_of_model for each in tensors)
-    return "buffers and what is no part of the model" if has_others else "buffers"
+    words = ["buffers"] * has_buffers + ["what is no part of the model"] * has_others
+    return " and ".join(words)
 
 
 def notes(sides: Sequence[Side], total: Change) -> Iterator[str]:

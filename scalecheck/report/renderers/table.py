@@ -15,7 +15,7 @@ _GAP = 2  # blanks between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _NOTES = 5  # sentences under the tables; the others are counted
-_NUMBERS = {"number", "percent_per_step", "measured", "percent", "setting"}
+_NUMBERS = {"number", "percent_per_step", "percent_of_norm", "measured", "percent", "setting"}
 _NUMBER = re.compile(r"-?\d[\d,]*(\.\d*)?")
 
 
