@@ -34,7 +34,7 @@ def broken(report):
 
 def test_the_laws_of_adam_are_as_reviewed():
     """At 80 columns they are in the README."""
-    done = scalecheck("simulate", "--k", 10, columns=160)
+    done = scalecheck("simulate", "--k", 10, "--verbose", columns=160)
     assert (done.code, done.err) == (0, "")
     golden.check("simulate-adam-160.txt", done.out, golden.is_alike)
 
@@ -268,3 +268,37 @@ def test_a_short_sweep_knows_the_plateau(steps):
 def test_weights_that_their_type_rounds_to_zero_break_a_law():
     done = scalecheck("simulate", "--dtype", "float16", "--k", 1e-10, "--steps", 5)
     assert (done.code, done.err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("more", "lines"),
+    [
+        (
+            (),
+            [
+                "adam: all 12 claims of the laws hold.",
+                "Gradients 10 times larger: adam's updates do not change (difference ",
+                "Update size of adam: 1 × lr (theory 1) at step 1, ",
+                "Weights 10 times larger: lr 0.01, not 1e-3, gives the same relative update "
+                "(0.1 % per step, not 0.01 % per step).",
+            ],
+        ),
+        (
+            ("--optimizer", "sgd"),
+            ["sgd: all ", "Gradients 10 times larger: sgd's updates grow 10 "],
+        ),
+        (
+            ("--optimizer", "lamb"),
+            ["lamb: all ", "", "", "Weights 10 times larger: lamb needs the"],
+        ),
+        (
+            ("--k", 1e-6),
+            ["adam: 1 of 12 claims of the laws breaks: eps 1e-08 is 0.01 of rms(k·g): "],
+        ),
+    ],
+)
+def test_three_lines_answer(more, lines):
+    given = ("--k", 10, "--steps", 100, "--size", 1024, *more)
+    out = scalecheck("simulate", *given).out.splitlines()
+    assert [line[: len(begin)] for line, begin in zip(out, lines, strict=False)] == lines
+    assert out[-1] == "8 tables: --verbose shows them"

@@ -2,13 +2,14 @@
 expects."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scalecheck import registry
 from scalecheck.errors import UsageError
 from scalecheck.laws.contract import Law
 from scalecheck.laws.replay import overview
-from scalecheck.laws.replay.claim import claims, totals
+from scalecheck.laws.replay.claim import claims, counts, reasons, verdict_of
 from scalecheck.laws.replay.experiment import ALL, Experiment, headline, optimizers, recorded
 from scalecheck.laws.replay.gradients import noise_law
 from scalecheck.laws.replay.replay import few_threads, replayed
@@ -29,10 +30,11 @@ def simulate(settings: Settings, progress: Progress) -> Report:
     law = noise_law(settings.noise)
     done = 0
 
-    def tick() -> None:
+    def tick(steps: int = 1) -> None:
+        """What the laws replay beside the steps takes about as long as these."""
         nonlocal done
-        done += 1
-        progress(done, settings.steps * len(own))
+        done += steps
+        progress(done, 2 * settings.steps * len(own))
 
     shared = {name: getattr(settings, name) for name in _SHARED}
     experiments = [
@@ -41,14 +43,19 @@ def simulate(settings: Settings, progress: Progress) -> Report:
     try:
         with few_threads(settings.size):
             if settings.optimizer == ALL:
-                tables, seen = overview.tables(experiments)
+                tables, seen = overview.tables(experiments, lambda: tick(settings.steps))
                 outcomes: list[Decided[Any]] = [*seen]
+                answers: list[str] = []
             else:
                 laws = _laws(settings.sweep)
                 outcome = decided(experiments[0], lambda one: _held(laws, one))
-                tables, outcomes, experiments = outcome.found, [outcome], [outcome.experiment]
+                (tables, answers), outcomes = outcome.found, [outcome]
+                experiments = [outcome.experiment]
+                tick(settings.steps)
     except RuntimeError as error:  # torch, of a setting that its types cannot hold
         raise UsageError(f"--optimizer {settings.optimizer}: {error}") from error
+    counted = counts(tables)
+    name = f"{len(own)} optimizers" if settings.optimizer == ALL else settings.optimizer
     again = [one.figures for one in outcomes if one.first is not None]
     return Report(
         kind="simulate",
@@ -58,19 +65,27 @@ def simulate(settings: Settings, progress: Progress) -> Report:
             "hyperparameters": recorded(own, settings.optimizer, settings.hyperparameters),
         },
         settings=settings.recorded("optimizer", "hyperparameters"),
-        summary={"seeds": again} if again else {},
+        summary={**counted, **({"seeds": again} if again else {})},
+        conclusion=[verdict_of(name, counted, reasons(tables)), *answers],
+        tone="error" if counted["break"] else "ok",
         headline=headline(experiments, settings.optimizer, settings.noise),
-        totals=totals(tables),
         notes=[one.note for one in outcomes if one.first is not None],
-        failed=any(not row["holds"] and not row["contrast"] for row in claims(tables)),
+        failed=counted["break"] > 0,
     )
 
 
-def _held(laws: Sequence[Law], experiment: Experiment) -> tuple[list[Table], list[Row]]:
-    """What the laws give of a replay, and the rows of their claims."""
+def _held(
+    laws: Sequence[Law], experiment: Experiment
+) -> tuple[tuple[list[Table], list[str]], list[Row]]:
+    """What the laws give of a replay and answer, and the rows of their claims."""
     run = replayed(experiment)
-    tables = [table for law in laws for table in law.tables(experiment, run)]
-    return tables, claims(tables)
+    tables: list[Table] = []
+    answers: list[str] = []
+    for law in laws:
+        own = [*law.tables(experiment, run)]
+        answers.append(law.answer(experiment, own))
+        tables += [replace(table, is_detail=table.name != "sweep") for table in own]
+    return (tables, [*filter(None, answers)]), claims(tables)
 
 
 def _laws(sweep: bool) -> list[Law]:

@@ -1,6 +1,6 @@
 """What a law is: a file in this folder, which replays an optimizer and claims what should hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from scalecheck.laws.replay.experiment import Experiment
@@ -19,4 +19,9 @@ class Law(Protocol):
     def tables(self, experiment: Experiment, run: Replayed) -> Iterator[Table]:
         """What was replayed, and a table "claims" of what is claimed of it. `run` is the replay
         that all laws share: the experiment's gradients, as they are and k times larger."""
+        ...
+
+    def answer(self, experiment: Experiment, tables: Sequence[Table]) -> str:
+        """What the tables come to, in one sentence with the numbers that carry it; empty where the
+        answer of another law says it."""
         ...

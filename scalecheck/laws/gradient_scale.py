@@ -2,10 +2,10 @@
 other; degree 0, the same updates, is what Adam and all have that normalise the gradient."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from scalecheck.laws.replay.claim import Claim, claims_table, reason
+from scalecheck.laws.replay.claim import Claim, claims_table, reason, rows_of, times
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import deviation
 from scalecheck.laws.replay.replay import HeldReplay, Replayed
@@ -35,22 +35,38 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     if experiment.name != "sgd" and experiment.degree == 0:
         low, high = window(experiment, Sgd(), 0)
         notes[-1] += f"; the same of sgd {_from(low, high)}"
-    yield claims_table(
-        found, f"1  Gradient scale: k·g moves {experiment.name} {_times(experiment)}", notes
-    )
+    yield claims_table(found, f"1  Gradient scale: {_law(experiment)}", notes)
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """What gradients k times larger do to the updates, beside SGD's."""
+    if experiment.degree is None:
+        return f"Gradients: no law for {experiment.name}: {experiment.refusal}."
+    rows = rows_of(tables, LAW)
+    law, contrast = rows[0], rows[-1]
+    k, larger, name = setting(experiment.k), times(experiment.k), experiment.name
+    off = "not finite" if law["measured"] is None else f"{law['measured']:.2g}"
+    if not law["holds"]:
+        return f"Gradients {larger}: the law breaks for {name} (difference {off})."
+    if experiment.degree:
+        power = setting(experiment.k**experiment.degree)
+        return f"Gradients {larger}: {name}'s updates grow {power} times."
+    words = f"Gradients {larger}: {name}'s updates do not change (difference {off})"
+    return f"{words}{'' if contrast['holds'] else f'; SGD{chr(39)}s grow {k} times'}."
 
 
 def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:
     """The law where there is one, and one contrast."""
     name, allowed = experiment.name, experiment.deviates
-    law = f"k·g moves {name} {_times(experiment)}"
+    law = _law(experiment)
     if replayed.in_proportion is not None:
         why = reason(experiment, {"g": 1.0, "k·g": experiment.k})
         yield Claim.of(experiment, LAW, law, replayed.in_proportion, 0.0, allowed, why)
     measured, why = replayed.alike, "it has no law" if experiment.refusal else law
     if experiment.degree == 0:
-        name, measured, why = "sgd", replayed.sgd_alike, "k·g moves sgd k times as far"
-    words = f"contrast: k·g moves {name} as g does"
+        name, measured = "sgd", replayed.sgd_alike
+        why = f"SGD's updates grow {setting(experiment.k)} times with its gradients"
+    words = f"contrast: {name}'s updates for k·g equal those for g"
     yield Claim(LAW, words, name, experiment.k, measured, 0.0, allowed, True, why)
 
 
@@ -105,14 +121,15 @@ def _digits(k: float) -> str:
     return f"{k:.3g}" if 0.1 < k < 10 else f"{k:.2g}"
 
 
-def _times(experiment: Experiment) -> str:
+def _law(experiment: Experiment) -> str:
     """The law in words."""
+    updates = f"{experiment.name}'s updates for k·g"
     match experiment.degree:
         case None:
-            return "by no law"
+            return f"{updates} follow no law"
         case 0:
-            return "as g does"
+            return f"{updates} equal those for g"
         case 1:
-            return "k times as far as g"
+            return f"{updates} are k times those for g"
         case degree:
-            return f"k^{degree} times as far as g"
+            return f"{updates} are k^{degree} times those for g"

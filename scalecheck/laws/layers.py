@@ -11,7 +11,7 @@ from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import rms
 from scalecheck.laws.replay.replay import HeldReplay, Replayed
 from scalecheck.optimizers.sgd import Optimizer as Sgd
-from scalecheck.report.formatting import finite, number, setting
+from scalecheck.report.formatting import figure, finite, setting
 from scalecheck.report.report import Column, Table
 
 LAW = "many layers"
@@ -37,6 +37,11 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     title = "5  Many layers: what one lr is to layers whose gradients differ in scale"
     yield Table("layers", COLUMNS, COLUMNS, rows, title)
     yield claims_table([*claims(experiment, rows)], notes=_sentences(experiment, rows))
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """Nothing more than the laws of gradient and weight scale say."""
+    return ""
 
 
 def layers(experiment: Experiment) -> list[dict[str, Any]]:
@@ -74,9 +79,9 @@ def claims(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> Iterato
         allowed = experiment.sizes_deviate * expected
         yield Claim.of(experiment, LAW, words, ratio, expected, allowed, why)
     words = "contrast: the same update in all"
-    why = "it has no law" if experiment.refusal else f"{name}'s updates are as its gradients"
+    why = "it has no law" if experiment.refusal else f"{name}'s updates scale with its gradients"
     if experiment.degree == 0:
-        words, why = "contrast: the same under sgd", "sgd's updates are as its gradients"
+        words, why = "contrast: the same under sgd", "SGD's updates scale with its gradients"
         name, ratio = "sgd", _ratio(rows, "update_rms_sgd")
     yield Claim(LAW, words, name, experiment.k, ratio, 1.0, experiment.tolerance, True, why)
 
@@ -100,10 +105,10 @@ def _sentences(experiment: Experiment, rows: Sequence[Mapping[str, Any]]) -> lis
     lr = setting(experiment.lr)
 
     def span(changes: Sequence[float]) -> str:
-        low, high = number(min(changes)), number(max(changes))
+        low, high = figure(100 * min(changes)), figure(100 * max(changes))
         return low if low == high else f"{low} to {high}"
 
     return [
-        f"lr {lr} changes layers of equal weight scale by {span(equal)} of themselves a step, "
-        f"those of different weight scale by {span(different)}"
+        f"At lr {lr} layers of equal weight scale change by {span(equal)} % per step, layers of "
+        f"different weight scale by {span(different)} %."
     ]

@@ -3,7 +3,7 @@ function under the real optimizer at lr' = k^p·lr, eps and decay co-scaled; at 
 not."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -42,6 +42,11 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     names = [f"{name}' = {_scaled(name, power)}" for name, power in _coscaled(experiment)]
     note = "in float64, lr' = k^p·lr" + "".join(f", {name}" for name in names)
     yield claims_table([*claims(experiment)], title, [note])
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """Nothing more than the law of weight scale says."""
+    return ""
 
 
 def claims(experiment: Experiment) -> list[Claim]:

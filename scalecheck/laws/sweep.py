@@ -1,7 +1,7 @@
 """The law of gradient scale over every scale: update RMS against k, from gradients so small that
 eps or the storage type swallow them to such as overflow it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scalecheck.laws import gradient_scale
@@ -47,6 +47,11 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     yield from gradient_scale.tables(experiment, run)
     rows = [_row(experiment, 10.0**exponent) for exponent in EXPONENTS]
     yield Table("sweep", COLUMNS, SHOWN, rows, "Sweep: the RMS of the updates of k·g at lr 1")
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """That of the law of gradient scale."""
+    return gradient_scale.answer(experiment, tables)
 
 
 def _row(experiment: Experiment, k: float) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 and the law of the gradient, whatever the gradient's scale."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from scalecheck.laws.replay.claim import HOLDS, Claim, claims_table, reason
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.replay import Replayed, Size
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import finite, setting
+from scalecheck.report.formatting import figure, finite, setting
 from scalecheck.report.report import Column, Table
 from scalecheck.theory.noise import StudentT
 
@@ -54,6 +54,23 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     title = "2  Update size: the RMS of the updates at lr 1"
     yield Table("replay", COLUMNS, COLUMNS, rows, title, notes)
     yield claims_table([*claims(experiment, run)], notes=_sentences(experiment))
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """The size of the first and the last update at lr 1, beside theory."""
+    rows = next(table.rows for table in tables if table.name == "replay")
+    first, last = rows[0], rows[-1]
+    steps = [f"{_size(first)} at step 1"]
+    steps += [f"{_size(last)} at step {last['step']:,}"] if len(rows) > 1 else []
+    return f"Update size of {experiment.name}: {', '.join(steps)}."
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    replayed, expected = row["update_rms_replayed"], row["update_rms_expected"]
+    if replayed is None:
+        return "not finite"
+    theory = "" if expected is None else f" (theory {figure(expected)})"
+    return f"{figure(replayed)} × lr{theory}"
 
 
 def claims(experiment: Experiment, replayed: Replayed) -> Iterator[Claim]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalecheck.laws.replay.claim import Claim, claims_table, reason
+from scalecheck.laws.replay.claim import Claim, claims_table, reason, rows_of, times
 from scalecheck.laws.replay.experiment import Experiment
 from scalecheck.laws.replay.gradients import clip_factor, rms
 from scalecheck.laws.replay.replay import Replay, Replayed
-from scalecheck.report.formatting import finite
+from scalecheck.report.formatting import figure, finite, rate
 from scalecheck.report.report import Column, Table
 
 LAW = "weight scale"
@@ -62,6 +62,26 @@ def tables(experiment: Experiment, run: Replayed) -> Iterator[Table]:
     yield Table("cases", COLUMNS, COLUMNS, rows, title)
     note = "as in 4 the weights k are divided by k where they are used: gradients/k, eps follows"
     yield claims_table([*claims(experiment, found)], notes=[note])
+
+
+def answer(experiment: Experiment, tables: Sequence[Table]) -> str:
+    """The lr that weights k times larger need to change by the same share of themselves."""
+    if experiment.law is None:
+        return f"Weights: no law for {experiment.name}: {experiment.refusal}."
+    one, two, three, _ = next(table.rows for table in tables if table.name == "cases")
+    words = f"Weights {times(experiment.k)}"
+    if not all(row["holds"] for row in rows_of(tables, LAW)):
+        return f"{words}: the law breaks for {experiment.name}."
+    lrs = [rate(row["lr"]) for row in (one, two)]
+    if one["lr"] == two["lr"]:
+        return f"{words}: {experiment.name} needs the same lr, {lrs[0]}."
+    same, other = (row["first"] or row["late"] for row in (two, three))
+    step = f" ({_percent(same)}, not {_percent(other)})" if same and other else ""
+    return f"{words}: lr {lrs[1]}, not {lrs[0]}, gives the same relative update{step}."
+
+
+def _percent(share: float) -> str:
+    return f"{figure(100 * share)} % per step"
 
 
 def cases(experiment: Experiment) -> list[Case]:

@@ -8,7 +8,7 @@ from scalecheck.report.report import Column, Table
 
 GRAPHIC = frozenset({"bar", "chart", "spark"})
 
-_CHART_WIDTH = 32
+_CHART_WIDTH = 30
 
 _WRITERS: dict[str, Callable[[Any], str]] = {
     "text": lambda words: formatting.printable(words or ""),

@@ -126,21 +126,49 @@ def broken(claims: Sequence[Claim]) -> list[str]:
 def claims_table(claims: Sequence[Claim], title: str = "", notes: Sequence[str] = ()) -> Table:
     """The claims with what they are judged by, and why those that break do."""
     contrasts = [
-        f"the contrast differs as it should: {claim.reason}"
-        for claim in claims
-        if claim.contrast and not claim.holds
+        f"As expected, {claim.reason}." for claim in claims if claim.contrast and not claim.holds
     ]
     rows = [claim.row() for claim in claims]
     return Table("claims", COLUMNS, SHOWN, rows, title, [*broken(claims), *contrasts, *notes])
 
 
-def totals(tables: Iterable[Table]) -> str:
+def counts(tables: Iterable[Table]) -> dict[str, int]:
+    """How many claims of laws hold and break, and how many contrasts are beside them."""
     rows = claims(tables)
     laws = [row for row in rows if not row["contrast"]]
-    holding = sum(row["holds"] for row in laws)
-    contrasts = len(rows) - len(laws)
-    words = f"laws: {holding} hold, {len(laws) - holding} break"
-    return words + (f"; contrasts, not counted: {contrasts}" if contrasts else "")
+    hold = sum(row["holds"] for row in laws)
+    return {"hold": hold, "break": len(laws) - hold, "contrasts": len(rows) - len(laws)}
+
+
+def verdict_of(name: str, counted: Mapping[str, int], reasons: Sequence[str]) -> str:
+    """Whether all holds, and why what breaks does."""
+    hold, breaks = counted["hold"], counted["break"]
+    if not hold + breaks:
+        return f"{name}: no law to replay."
+    if not breaks:
+        return f"{name}: all {hold} claims of the laws hold."
+    verb = "breaks" if breaks == 1 else "break"
+    more = f", and {len(reasons) - 1} more" if len(reasons) > 1 else ""
+    return f"{name}: {breaks} of {hold + breaks} claims of the laws {verb}: {reasons[0]}{more}."
+
+
+def reasons(tables: Iterable[Table]) -> list[str]:
+    """Why claims of laws break, each reason once; of several optimizers with the first it is of."""
+    rows = claims(tables)
+    is_one = len({row["optimizer"] for row in rows if not row["contrast"]}) == 1
+    broken = [row for row in rows if not row["holds"] and not row["contrast"]]
+    found = {row["reason"]: row["optimizer"] for row in reversed(broken)}
+    return [why if is_one else f"{name}, {why}" for why, name in reversed(found.items())]
+
+
+def times(k: float) -> str:
+    """10 times larger, 0.1 times as large."""
+    return f"{setting(k)} times {'larger' if k >= 1 else 'as large'}"
+
+
+def rows_of(tables: Iterable[Table], law: str) -> list[Row]:
+    """The claims of a law, contrasts too."""
+    return [row for row in claims(tables) if row["law"] == law]
 
 
 def claims(tables: Iterable[Table]) -> list[Row]:

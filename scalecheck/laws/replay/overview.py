@@ -1,7 +1,7 @@
 """Every optimizer of the family in a row each: what it does with the scales of gradient and
 weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,10 +33,15 @@ COLUMNS = (
 Seen = tuple[dict[str, Any], list[Claim]]
 
 
-def tables(experiments: Sequence[Experiment]) -> tuple[list[Table], list[Decided[Seen]]]:
+def tables(
+    experiments: Sequence[Experiment], tick: Callable[[], None]
+) -> tuple[list[Table], list[Decided[Seen]]]:
     """A row an optimizer, and below them what breaks and who has no law; all their claims; and at
-    which seed each was decided."""
-    seen = [decided(experiment, _seen) for experiment in experiments]
+    which seed each was decided. tick: called after each optimizer."""
+    seen = []
+    for experiment in experiments:
+        seen.append(decided(experiment, _seen))
+        tick()
     rows = [each.found[0] for each in seen]
     claims = [claim for each in seen for claim in each.found[1]]
     refusals = [f"no p: {one.name}: {one.refusal}" for one in experiments if one.refusal]

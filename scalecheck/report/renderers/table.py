@@ -26,7 +26,8 @@ def renders(kind: str) -> bool:
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The conclusion and the headline, each table with its title and notes, the first of the totals
     and notes, and what was skipped, as lines of text."""
-    tables, alike = (report.tables, {}) if layout.quiet else _without_alike(report.tables)
+    shown = [table for table in report.tables if layout.verbose or not table.is_detail]
+    tables, alike = (shown, {}) if layout.quiet or not shown else _without_alike(shown)
     parts = [] if layout.quiet else ["\n".join(_head(report, alike, layout))]
     prefixes: dict[str, None] = {}
     left_out: dict[str, None] = {}
@@ -69,6 +70,8 @@ def _below(
     if len(sentences) > len(shown):
         more = formatting.plural(len(sentences) - len(shown), "more note")
         yield layout.paint(f"{more}: --verbose shows them", "dim")
+    if hidden := 0 if layout.verbose else sum(table.is_detail for table in report.tables):
+        yield layout.paint(f"{formatting.plural(hidden, 'table')}: --verbose shows them", "dim")
     for line in skipped(report.skipped, layout.verbose):
         yield layout.paint(line, "dim")
     for prefix in prefixes:
