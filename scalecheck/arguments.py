@@ -148,7 +148,8 @@ def in_python_words(
         return _FLAG.sub(lambda match: _spelled(match, options), words)
 
     if isinstance(error, CheckpointError):
-        return CheckpointError(error.path, respelled(error.problem), respelled(error.help))
+        help = respelled(_help(error, options))
+        return CheckpointError(error.path, respelled(error.problem), help)
     if isinstance(error, ArgumentError | ArgumentTypeError) or not isinstance(error, UsageError):
         return error
     if isinstance(error, OptionError):
@@ -159,7 +160,18 @@ def in_python_words(
         start = _STARTS.match(text)
         place = "" if start is None else _spelled(start, options)
         words = place + respelled(text if start is None else text[start.end() :])
-    return ArgumentError(f"scalecheck.{command}: {words}")
+    return ArgumentError(f"scalecheck.{command}: {words}", respelled(_help(error, options)))
+
+
+def _help(error: ScalecheckError, options: Mapping[str, Option]) -> str:
+    """What to do about an error, in place of a command line the argument that works."""
+    fix = error.fix
+    if fix is None or not fix.new:
+        return error.help
+    name = fix.flag.removeprefix("--").replace("-", "_")
+    new = f"{name}={_literal(fix.new)}" if name in options else repr(fix.new)
+    before = f"{fix.before}, then " if fix.before else ""
+    return f"{error.help}: {before}{new}" if error.help else f"{before}{new}"
 
 
 def _spelled(match: re.Match[str], options: Mapping[str, Option]) -> str:

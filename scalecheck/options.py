@@ -51,6 +51,8 @@ training, run, question, replay, judged, tensors, rows, output = (
 hyperparameter = partial(Hyperparameter, panel=PANELS[0])
 
 _DIGITS = 20  # of a number of steps
+_SHARE = "a percentage such as 0.1% or a share such as 0.001"
+_STEPS = "must be `steady` or a whole number from 1 up"
 
 
 def _only(words: str, holds: Callable[[Any], bool]) -> Callable[[Any], None]:
@@ -58,7 +60,7 @@ def _only(words: str, holds: Callable[[Any], bool]) -> Callable[[Any], None]:
 
     def check(value: Any) -> None:
         if not holds(value):
-            raise ValueError(words)
+            raise ValueError(f"must be {words}")
 
     return check
 
@@ -76,16 +78,16 @@ SCALE = _only("a number from 1e-100 to 1e+100", lambda x: 1e-100 <= x <= 1e100)
 def _factor(k: float) -> None:
     SCALE(k)
     if k == 1:
-        raise OptionError("k", "shows nothing; a factor other than 1", 1)
+        raise OptionError("k", "must not be 1, which changes nothing", 1)
 
 
 def _step(step: int | str) -> None:
     if step == STEADY:
         return
     if isinstance(step, str) or step < 1:
-        raise ValueError("steady, or a number from 1 up")
+        raise ValueError(_STEPS)
     if step > MAX_STEPS:
-        raise ValueError(f"at most {MAX_STEPS}")
+        raise ValueError(f"must be at most {MAX_STEPS}")
 
 
 def _step_of(word: str) -> int | str:
@@ -93,24 +95,38 @@ def _step_of(word: str) -> int | str:
     if word == STEADY:
         return word
     if not word.isdecimal() or len(word) > _DIGITS:
-        raise OptionError("step", "steady, or a number from 1 up", word)
+        from scalecheck.written_numbers import whole_number
+
+        raise OptionError("step", _STEPS, word, new=whole_number(word))
     return int(word)
 
 
 def _share_of(word: str) -> float:
     """The share that a word says: 0.1% or 0.001."""
     digits = word.strip().removesuffix("%")
+    is_percentage = digits != word.strip()
     try:
-        return float(digits) / (1 if digits == word.strip() else 100)
+        return float(digits) / (100 if is_percentage else 1)
     except ValueError:
-        problem = "a percentage such as 0.1%, or a share such as 0.001"
-        raise OptionError("target", problem, word) from None
+        from scalecheck.written_numbers import number
+
+        meant = number(digits)
+        new = f"{meant}%" if meant and is_percentage else meant
+        raise OptionError("target", f"must be {_SHARE}", word, new=new) from None
+
+
+def _part_of_tensor(share: float) -> None:
+    POSITIVE(share)
+    if share >= 1:
+        problem = f"is {100 * share:.12g} % per step; must be below 100%, such as 0.1% (or 0.001)"
+        raise OptionError("target", problem, share, new=f"{share:.12g}%" if share < 100 else "")
 
 
 def _columns_of(words: str) -> list[str]:
     names = [name.strip() for name in words.split(",")]
     if not all(names):
-        raise OptionError("columns", "a column has no name", repr(words))
+        named = ",".join(filter(None, names))
+        raise OptionError("columns", "has an empty name between two commas", words, new=named)
     return names
 
 
@@ -123,7 +139,7 @@ def _bands_of(words: str) -> list[float]:
     try:
         return [float(limit) for limit in words.split(",")]
     except ValueError:
-        problem = "four rising numbers, such as 1e-5,1e-4,3e-3,1e-2"
+        problem = "must be four rising numbers, such as 1e-5,1e-4,3e-3,1e-2"
         raise OptionError("bands", problem, words) from None
 
 
@@ -137,7 +153,7 @@ def _hyperparameters_of(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
-            raise OptionError("set", "is not NAME=VALUE, such as alpha=0.95", word)
+            raise OptionError("set", "must be NAME=VALUE, such as alpha=0.95", word)
         if name in found:
             raise OptionError("set", "is given twice", name)
         try:
@@ -151,17 +167,17 @@ def _value_of(word: str, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         numbers = tuple(_value_of(part, float) for part in word.split(","))
         if len(numbers) != len(get_args(kind)):
-            raise ValueError(f"{len(get_args(kind))} numbers by commas")
+            raise ValueError(f"must be {len(get_args(kind))} numbers separated by commas")
         return numbers
     kind = next(iter(get_args(kind)), kind)  # of float | None
     if kind is bool:
         if word not in ("true", "false"):
-            raise ValueError("true or false")
+            raise ValueError("must be true or false")
         return word == "true"
     try:
         return kind(word)
     except ValueError:
-        raise ValueError("a whole number" if kind is int else "a number") from None
+        raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}") from None
 
 
 _OPTIMIZERS = partial(registry.names, "optimizer")
@@ -357,7 +373,7 @@ TargetUpdate = Annotated[
     question(
         "Add the lr of this relative update, such as 0.1% per step or 0.001; needs no --lr.",
         "SHARE",
-        POSITIVE,
+        _part_of_tensor,
         parse=_share_of,
     ),
 ]

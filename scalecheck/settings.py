@@ -88,7 +88,8 @@ class Option:
         try:
             _imported(self.check)(value)
         except OptionError as error:
-            raise OptionError(self.name, error.problem, error.value) from None
+            words = error.problem, error.value, error.help, error.new
+            raise OptionError(self.name, *words) from None
         except ValueError as error:
             raise OptionError(self.name, str(error), value) from None
         return value

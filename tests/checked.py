@@ -45,10 +45,10 @@ def rule(findings, code):
 
 
 def refused(*arguments):
-    """What is said of wrong usage or a wrong configuration, on one line."""
+    """The line that says what is wrong with the usage or the configuration."""
     done = scalecheck("check", *arguments)
-    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
-    return done.err
+    assert (done.code, done.out) == (2, ""), done
+    return f"{done.problem}\n"
 
 
 def written(text, name="scalecheck.toml"):

@@ -18,6 +18,13 @@ class Done:
     out: str
     err: str
 
+    @property
+    def problem(self):
+        """The line of error; behind it stands at most one of help."""
+        line, *help = self.err.splitlines()
+        assert [one[:8] for one in help] in ([], ["  help: "]), self.err
+        return line
+
 
 def scalecheck(*arguments, columns=None, encoding="utf-8"):
     """Runs `scalecheck arguments…`, in a terminal of so many columns where given."""

@@ -111,10 +111,6 @@ ENTRIES = {
         entry(offsets=[4, 0]),
         "offsets 4..0 do not lie in the 4 bytes of data",
     ),
-    "offsets_end_past_the_file": (
-        entry(shape=[2], offsets=[0, 8]),
-        "offsets 0..8 do not lie in the 4 bytes of data",
-    ),
     "offsets_wrap_around": (
         entry(offsets=[2**64 - 4, 2**64]),
         "data_offsets: 18446744073709551616 is no count below 2^64",
@@ -133,6 +129,11 @@ ENTRIES = {
 """The entry of a tensor w over 4 bytes of data, and what is wrong with it."""
 
 HEADERS = {
+    "offsets_end_past_the_file": (
+        b'{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
+        bytes(4),
+        "is truncated: 77 bytes expected, 73 present; w: offsets 0..8 do not lie in the 4 bytes…",
+    ),
     "header_is_a_list": (b"[]", b"", "is no safetensors file: it starts with…"),
     "header_is_a_list_behind_a_space": (b" []", b"", "has a header that is a list, not an object"),
     "header_is_no_json": (b'{"w": what}', b"", "has a bad header of 11 bytes: …"),
@@ -280,12 +281,12 @@ FILES = {
     # What a server said in place of the file.
     "answer_of_a_server": (
         b"Entry not found",
-        "is no safetensors file: it starts with b'Entry not'",
+        "is text, not a checkpoint: it starts with 'Entry not found'",
     ),
     # A login page in place of the file.
     "web_page": (b"<!doctype html><html></", "is a web page, not a checkpoint (23 bytes)"),
     # What a clone without Git LFS has in place of the file.
-    "git_lfs_pointer": (REF, "is a Git LFS pointer, not the file (71 bytes)"),
+    "git_lfs_pointer": (REF, "is a Git LFS pointer, not the file (71 of 484800 bytes)"),
     # A checkpoint as it was sent.
     "compressed": (b"\x1f\x8b" + bytes(8), "is compressed with gzip (10 bytes)"),
 }
@@ -404,7 +405,7 @@ def endless_device(folder):
     return Path("/dev/zero")
 
 
-@unreadable("holds no checkpoint (0 files)")
+@unreadable("is an empty folder (0 files)")
 def folder_of_nothing(folder):
     """An empty directory."""
     return folder
@@ -418,7 +419,7 @@ def folder_without_a_checkpoint(folder):
     return folder
 
 
-@unreadable("holds 7 checkpoints, name one: 0.pt, 1.pt, 2.pt, 3.pt, 4.pt and 2 more")
+@unreadable("holds 7 checkpoints: 0.pt, 1.pt, 2.pt, 3.pt, 4.pt and 2 more")
 def folder_of_several_checkpoints(folder):
     """A directory that keeps one training file an epoch."""
     for i in range(7):
@@ -441,14 +442,14 @@ def folder_of_a_link_to_nothing(folder):
     return folder
 
 
-@unreadable("is a Git LFS pointer, not the file (71 bytes)", "b.safetensors")
+@unreadable("is a Git LFS pointer, not the file (71 of 484800 bytes)", "b.safetensors")
 def git_lfs_pointer_as_a_shard(folder):
     """A clone with the index and without the shards."""
     written(folder / "b.safetensors", REF)
     return with_index({"v": "a.safetensors", "w": "b.safetensors"}, folder)
 
 
-@unreadable("is text, not a checkpoint (19 bytes)")
+@unreadable("is a configuration, not weights (19 bytes)")
 def other_json(folder):
     """A configuration file, whose ninth byte is a brace as in a safetensors file."""
     return written(folder / "config.json", b'{"step":{"now": 5}}')

@@ -234,7 +234,7 @@ def test_several_steps_below_a_folder_are_named_and_unfinished_ones_told_apart()
     Path("run/step-20/.metadata").rename("run/step-20/.metadata.tmp")
     said = scalecheck("inspect", "run")
     assert "2 of its folders do: step-5, step-10" in said.err
-    assert "the last is run/step-10" in said.err
+    assert "the newest (--recursive reads all): scalecheck inspect run/step-10" in said.err
     said = scalecheck("inspect", "run/step-20")
     assert said.code == 3
     assert "was not finished: 1 file of ranks (__0_0.distcp) and .metadata.tmp" in said.err

@@ -123,30 +123,32 @@ def test_a_report_with_a_folder_that_was_not_read_is_a_baseline():
 
 
 @pytest.mark.parametrize(
-    ("files", "help"),
+    ("files", "which", "one"),
     [
-        (["unet/model.safetensors", "vae/model.safetensors"], "such as m/unet"),
+        (["unet/model.safetensors", "vae/model.safetensors"], "one of them", "m/unet"),
         (
             ["checkpoint-500/model.safetensors", "checkpoint-1000/a.pt"],
-            "the last is m/checkpoint-1000",
+            "the newest",
+            "m/checkpoint-1000",
         ),
-        (["step_9/unet/a.pt", "step_9/vae/a.pt", "step_10/unet/a.pt"], "the last is m/step_10"),
-        (["epoch=3/a.pt", "best/a.pt"], "such as m/best"),
+        (["step_9/unet/a.pt", "step_9/vae/a.pt", "step_10/unet/a.pt"], "the newest", "m/step_10"),
+        (["epoch=3/a.pt", "best/a.pt"], "one of them", "m/best"),
         (
             ["mp_rank_00/model_optim_rng.pt", "mp_rank_01/model_optim_rng.pt"],
-            "such as m/mp_rank_00",
+            "one of them",
+            "m/mp_rank_00",
         ),
     ],
 )
 @pytest.mark.parametrize("command", ["inspect", "check"])
-def test_a_directory_whose_folders_alone_hold_models_says_which_to_name(files, help, command):
+def test_a_directory_whose_folders_alone_hold_models_says_which_to_name(files, which, one, command):
     for file in files:
         save(f"m/{file}")
     done = scalecheck(command, "m")
     assert done.code == 3
     first, second = done.err.splitlines()
     assert first.startswith("scalecheck: m: holds no checkpoint itself, ")
-    assert second == f"  help: name one, {help}; or read all with --recursive"
+    assert second == f"  help: {which} (--recursive reads all): scalecheck {command} {one}"
     report = api.inspect("m", recursive=True)
     assert len(report.rows) == 3 * len(files)
     assert f"{len(files)} folders" in report.headline or len(files) == 1
@@ -158,7 +160,7 @@ def test_the_only_folder_with_a_model_is_named():
     assert (done.code, done.out) == (3, "")
     assert done.err.splitlines() == [
         "scalecheck: m: holds no checkpoint itself, its folder a b/c does",
-        "  help: name 'm/a b/c', or give --recursive",
+        "  help: scalecheck check 'm/a b/c'",
     ]
 
 
@@ -169,8 +171,8 @@ def test_a_directory_of_other_formats_says_which():
         done = scalecheck("inspect", "m", *options)
         assert done.code == 3
         words = "holds no checkpoint itself, and below it step-30/model.onnx"
-        help = "  help: name one, such as m/step-30/model.onnx"
-        assert done.err == f"scalecheck: m: {words}\n{help}\n"
+        assert done.problem == f"scalecheck: m: {words}"
+        assert "m/step-30/model.onnx" in done.err.splitlines()[1]
 
 
 def test_a_directory_of_one_file_of_another_format_is_that_file():
@@ -183,8 +185,8 @@ def test_a_directory_of_one_file_of_another_format_is_that_file():
     assert "gguf, 2 shards, 3 tensors" in scalecheck("inspect", "m").out
     Path("m/model-00002-of-00002.gguf").rename("m/other.gguf")
     done = scalecheck("inspect", "m")
-    words = "holds 2 checkpoints, name one: model-00001-of-00002.gguf, other.gguf"
-    assert (done.code, done.err) == (3, f"scalecheck: m: {words}\n")
+    words = "holds 2 checkpoints: model-00001-of-00002.gguf, other.gguf"
+    assert (done.code, done.problem) == (3, f"scalecheck: m: {words}")
     Path("m/other.gguf").unlink()
     Path("m/model-00001-of-00002.gguf").rename("m/model.gguf")
     done = scalecheck("check", "m")

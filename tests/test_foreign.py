@@ -11,19 +11,23 @@ from scalecheck.checkpoint.open import open_checkpoint
 from scalecheck.errors import CheckpointError
 
 FILES = {
-    "m.tflite": (b"\x1c\0\0\0TFL3", "is a TensorFlow Lite model", "converted from"),
-    "m.pdparams": (pickle.dumps({"w": np.ones(3)}), "is a PaddlePaddle file", "paddle.load(PATH)"),
+    "m.tflite": (b"\x1c\0\0\0TFL3", "is a TensorFlow Lite model", "ONNX"),
+    "m.pdparams": (pickle.dumps({"w": np.ones(3)}), "is a PaddlePaddle file", "npz"),
     "m.pkl": (pickle.dumps({"w": 1}), "is a pickle that torch.save did not write", "numpy.savez"),
     "m.bin": (pickle.dumps({"w": 1}), "is a pickle that torch.save did not write", "numpy.savez"),
     "m.joblib": (pickle.dumps({"w": 1}), "is a file of joblib", "numpy.savez"),
-    "m.engine": (b"ftrt", "is a TensorRT engine", "source model"),
+    "m.engine": (b"ftrt", "is a TensorRT engine", "compiled from"),
     "g.bin": (b"algg\0\0", "is a GGML file, older than GGUF", "convert_llama_ggml_to_gguf.py"),
     "p.bin": (b"\n <HTML><body>", "is a web page", "`resolve`"),
     "q.safetensors": (b"<!doctype html>", "is a web page", "`resolve`"),
-    "e.pt": (b"Entry not found", "is text, not a checkpoint: it starts with 'Entry not", ""),
-    "a.lz4": (b"\x04\x22\x4d\x18abc", "is compressed with lz4", "unlz4"),
+    "e.pt": (
+        b"Entry not found",
+        "is text, not a checkpoint: it starts with 'Entry not",
+        "download",
+    ),
+    "a.lz4": (b"\x04\x22\x4d\x18abc", "is compressed with lz4", "unpack"),
     "m.mat": (b"MATLAB 5.0 MAT-file", "is a MATLAB file", "np.savez"),
-    "m.npz": (b"", "is empty (0 bytes)", ""),
+    "m.npz": (b"", "is empty (0 bytes)", "again"),
     "i.safetensors.index.json": (json.dumps({"weight_map": {}}).encode(), "names no tensor", ""),
 }
 
@@ -45,7 +49,7 @@ def test_a_checkpoint_of_tensorflow_is_named_by_its_folder_and_its_prefix(tmp_pa
     for path in (tmp_path, tmp_path / "ckpt-7", tmp_path / "ckpt-7.index"):
         with pytest.raises(CheckpointError, match="TensorFlow checkpoint") as error:
             open_checkpoint(path)
-        assert "tf.train.load_checkpoint" in error.value.help
+        assert "tf.train.load_checkpoint" in error.value.fix.before
 
 
 def test_a_package_of_core_ml_is_not_looked_into(tmp_path):

@@ -110,7 +110,7 @@ def test_of_several_steps_the_last_is_named(steps):
     assert problem(path) == "holds no checkpoint itself, 2 of its folders do: 9, 30"
     with pytest.raises(scalecheck.CheckpointError) as raised:
         format.load(path)
-    assert raised.value.help == f"name one, the last is {path}/30"
+    assert raised.value.fix.new == f"{path}/30"
 
 
 def test_an_unfinished_step_is_none(steps):

@@ -153,8 +153,8 @@ def test_an_argument_of_a_wrong_type_is_a_type_error(command, args, given, words
 @pytest.mark.parametrize(
     ("command", "given", "words"),
     [
-        ("translate", {}, "translate: lr: needed"),
-        ("translate", {"lr": -1}, "translate: lr=-1: a positive number"),
+        ("translate", {}, "translate: lr: no optimizer state with an lr"),
+        ("translate", {"lr": -1}, "translate: lr=-1: must be a positive number"),
         ("translate", {"optimizer": "adamv"}, "optimizer='adamv': not known; did you mean adam?"),
         ("translate", {"lr": 1e-3, "beta2": 1.5}, "translate: optimizer='adamw': beta2 1.5 is"),
         ("translate", {"lr": 1e-3, "group": "a:lr=1"}, "group='a': matches none of 3 tensors"),
@@ -163,7 +163,7 @@ def test_an_argument_of_a_wrong_type_is_a_type_error(command, args, given, words
         ("translate", {"state": "x.pt", "optimizer": OPTIMIZER}, "give one of them"),
         ("inspect", {"sort": "rsm"}, "inspect: sort='rsm': no such column; did you mean rms?"),
         ("inspect", {"sort": "quantiles"}, "it takes quantiles=True"),
-        ("inspect", {"jobs": 999}, "inspect: jobs=999: 1 to 256 threads"),
+        ("inspect", {"jobs": 999}, "inspect: jobs=999: must be 1 to 256 threads"),
         ("inspect", {"exclude": "*"}, "inspect: match and exclude leave none of 3 tensors"),
         ("check", {"select": "XX"}, "check: select='XX': not known"),
     ],

@@ -77,10 +77,13 @@ def put(key, value):
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda r: r.update(schema="scalecheck.diff/1"), 'has schema "scalecheck.diff/1", not '),
-        (lambda r: r.update(schema=None), "has schema null, not scalecheck.inspect/1"),
-        (lambda r: r.pop("rows"), "has no rows: "),
-        (lambda r: r.update(skipped=3), "has no skipped: "),
+        (
+            lambda r: r.update(schema="scalecheck.diff/1"),
+            'is no report of scalecheck: its schema is "scalecheck.diff/1", not ',
+        ),
+        (lambda r: r.update(schema=None), "is no report of scalecheck: its schema is null, not"),
+        (lambda r: r.pop("rows"), "has no rows"),
+        (lambda r: r.update(skipped=3), "has no skipped"),
         (lambda r: r["skipped"].append({}), "skipped 1: name is null"),
         (lambda r: r["skipped"].append(r["rows"][0] | {"reason": 3}), "skipped 1: reason is 3"),
         (put("name", 1025 * "x"), "row 3: name is "),
@@ -113,7 +116,7 @@ def test_what_does_not_fit_is_said_with_its_row(path, edit, said):
     ("text", "said"),
     [
         (b"", "is no report of scalecheck: "),
-        (b"[]", "has schema none, not "),
+        (b"[]", "is no report of scalecheck: its schema is none, not "),
         (b"{", "is no report of scalecheck: "),
         (b"\xff", "is no report of scalecheck: byte 0 is not UTF-8"),
         (b"[" * 100_000, "is no report of scalecheck: it is nested too deeply"),

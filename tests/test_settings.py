@@ -117,10 +117,10 @@ def test_what_python_is_given_goes_before_the_file_even_where_it_is_the_default(
 @pytest.mark.parametrize(
     ("command", "given", "text"),
     [
-        ("translate", {"lr": 0}, "lr=0: a positive number"),
+        ("translate", {"lr": 0}, "lr=0: must be a positive number"),
         ("translate", {"by": "famly"}, "by='famly': not known; did you mean family?"),
-        ("translate", {"step": 0}, "step=0: steady, or a number from 1 up"),
-        ("inspect", {"top": 0}, "top=0: at least 1 row"),
+        ("translate", {"step": 0}, "step=0: must be `steady` or a whole number from 1 up"),
+        ("inspect", {"top": 0}, "top=0: must be at least 1 row"),
         ("inspect", {"init": "kaimin"}, "init='kaimin': not known; did you mean kaiming?"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_value_outside_its_domain_is_refused_before_a_file_is_opened(command, 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[optimizer]\nlr = 0", "optimizer.lr 0: a positive number"),
+        ("[optimizer]\nlr = 0", "optimizer.lr 0: must be a positive number"),
         ("[optimizer]\nname = 'adamww'", "optimizer.name adamww: not known; did you mean adamw?"),
         ("[optimizer]\nlr = 1e-3\nbeta2 = 2", "--optimizer adamw: beta2 2 is outside [0, 1)"),
         ("fail_on = 'eror'", "fail_on eror: not known; did you mean error?"),
@@ -142,8 +142,8 @@ def test_a_value_outside_its_domain_is_refused_before_a_file_is_opened(command, 
         ("match = ['zz*']", "match zz*: matches none of 1 tensors"),
         ("init = 'xavierr'", "init xavierr: not known; …"),
         ("serve_dtype = 'fp7'", "serve_dtype fp7: not known; …"),
-        ("bands = [1, 2]", "bands 1,2: four rising numbers, …"),
-        ("grad_rms = -1", "grad_rms -1: a positive number"),
+        ("bands = [1, 2]", "bands 1,2: must be four rising numbers, …"),
+        ("grad_rms = -1", "grad_rms -1: must be a positive number"),
     ],
 )
 def test_a_value_of_a_file_is_refused_by_its_key(text, problem):
@@ -181,13 +181,16 @@ def test_any_hyperparameter_is_set_on_the_command_line(name):
         (["beta1=0.8", "--beta1", "0.9"], "--set beta1: is given as --beta1 too"),
         (["beta1=0.8", "--set", "beta1=0.9"], "--set beta1: is given twice"),
         (["warmup=9"], "--set warmup: is an option by itself: --warmup"),
-        (["beta1"], "--set beta1: is not NAME=VALUE, such as alpha=0.95"),
+        (["beta1"], "--set beta1: must be NAME=VALUE, such as alpha=0.95"),
         (["alpha=0.9"], "--optimizer adamw: has no alpha; it has beta1, beta2, eps, …"),
         (["beta1=2"], "--optimizer adamw: beta1 2.0 is outside [0, 1)"),
-        (["beta1=x"], "--set beta1=x: a number"),
-        (["nesterov=maybe"], "--set nesterov=maybe: true or false"),
-        (["ns_steps=1.5"], "--set ns_steps=1.5: a whole number"),
-        (["ns_coefficients=1,2"], "--set ns_coefficients=1,2: 3 numbers by commas"),
+        (["beta1=x"], "--set beta1=x: must be a number"),
+        (["nesterov=maybe"], "--set nesterov=maybe: must be true or false"),
+        (["ns_steps=1.5"], "--set ns_steps=1.5: must be a whole number"),
+        (
+            ["ns_coefficients=1,2"],
+            "--set ns_coefficients=1,2: must be 3 numbers separated by commas",
+        ),
     ],
 )
 def test_a_hyperparameter_that_does_not_fit_is_refused(words, problem):

@@ -156,7 +156,10 @@ def test_one_of_several_that_is_not_understood_leaves_the_others_to_choose():
 
 def test_an_lr_that_is_needed_is_asked_for_with_the_reason():
     path = saved(optimizer=NOT_READ["a whole optimizer"])
-    with pytest.raises(UsageError, match=r"lr: needed, .*; optimizer state not read: optimizer"):
+    with pytest.raises(
+        UsageError,
+        match=r"lr: no optimizer state with an lr .*; optimizer state not read: optimizer",
+    ):
         api.translate(path)
 
 

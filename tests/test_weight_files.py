@@ -87,8 +87,9 @@ def test_several_variants_without_a_plain_file_are_a_question_to_the_user(comman
     save("model.non_ema.safetensors")
     done = scalecheck(command, "m")
     assert done.code == 2
-    words = "holds 2 variants of a model and no plain one, name one: m/model.fp16.safetensors"
-    assert done.err == f"scalecheck: m: {words}, model.non_ema.safetensors\n"
+    words = "holds 2 variants of a model and no plain one: model.fp16.safetensors"
+    assert done.problem == f"scalecheck: m: {words}, model.non_ema.safetensors"
+    assert done.err.endswith(f"one of them: scalecheck {command} m/model.fp16.safetensors\n")
 
 
 def test_a_plain_pickle_goes_before_a_variant_in_safetensors():
@@ -154,7 +155,10 @@ def test_what_a_trainer_keeps_is_no_model():
     for file in ("optimizer_0.bin", "scheduler.pt", "random_states_0.pt", "rng_state_1.pth"):
         save(file)
     done = scalecheck("inspect", "m")
-    assert (done.code, "m: holds no checkpoint (4 entries" in done.err) == (3, True)
+    assert (done.code, "holds an optimizer state and no model: optimizer_0.bin" in done.err) == (
+        3,
+        True,
+    )
 
 
 # ---- slices
@@ -252,7 +256,7 @@ def test_files_of_ranks_that_hold_whole_models_are_several_checkpoints():
     ranks("model_rank{}.pt")
     done = scalecheck("inspect", "m")
     assert done.code == 3
-    assert "m: holds 2 checkpoints, name one: model_rank0.pt, model_rank1.pt" in done.err
+    assert "m: holds 2 checkpoints: model_rank0.pt, model_rank1.pt" in done.err
 
 
 def test_nan_in_a_slice_is_an_error():

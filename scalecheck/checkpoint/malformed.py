@@ -1,6 +1,6 @@
 """The error of a file's content, for readers that are not told the path of what they read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,12 @@ from scalecheck.errors import CheckpointError
 
 
 class Malformed(Exception):
-    """The file says what no writer of checkpoints says; whoever knows the path adds it."""
+    """The file says what no writer of checkpoints says; whoever knows the path adds it. help: what
+    to do about it."""
+
+    def __init__(self, words: str, help: str = "") -> None:
+        super().__init__(words)
+        self.help = help
 
 
 class NotUnderstood(Malformed):
@@ -16,7 +21,15 @@ class NotUnderstood(Malformed):
 
 
 class NotTorchs(Malformed):
-    """A pickle or a zip that another library wrote than torch."""
+    """A pickle or a zip that another library wrote than torch. members: the first of a zip."""
+
+    def __init__(self, words: str, members: Sequence[str] = ()) -> None:
+        super().__init__(words)
+        self.members = members
+
+
+class OnlyOptimizer(Malformed):
+    """The file holds an optimizer state and no model."""
 
 
 def never_saved(what: str) -> Malformed:
@@ -32,4 +45,4 @@ def content_of(path: Path) -> Iterator[None]:
     try:
         yield
     except Malformed as error:
-        raise CheckpointError(path, str(error)) from error
+        raise CheckpointError(path, str(error), error.help) from error

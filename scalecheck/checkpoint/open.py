@@ -5,16 +5,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from os.path import isdir
 from pathlib import Path
+from shlex import quote
 
 from scalecheck import registry
-from scalecheck.checkpoint.files.foreign import missing, of_another_library, refuse, unknown
+from scalecheck.checkpoint.files.foreign import (
+    model_folder,
+    of_another_library,
+    refuse,
+    unknown,
+)
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence, Format
 from scalecheck.checkpoint.kinds import TensorKind, kinds
-from scalecheck.checkpoint.malformed import NotTorchs
+from scalecheck.checkpoint.malformed import NotTorchs, OnlyOptimizer
 from scalecheck.checkpoint.quantised.members import may_be_coded
 from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import CheckpointError, reason
+from scalecheck.errors import CheckpointError, Fix, reason
 
 _COMMONEST = ("safetensors", "torch")  # of files alone
 
@@ -88,11 +94,12 @@ def open_part(path: Path) -> Checkpoint:
     try:
         if not path.is_dir():
             if path.exists() and not path.is_file():
-                raise CheckpointError(path, "is neither a file nor a directory")
+                help = "save what it carries to a file first" if path.is_fifo() else ""
+                raise CheckpointError(path, "is neither a file nor a directory", help)
             with path.open("rb") as file:
                 head = file.read(HEAD_NBYTES)
             if not head:
-                raise CheckpointError(path, "is empty (0 bytes)")
+                raise CheckpointError(path, "is empty (0 bytes)", "download or copy it again")
         refuse(path, head)
         if format := _format(path, head):
             return _loaded(format, path)
@@ -100,21 +107,44 @@ def open_part(path: Path) -> Checkpoint:
         if isinstance(error, FileNotFoundError) and path.is_symlink():
             problem = f"is a link to {path.readlink()}, which does not exist"
             raise CheckpointError(path, problem) from error
-        if isinstance(error, FileNotFoundError):
-            raise missing(path, reason(error)) from error
-        raise CheckpointError(path, reason(error)) from error
+        raise _unopened(path, error) from error
     except ValueError as error:  # a path with a NUL byte
         raise CheckpointError(path, str(error)) from error
     raise unknown(path, head)
+
+
+def _unopened(path: Path, error: OSError) -> CheckpointError:
+    """The error of a path that the system does not open."""
+    from scalecheck.checkpoint.files.absent import missing  # few commands need it
+
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return missing(path, reason(error))
+    help = f"chmod u+r {quote(str(path))}" if isinstance(error, PermissionError) else ""
+    return CheckpointError(path, reason(error), help)
 
 
 def _loaded(format: Format, path: Path) -> Checkpoint:
     try:
         return format.load(path)
     except CheckpointError as error:
-        if isinstance(error.__cause__, NotTorchs):
-            raise of_another_library(path, error) from error
+        cause = error.__cause__
+        if isinstance(cause, NotTorchs):
+            raise of_another_library(path, error, cause.members) from error
+        if isinstance(cause, OnlyOptimizer):
+            raise _without_weights(path, error) from error
+        if error.problem.startswith("is truncated") and not error.help:
+            help = "download or copy it again"
+            raise CheckpointError(error.path, error.problem, help) from error
         raise
+
+
+def _without_weights(path: Path, error: CheckpointError) -> CheckpointError:
+    """The error of an optimizer state in the place of a model."""
+    if folder := model_folder(path):
+        help = "the model is in its folder"
+        return CheckpointError(path, error.problem, help, Fix(str(folder), str(path)))
+    help = f"give the model in its place, and this file with --state {quote(str(path))}"
+    return CheckpointError(path, error.problem, help)
 
 
 def folder_format(path: Path) -> Format | None:

@@ -5,20 +5,23 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from scalecheck.checkpoint.evidence.inventory import Description
 from scalecheck.checkpoint.files import strict_json
+from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.kinds import LONE, TensorKind, kinds
 from scalecheck.checkpoint.tensor import MAX_DIMENSIONS, MAX_NAME
 from scalecheck.dtypes import DTYPES
-from scalecheck.errors import CheckpointError, reason
+from scalecheck.errors import CheckpointError, Fix, reason
 from scalecheck.report.formatting import excerpt
 
 SCHEMA = "scalecheck.inspect/1"
 MAX_NBYTES = 128 << 20  # a row takes some 500 bytes: a quarter of a million tensors
 _HEAD_NBYTES = 512
-_HOW = "write it with `scalecheck inspect --format json`"
+_HOW = "write it with scalecheck inspect MODEL --format json --output FILE"
+_ALONE = f"{_HOW}, and no other option"
 FIGURES = ("rms", "std", "mean", "absmax", "min", "max")
 _PARTS = {"settings": dict, "rows": list, "skipped": list}
 COUNTS = ("zeros", "nan", "inf")
@@ -91,6 +94,16 @@ def is_recorded(path: Path) -> bool:
         return False
 
 
+def _no_report(path: Path, why: str) -> CheckpointError:
+    """The error of a file that is no report; of a model, with how to write its report."""
+    problem = f"is no report of scalecheck: {why}"
+    if not is_weights(path.name):
+        return CheckpointError(path, problem, _HOW)
+    new = f"{path}.json"
+    before = f"scalecheck inspect {quote(str(path))} --format json --output {quote(new)}"
+    return CheckpointError(path, problem, "", Fix(new, str(path), "--baseline", before))
+
+
 def recorded(path: str | Path) -> Recorded:
     """Reads a report. Raises CheckpointError where it cannot be read, is none, or leaves tensors or
     columns out."""
@@ -103,19 +116,19 @@ def recorded(path: str | Path) -> Recorded:
     except OSError as error:
         raise CheckpointError(path, reason(error)) from error
     except ValueError as error:
-        raise CheckpointError(path, f"is no report of scalecheck: {error}") from error
+        raise _no_report(path, str(error)) from error
     if not isinstance(report, dict) or report.get("schema") != SCHEMA:
         schema = strict_json.in_words(report.get("schema")) if isinstance(report, dict) else "none"
-        raise CheckpointError(path, f"has schema {schema[:80]}, not {SCHEMA}: {_HOW}")
+        raise _no_report(path, f"its schema is {schema[:80]}, not {SCHEMA}")
     for key, kind in _PARTS.items():
         if not isinstance(report.get(key), kind):
-            raise CheckpointError(path, f"has no {key}: {_HOW}")
+            raise CheckpointError(path, f"has no {key}", _HOW)
     settings = report["settings"]
     for option in ("top", "columns"):
         if settings.get(option) is not None:
-            raise CheckpointError(path, f"was written with --{option}: {_HOW} alone")
+            raise CheckpointError(path, f"was written with --{option}", _ALONE)
     if settings.get("by") != "tensor":
-        raise CheckpointError(path, f"is not of tensors one by one: {_HOW} alone")
+        raise CheckpointError(path, "is not of tensors one by one", _ALONE)
     source = report.get("source")
     rows = _scales(path, "row", report["rows"])
     of_tensors = [s for s in report["skipped"] if not _is_folder(s)]

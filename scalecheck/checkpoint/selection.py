@@ -9,14 +9,15 @@ from typing import Any, Protocol, TypeVar
 
 from scalecheck.checkpoint.files.folders import Unread
 from scalecheck.checkpoint.tensor import Tensor
-from scalecheck.errors import OptionError, UsageError, nearest
-from scalecheck.globs import Globs
+from scalecheck.errors import Fix, OptionError, UsageError, close_to, nearest
+from scalecheck.globs import Globs, similar
+from scalecheck.report.formatting import excerpt
 from scalecheck.report.report import Column, Rows
 from scalecheck.settings import Settings
 
 _TAKES = {  # columns that an option adds
-    "quantiles": "it takes --quantiles",
-    **dict.fromkeys(("init_rms", "init_ratio", "init_tolerance"), "it takes --init"),
+    "quantiles": "--quantiles",
+    **dict.fromkeys(("init_rms", "init_ratio", "init_tolerance"), "--init"),
 }
 
 
@@ -26,6 +27,8 @@ class Named(Protocol):
     @property
     def name(self) -> str: ...
 
+
+_MAX_SOUGHT = 10_000  # names among which one is sought that is spelled almost so
 
 N = TypeVar("N", bound=Named)
 
@@ -66,7 +69,7 @@ class Selection:
         for option, globs in (("match", self.match), ("exclude", self.exclude)):
             for glob in dict.fromkeys(globs):
                 if not any(map(Globs([glob]).hold, known)):
-                    raise OptionError(option, f"matches none of {len(names)} tensors", glob)
+                    raise _unmatched(option, glob, names)
         wanted = tuple(tensor for tensor in tensors if self.holds(tensor.name))
         if not wanted:
             raise UsageError(f"--match and --exclude leave none of {len(names)} tensors")
@@ -92,8 +95,7 @@ class Selection:
         for option, name in [*wanted, *([] if self.sort is None else [("--sort", self.sort)])]:
             known = [column.name for column in columns]
             if name not in known:
-                hint = _TAKES.get(name) or nearest(name, known)
-                raise UsageError(f"{option} {name}: no such column; {hint}")
+                raise _no_column(option, name, self.columns or (), known)
             if option == "--sort" and columns[known.index(name)].unit in {"quantiles", "spark"}:
                 raise UsageError(f"--sort {name}: holds several numbers a row, which have no order")
 
@@ -124,6 +126,33 @@ class Selection:
         elif self.reverse:
             rows = rows[::-1]
         return rows[: self.top]
+
+
+def _no_column(flag: str, name: str, asked: Sequence[str], known: Sequence[str]) -> UsageError:
+    """The error of a column that does not exist, with the option that adds it or one like it."""
+    taken, near = _TAKES.get(name), close_to(name, known)
+    fix = None
+    if taken == "--quantiles":
+        fix = Fix("", "", taken)
+    elif near and flag == "--sort":
+        fix = Fix(near, name, flag)
+    elif near:
+        words = [near if one == name else one for one in asked]
+        fix = Fix(",".join(words), ",".join(asked), flag)
+    hint = f"it takes {taken}" if taken else nearest(name, known)
+    return UsageError(f"{flag} {name}: no such column; {hint}", "", fix)
+
+
+def _unmatched(option: str, glob: str, names: Sequence[str]) -> OptionError:
+    """The error of a glob that matches none of the names, with one like it that does."""
+    problem = f"matches none of {len(names)} tensors"
+    meant, count = similar(glob, names)
+    if not meant and (meant := close_to(glob, names[:_MAX_SOUGHT], 0.8)):
+        count = 1
+    if meant and not (option == "exclude" and count == len(names)):
+        return OptionError(option, f"{problem}; {meant!r} matches {count}", glob, new=meant)
+    help = f"a glob matches whole names, such as {excerpt(names[0])}" if names else ""
+    return OptionError(option, problem, glob, help)
 
 
 def retied(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -95,7 +95,8 @@ def _configuration(path: Path | None, is_unwanted: bool) -> config.Config:
 
 def _needed(path: Any) -> Any:
     if path is None:
-        raise UsageError("PATH: which checkpoint to check")
+        help = "for example scalecheck check model.safetensors"
+        raise UsageError("PATH: the checkpoint is missing", help)
     return path
 
 

@@ -19,6 +19,7 @@ from scalecheck.errors import CheckpointError, ScalecheckError, reason
 from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
+MAX_PATH = 500  # of these; the problem stands behind it
 MAX_WIDTH = 10_000  # characters of a line; a help page fills it with blanks
 ALLOCATIONS = 50_000  # between looks for garbage: what is read of a file has no circles
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -107,11 +108,14 @@ def _exit_code() -> int:
         _discard(sys.stdout)  # the reader has what it wanted
         return ExitCode.CLEAN
     except typer.TyperException as error:
-        return _failed(error.format_message(), ExitCode.USAGE)
+        from scalecheck.cli.command_line import of_command_line
+
+        names = [command.name for command in COMMANDS]
+        return _refused(of_command_line(error, sys.argv[1:], names), ExitCode.USAGE)
     except CheckpointError as error:
-        return _failed(str(error), ExitCode.UNREADABLE, error.help)
+        return _refused(error, ExitCode.UNREADABLE)
     except ScalecheckError as error:
-        return _failed(str(error), ExitCode.USAGE)
+        return _refused(error, ExitCode.USAGE)
     except OSError as error:
         if error.errno is None or error.errno in _USED_UP:
             return _unexpected(error)
@@ -136,6 +140,15 @@ def _unexpected(error: Exception) -> int:
     else:
         problem = "internal error, please report it with the output of --debug"
     return _failed(f"{problem}: {words}", ExitCode.INTERNAL)
+
+
+def _refused(error: ScalecheckError, code: int) -> int:
+    from scalecheck.cli.advice import advice
+
+    message = str(error)
+    if isinstance(error, CheckpointError):
+        message = f"{shortened(str(error.path), MAX_PATH)}: {error.problem}"
+    return _failed(message, code, advice(error, sys.argv[1:]))
 
 
 def _failed(message: str, code: int, help: str = "") -> int:

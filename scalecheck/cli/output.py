@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from types import ModuleType
 from typing import Annotated, Self
 
 from scalecheck import options, registry
 from scalecheck.cli.colour import paint
 from scalecheck.cli.own_report import is_among, is_own
-from scalecheck.errors import OptionError, reason
+from scalecheck.errors import Fix, OptionError, UsageError, reason
 from scalecheck.report.formatting import inert
 from scalecheck.report.report import Layout, Report, pieces, renderers_for
 
@@ -62,7 +63,7 @@ class Output:
             try:
                 self._make_draft(self._target)
             except OSError as error:
-                raise OptionError(self._option, reason(error), self._target) from error
+                raise _unwritable(self._option, self._target, error) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,6 +122,15 @@ class Output:
         with self._draft.open("xb"):
             if target.exists():
                 shutil.copymode(target, self._draft)
+
+
+def _unwritable(option: str, target: Path, error: OSError) -> UsageError:
+    """The error of a place that cannot be written, with how to make its folder."""
+    refusal = OptionError(option, reason(error), target)
+    if not isinstance(error, FileNotFoundError) or target.parent.exists():
+        return refusal
+    before = f"mkdir -p {quote(str(target.parent))}"
+    return UsageError(str(refusal), "", Fix(str(target), str(target), before=before))
 
 
 def _with_end(texts: Iterable[str]) -> Iterator[str]:

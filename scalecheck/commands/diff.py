@@ -8,7 +8,7 @@ from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.shared_names import SharedNames
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import UsageError
+from scalecheck.errors import Fix, UsageError
 from scalecheck.measure import adapted_change
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import (
@@ -167,9 +167,11 @@ def _run(settings: Settings, trainings: Trainings) -> Run | None:
     plan = planned(settings)
     if settings.lr is None:
         if settings.schedule != "constant" or settings.warmup or settings.final:
-            raise UsageError("--schedule, --warmup and --final: need --lr")
+            problem = "--schedule, --warmup and --final: need --lr, the peak lr of the run"
+            raise UsageError(problem, "for example", Fix("3e-4", flag="--lr"))
         return None if plan is None else Run(plan.steps)
     if plan is None:
-        raise UsageError("--lr: needs --steps, the steps of the run between the two")
+        problem = "--lr: needs --steps, the steps of the run between the two"
+        raise UsageError(problem, "for example", Fix("1000", flag="--steps"))
     gradient = Gradient(settings.grad_rms, settings.snr)
     return Run(plan.steps, trainings, plan, gradient)

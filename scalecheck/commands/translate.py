@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from scalecheck.checkpoint.provenance import not_read, skipped, source
 from scalecheck.checkpoint.selection import Selection
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import OptionError, UsageError
+from scalecheck.errors import Fix, OptionError, UsageError
 from scalecheck.measure.measuring import measure
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tensor_stats import TensorStats
@@ -94,7 +94,8 @@ def translate(
     except OptionError as error:
         if not states.unread:
             raise
-        raise OptionError(error.option, f"{error.problem}; {states.notes[-1]}") from error
+        problem = f"{error.problem}; {states.notes[-1]}"
+        raise OptionError(error.option, problem, help=error.help, new=error.new) from error
     elements = None if settings.shape else {tensor.name: tensor for tensor in trained}
     found = situation(settings, plan, forecasts, elements)
     for n, each in enumerate(forecasts):  # in place, as there may be very many
@@ -181,9 +182,10 @@ def _others(settings: Settings, progress: Progress) -> Others | None:
     if settings.like is None:
         return None
     if settings.target is not None:
-        raise UsageError("--like and --target: each asks for an lr, give one")
+        raise UsageError("--like and --target: give one of the two, as each asks for an lr")
     if settings.lr is None:
-        raise UsageError("--like: needs --lr, the lr that is right for the other checkpoint")
+        problem = "--like: needs --lr, the lr that is right for the other checkpoint"
+        raise UsageError(problem, "for example", Fix("3e-4", flag="--lr"))
     same = (
         "recursive",
         "raw",

@@ -62,7 +62,7 @@ def worked(
     number of jobs that is none, and what a worker raises.
     """
     if jobs is not None and not 1 <= jobs <= MAX_JOBS:
-        raise UsageError(f"--jobs {jobs}: 1 to {MAX_JOBS} threads")
+        raise UsageError(f"--jobs {jobs}: must be 1 to {MAX_JOBS} threads")
     units = list(units)
     total = sum(tensor.nbytes for unit in units for tensor in unit)
     done = 0

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.open import open_checkpoint, with_kinds
 from scalecheck.checkpoint.source import MemorySource
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
-from scalecheck.errors import UsageError
+from scalecheck.errors import Fix, UsageError
 from scalecheck.measure.initial_scale import Model, scheme
 from scalecheck.measure.sketch import Sketch
 from scalecheck.measure.tensor_stats import TensorStats
@@ -26,6 +26,7 @@ ASSUMED = (
 
 Shape = tuple[int, ...]
 
+_EXAMPLE = "scalecheck translate --shape wte.weight=50257x768 --assume gpt2 --lr 1e-3"
 _SIZE = re.compile("[1-9][0-9]{0,17}")
 
 
@@ -68,7 +69,7 @@ def shapes_of(words: Sequence[str]) -> dict[str, Shape]:
         name, equals, sizes = word.partition("=")
         parts = sizes.lower().split("x")
         if not (name and equals and all(map(_SIZE.fullmatch, parts))):
-            raise UsageError(f"--shape {word}: is not NAME=4096x1024")
+            raise UsageError(f"--shape {word}: must be NAME=AxB, such as wte.weight=50257x768")
         if name in shapes:
             raise UsageError(f"--shape {word}: {name} has a shape already")
         shapes[name] = tuple(map(int, parts))
@@ -86,9 +87,14 @@ def opened(checkpoint: Checkpoint | str | Path | None, settings: Settings) -> Ch
     if checkpoint is not None and not shapes:
         return open_checkpoint(checkpoint, recursive=settings.recursive, raw=settings.raw)
     if checkpoint is not None or not shapes:
-        raise UsageError("a checkpoint, or --shape NAME=4096x1024 with --assume in its place")
+        help = (
+            "for example scalecheck translate --shape wte.weight=50257x768 --assume gpt2 --lr 1e-3"
+        )
+        both = "one of the two" if shapes else "a checkpoint, or --shape with --assume"
+        raise UsageError(f"PATH and --shape: give {both}", help)
     if settings.assume is None and not settings.suggest:
-        raise UsageError("--shape: needs --assume, the initialization that gives the scale")
+        problem = "--shape: needs --assume, the initialization that gives the scale"
+        raise UsageError(problem, "for example", Fix("torch", flag="--assume"))
     source = MemorySource(Path("-"), memoryview(b""))
     sizes = shapes_of(shapes)
     tensors = (Tensor(name, DTYPES["F32"], sizes[name], source, 0) for name in sizes)

@@ -23,7 +23,9 @@ class Bands:
         is_rising = all(lower < upper for lower, upper in steps)
         if len(self.limits) != len(LIMITS) or not is_rising:
             words = ",".join(setting(limit) for limit in self.limits)
-            raise OptionError("bands", "four rising numbers, such as 1e-5,1e-4,3e-3,1e-2", words)
+            raise OptionError(
+                "bands", "must be four rising numbers, such as 1e-5,1e-4,3e-3,1e-2", words
+            )
 
     def of(self, relative_update: float) -> str:
         """The band's name."""

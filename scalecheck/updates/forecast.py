@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from scalecheck.errors import OptionError, UsageError
+from scalecheck.errors import Fix, OptionError, UsageError
 from scalecheck.optimizers.contract import (
     CONSTANT,
     REFUSALS,
@@ -96,8 +96,13 @@ def planned(settings: Settings, steps: int | None = None) -> Schedule | None:
     shape, warmup, final = settings.schedule, settings.warmup, settings.final
     if steps is None:
         if shape != "constant" or warmup or final:
-            raise UsageError("--schedule, --warmup and --final: need --steps")
+            problem = "--schedule, --warmup and --final: need --steps, the steps of the run"
+            raise UsageError(
+                problem, "for example", Fix(str(10 * max(100, warmup)), flag="--steps")
+            )
         return None
+    if warmup > steps:
+        raise OptionError("warmup", f"is more than the {steps} steps of the run", warmup)
     decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
     try:
         return Schedule(shape, steps, warmup, final, max(0, decay))

@@ -12,8 +12,8 @@ from scalecheck import registry
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.dtypes import FLOAT_TYPES, WORDS, named
-from scalecheck.errors import OptionError, UsageError, unknown
-from scalecheck.globs import Globs
+from scalecheck.errors import Fix, OptionError, UsageError, unknown
+from scalecheck.globs import Globs, similar
 from scalecheck.optimizers.contract import Hyperparameters, NoFormula
 from scalecheck.report.formatting import plural
 from scalecheck.settings import Settings
@@ -28,6 +28,7 @@ NOT_TRAINED = "not trained"
 FROZEN = f"requires_grad is False: {NOT_TRAINED}"
 SHAPES = 12  # of tensors, for each of which a note says how many are trained
 _DECAY = frozenset({"weight_decay", "decoupled_weight_decay"})  # no part of an update
+_EXAMPLE = "such as '*.bias:lr=1e-4,weight_decay=0'"
 _FLAGS = ("lr", "beta1", "beta2", "eps", "weight_decay", "momentum")  # options by themselves
 
 
@@ -112,7 +113,7 @@ class Group:
         """GLOB:lr=1e-3,weight_decay=0. Raises UsageError."""
         glob, colon, pairs = word.rpartition(":")
         if not (glob and colon):
-            raise UsageError(f"--group {word}: is not GLOB:lr=1e-3,weight_decay=0")
+            raise UsageError(f"--group {word}: must be GLOB:SETTINGS, {_EXAMPLE}")
         settings = {}
         for pair in pairs.split(","):
             name, equals, number = pair.partition("=")
@@ -121,7 +122,8 @@ class Group:
             except ValueError:
                 equals = ""
             if not (name.strip() and equals):
-                raise UsageError(f"--group {word}: {pair!r} is not a setting such as lr=1e-3")
+                problem = f"{pair!r} is not a setting such as lr=1e-3"
+                raise UsageError(f"--group {word}: {problem}")
         return cls((glob,), settings, f"--group {glob}")
 
 
@@ -157,7 +159,7 @@ class Trainings:
             *((f"{group.where}: lr", group.settings) for group in self.groups),
         ):
             if not is_lr(settings.get("lr", 1.0)):
-                raise UsageError(f"{where} {settings['lr']}: a positive number")
+                raise UsageError(f"{where} {settings['lr']}: must be a positive number")
 
     @classmethod
     def asked(cls, settings: Settings, lr: float | None = None, *, needs_lr: bool = True) -> Self:
@@ -171,7 +173,9 @@ class Trainings:
         there = set(names)
         for group in self.groups:
             if there.isdisjoint(group.matched.names) and not any(map(group.matched.hold, names)):
-                raise UsageError(f"{group.where}: matches none of {len(names)} tensors")
+                problem = f"{group.where}: matches none of {len(names)} tensors"
+                meant, count = similar(group.globs[0], names)
+                raise UsageError(f"{problem}; {meant!r} matches {count}" if meant else problem)
 
     def of(self, name: str, saved: Mapping[str, Any] | None = None) -> Training:
         """A tensor's training; `saved` are the settings of its group in an optimizer state, and
@@ -231,12 +235,15 @@ class Trainings:
         if settings.get("lr") is None:
             raise OptionError(
                 "lr",
-                "needed, as no optimizer state says it for certain; `scalecheck translate PATH "
-                "--suggest` tells which lr published recipes use",
+                "no optimizer state with an lr was found beside the checkpoint; pass --lr, for "
+                "example --lr 3e-4",
+                help="for example (--suggest shows the lr of published recipes)",
+                new="3e-4",
             )
         if not is_lr(settings["lr"]):
             problem = f"the lr of the optimizer state is {settings['lr'] or 0}"
-            raise UsageError(f"{problem}: pass --lr, for example --lr 3e-4")
+            fix = Fix("3e-4", flag="--lr")
+            raise UsageError(f"{problem}: pass --lr, for example --lr 3e-4", "", fix)
         return float(settings["lr"])
 
 

@@ -14,7 +14,7 @@ from scalecheck.checkpoint.distributed.names import SUFFIX
 from scalecheck.checkpoint.distributed.ties import with_ties
 from scalecheck.checkpoint.files.folders import Unread, folders_in
 from scalecheck.checkpoint.files.weight_files import SUFFIXES, is_weights
-from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.malformed import Malformed, OnlyOptimizer, content_of
 from scalecheck.checkpoint.pickle.records import TensorRecord
 from scalecheck.checkpoint.pickle.state_dict import parts
 from scalecheck.checkpoint.pickle.tree import Tree
@@ -34,11 +34,9 @@ def loaded(path: Path) -> Checkpoint:
         named = parts(tree)
         if not named.has_weights:
             count = len(named.optimizer) + len(named.rows)
-            raise Malformed(
-                f"holds an optimizer state of {count} tensors and no model weights"
-                if count
-                else "holds no tensor"
-            )
+            if not count:
+                raise Malformed("holds no tensor")
+            raise OnlyOptimizer(f"holds an optimizer state of {count} tensors and no model weights")
         notes = [*_beside_tensors(saved, tree), *_files_beside(path, saved)]
         return Checkpoint(
             path,

@@ -1,110 +1,79 @@
-"""Files and folders that people hand over and that are not read: what each is, told by its first
-bytes or its name, and what makes a checkpoint of it."""
+"""Files and folders that people hand over and that are not read: the error of each, which names it
+as what it is and says what makes a checkpoint of it."""
 
 import re
+from collections.abc import Sequence
+from json import dumps
 from os.path import isfile
 from pathlib import Path
-from typing import NamedTuple
+from shlex import quote
 
-from scalecheck.errors import CheckpointError
+from scalecheck.checkpoint.files import foreign_kinds as known
+from scalecheck.checkpoint.files.foreign_kinds import Kind
+from scalecheck.checkpoint.files.weight_files import SUFFIXES, chosen, is_weights
+from scalecheck.errors import CheckpointError, Fix, ScalecheckError
 from scalecheck.report.formatting import excerpt
 
-
-class _Kind(NamedTuple):
-    """What a file is, as in "is …", and what to do."""
-
-    what: str
-    help: str = ""
-
-
-_UNPACK = "unpack it first"
-_TF = (
-    "save its variables as npz: r = tf.train.load_checkpoint(PATH); "
-    "np.savez('m.npz', **{n: r.get_tensor(n) for n in r.get_variable_to_shape_map()})"
-)
-_GRAPH = "convert it to ONNX: python -m tf2onnx.convert --graphdef PATH --output m.onnx"
-_SAVED = "convert it to ONNX: python -m tf2onnx.convert --saved-model PATH --output m.onnx"
-_PADDLE = (
-    "save it as npz: np.savez('m.npz', **{k: v.numpy() for k, v in paddle.load(PATH).items()})"
-)
-_GGML = _Kind(
-    "a GGML file, older than GGUF", "convert it with llama.cpp's convert_llama_ggml_to_gguf.py"
-)
-_WEB = _Kind(
-    "a web page, not a checkpoint",
-    "download the file itself; on the Hub its link has `resolve` in place of `blob`",
-)
-_LITE = _Kind("a TensorFlow Lite model", "name the model that it was converted from")
-_CORE_ML = _Kind("a Core ML model", "name the model that it was converted from")
-_EXECUTORCH = _Kind("an ExecuTorch program", "name the model that it was exported from")
-_PICKLED = "load it in Python, and save its arrays with numpy.savez or safetensors"
-
-# By where they stand in the file, and the bytes that stand there.
-_BYTES: tuple[tuple[int, bytes, _Kind], ...] = (
-    (0, b"version https://git-lfs", _Kind("a Git LFS pointer, not the file", "git lfs pull")),
-    (0, b"\x1f\x8b", _Kind("compressed with gzip", f"{_UNPACK}: gunzip")),
-    (0, b"\x28\xb5\x2f\xfd", _Kind("compressed with zstd", f"{_UNPACK}: unzstd")),
-    (0, b"\xfd7zXZ\0", _Kind("compressed with xz", f"{_UNPACK}: unxz")),
-    (0, b"BZh", _Kind("compressed with bzip2", f"{_UNPACK}: bunzip2")),
-    (0, b"7z\xbc\xaf\x27\x1c", _Kind("a 7z archive", _UNPACK)),
-    (0, b"Rar!", _Kind("a rar archive", _UNPACK)),
-    (0, b"\x04\x22\x4d\x18", _Kind("compressed with lz4", f"{_UNPACK}: unlz4")),
-    (0, b"<!doctype", _WEB),
-    (0, b"<!DOCTYPE", _WEB),
-    (0, b"<html", _WEB),
-    (4, b"TFL3", _LITE),
-    (4, b"ET12", _EXECUTORCH),
-    (0, b"ggjt", _GGML),
-    (0, b"tjgg", _GGML),
-    (0, b"lmgg", _GGML),
-    (0, b"fmgg", _GGML),
-    (0, b"algg", _GGML),
-    (0, b"PAR1", _Kind("a Parquet table, not a checkpoint")),
-    (0, b"ARROW1", _Kind("an Arrow table, not a checkpoint")),
-    (0, b"\x7fELF", _Kind("a program or library, not a checkpoint")),
-    (0, b"\x89PNG", _Kind("a picture, not a checkpoint")),
-    (0, b"\xff\xd8\xff", _Kind("a picture, not a checkpoint")),
-    (0, b"%PDF", _Kind("a PDF, not a checkpoint")),
-    (0, b"MATLAB 5.0", _Kind("a MATLAB file", "save its arrays with scipy.io.loadmat, np.savez")),
-    (0, b"SQLite format 3\0", _Kind("an SQLite database, not a checkpoint")),
-)
-_NAMES: tuple[tuple[tuple[str, ...], _Kind], ...] = (
-    ((".tflite",), _LITE),
-    ((".mlmodel", ".mlpackage", ".mlmodelc"), _CORE_ML),
-    ((".pdparams", ".pdopt"), _Kind("a PaddlePaddle file", _PADDLE)),
-    ((".pdmodel", ".pdiparams"), _Kind("a PaddlePaddle model", "convert it with paddle2onnx")),
-    ((".params",), _Kind("an MXNet file", "convert it to ONNX: mxnet.onnx.export_model")),
-    ((".caffemodel",), _Kind("a Caffe model", "convert it to ONNX with caffe2onnx")),
-    ((".engine", ".plan", ".trt"), _Kind("a TensorRT engine", "name its source model")),
-    ((".pte",), _EXECUTORCH),
-    ((".ot",), _Kind("a file of tch or rust-bert", "name the torch or safetensors file beside it")),
-    ((".pb", ".pbtxt"), _Kind("a TensorFlow graph", _GRAPH)),
-    (
-        (".ckpt.index", ".ckpt.meta", ".data-00000-of-00001"),
-        _Kind("a part of a TensorFlow checkpoint", _TF),
-    ),
-    ((".joblib",), _Kind("a file of joblib", _PICKLED)),
-    ((".pkl", ".pickle"), _Kind("a pickle that torch.save did not write", _PICKLED)),
-    ((".json", ".yaml", ".yml", ".txt", ".md", ".csv"), _Kind("text, not a checkpoint")),
-)
-_FOLDERS: tuple[tuple[str, _Kind], ...] = (
-    ("saved_model.pb", _Kind("a TensorFlow SavedModel", _SAVED)),
-    ("saved_model.pbtxt", _Kind("a TensorFlow SavedModel", _SAVED)),
-    ("coremldata.bin", _CORE_ML),
-    ("Data/com.apple.CoreML", _CORE_ML),
-)
 _SHARD = ".data-00000-of-"  # in the names of a TensorFlow checkpoint's first file
-_SCHEME = re.compile(r"(https?|hf|s3|gs|az|file):/+")
-_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+_TF_SHARD = re.compile(r"(.+)\.(?:data-\d{5}-of-\d{5}|index|meta)")
+_TF_EVENTS = ".tfevents."
+_LFS_SIZE = re.compile(rb"^size (\d{1,18})$", re.MULTILINE)
+_MAX_TEXT_NBYTES = 1 << 16  # of an answer of a server that was saved as a file
+_AGAIN = "a failed download leaves such a text: download the file again"
 
 
 def refuse(path: Path, head: bytes) -> None:
     """Raises CheckpointError where the first bytes of a file are of a kind that is not read."""
     if not head and path.suffix in (".mlmodelc", ".mlpackage"):
-        raise CheckpointError(path, f"is {_CORE_ML.what}", _CORE_ML.help)
-    for at, magic, kind in _BYTES:
+        raise _refusal(path, known.CORE_ML, "")
+    for at, magic, kind in known.BYTES:
         if head[at : at + len(magic)] == magic and not _is_tar(head):
-            raise CheckpointError(path, f"is {kind.what} ({path.stat().st_size} bytes)", kind.help)
+            present = str(path.stat().st_size)
+            if kind is known.LFS and (whole := _LFS_SIZE.search(head)):
+                present = f"{present} of {int(whole[1])}"
+            raise _refusal(path, kind, f"{present} bytes")
+    is_saved_text = path.suffix in SUFFIXES and path.stat().st_size < _MAX_TEXT_NBYTES
+    if is_saved_text and not _is_web(head) and (words := _text(head)):
+        raise CheckpointError(path, _starts(words), _AGAIN)
+
+
+def _refusal(path: Path, kind: Kind, size: str, prefix: Path | None = None) -> CheckpointError:
+    """The error of a file of a kind. prefix: the path that its command takes in place of its
+    own."""
+    problem = f"is {kind.what}" + (f" ({size})" if size else "")
+    source = str(prefix or path)
+    stem = source.removesuffix(Path(source).suffix)
+    new = kind.new.format(path=source, stem=stem)
+    if not kind.command or (new == stem == source):  # its name has no suffix to take away
+        return (
+            _beside(path, problem) if kind.is_beside else CheckpointError(path, problem, kind.help)
+        )
+    code = quote(kind.code.format(path=dumps(source), new=dumps(new)))
+    before = kind.command.format(path=quote(source), stem=quote(stem), new=quote(new), code=code)
+    return CheckpointError(path, problem, kind.help, Fix(new, str(path), before=before))
+
+
+def _beside(path: Path, problem: str) -> CheckpointError:
+    """The error of a file that lies beside a model, with the folder where that can be read."""
+    if not (folder := model_folder(path)):
+        return CheckpointError(path, problem)
+    fix = Fix(str(folder), str(path))
+    return CheckpointError(path, problem, "the model is in its folder", fix)
+
+
+def model_folder(path: Path) -> Path | None:
+    """The folder of a file where other files of it are a model that can be read."""
+    from scalecheck.checkpoint.open import open_part
+
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if not entry.is_dir()]
+        choice = chosen(path.parent, names)
+        if choice is None or path.name in choice.files:
+            return None
+        open_part(path.parent)
+    except (OSError, ScalecheckError):
+        return None
+    return path.parent
 
 
 def _is_tar(head: bytes) -> bool:
@@ -115,56 +84,86 @@ def _is_tar(head: bytes) -> bool:
     return is_tar(start_of(head, BLOCK))
 
 
+def _is_web(head: bytes) -> bool:
+    return head.lstrip()[:16].lower().startswith((b"<!doctype html", b"<html"))
+
+
 def unknown(path: Path, head: bytes) -> CheckpointError:
     """The error of a file that no format recognises, by its name where that tells what it is."""
-    kind = _by_name(path)
-    if kind is None and path.name.endswith(".index") and _is_tensorflow(path.with_suffix("")):
-        kind = _Kind("the index of a TensorFlow checkpoint", _TF)
-    start = head.lstrip()[:16].lower()
-    if kind is None and start.startswith((b"<!doctype html", b"<html")):
-        kind = _WEB
-    if kind is not None:
-        return CheckpointError(path, f"is {kind.what} ({path.stat().st_size} bytes)", kind.help)
+    size = f"{path.stat().st_size} bytes"
+    if _is_web(head):
+        return _refusal(path, known.WEB, size)
+    if (match := _TF_SHARD.fullmatch(path.name)) and _is_tensorflow(path.with_name(match[1])):
+        return _refusal(path, known.TF_PART, size, path.with_name(match[1]))
+    if match and ".data-" in path.name:
+        return CheckpointError(path, f"is {known.TF_PART.what} without its .index ({size})")
+    if b"<net " in head:
+        return _refusal(path, known.OPENVINO, size)
+    if b"\x05<unk>" in head[:64]:
+        return _refusal(path, Kind("a SentencePiece tokenizer, not a checkpoint"), size)
+    if _TF_EVENTS in path.name:
+        return _refusal(path, known.TENSORBOARD, size)
+    if kind := _by_name(path):
+        return _refusal(path, kind, size)
     if words := _text(head):
-        return CheckpointError(path, f"is text, not a checkpoint: it starts with {words!r}")
+        return _beside(path, _starts(words))
     return CheckpointError(path, f"is no checkpoint: it starts with {head[:8]!r}")
 
 
-def of_another_library(path: Path, error: CheckpointError) -> CheckpointError:
-    """The error of a pickle or a zip that torch did not write."""
+def _starts(words: str) -> str:
+    return f"is text, not a checkpoint: it starts with {words!r}"
+
+
+def of_another_library(
+    path: Path, error: CheckpointError, members: Sequence[str]
+) -> CheckpointError:
+    """The error of a pickle or a zip that torch did not write. members: those of a zip."""
     kind = _by_name(path)
+    if kind is None and members:
+        return _of_zip(path, error, members)
     if kind is None:
-        return CheckpointError(path, error.problem, _PICKLED)
-    return CheckpointError(path, f"is {kind.what} ({path.stat().st_size} bytes)", kind.help)
+        return CheckpointError(path, error.problem, known.PICKLED)
+    return _refusal(path, kind, f"{path.stat().st_size} bytes")
 
 
-def missing(path: Path, problem: str) -> CheckpointError:
-    """The error of a path at which there is nothing, with what was perhaps meant by it."""
-    words = str(path)
-    if _is_tensorflow(path):
-        return CheckpointError(path, "is a TensorFlow checkpoint", _TF)
-    if _SCHEME.match(words):
-        return CheckpointError(path, f"{problem}; only local files are read", "download it first")
-    if _HUB.fullmatch(words) and not path.parent.exists():
-        hub = f"for a model of the Hub: hf download {words} --local-dir {path.name}"
-        return CheckpointError(path, problem, hub)
-    return CheckpointError(path, problem)
+def _of_zip(path: Path, error: CheckpointError, members: Sequence[str]) -> CheckpointError:
+    """The error of a zip archive, with how to read the first file of weights in it."""
+    weights = next((name for name in members if is_weights(name.rpartition("/")[2])), None)
+    if weights is None or ".." in weights or weights.startswith("/"):
+        return CheckpointError(path, error.problem)
+    folder = str(path.with_suffix("")) if path.suffix else f"{path}-unpacked"
+    before = f"unzip {quote(str(path))} -d {quote(folder)}"
+    fix = Fix(f"{folder}/{weights}", str(path), before=before)
+    return CheckpointError(path, error.problem, known.ZIP.help, fix)
 
 
 def unread_folder(path: Path) -> CheckpointError | None:
     """The error of a folder of a kind that is not read; None where it is of none that is known."""
-    for name, kind in _FOLDERS:
+    for name, kind in known.FOLDERS:
         if (path / name).exists():
-            return CheckpointError(path, f"is {kind.what}, by its {name}", kind.help)
+            return _refusal(path, kind, f"by its {name}")
     for file in sorted(path.glob("*.index")):
         if _is_tensorflow(file.with_suffix("")):
-            help = _TF.replace("PATH", repr(str(file.with_suffix(""))))
-            return CheckpointError(path, f"is a TensorFlow checkpoint, by its {file.name}", help)
+            kind = known.TF_CHECKPOINT
+            return _refusal(path, kind, f"by its {file.name}", file.with_suffix(""))
     return None
 
 
-def _by_name(path: Path) -> _Kind | None:
-    return next((kind for ends, kind in _NAMES if path.name.endswith(ends)), None)
+def tensorflow_checkpoint(path: Path) -> CheckpointError | None:
+    """The error of the prefix of a TensorFlow checkpoint; None where a path is none."""
+    return _refusal(path, known.TF_CHECKPOINT, "") if _is_tensorflow(path) else None
+
+
+def _by_name(path: Path) -> Kind | None:
+    name = path.name
+    return next(
+        (
+            kind
+            for ends, kind in known.NAMES
+            if any(name == end or (end.startswith(".") and name.endswith(end)) for end in ends)
+        ),
+        None,
+    )
 
 
 def _is_tensorflow(prefix: Path) -> bool:

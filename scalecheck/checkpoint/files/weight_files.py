@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scalecheck.errors import CheckpointError, UsageError
+from scalecheck.errors import CheckpointError, Fix, UsageError
 from scalecheck.report.formatting import listed
 
 # The files that a library looks for, of which it loads the first one that is there.
@@ -110,10 +110,9 @@ def chosen(path: Path, files: Iterable[str]) -> Choice | None:
         return _of_other_formats(path, files)
     if len(variants := sorted({one.variant for one in own})) > 1:
         some = [next(one.file for one in own if one.variant == word) for word in variants]
-        raise UsageError(
-            f"{path}: holds {len(some)} variants of a model and no plain one, name one:"
-            f" {path / some[0]}, {listed(some[1:])}"
-        )
+        problem = f"holds {len(some)} variants of a model and no plain one: {listed(some)}"
+        fix = Fix(str(path / some[0]), str(path))
+        raise UsageError(f"{path}: {problem}", "one of them", fix)
     model = _model(path, own)
     are_ranks = len(model) > 1 and _are_ranks(model)
     found = tuple(one.file for one in model)
@@ -132,7 +131,7 @@ def _of_other_formats(path: Path, files: Sequence[str]) -> Choice | None:
             raise CheckpointError(path, f"{total - len(found)} of {total} shards missing")
         return Choice((*found,))
     if len(found) > 1:
-        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {listed(found)}")
+        raise _several(path, found)
     return Choice((found[0],)) if found else None
 
 
@@ -279,9 +278,14 @@ def _first_of_ranks(own: Sequence[WeightFile]) -> list[WeightFile]:
 
 def _only(path: Path, found: list[WeightFile]) -> list[WeightFile]:
     if len(found) > 1:
-        names = listed([one.file for one in found])
-        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {names}")
+        raise _several(path, [one.file for one in found])
     return found
+
+
+def _several(path: Path, files: Sequence[str]) -> CheckpointError:
+    """The error of a folder whose files are several models."""
+    problem = f"holds {len(files)} checkpoints: {listed(files)}"
+    return CheckpointError(path, problem, "one of them", Fix(str(path / files[0]), str(path)))
 
 
 def _are_ranks(found: Sequence[WeightFile]) -> bool:

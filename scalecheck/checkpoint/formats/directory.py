@@ -37,7 +37,7 @@ from scalecheck.checkpoint.ranks.files import put_together as put_ranks_together
 from scalecheck.checkpoint.ranks.llama_slices import with_shares
 from scalecheck.checkpoint.ranks.slices import sliced
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError, ScalecheckError
+from scalecheck.errors import CheckpointError, Fix, ScalecheckError
 from scalecheck.report.formatting import listed
 
 _MAX_CONFIG_NBYTES = 1 << 22  # of config.json; those of models have some thousands
@@ -50,6 +50,7 @@ _BESIDE = "beside the model, not inspected: "
 # As Hugging Face's Trainer, Accelerate and MLX's programs name an optimizer state, and the model
 # beside it.
 _OPTIMIZERS = ("optimizer.pt", "optimizer.bin", "optimizer.safetensors")
+_STATE = re.compile(r"optimizer(?:[_.-].*)?|.*optim_states\..*")
 _MODELS = re.compile(
     r"(?:adapter_|pytorch_)?model(_\d{1,6})?\.(?:safetensors|bin)(?:\.index\.json)?"
 )
@@ -224,7 +225,8 @@ def _read(path: Path, found: list[Path], choice: Choice) -> Checkpoint:
         return put_ranks_together(path, slices)
     parts = [sliced(part, file) for part, file in zip(parts, found, strict=True)]
     if not any(tensor.piece for part in parts for tensor in part.tensors):
-        raise CheckpointError(path, f"holds {len(found)} checkpoints, name one: {_listed(found)}")
+        problem = f"holds {len(found)} checkpoints: {_listed(found)}"
+        raise _instead(path, problem, "one of them", found[0])
     joined = join(path, [renamed(part, f"rank{n}/") for n, part in zip(ranks, parts, strict=True)])
     names = listed([f"rank{n}/NAME" for n in ranks])
     note = f"read rank by rank, as {names}: {_listed(found)}"
@@ -253,24 +255,41 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     if foreign := unread_folder(path):
         return foreign
     if not below and found.others:
-        first = quote(str(path / found.others[0]))
         problem = f"holds no checkpoint itself, and below it {listed(found.others)}"
-        return CheckpointError(path, problem, f"name one, such as {first}")
+        return _instead(path, problem, "give one", path / found.others[0])
     if not below and (unread := [f"{one.name} is {one.problem}" for one in found.unread]):
         return CheckpointError(path, f"holds no checkpoint that can be read: {listed(unread)}")
     if not below:
-        entries = sorted(path.iterdir())
-        held = f"{len(entries)} entries: {_listed(entries)}" if entries else "0 files"
-        return CheckpointError(path, f"holds no checkpoint ({held})")
+        return _without_any(path)
     names = listed([folder.name for folder in below])
     if len(below) == 1:
-        one = quote(str(below[0].path))
         problem = f"holds no checkpoint itself, its folder {names} does"
-        return CheckpointError(path, problem, f"name {one}, or give --recursive")
+        return _instead(path, problem, "", below[0].path)
     last = last_step(path, below)
-    one = f"the last is {quote(str(last))}" if last else f"such as {quote(str(below[0].path))}"
     problem = f"holds no checkpoint itself, {len(below)} of its folders do: {names}"
-    return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
+    which = "the newest" if last else "one of them"
+    help = f"{which} (--recursive reads all)"
+    return _instead(path, problem, help, last or below[0].path)
+
+
+def _instead(path: Path, problem: str, help: str, other: Path) -> CheckpointError:
+    """The error of a path in whose place another works."""
+    return CheckpointError(path, problem, help, Fix(str(other), str(path)))
+
+
+def _without_any(path: Path) -> CheckpointError:
+    """The error of a folder without any checkpoint in it and below it."""
+    entries = sorted(path.iterdir())
+    if not entries:
+        return CheckpointError(path, "is an empty folder (0 files)")
+    count = "1 entry" if len(entries) == 1 else f"{len(entries)} entries"
+    held = f"({count}: {_listed(entries)})"
+    names = [entry.name for entry in entries]
+    if states := [name for name in names if _STATE.fullmatch(name)]:
+        help = f"give the model's folder, and this one with --state {quote(str(path))}"
+        return CheckpointError(path, f"holds an optimizer state and no model: {states[0]}", help)
+    help = "its weights are not there: download them too" if "config.json" in names else ""
+    return CheckpointError(path, f"holds no checkpoint {held}", help)
 
 
 def _other_formats(checkpoint: Checkpoint, files: list[str]) -> list[str]:
@@ -291,7 +310,8 @@ def optimizer_beside(model: Path) -> Path | None:
     names = [name.replace(".", f"{number}.") for name in _OPTIMIZERS]
     found = [folder / name for name in names if lexists(folder / name)]
     if len(found) > 1:
-        raise CheckpointError(folder, f"holds 2 optimizer states, name one: {_listed(found)}")
+        problem = f"holds 2 optimizer states, name one: {_listed(found)}"
+        raise CheckpointError(folder, problem, "", Fix(str(found[0]), flag="--state"))
     if found and isdir(found[0]):
         raise CheckpointError(found[0], "is a directory, where an optimizer state should be")
     return found[0] if found else None

@@ -6,14 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 
 from scalecheck.checkpoint.files.orbax_names import MARKS, STEP_MARK
 from scalecheck.checkpoint.files.weight_files import is_weights
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.malformed import content_of
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError
+from scalecheck.errors import CheckpointError, Fix
 from scalecheck.report.formatting import listed
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -134,4 +133,4 @@ def _without_step(path: Path, steps: Sequence[Path]) -> CheckpointError:
         )
     names = listed([step.name for step in steps])
     problem = f"holds no checkpoint itself, {len(steps)} of its folders do: {names}"
-    return CheckpointError(path, problem, f"name one, the last is {quote(str(steps[-1]))}")
+    return CheckpointError(path, problem, "the newest", Fix(str(steps[-1]), str(path)))

@@ -80,6 +80,9 @@ def _listed(source: FileSource) -> tuple[tuple[Tensor, ...], dict[str, str]]:
         raise Malformed(header.unknown)
     if header.problem is not None:
         raise Malformed(header.problem)
+    if header.past_end is not None:
+        sizes = f"{8 + nbytes + header.end:,} bytes expected, {source.nbytes:,} present"
+        raise Malformed(f"is truncated: {sizes}; {header.past_end}")
     tensors = header.in_order()
     if refusal:
         raise Malformed(f"{bad}: {refusal}")
@@ -97,14 +100,25 @@ def _return_freed() -> None:
         CDLL(None).malloc_trim(0)
 
 
+class _PastEnd(Malformed):
+    """The entry of a tensor is right, and its bytes end at `end`, behind those of the file."""
+
+    def __init__(self, words: str, end: int) -> None:
+        super().__init__(words)
+        self.end = end
+
+
 class _Header:
     """What a header says, whose data start at a byte of its file. `problem` is the first that it
     has; `unknown` the first storage type unknown here, before any: a problem only where the library
-    refuses the file too."""
+    refuses the file too; `past_end` the first tensor that is right but ends behind the file, and
+    `end` where the last of these ends."""
 
     def __init__(self, source: FileSource, start: int) -> None:
         self.problem: str | None = None
         self.unknown: str | None = None
+        self.past_end: str | None = None
+        self.end = 0
         self.metadata: dict[str, str] = {}
         self._source = source
         self._start = start
@@ -131,6 +145,9 @@ class _Header:
             if self.problem is None:  # what is no JSON is told first, wherever it is
                 try:
                     self._add(name, entry)
+                except _PastEnd as error:
+                    self.past_end = self.past_end or f"{name}: {error}"
+                    self.end = max(self.end, error.end)
                 except Malformed as error:
                     self.problem = f"{name}: {error}"
         members.end()
@@ -245,9 +262,10 @@ def _check_entry(entry: Any, nbytes: int) -> None:
     if len(shape) > MAX_DIMENSIONS:
         raise Malformed(f"has {len(shape)} dimensions, the limit is {MAX_DIMENSIONS}")
     begin, end = offsets
-    if begin > end or end > nbytes:
-        raise Malformed(f"offsets {begin}..{end} do not lie in the {nbytes} bytes of data")
+    outside = f"offsets {begin}..{end} do not lie in the {nbytes} bytes of data"
     known = DTYPES.get(dtype)
+    if begin > end or (known is None and end > nbytes):
+        raise Malformed(outside)
     if known is None:
         return
     bits = known.bits * math.prod(shape)
@@ -256,3 +274,5 @@ def _check_entry(entry: Any, nbytes: int) -> None:
         if bits // 8 >= MAX_COUNT:
             needed = "more than 2^64 bytes"
         raise Malformed(f"{dtype} {shape} needs {needed}, not {end - begin} bytes")
+    if end > nbytes:
+        raise _PastEnd(outside, end)

@@ -11,7 +11,7 @@ from scalecheck.checkpoint.files.strict_json import in_words, parsed, text_of
 from scalecheck.checkpoint.formats.contract import Evidence
 from scalecheck.checkpoint.open import open_part
 from scalecheck.checkpoint.tensor import Checkpoint
-from scalecheck.errors import CheckpointError
+from scalecheck.errors import CheckpointError, Fix
 
 MAX_INDEX_NBYTES = 32_000_000  # a hundred bytes a tensor; the largest models have 140,000
 MAX_INDEX_VALUES = 500_000
@@ -84,9 +84,10 @@ def join(path: Path, parts: Iterable[Checkpoint]) -> Checkpoint:
     for part in parts:
         for tensor in part.tensors:
             if tensor.name in held:
-                raise CheckpointError(
-                    path, f"{tensor.name} is in {held[tensor.name].name} and in {part.path.name}"
-                )
+                first = held[tensor.name]
+                problem = f"{tensor.name} is in {first.name} and in {part.path.name}"
+                fix = Fix(str(first), str(path))
+                raise CheckpointError(path, problem, "one of them", fix)
             held[tensor.name] = part.path
     formats = sorted({part.format for part in parts})
     shape = f", {len(parts)} shards" if len(parts) > 1 else ""

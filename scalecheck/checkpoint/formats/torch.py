@@ -9,7 +9,7 @@ from pathlib import Path
 from scalecheck.checkpoint.archive.zip import first_name
 from scalecheck.checkpoint.distributed.names import is_index, is_of_rank
 from scalecheck.checkpoint.formats.contract import HEAD_NBYTES, Evidence
-from scalecheck.checkpoint.malformed import Malformed, content_of
+from scalecheck.checkpoint.malformed import Malformed, OnlyOptimizer, content_of
 from scalecheck.checkpoint.pickle.inert import Foreign
 from scalecheck.checkpoint.pickle.legacy_file import read_legacy
 from scalecheck.checkpoint.pickle.records import Pickled, TensorRecord
@@ -105,11 +105,9 @@ def listed_tensors(file: Unpickled) -> Checkpoint:
     constants = _constants(file)
     if not named.has_weights and not constants:
         count = len(named.optimizer) + len(named.rows)
-        raise Malformed(
-            f"holds an optimizer state of {count} tensors and no model weights"
-            if count
-            else described(pickled.root)
-        )
+        if not count:
+            raise Malformed(described(pickled.root))
+        raise OnlyOptimizer(f"holds an optimizer state of {count} tensors and no model weights")
     rows, optimizer = _tensors(named.rows, file), _tensors(named.optimizer, file)
     if twice := {one.name for one in rows} & {one.name for one in constants}:
         raise Malformed(f"holds two tensors named {excerpt(min(twice))}")

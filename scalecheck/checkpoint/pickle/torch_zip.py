@@ -15,6 +15,8 @@ from scalecheck.report.formatting import excerpt, plural
 
 MAX_RATIO = 12  # of a compressed pickle; those of tensors reach 5
 
+_MAX_SOUGHT = 10_000  # members among which one of weights is sought
+
 _OWN = (
     *("data.pkl", "constants.pkl", "bytecode.pkl", "version", "byteorder", "code/"),
     *(".data/", ".format_version", ".storage_alignment"),
@@ -37,7 +39,8 @@ def read_archive(archive: Zip) -> Pickled:
         )
         raise NotTorchs(
             f"is a zip of {plural(len(archive), 'member')} that torch.save did not write"
-            f": no data.pkl{' beside ' + first if first else ''}"
+            f": no data.pkl{' beside ' + first if first else ''}",
+            [*islice(archive, _MAX_SOUGHT)],
         )
     outside = [name for name in archive if not name.startswith(top)]
     if outside:

@@ -23,7 +23,7 @@ from scalecheck.checkpoint.states.several_states import are_disjoint, counted, t
 from scalecheck.checkpoint.states.state_places import Place, places
 from scalecheck.checkpoint.states.state_reader import StateReader
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
-from scalecheck.errors import CheckpointError, OptionError
+from scalecheck.errors import CheckpointError, Fix, OptionError
 from scalecheck.report.formatting import excerpt, listed, plural
 
 UNREAD = "its optimizer state is not read"
@@ -213,8 +213,9 @@ def _opened(path: Path) -> AbstractContextManager[StateFile]:
     checkpoint = open_checkpoint(path)  # which says what is wrong with a path or a file
     if holder := _holder(checkpoint):
         return holder
-    tensors = len(checkpoint.tensors)
-    raise CheckpointError(path, f"has no optimizer state and holds {tensors} tensors")
+    problem = f"has no optimizer state and holds {plural(len(checkpoint.tensors), 'tensor')}"
+    help = "it is a model; leave --state out"
+    raise CheckpointError(path, problem, help, Fix("", str(path), "--state"))
 
 
 def _holder(checkpoint: Checkpoint) -> AbstractContextManager[StateFile] | None:
