@@ -164,7 +164,14 @@ def _value_of(word: str, kind: Any) -> Any:
         raise ValueError("a whole number" if kind is int else "a number") from None
 
 
+def _replayed(word: str) -> str:
+    from scalecheck.optimizers._spellings import resolve
+
+    return resolve(word, "all")
+
+
 _OPTIMIZERS = partial(registry.names, "optimizer")
+_SPELLED = "optimizers._spellings:resolve"
 _SCHEMES, _SCHEME = (f"measure.initial_scale:{name}" for name in ("WORDS", "scheme"))
 _RULES = "rules.judging.policy:chosen"
 
@@ -238,6 +245,7 @@ Optimizer = Annotated[
         "One of {choices}. Default: that of the optimizer state, else adamw.",
         "NAME",
         choices=_OPTIMIZERS,
+        resolve=_SPELLED,
         key="optimizer.name",
         after="lr",
     ),
@@ -372,7 +380,13 @@ Like = Annotated[
     question("Add the lr of the relative update that --lr gives on this checkpoint.", "PATH"),
 ]
 To = Annotated[
-    Word, question("Add the lr at which this optimizer moves as far.", "NAME", choices=_OPTIMIZERS)
+    Word,
+    question(
+        "Add the lr at which this optimizer moves as far.",
+        "NAME",
+        choices=_OPTIMIZERS,
+        resolve=_SPELLED,
+    ),
 ]
 ScaleBy = Annotated[
     Number, question("Add the settings that train weights K times larger alike.", "K", POSITIVE)
@@ -399,7 +413,8 @@ RunSteps = Annotated[
     run("Steps between the two: adds how far as many more, and ten times as many, will go.", "N"),
 ]
 RunOptimizer = Annotated[
-    Word, training("One of {choices}. Default: adamw.", "NAME", choices=_OPTIMIZERS)
+    Word,
+    training("One of {choices}. Default: adamw.", "NAME", choices=_OPTIMIZERS, resolve=_SPELLED),
 ]
 RunGradRms = Annotated[
     Number,
@@ -456,7 +471,10 @@ Baseline = Annotated[
 
 # What simulate replays.
 Replayed = Annotated[
-    str, training("One of {choices}.", "NAME", choices=lambda: [*_OPTIMIZERS(), "all"])
+    str,
+    training(
+        "One of {choices}.", "NAME", choices=lambda: [*_OPTIMIZERS(), "all"], resolve=_replayed
+    ),
 ]
 Factor = Annotated[float, replay("Factor of the gradients and of the weights.", "K", _factor)]
 ReplayedSteps = Annotated[int, replay("Steps that are replayed.", "N", SIZE)]
