@@ -2,11 +2,11 @@
 of what only the command line has, such as where the report goes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
@@ -53,6 +53,13 @@ def printed(
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
+class Example(NamedTuple):
+    """A command line of the help page, and what it shows."""
+
+    line: str
+    shows: str
+
+
 @dataclass(frozen=True)
 class Command:
     """A command: function is the library's, exits says when it exits with what. own is called with
@@ -61,6 +68,7 @@ class Command:
 
     function: Callable[..., Report]
     exits: str
+    examples: Sequence[Example]
     own: Callable[..., int] = printed
     unit: str = "bytes"
 
@@ -69,9 +77,13 @@ class Command:
         return self.function.__name__
 
     @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return docstring(self.function).partition("\n\n")[0]
+
+    @property
     def help(self) -> str:
-        summary = docstring(self.function).partition("\n\n")[0]
-        return f"{summary}\n\n{self.exits}"
+        return f"{self.summary}\n\n{self.exits}"
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -93,7 +105,8 @@ class Command:
 
         parameters = [_CONTEXT, *map(_parameter, self.options.values())]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # of typer's
-        app.command(self.name, help=self.help, cls=_page(self.options))(run)
+        page = _page(self.options)
+        app.command(self.name, help=self.summary, epilog=epilog(self), cls=page)(run)
 
     def _called(self, given: dict[str, Any]) -> int:
         hyperparameters = given.pop(HYPERPARAMETERS, {})
@@ -108,6 +121,12 @@ class Command:
             for name, option in options_of(self.own).items()
         }
         return self.own(Run(self.function, given | hyperparameters, self.unit), **own)
+
+
+def epilog(command: Command) -> str:
+    """The end of a help page: examples and exit codes."""
+    examples = [f"  # {example.shows}\n  {example.line}" for example in command.examples]
+    return "\n\n".join(["Examples:", *examples, command.exits])
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)

@@ -22,9 +22,11 @@ Format = Annotated[
         "Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "inspect")
     ),
 ]
-Target = Annotated[Path | None, options.output("Write to a file instead of the terminal.", "FILE")]
+Target = Annotated[
+    Path | None, options.output("Write to this file instead of the terminal.", "FILE")
+]
 Quiet = Annotated[
-    bool, options.output("Print only the rows: no headline, totals, notes or progress.")
+    bool, options.output("Print only the rows, without headline, totals, notes and progress.")
 ]
 
 
