@@ -103,7 +103,7 @@ def _columns_of(words: str) -> list[str]:
     return names
 
 
-def _codes_of(words: Sequence[str]) -> list[str]:
+def codes_of(words: Sequence[str]) -> list[str]:
     """The codes of an option that takes several, by commas or by repeating it."""
     return [word.strip() for entry in words for word in entry.split(",") if word.strip()]
 
@@ -479,7 +479,7 @@ Select = Annotated[
         "`scalecheck rules` lists them.",
         "CODES",
         _RULES,
-        parse=_codes_of,
+        parse=codes_of,
         repeats=True,
         completes="rules",
     ),
@@ -490,7 +490,7 @@ Ignore = Annotated[
         "Do not run these rules.",
         "CODES",
         _RULES,
-        parse=_codes_of,
+        parse=codes_of,
         repeats=True,
         completes="rules",
     ),

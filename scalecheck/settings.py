@@ -33,7 +33,7 @@ class Option:
     command line where that is another. recorded: it is part of a report's settings. after: the
     option that it follows where people read them, as it stands elsewhere among the arguments of a
     function. completes: what its values are, where the shell completes more than the choices:
-    tensors, columns or rules.
+    tensors, columns, rules or optimizers.
 
     name, default and types are read from the signature.
     """

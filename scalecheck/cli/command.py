@@ -64,12 +64,13 @@ class Example(NamedTuple):
 class Command:
     """A command: function is the library's, exits says when it exits with what. own is called with
     a Run and the options that only the command line has, which replace those of the function of the
-    same name, and gives the exit code."""
+    same name, and gives the exit code. Where it is None the library has no such function: function
+    has all options and gives the exit code."""
 
-    function: Callable[..., Report]
+    function: Callable[..., Any]
     exits: str
     examples: Sequence[Example]
-    own: Callable[..., int] = printed
+    own: Callable[..., int] | None = printed
     unit: str = "bytes"
 
     @property
@@ -88,7 +89,7 @@ class Command:
     @cached_property
     def options(self) -> dict[str, Option]:
         """Every option by its name, in the order of the help page."""
-        found = {**options_of(self.function), **options_of(self.own)}
+        found = {**options_of(self.function), **options_of(self.own or self.function)}
         rank = {"": -1, **{panel: place for place, panel in enumerate(PANELS)}}
         return dict(sorted(found.items(), key=lambda item: rank[item[1].panel]))
 
@@ -109,6 +110,9 @@ class Command:
         app.command(self.name, help=self.summary, epilog=epilog(self), cls=page)(run)
 
     def _called(self, given: dict[str, Any]) -> int:
+        if self.own is None:
+            code: int = self.function(**_own(self.options, given))
+            return code
         hyperparameters = given.pop(HYPERPARAMETERS, {})
         for name in hyperparameters.keys() & self.options.keys():
             flag = self.options[name].usage.split()[0]
@@ -116,11 +120,16 @@ class Command:
                 raise OptionError("set", f"is given as {flag} too", name)
             if not isinstance(self.options[name], Hyperparameter):
                 raise OptionError("set", f"is an option by itself: {flag}", name)
-        own = {
-            name: option.checked(given.pop(name)) if name in given else option.default
-            for name, option in options_of(self.own).items()
-        }
+        own = _own(options_of(self.own), given)
         return self.own(Run(self.function, given | hyperparameters, self.unit), **own)
+
+
+def _own(options: Mapping[str, Option], given: dict[str, Any]) -> dict[str, Any]:
+    """The values of options, those given taken out of `given`. Raises OptionError."""
+    return {
+        name: option.checked(given.pop(name)) if name in given else option.default
+        for name, option in options.items()
+    }
 
 
 def epilog(command: Command) -> str:

@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import traceback
-from typing import Annotated, NoReturn, TextIO
+from importlib import import_module
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from scalecheck import __version__, api
 from scalecheck.cli.check import check
@@ -24,11 +26,12 @@ ALLOCATIONS = 50_000  # between looks for garbage: what is read of a file has no
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _NO_THREAD = "can't start new thread"  # of a RuntimeError
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="scalecheck",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
 _READ = "Exit codes: 0 when it was read, 2 for wrong usage, 3 when it could not be read."
 _BOTH_READ = "Exit codes: 0 when both were read, 2 for wrong usage, 3 when one could not be read."
@@ -119,6 +122,29 @@ COMMANDS = (
 )
 for command in COMMANDS:
     command.register(app)
+REFERENCE = ("rules", "optimizers")
+"""Commands of the command line alone, each a module of this folder that is imported when it is
+asked for."""
+
+
+def reference(name: str) -> Command:
+    """One of REFERENCE."""
+    command: Command = import_module(f"scalecheck.cli.{name}").COMMAND
+    return command
+
+
+class Commands(TyperGroup):
+    """The commands, of which those of REFERENCE are made when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *REFERENCE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in REFERENCE:
+            return super().get_command(ctx, cmd_name)
+        alone = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        reference(cmd_name).register(alone)
+        return typer.main.get_command(alone)
 
 
 def _version(wanted: bool) -> None:
@@ -127,7 +153,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help="How large your weights are, and how far a learning rate moves them.")
+@app.callback(
+    cls=Commands, help="How large your weights are, and how far a learning rate moves them."
+)
 def main(
     version: Annotated[
         bool,

@@ -126,10 +126,14 @@ def _with_end(texts: Iterable[str]) -> Iterator[str]:
         yield "\n"
 
 
-def _layout(quiet: bool) -> Layout:
-    """The room on standard output: its width where it is a terminal or COLUMNS says one."""
-    width = None
+def width() -> int | None:
+    """Of standard output where it is a terminal or COLUMNS says one."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
-        width = shutil.get_terminal_size().columns
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _layout(quiet: bool) -> Layout:
+    """The room on standard output."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-    return Layout(width, encoding == "utf8" and os.environ.get("TERM") != "dumb", quiet)
+    return Layout(width(), encoding == "utf8" and os.environ.get("TERM") != "dumb", quiet)

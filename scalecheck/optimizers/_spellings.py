@@ -12,6 +12,7 @@ _AFTER = re.compile(
     r"(?:torch|xla|npu|apex|bnb|anyprecision|fused|foreach|paged|fp8|4bit|8bit|32bit)+$"
 )
 _MOST = 3  # names that were perhaps meant
+_LIKE = 0.75  # how like they are, as difflib counts it
 _MOST_CHARACTERS = 100  # of a name that is looked up; none known is half as long
 
 
@@ -25,7 +26,7 @@ def resolve(word: str, *others: str) -> str:
         return found
     from difflib import get_close_matches
 
-    near = get_close_matches(_plain(word)[:_MOST_CHARACTERS], known, _MOST)
+    near = get_close_matches(_plain(word)[:_MOST_CHARACTERS], known, _MOST, _LIKE)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise OptionError("optimizer", f"not known; {hint}`scalecheck optimizers` lists all", word)
 
