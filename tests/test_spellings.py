@@ -73,7 +73,7 @@ def test_an_optimizer_of_another_formula_is_not_taken_for_a_known_one(word):
 
 def test_a_misspelled_name_is_answered_with_near_ones():
     done = scalecheck("translate", SAMPLE, "--lr", "1e-3", "--optimizer", "AdamX")
-    assert "did you mean adamax or adam or adamw?" in done.err
+    assert "did you mean adamax or adam or radam?" in done.err
 
 
 @pytest.mark.parametrize(

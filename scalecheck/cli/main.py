@@ -210,7 +210,7 @@ def _exit_code() -> int:
         _discard(sys.stdout)  # the reader has what it wanted
         return ExitCode.CLEAN
     except typer.TyperException as error:
-        return _failed(error.format_message(), ExitCode.USAGE)
+        return _wrong_usage(error)
     except CheckpointError as error:
         return _failed(str(error), ExitCode.UNREADABLE, error.help)
     except ScalecheckError as error:
@@ -225,6 +225,18 @@ def _exit_code() -> int:
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             return _failed("this replays torch's optimizers: pip install torch", ExitCode.USAGE)
         return _unexpected(error)
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    """Says what is wrong with the command line, and what was perhaps meant."""
+    from scalecheck.cli.wrong_words import advice
+
+    found = advice(error, sys.argv[1:]) if hasattr(error, "ctx") else None
+    if found is None:
+        return _failed(error.format_message(), ExitCode.USAGE)
+    return _failed(
+        found.problem, ExitCode.USAGE, found.help if len(found.help) < MAX_MESSAGE else ""
+    )
 
 
 def _unexpected(error: Exception) -> int:
