@@ -149,14 +149,19 @@ def _parameter(option: Option) -> inspect.Parameter:
     default = None if is_word or option.repeats else option.default
     kind = kind | None if default is None else kind
     note = (
-        typer.Argument(metavar=option.metavar, help=option.help, show_default=False)
+        typer.Argument(
+            metavar=option.metavar,
+            help=option.help,
+            show_default=False,
+            autocompletion=_completion(option),
+        )
         if isinstance(option, Argument)
         else typer.Option(
             option.usage.split()[0],
             metavar=option.metavar or None,
             help=option.help,
             rich_help_panel=option.panel or None,
-            autocompletion=(lambda: list(option.words)) if option.choices else None,
+            autocompletion=_completion(option),
         )
     )
     return inspect.Parameter(
@@ -165,6 +170,19 @@ def _parameter(option: Option) -> inspect.Parameter:
         default=default,
         annotation=Annotated[kind, note],
     )
+
+
+def _completion(option: Option) -> Callable[..., Any] | None:
+    """What completes its values in a shell; None where the shell completes files."""
+    if not (option.choices or option.completes):
+        return None
+
+    def complete(context: typer.Context, incomplete: str) -> list[str | tuple[str, str]]:
+        from scalecheck.cli.completion import completions
+
+        return completions(option, context, incomplete)
+
+    return complete
 
 
 def _page(options: Mapping[str, Option]) -> type[TyperCommand]:
