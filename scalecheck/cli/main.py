@@ -122,7 +122,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     command.register(app)
-REFERENCE = ("rules", "optimizers")
+REFERENCE = ("init", "rules", "optimizers")
 """Commands of the command line alone, each a module of this folder that is imported when it is
 asked for."""
 
