@@ -109,8 +109,11 @@ def test_an_optimizer_that_is_not_known_is_not_written_as_one(tmp_path):
         tmp_path / "optimizer.pt",
     )
     text = scalecheck("init", tmp_path, "--output", "-").out
-    assert tomllib.loads(text).get("optimizer") == {}
-    assert "optimizer.pt" in text
+    assert tomllib.loads(text)["optimizer"] == {"lr": 1e-3}
+    assert "optimizer.pt, step 9, which does not tell its name." in text
+    assert '\n#name = "adamw"\n' in text
+    Path(FILE).write_text(text, "utf-8")
+    assert scalecheck("check", tmp_path).code == 0
 
 
 def test_every_role_of_the_checkpoint_has_an_override_to_fill_in():

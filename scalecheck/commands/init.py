@@ -43,14 +43,18 @@ def optimizer_of(checkpoint: Checkpoint) -> Optimizer:
     source = f"{states.path}, step {states.step}" if states.step else str(states.path)
     saved = _saved(checkpoint, states)
     names = {settings.get("optimizer") for settings in saved.values()}
-    if len(names) != 1 or (name := names.pop()) not in registry.names("optimizer"):
-        return Optimizer(source=source)
-    known = ["lr", *(one.name for one in fields(registry.load("optimizer", name).Optimizer))]
-    common: dict[str, Any] = {"name": name}
+    known, common = ["lr"], dict[str, Any]()
+    if len(names) == 1 and (name := names.pop()) in registry.names("optimizer"):
+        known += [one.name for one in fields(registry.load("optimizer", name).Optimizer)]
+        common["name"] = name
     usual: dict[str, Any] = {}
     for key in known:
         values = [settings[key] for settings in saved.values() if key in settings]
-        if len(values) < len(saved) or not all(_is_written(key, value) for value in values):
+        if (
+            not values
+            or len(values) < len(saved)
+            or not all(_is_written(key, value) for value in values)
+        ):
             continue
         value, count = Counter(values).most_common(1)[0]
         (common if count == len(saved) else usual)[key] = value
@@ -124,13 +128,15 @@ def _optimizer(found: Optimizer) -> Iterator[str]:
         yield "[optimizer]"
         yield from _off(_USUAL)
         return
-    yield f"# The optimizer, from {_comment(found.source)}."
+    doubt = "" if "name" in settings else ", which does not tell its name"
+    yield f"# The optimizer, from {_comment(found.source)}{doubt}."
     yield "# These replace those of any state: remove lr to judge each checkpoint at its own."
     if found.initial_lr is not None:
         yield f"# The schedule began at lr {found.initial_lr:g}."
     yield "[optimizer]"
     yield from _assigned(settings)
-    yield from _off({} if "lr" in settings else {"lr": _USUAL["lr"]})
+    missing = [key for key in ("name", "lr") if key not in {**settings, **found.usual}]
+    yield from _off({key: _USUAL[key] for key in missing})
     yield from _off(found.usual)
     if found.own:
         yield "# Tensors that the state trains with other settings. A check reads these from the"
