@@ -73,7 +73,7 @@ def test_an_optimizer_of_another_formula_is_not_taken_for_a_known_one(word):
 
 def test_a_misspelled_name_is_answered_with_near_ones():
     done = scalecheck("translate", SAMPLE, "--lr", "1e-3", "--optimizer", "AdamX")
-    assert "did you mean adamax or adam or radam?" in done.err
+    assert "did you mean adamax or adam? `" in done.err
 
 
 @pytest.mark.parametrize(
@@ -98,5 +98,5 @@ def test_a_configuration_and_python_take_other_spellings(tmp_path):
     assert json.loads(done.out)["settings"]["optimizer"] == "adamw"
     report = package.translate(SAMPLE, "RMSprop", lr=1e-3)
     assert report.settings["optimizer"] == "rmsprop"
-    with pytest.raises(ArgumentError, match="did you mean adam or"):
+    with pytest.raises(ArgumentError, match="did you mean adam"):
         package.translate(SAMPLE, "adamq", lr=1e-3)

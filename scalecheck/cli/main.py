@@ -114,7 +114,8 @@ COMMANDS = (
             Example("scalecheck simulate", "What adam does with gradients 10 times larger"),
             Example("scalecheck simulate --optimizer sgd --k 100", "Another optimizer and factor"),
             Example(
-                "scalecheck simulate --optimizer all --steps 50", "Every optimizer, one row each"
+                "scalecheck simulate --optimizer adamw --noise student-t:5",
+                "Gradients with heavy tails",
             ),
         ),
         unit="steps",

@@ -11,8 +11,8 @@ _BEFORE = re.compile(r"(?:paged|fused|foreach|distributed)+")
 _AFTER = re.compile(
     r"(?:torch|xla|npu|apex|bnb|anyprecision|fused|foreach|paged|fp8|4bit|8bit|32bit)+$"
 )
-_MOST = 3  # names that were perhaps meant
-_LIKE = 0.75  # how like they are, as difflib counts it
+_LIKE = 0.72  # of names that were perhaps meant, as difflib counts it
+_ALMOST = 0.05
 _MOST_CHARACTERS = 100  # of a name that is looked up; none known is half as long
 
 
@@ -24,11 +24,19 @@ def resolve(word: str, *others: str) -> str:
         return word
     if len(word) <= _MOST_CHARACTERS and (found := _named(word, known)) is not None:
         return found
-    from difflib import get_close_matches
-
-    near = get_close_matches(_plain(word)[:_MOST_CHARACTERS], known, _MOST, _LIKE)
+    near = _near(_plain(word), known) if len(word) <= _MOST_CHARACTERS else []
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     raise OptionError("optimizer", f"not known; {hint}`scalecheck optimizers` lists all", word)
+
+
+def _near(word: str, known: list[str]) -> list[str]:
+    """The names most like a word, and those that are almost as like it."""
+    from difflib import SequenceMatcher
+
+    likeness = {name: SequenceMatcher(None, word, name).ratio() for name in known}
+    least = max(_LIKE, max(likeness.values()) - _ALMOST)
+    near = (name for name, ratio in likeness.items() if ratio >= least)
+    return sorted(near, key=lambda name: -likeness[name])
 
 
 def spellings(name: str) -> list[str]:
