@@ -9,7 +9,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from scalecheck import registry
-from scalecheck.cli.main import COMMANDS
+from scalecheck.cli.main import COMMANDS, REFERENCE, reference
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
@@ -35,6 +35,7 @@ from scalecheck.updates import (
     cast_change,
     columns,
     displacement,
+    optimizer_pages,
     precision,
     suggest_report,
 )
@@ -91,6 +92,8 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`optimizers`, with `--optimizer all`", overview.COLUMNS),
         ("drawn in the table of `--sweep`", [sweep.CHART]),
     ],
+    "rules": [("`rules`", rule_pages.COLUMNS)],
+    "optimizers": [("`optimizers`", optimizer_pages.COLUMNS)],
 }
 
 
@@ -112,14 +115,14 @@ def _commands() -> Iterator[str]:
         "Written by `docs/make.py` from the commands themselves. Columns of tables, which "
         "`--columns` and `--sort` name, are the fields of JSON and CSV."
     )
-    for command in COMMANDS:
+    for command in (*COMMANDS, *map(reference, REFERENCE)):
         yield f"\n## {command.name}\n"
         yield f"{command.help}\n"
         yield "| Option | What it does |"
         yield "|---|---|"
         for option in command.options.values():
             yield f"| `{option.usage}` | {_cell(option.description)} |"
-        for title, fields in FIELDS[command.name]:
+        for title, fields in FIELDS.get(command.name, ()):
             yield f"\n{title[0].upper()}{title[1:]}:\n"
             yield "| Field | What it is |"
             yield "|---|---|"
