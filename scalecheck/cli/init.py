@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from scalecheck import api, options
 from scalecheck.cli.command import Command, Example
 from scalecheck.cli.exit_code import ExitCode
-from scalecheck.cli.output import Quiet
 from scalecheck.cli.progress import progress
 from scalecheck.config import FILE
 from scalecheck.errors import OptionError, UsageError, reason
@@ -23,11 +22,11 @@ Source = Annotated[
 Target = Annotated[
     str,
     options.output(
-        "Write to this file instead, or with `-` to the terminal. An existing file is never "
-        "replaced.",
+        "Write to this file; `-` prints to the terminal. An existing file is never replaced.",
         "FILE",
     ),
 ]
+Quiet = Annotated[bool, options.output("Do not say what was written, and show no progress.")]
 
 
 def init(checkpoint: Source, *, output: Target = FILE, quiet: Quiet = False) -> int:
