@@ -1,13 +1,13 @@
 """`scalecheck init`: a configuration for a checkpoint, to be read and edited."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from scalecheck import api, options
 from scalecheck.cli.command import Command, Example
 from scalecheck.cli.exit_code import ExitCode
+from scalecheck.cli.output import Output
 from scalecheck.cli.progress import progress
 from scalecheck.config import FILE
 from scalecheck.errors import OptionError, UsageError, reason
@@ -35,13 +35,14 @@ def init(checkpoint: Source, *, output: Target = FILE, quiet: Quiet = False) -> 
     if place is not None:
         _require_new(place)
     text = _text(checkpoint, quiet)
+    said = f"wrote {place}; `scalecheck check` reads it in its folder and below"
     if place is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-        return ExitCode.CLEAN
-    _write(place, text)
-    if not quiet:
-        print(f"wrote {place}; `scalecheck check` reads it in its folder and below")
+        said = text.removesuffix("\n")
+    else:
+        _write(place, text)
+    if place is None or not quiet:
+        with Output("table", None, quiet) as out:
+            out.write_text(said)
     return ExitCode.CLEAN
 
 
