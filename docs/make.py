@@ -9,7 +9,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from scalecheck import registry
-from scalecheck.cli.main import COMMANDS
+from scalecheck.cli.main import COMMANDS, REFERENCE, reference
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
 from scalecheck.laws.replay import claim, overview
@@ -25,8 +25,9 @@ from scalecheck.recipes.recipe import PHASES, failures, load
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
-from scalecheck.rules.contract import NEEDS, registered
+from scalecheck.rules.contract import registered
 from scalecheck.rules.judging import manual as checking
+from scalecheck.rules.judging import pages as rule_pages
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates import adapted as adapters
 from scalecheck.updates import (
@@ -34,6 +35,7 @@ from scalecheck.updates import (
     cast_change,
     columns,
     displacement,
+    optimizer_pages,
     precision,
     suggest_report,
 )
@@ -90,6 +92,8 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`optimizers`, with `--optimizer all`", overview.COLUMNS),
         ("drawn in the table of `--sweep`", [sweep.CHART]),
     ],
+    "rules": [("`rules`", rule_pages.COLUMNS)],
+    "optimizers": [("`optimizers`", optimizer_pages.COLUMNS)],
 }
 
 
@@ -111,14 +115,14 @@ def _commands() -> Iterator[str]:
         "Written by `docs/make.py` from the commands themselves. Columns of tables, which "
         "`--columns` and `--sort` name, are the fields of JSON and CSV."
     )
-    for command in COMMANDS:
+    for command in (*COMMANDS, *map(reference, REFERENCE)):
         yield f"\n## {command.name}\n"
         yield f"{command.help}\n"
         yield "| Option | What it does |"
         yield "|---|---|"
         for option in command.options.values():
             yield f"| `{option.usage}` | {_cell(option.description)} |"
-        for title, fields in FIELDS[command.name]:
+        for title, fields in FIELDS.get(command.name, ()):
             yield f"\n{title[0].upper()}{title[1:]}:\n"
             yield "| Field | What it is |"
             yield "|---|---|"
@@ -338,32 +342,18 @@ def _over_a_run() -> Iterator[str]:
 def _rules() -> Iterator[str]:
     yield "# The rules of `scalecheck check`\n"
     yield (
-        "Written by `docs/make.py` from the rules' own files; `scalecheck check --explain CODE` "
+        "Written by `docs/make.py` from the rules' own files; `scalecheck rules CODE` "
         "prints a rule's part. Limits are changed in the configuration's `[limits.CODE]`, for some "
         "tensors in `[[override]]`. In the examples `noise` is normal and of rms 0.02.\n"
     )
     yield "| Code | Name | Severity | Finds | Needs |"
     yield "|---|---|---|---|---|"
     for code, entry in registered().items():
-        needs = ", ".join(NEEDS[need].removeprefix("needs ") for need in entry.rule.needs)
+        needs = ", ".join(rule_pages.needs(entry))
         name = f"[`{entry.name}`](#{code.lower()}-{entry.name})"
         yield f"| {code} | {name} | {entry.rule.severity} | {entry.summary} | {needs} |"
     for entry in registered().values():
-        rule = entry.rule
-        yield f"\n## {entry.code} {entry.name}\n"
-        yield f"**{entry.summary}** Severity: {rule.severity}.\n"
-        yield f"{entry.meaning}\n"
-        yield f"*Try:* {entry.remedy}\n"
-        if rule.limits:
-            yield "| Limit | Default | What it is |"
-            yield "|---|---|---|"
-            for name, limit in rule.limits.items():
-                yield f"| `{name}` | {checking.shown(limit)} | {_cell(limit.help)} |"
-            yield ""
-        for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
-            options = f" with `{example.options}`" if example.options else ""
-            yield f"{title}{options}:\n\n```py\n{example.lines}\n```\n"
-        yield f"> {rule.bad.finds}"
+        yield from rule_pages.markdown(entry)
 
 
 def _cell(words: str) -> str:

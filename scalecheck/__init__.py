@@ -1,4 +1,4 @@
-"""The scale of the weights of a model checkpoint, and what an lr is to them.
+"""How large the weights of a checkpoint are, and how far a learning rate moves them.
 
 The functions have the names of the commands: `scalecheck.inspect(path)` is `scalecheck inspect`.
 """

@@ -112,12 +112,12 @@ def inspect(
     jobs: options.Jobs = None,
     progress: Progress | None = None,
 ) -> None:
-    """Measure the scale of every tensor of a checkpoint: rms, the root mean square, and more.
+    """Measure how large the weights of each tensor are, and show which stand out.
 
-    It is a row a tensor, or a row a layer, family or role. checkpoint: a path, an nn.Module, or a
-    mapping of names to arrays, which is not copied. progress: called with the bytes read so far
-    and in all. Raises UsageError, which is a TypeError or a ValueError too, where an argument fits
-    nothing, CheckpointError where the checkpoint cannot be read.
+    The report has one row for each tensor, or for each layer, family or role. checkpoint: a path,
+    an nn.Module, or a mapping of names to arrays, which is not copied. progress: called with the
+    bytes read so far and in all. Raises UsageError, which is a TypeError or a ValueError too where
+    an argument does not fit, and CheckpointError where the checkpoint cannot be read.
     """
 
 
@@ -167,14 +167,14 @@ def translate(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Tell the relative update that each tensor of a checkpoint will feel at an lr, or did feel.
+    """Show how far a learning rate moves each tensor per step, relative to its own size.
 
-    It is expected, nominal, and where there is an optimizer state, measured: shares of the
-    tensor's rms a step. checkpoint: as of inspect. optimizer: its name, or a torch Optimizer or a
-    list of them, whose groups and moments are then the state; state: a path, or the same. lr,
-    optimizer and hyperparameters, which are any of the optimizer's own, go before those of the
-    state, which go before the optimizer's defaults. With assume, shape may take the place of a
-    checkpoint. Raises UsageError, CheckpointError.
+    The relative update is given as expected, nominal and, where there is an optimizer state,
+    measured. checkpoint: as for inspect. optimizer: its name, or a torch Optimizer or a list of
+    them, whose groups and moments are then the state. state: a path, or the same. lr, optimizer and
+    hyperparameters, which are any of the optimizer's own, override those of the state, which
+    override the optimizer's defaults. With assume, shape can replace the checkpoint. Raises
+    UsageError, CheckpointError.
     """
 
 
@@ -211,12 +211,13 @@ def diff(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Measure how far each tensor moved from one checkpoint to another, beside what a run would do.
+    """Measure how far each tensor moved between two checkpoints.
 
     The change is exact, in float64. Each side is a path, an nn.Module, or a mapping of names to
-    arrays. A path may be a report of `inspect --format json`, of which only figures are compared.
-    With steps, those between the two, it says how far as many more will carry each tensor; with lr
-    too, how far noise would have carried it. Raises UsageError, CheckpointError.
+    arrays. A path can be a report of `inspect --format json`, of which only the figures are
+    compared. With steps, the number between the two, the report says how far as many more steps
+    move each tensor; with lr too, how far noise would have moved it. Raises UsageError,
+    CheckpointError.
     """
 
 
@@ -260,11 +261,11 @@ def check(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Judge a checkpoint by rules, for CI: its scales, the lr, the optimizer state, a baseline.
+    """Check a checkpoint, its learning rate and its optimizer state by rules, and fail on findings.
 
-    checkpoint, optimizer and state: as of translate. The report's `failed` says whether CI should
-    stop. config: a configuration, or the file it is
-    in; none is looked for, and the other options go before it. Raises UsageError, CheckpointError.
+    checkpoint, optimizer and state: as for translate. The report's `failed` says whether CI should
+    stop. config: a configuration, or its file; no file is searched for, and the other options
+    override it. Raises UsageError, CheckpointError.
     """
 
 
@@ -292,9 +293,9 @@ def simulate(
     progress: Progress | None = None,
     **hyperparameters: options.Hyperparameters,
 ) -> None:
-    """Replay an optimizer on synthetic gradients and judge the laws that an lr relies on.
+    """Run an optimizer on synthetic gradients and test how its updates scale.
 
-    optimizer is one or "all". The report's claims say whether they hold; it has `failed` where one
-    breaks that is no contrast. progress: called with the steps done so far and in all. Raises
-    UsageError.
+    optimizer is one name, or "all". The report's claims say whether they hold; `failed` is True
+    where one breaks that is no contrast. progress: called with the steps done so far and in all.
+    Raises UsageError.
     """

@@ -34,21 +34,10 @@ Count = int | None
 Word = str | None
 Words = str | Sequence[str]
 
-PANELS = (
-    "What trains it",
-    "Run",
-    "Which lr",
-    "Replay",
-    "What is judged",
-    "Tensors",
-    "Rows and columns",
-    "Output",
-)
-"""The parts of a help page in their order."""
-training, run, question, replay, judged, tensors, rows, output = (
-    partial(Option, panel=panel) for panel in PANELS
-)
-hyperparameter = partial(Hyperparameter, panel=PANELS[0])
+PANELS = ("Run", "Optimizer", "Selection", "Output")
+"""The parts of a help page in their order, after its arguments and --help."""
+run, training, selection, output = (partial(Option, panel=panel) for panel in PANELS)
+hyperparameter = partial(Hyperparameter, panel="Optimizer")
 
 _DIGITS = 20  # of a number of steps
 _SHARE = "a percentage such as 0.1% or a share such as 0.001"
@@ -130,7 +119,7 @@ def _columns_of(words: str) -> list[str]:
     return names
 
 
-def _codes_of(words: Sequence[str]) -> list[str]:
+def codes_of(words: Sequence[str]) -> list[str]:
     """The codes of an option that takes several, by commas or by repeating it."""
     return [word.strip() for entry in words for word in entry.split(",") if word.strip()]
 
@@ -180,12 +169,22 @@ def _value_of(word: str, kind: Any) -> Any:
         raise ValueError(f"must be {'a whole number' if kind is int else 'a number'}") from None
 
 
+def _replayed(word: str) -> str:
+    from scalecheck.optimizers._spellings import resolve
+
+    return resolve(word, "all")
+
+
 _OPTIMIZERS = partial(registry.names, "optimizer")
+_USUAL = "adamw, adam, sgd, lion, muon, adafactor, lamb, rmsprop; `scalecheck optimizers` lists all"
+_SPELLED = "optimizers._spellings:resolve"
 _SCHEMES, _SCHEME = (f"measure.initial_scale:{name}" for name in ("WORDS", "scheme"))
 _RULES = "rules.judging.policy:chosen"
+_FLOATS = ("bf16", "fp16", "fp32")
+_CASTS = ("bf16", "fp16", "fp8", "e5m2", "fp32")
 
-_PATH = Argument("A checkpoint: a file, a shard index (*.index.json) or a directory.", "PATH")
-_SIDE = "A checkpoint, or a report of `inspect --format json`."
+_PATH = Argument("Checkpoint: a file, a shard index (*.index.json) or a folder.", "PATH")
+_SIDE = "Checkpoint, or a report of `scalecheck inspect --format json`."
 SomeCheckpoint = Annotated[AnyCheckpoint, _PATH]
 OptionalCheckpoint = Annotated[AnyCheckpoint | None, _PATH]
 Before = Annotated[AnyCheckpoint, Argument(_SIDE, "BEFORE")]
@@ -194,46 +193,66 @@ After = Annotated[AnyCheckpoint, Argument(_SIDE, "AFTER")]
 # Which tensors, rows and columns.
 Match = Annotated[
     Words,
-    tensors(
-        "Only tensors whose whole name matches, * crossing dots (repeatable).", "GLOB", repeats=True
+    selection(
+        "Read only tensors whose whole name matches, such as '*.bias'; * also matches dots. "
+        "Repeatable.",
+        "GLOB",
+        repeats=True,
+        completes="tensors",
     ),
 ]
 Exclude = Annotated[
-    Words, tensors("No tensors whose whole name matches (repeatable).", "GLOB", repeats=True)
+    Words,
+    selection(
+        "Leave out tensors whose whole name matches. Repeatable.",
+        "GLOB",
+        repeats=True,
+        completes="tensors",
+    ),
 ]
 Recursive = Annotated[
-    bool, tensors("Read the checkpoints in all folders below a directory too, as FOLDER/NAME.")
+    bool,
+    selection("Read the checkpoints in all subfolders too. Their tensors are named FOLDER/NAME."),
 ]
 Raw = Annotated[
     bool,
-    tensors("Show quantised weights as they are stored, codes and factors, not decoded."),
+    selection("Show the stored codes and scales of quantised weights instead of decoded weights."),
 ]
 Base = Annotated[
     AnyCheckpoint | None,
-    tensors(
-        "The model that the adapter in the checkpoint adds to: compare ΔW with its weights.",
+    selection(
+        "Base model of the adapter in the checkpoint. Compares the adapter's ΔW with the base "
+        "weights.",
         "MODEL",
         is_path=True,
     ),
 ]
 GroupBy = Annotated[
     By,
-    rows("Print a row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
+    output("Print one row for each of: {choices}.", "WHAT", choices="measure.groups:GROUPINGS"),
 ]
-Sort = Annotated[Word, rows("Sort by a column: numbers from the largest, words from A.", "COLUMN")]
-Reverse = Annotated[bool, rows("Reverse the order.")]
-Flagged = Annotated[bool, rows("Print only the rows that have a flag.")]
+Sort = Annotated[
+    Word,
+    output(
+        "Sort by a column: largest number first, words from A to Z.", "COLUMN", completes="columns"
+    ),
+]
+Reverse = Annotated[bool, output("Reverse the order of the rows.")]
+Flagged = Annotated[bool, output("Print only the rows that have a flag.")]
 Top = Annotated[
-    Count, rows("Print only the first N rows.", "N", _only("at least 1 row", lambda n: n >= 1))
+    Count, output("Print only the first N rows.", "N", _only("at least 1 row", lambda n: n >= 1))
 ]
 Columns = Annotated[
-    Words | None, rows("Print only these columns, in this order.", "A,B,C", parse=_columns_of)
+    Words | None,
+    output(
+        "Print only these columns, in this order.", "A,B,C", parse=_columns_of, completes="columns"
+    ),
 ]
-Quantiles = Annotated[bool, rows("Add the values at 1, 5, 25, 50, 75, 95 and 99 %.")]
+Quantiles = Annotated[bool, output("Add columns for the values at 1, 5, 25, 50, 75, 95 and 99 %.")]
 Init = Annotated[
     Word,
-    rows(
-        "Add rms as a multiple of what an initialization gives: {choices}.",
+    output(
+        "Add the ratio of each rms to the rms that an initialization gives: {choices}.",
         "SCHEME",
         _SCHEME,
         _SCHEMES,
@@ -241,33 +260,42 @@ Init = Annotated[
 ]
 Jobs = Annotated[
     Count,
-    output("Threads that read and count. Default: one for each core.", "N", key="", recorded=False),
+    output("Use N threads. Default: one for each core.", "N", key="", recorded=False),
 ]
 
-# What trains it: settings that are given go before those of the optimizer state.
+# The optimizer: settings that are given go before those of the optimizer state.
 Lr = Annotated[
     Number,
-    training("The lr. Default: that of the optimizer state.", "LR", POSITIVE, key="optimizer.lr"),
+    training(
+        "Learning rate, such as 3e-4. Default: that of the optimizer state.",
+        "LR",
+        POSITIVE,
+        key="optimizer.lr",
+    ),
 ]
 Optimizer = Annotated[
     AnyOptimizer | None,
     training(
-        "One of {choices}. Default: that of the optimizer state, else adamw.",
+        f"Optimizer, in any spelling such as AdamW or adamw_torch: {_USUAL}. Default: that of the "
+        "optimizer state, else adamw.",
         "NAME",
         choices=_OPTIMIZERS,
+        resolve=_SPELLED,
         key="optimizer.name",
         after="lr",
     ),
 ]
-Beta1 = Annotated[Number, hyperparameter("Averaging factor of the gradient, 0 to below 1.", "B")]
-Beta2 = Annotated[Number, hyperparameter("Averaging factor of the gradient's square.", "B")]
-Eps = Annotated[Number, hyperparameter("Added to the root that a gradient is divided by.", "EPS")]
+Beta1 = Annotated[Number, hyperparameter("Decay rate of the average of gradients.", "B")]
+Beta2 = Annotated[Number, hyperparameter("Decay rate of the average of squared gradients.", "B")]
+Eps = Annotated[
+    Number, hyperparameter("Constant added to the denominator of Adam-like updates.", "EPS")
+]
 WeightDecay = Annotated[Number, hyperparameter("Weight decay.", "WD")]
-Momentum = Annotated[Number, hyperparameter("Share of the last update that the next keeps.", "M")]
+Momentum = Annotated[Number, hyperparameter("Momentum factor.", "M")]
 Hyperparameters = Annotated[
     Any,
     training(
-        "Set any hyperparameter of the optimizer, such as alpha=0.95 (repeatable).",
+        "Set any other hyperparameter of the optimizer, such as alpha=0.95. Repeatable.",
         "NAME=VALUE",
         parse=_hyperparameters_of,
         repeats=True,
@@ -278,7 +306,8 @@ Hyperparameters = Annotated[
 Group = Annotated[
     Words,
     training(
-        "Other settings for some names, such as '*.bias:lr=1e-4,weight_decay=0' (repeatable).",
+        "Give the tensors that match their own settings, such as "
+        "'*.bias:lr=1e-4,weight_decay=0'. Repeatable.",
         "GLOB:SETTINGS",
         repeats=True,
         key="",
@@ -286,32 +315,34 @@ Group = Annotated[
 ]
 Snr = Annotated[
     float,
-    training("Mean over std of an element's gradient; 0 is noise alone.", "SNR", NOT_NEGATIVE),
+    training(
+        "Signal-to-noise ratio of each element's gradient, mean over standard deviation. 0 is "
+        "pure noise.",
+        "SNR",
+        NOT_NEGATIVE,
+    ),
 ]
+_GRAD_RMS = "RMS of the gradients. Default: {}so large that eps has no effect."
 GradRms = Annotated[
     Number,
-    training(
-        "RMS of the gradients. Default: that of the optimizer state, else so large that eps "
-        "does not count.",
-        "RMS",
-        POSITIVE,
-    ),
+    training(_GRAD_RMS.format("that of the optimizer state, else "), "RMS", POSITIVE),
 ]
 Step = Annotated[
     int | str | None,
     training(
-        "Forecast the update of this step: a number, or steady. Default: that of the optimizer "
-        "state; else steady, or where the optimizer does not settle before it the last of --steps, "
-        "1000 without.",
+        "Forecast the update at this step: a number, or `steady` for the steady state. Default: "
+        "the step of the optimizer state, else the steady state; for an optimizer that has none, "
+        "the last of --steps or step 1000.",
         "STEP",
         _step,
+        (STEADY,),
         parse=_step_of,
     ),
 ]
 State = Annotated[
     AnyState | None,
     training(
-        "Optimizer state file, FILE::PLACE for one of several in it. Default: found beside the "
+        "Optimizer state file; FILE::PLACE picks one of several in it. Default: found beside the "
         "checkpoint; `none` ignores it.",
         "PATH",
         is_path=True,
@@ -320,7 +351,7 @@ State = Annotated[
 ParamNames = Annotated[
     str | Path | None,
     training(
-        "File of the names of the optimizer's parameters, in its order: one a line, or JSON.",
+        "File with the names of the optimizer's parameters in their order: one per line, or JSON.",
         "FILE",
         is_path=True,
     ),
@@ -331,14 +362,17 @@ ParamDtype = Annotated[
         "Type that the weights are trained in: bf16, fp16, fp32. Default: the stored type.",
         "DTYPE",
         "updates.training:param_dtype",
+        _FLOATS,
     ),
 ]
 Cast = Annotated[
     Word,
-    question(
-        "Add what rounding to this type leaves of a step: bf16, fp16, fp8 (e4m3), e5m2, fp32.",
+    training(
+        "Add how much of each step survives rounding to this type: bf16, fp16, fp8 (e4m3), e5m2, "
+        "fp32.",
         "DTYPE",
         "updates.precision:cast_type",
+        _CASTS,
     ),
 ]
 
@@ -346,32 +380,33 @@ Cast = Annotated[
 RunPhase = Annotated[
     Word,
     run(
-        "What the run is for, which tells the published range to judge by: {choices}. Default: "
-        "pretrain where the weights are as an initialization leaves them.",
+        "Phase of training, which decides the published range to compare with: {choices}. "
+        "Default: pretrain where the weights look freshly initialized.",
         "PHASE",
         choices="recipes.recipe:PHASES",
     ),
 ]
 Steps = Annotated[
     Count,
-    run("Add what a run of so many steps with a fresh optimizer does to each tensor.", "N"),
+    run("Add how far a run of N steps with a fresh optimizer moves each tensor.", "N"),
 ]
 Schedule = Annotated[
     str,
     run(
-        "Schedule of the lr: {choices}; wsd falls over its last fifth.",
+        "Schedule of the lr: {choices}. wsd decays over the last fifth of the run.",
         "SHAPE",
         choices="theory.schedule:SHAPES",
     ),
 ]
-Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
-Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE", PART)]
+Warmup = Annotated[int, run("Warm-up steps, over which the lr rises from 0.", "N")]
+Final = Annotated[float, run("Final lr as a share of the peak lr.", "SHARE", PART)]
 
 # Of translate alone.
 TargetUpdate = Annotated[
     Number,
-    question(
-        "Add the lr of this relative update, such as 0.1% per step or 0.001; needs no --lr.",
+    run(
+        "Add the lr that moves each tensor by this much per step, such as 0.1% or 0.001. Needs no "
+        "--lr.",
         "SHARE",
         _part_of_tensor,
         parse=_share_of,
@@ -379,29 +414,42 @@ TargetUpdate = Annotated[
 ]
 Suggest = Annotated[
     bool,
-    question(
-        "Say which lr published recipes near this model use, by its width, kind, phase and "
-        "optimizer; needs no --lr."
+    run(
+        "Show the lr that published recipes use for models of this width, kind, phase and "
+        "optimizer. Needs no --lr."
     ),
 ]
 Like = Annotated[
     str | AnyCheckpoint | None,
-    question("Add the lr of the relative update that --lr gives on this checkpoint.", "PATH"),
+    run("Add the lr that moves each tensor as far as --lr moves it in this checkpoint.", "PATH"),
 ]
 To = Annotated[
-    Word, question("Add the lr at which this optimizer moves as far.", "NAME", choices=_OPTIMIZERS)
+    Word,
+    run(
+        "Add the lr at which this other optimizer moves each tensor as far.",
+        "NAME",
+        choices=_OPTIMIZERS,
+        resolve=_SPELLED,
+    ),
 ]
 ScaleBy = Annotated[
-    Number, question("Add the settings that train weights K times larger alike.", "K", POSITIVE)
+    Number,
+    run("Add the settings that train weights K times larger in the same way.", "K", POSITIVE),
 ]
 Assume = Annotated[
     Word,
-    question("Add what is believed of an initialization: {choices}.", "SCHEME", _SCHEME, _SCHEMES),
+    run(
+        "Add the update and lr for weights as this initialization makes them: {choices}.",
+        "SCHEME",
+        _SCHEME,
+        _SCHEMES,
+    ),
 ]
 Shape = Annotated[
     Words,
-    tensors(
-        "In place of PATH: a tensor such as wte.weight=50257x768 (repeatable).",
+    selection(
+        "Use a tensor of this name and shape instead of a checkpoint, such as "
+        "wte.weight=50257x768. Repeatable.",
         "NAME=AxB",
         repeats=True,
     ),
@@ -409,25 +457,33 @@ Shape = Annotated[
 
 # Of diff alone: the run between the two.
 PeakLr = Annotated[
-    Number, training("Peak lr of the run between them; takes --steps.", "LR", POSITIVE)
+    Number, training("Peak lr of the run between the two. Needs --steps.", "LR", POSITIVE)
 ]
 RunSteps = Annotated[
     Count,
-    run("Steps between the two: adds how far as many more, and ten times as many, will go.", "N"),
+    run(
+        "Steps between the two. Adds how far as many more steps, and ten times as many, move each "
+        "tensor.",
+        "N",
+    ),
 ]
 RunOptimizer = Annotated[
-    Word, training("One of {choices}. Default: adamw.", "NAME", choices=_OPTIMIZERS)
+    Word,
+    training(
+        f"Optimizer, in any spelling such as AdamW or adamw_torch: {_USUAL}. Default: adamw.",
+        "NAME",
+        choices=_OPTIMIZERS,
+        resolve=_SPELLED,
+    ),
 ]
-RunGradRms = Annotated[
-    Number,
-    training("RMS of the gradients. Default: so large that eps does not count.", "RMS", POSITIVE),
-]
+RunGradRms = Annotated[Number, training(_GRAD_RMS.format(""), "RMS", POSITIVE)]
 
 # What check judges by.
 BandLimits = Annotated[
     Sequence[float],
-    judged(
-        "Limits between frozen, low, typical, high and very high. Default: 1e-5,1e-4,3e-3,1e-2.",
+    run(
+        "Limits of the relative update per step between frozen, low, typical, high and very high. "
+        "Default: 1e-5,1e-4,3e-3,1e-2.",
         "A,B,C,D",
         Bands,
         parse=_bands_of,
@@ -435,68 +491,101 @@ BandLimits = Annotated[
 ]
 Select = Annotated[
     Words,
-    judged(
-        "Run only these rules: codes, their beginnings or names, by commas.",
+    selection(
+        "Run only these rules: codes, their beginnings or names, separated by commas. "
+        "`scalecheck rules` lists them.",
         "CODES",
         _RULES,
-        parse=_codes_of,
+        parse=codes_of,
         repeats=True,
+        completes="rules",
     ),
 ]
 Ignore = Annotated[
-    Words, judged("Leave out these rules.", "CODES", _RULES, parse=_codes_of, repeats=True)
+    Words,
+    selection(
+        "Do not run these rules.",
+        "CODES",
+        _RULES,
+        parse=codes_of,
+        repeats=True,
+        completes="rules",
+    ),
 ]
 FailOn = Annotated[
-    str, judged("Least severity that exits 1: {choices}.", "SEVERITY", choices=FAIL_ON)
+    str,
+    output(
+        "Exit with 1 for findings of this severity or above: {choices}.",
+        "SEVERITY",
+        choices=FAIL_ON,
+    ),
 ]
 PlannedSteps = Annotated[
-    Count, run("Steps of the run. Default: those of the optimizer state, at a constant lr.", "N")
+    Count,
+    run("Steps of the planned run. Default: those of the optimizer state, at a constant lr.", "N"),
 ]
 ExpectedInit = Annotated[
     Word,
-    judged("The initialization that scales have to be of: {choices}.", "SCHEME", _SCHEME, _SCHEMES),
+    run(
+        "Expect weights as this initialization makes them: {choices}.", "SCHEME", _SCHEME, _SCHEMES
+    ),
 ]
 ServeDtype = Annotated[
     Word,
-    judged(
-        "Type that the weights will be cast to: bf16, fp16, fp8 (e4m3), e5m2.",
+    run(
+        "Check that the weights fit this type, to which they will be cast for serving: bf16, fp16, "
+        "fp8 (e4m3), e5m2.",
         "DTYPE",
         "rules.judging.check_input:serve_dtype",
+        _CASTS[:-1],
     ),
 ]
 Baseline = Annotated[
     Path | str | None,
-    judged(
-        "Report of `inspect --format json` that scales have to agree with.", "FILE", is_path=True
+    run(
+        "Compare with this earlier report of `scalecheck inspect --format json`.",
+        "FILE",
+        is_path=True,
     ),
 ]
 
 # What simulate replays.
 Replayed = Annotated[
-    str, training("One of {choices}.", "NAME", choices=lambda: [*_OPTIMIZERS(), "all"])
+    str,
+    training(
+        f"Optimizer, in any spelling: {_USUAL}. `all` runs every one.",
+        "NAME",
+        choices=lambda: [*_OPTIMIZERS(), "all"],
+        resolve=_replayed,
+    ),
 ]
-Factor = Annotated[float, replay("Factor of the gradients and of the weights.", "K", _factor)]
-ReplayedSteps = Annotated[int, replay("Steps that are replayed.", "N", SIZE)]
-Size = Annotated[int, replay("Elements of the replayed tensor.", "N", SIZE)]
-LawLr = Annotated[float, training("The lr of the laws 3 and 5.", "LR", SCALE)]
+Factor = Annotated[float, run("Multiply the gradients, and then the weights, by K.", "K", _factor)]
+ReplayedSteps = Annotated[int, run("Run this many steps.", "N", SIZE)]
+Size = Annotated[int, run("Number of elements of the simulated tensor.", "N", SIZE)]
+LawLr = Annotated[
+    float, training("Learning rate for the weight-scale and layer tests.", "LR", SCALE)
+]
 Noise = Annotated[
     str,
-    replay(
-        "Law of the gradients: gaussian, student-t:DOF, sparse:DENSITY, ar1:RHO.",
+    run(
+        "Distribution of the gradients: gaussian, student-t:DOF, sparse:DENSITY, ar1:RHO.",
         "LAW",
         "laws.replay.gradients:noise_law",
     ),
 ]
-GradScale = Annotated[float, replay("RMS of the gradients g.", "RMS", SCALE)]
-Clip = Annotated[Number, replay("Clip the gradients to this norm.", "NORM", SCALE)]
+GradScale = Annotated[float, run("RMS of the gradients.", "RMS", SCALE)]
+Clip = Annotated[Number, run("Clip the norm of the gradients to this.", "NORM", SCALE)]
 ReplayDtype = Annotated[
     str,
-    replay(
-        "Type of weights, gradients and state: {choices}.",
+    run(
+        "Type of weights, gradients and optimizer state: {choices}.",
         "DTYPE",
         choices="laws.replay.replay:DTYPES",
     ),
 ]
-Seed = Annotated[int, replay("Seed of the random numbers.", "N", FROM_0)]
-Tolerance = Annotated[float, replay("What measured may be off by.", "SHARE", SHARE)]
-Sweep = Annotated[bool, replay("Draw the update's RMS for k from 1e-12 to 1e12.")]
+Seed = Annotated[int, run("Seed of the random numbers.", "N", FROM_0)]
+Tolerance = Annotated[
+    float,
+    run("Largest relative difference between measured and predicted that passes.", "SHARE", SHARE),
+]
+Sweep = Annotated[bool, run("Plot the RMS of the update for gradients scaled by 1e-12 to 1e12.")]

@@ -22,15 +22,18 @@ _MERGED = (HYPERPARAMETERS, "group")  # what is given is added to what the file 
 class Option:
     """The annotation of a parameter that is an option.
 
-    help: one line; {choices} in it stands for the choices. metavar: what stands for its value.
-    check: raises ValueError or OptionError for a value outside its domain. choices: the words that
-    it takes, beside which a check may take others. Both can be a "module:name" of this package,
-    imported when it is needed. parse: makes its value of what the command line says, a word or,
-    where it repeats, a list of them. panel: the part of the help page. key: its key in a
-    configuration, its name where None, no key where empty. is_path: a path in a configuration is
-    relative to the file. flag: its name on the command line where that is another. recorded: it is
-    part of a report's settings. after: the option that it follows where people read them, as it
-    stands elsewhere among the arguments of a function.
+    help: what happens, in a line or two; {choices} in it stands for the choices. metavar: what
+    stands for its value. check: raises ValueError or OptionError for a value outside its domain.
+    choices: the words that it takes, beside which a check may take others. resolve: makes the value
+    that counts of one that may be written in another way, and raises OptionError for one that it
+    does not know. These can be a "module:name" of this package, imported when it is needed. parse:
+    makes its value of what the command line says, a word or, where it repeats, a list of them.
+    panel: the part of the help page. key: its key in a configuration, its name where None, no key
+    where empty. is_path: a path in a configuration is relative to the file. flag: its name on the
+    command line where that is another. recorded: it is part of a report's settings. after: the
+    option that it follows where people read them, as it stands elsewhere among the arguments of a
+    function. completes: what its values are, where the shell completes more than the choices:
+    tensors, columns, rules or optimizers.
 
     name, default and types are read from the signature.
     """
@@ -40,6 +43,7 @@ class Option:
     check: Callable[[Any], object] | str | None = None
     choices: Sequence[str] | Callable[[], Sequence[str]] | str = ()
     parse: Callable[[Any], Any] | None = None
+    resolve: Callable[[Any], Any] | str | None = None
     panel: str = ""
     repeats: bool = False
     key: str | None = None
@@ -47,6 +51,7 @@ class Option:
     flag: str = ""
     recorded: bool = True
     after: str = ""
+    completes: str = ""
     name: str = ""
     default: Any = None
     types: tuple[Any, ...] = (str,)
@@ -81,6 +86,11 @@ class Option:
             value = (value,)
         if value is None:
             return None
+        if self.resolve is not None:
+            try:
+                return _imported(self.resolve)(value)
+            except OptionError as error:
+                raise OptionError(self.name, error.problem, error.value) from None
         if self.check is None:
             if self.choices and value not in self.words:
                 raise unknown(self.name, str(value), self.words)

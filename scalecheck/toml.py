@@ -129,3 +129,13 @@ def _costly(text: str) -> tuple[int, str] | None:
                 line = text.count("\n", 0, run.start()) + 1
                 return line, f"{problem.format(number)}, at most {limit}"
     return None
+
+
+def assignment(name: str, value: Any) -> str:
+    """A key and its value as a line of TOML. Values are as in JSON, but for the characters that
+    TOML takes no pair of escapes for."""
+    import json  # imported here, as most commands write no configuration
+
+    written = json.dumps(value, ensure_ascii=False)
+    escaped = (c if c.isprintable() else f"\\U{ord(c):08x}" for c in written)
+    return f"{name} = {''.join(escaped)}"

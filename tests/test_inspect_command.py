@@ -283,7 +283,7 @@ def test_output_writes_the_same_text_to_a_file(tmp_path):
         (["another"], "another"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_2(arguments, words):
+def test_wrong_usage_is_one_line_beside_the_help_and_exit_2(arguments, words):
     done = scalecheck("inspect", TINY, *arguments)
     assert (done.code, done.out) == (2, "")
     assert done.problem.startswith("scalecheck: ")

@@ -29,13 +29,20 @@ COMMANDS = {
     "check": [("check", TINY), ("check", TINY.parent / "broken.safetensors", "--lr", "1e-3")],
     "simulate": [("simulate", "--steps", 20, "--size", 64, "--sweep")],
 }
+REFERENCE = [
+    (*arguments, "--format", form)
+    for arguments in (("rules",), ("rules", "SC104", "SC2"), ("optimizers",), ("optimizers", "sgd"))
+    for form in renderers_for(arguments[0])
+]
 REPORTS = [
     (*arguments, "--format", form, *quiet)
     for command, every in COMMANDS.items()
     for arguments in every
     for form in renderers_for(command)
     for quiet in ((), ("--quiet",))
-] + [
+]
+REPORTS += REFERENCE
+REPORTS += [
     ("check", TINY, "--statistics"),
     ("check", "--show-settings"),
     ("check", "--explain", "SC101"),

@@ -70,7 +70,7 @@ def test_it_explains_itself(entry):
         assert words
         assert " ".join(words.split()) in " ".join(done.out.split())
     for name, limit in entry.rule.limits.items():
-        assert f"  {name} = " in done.out
+        assert f" {name} = " in done.out
         assert limit.help in done.out
     assert scalecheck("check", "--explain", entry.name).out == done.out
 

@@ -1,6 +1,7 @@
 """What a tensor's name says of its place: its layer and its family; and the words of roles."""
 
 import re
+from glob import escape
 
 ROLES = ("embedding", "matrix", "conv", "norm", "bias", "lora_a", "lora_b", "buffer")
 MATRICES = frozenset(("matrix", "conv", "lora_a", "lora_b"))
@@ -31,6 +32,11 @@ _INDEX = re.compile(_BLOCK.pattern + r"|(?<=_[ih]h_l)\d+(?=_reverse$|$)")
 def family(name: str) -> str:
     """The name with every index replaced by N: what the same tensor of each block shares."""
     return _INDEX.sub("N", name)
+
+
+def family_glob(name: str) -> str:
+    """A glob that the names of a family match: blocks.*.w for blocks.3.w."""
+    return "*".join(map(escape, _INDEX.split(name)))
 
 
 def spelled(name: str) -> str:

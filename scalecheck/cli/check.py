@@ -12,22 +12,25 @@ from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output, Quiet, Target, Verbose
 from scalecheck.errors import OptionError, UsageError, reason
 from scalecheck.report.report import renderers_for
-from scalecheck.settings import Settings
+from scalecheck.settings import Option, Settings
 
 Configuration = Annotated[
     Path | None,
-    options.judged(
-        "Configuration file. Default: scalecheck.toml or pyproject.toml here or above.", "FILE"
+    Option(
+        "Configuration file. Default: scalecheck.toml or pyproject.toml in this folder or above.",
+        "FILE",
     ),
 ]
-NoConfiguration = Annotated[bool, options.judged("Read no configuration file.")]
-UpdateBaseline = Annotated[bool, options.judged("Write the baseline anew in place of a check.")]
+NoConfiguration = Annotated[bool, Option("Read no configuration file.")]
+UpdateBaseline = Annotated[
+    bool, options.run("Write the --baseline file from this checkpoint instead of checking.")
+]
 Format = Annotated[
     str,
     options.output("Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "check")),
 ]
 Statistics = Annotated[bool, options.output("Print the number of findings of each rule.")]
-Explain = Annotated[str | None, options.output("Print what a rule means, and what to try.", "CODE")]
+Explain = Annotated[str | None, options.output("Print what a rule means and what to do.", "CODE")]
 ShowSettings = Annotated[bool, options.output("Print every setting and where it came from.")]
 
 

@@ -2,11 +2,11 @@
 of what only the command line has, such as where the report goes."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperCommand
@@ -58,15 +58,24 @@ def printed(
     return ExitCode.FINDINGS if report.failed else ExitCode.CLEAN
 
 
+class Example(NamedTuple):
+    """A command line of the help page, and what it shows."""
+
+    line: str
+    shows: str
+
+
 @dataclass(frozen=True)
 class Command:
     """A command: function is the library's, exits says when it exits with what. own is called with
     a Run and the options that only the command line has, which replace those of the function of the
-    same name, and gives the exit code."""
+    same name, and gives the exit code. Where it is None the library has no such function: function
+    has all options and gives the exit code."""
 
-    function: Callable[..., Report]
+    function: Callable[..., Any]
     exits: str
-    own: Callable[..., int] = printed
+    examples: Sequence[Example]
+    own: Callable[..., int] | None = printed
     unit: str = "bytes"
 
     @property
@@ -74,14 +83,18 @@ class Command:
         return self.function.__name__
 
     @property
+    def summary(self) -> str:
+        """What it does, in a line."""
+        return docstring(self.function).partition("\n\n")[0]
+
+    @property
     def help(self) -> str:
-        summary = docstring(self.function).partition("\n\n")[0]
-        return f"{summary}\n\n{self.exits}"
+        return f"{self.summary}\n\n{self.exits}"
 
     @cached_property
     def options(self) -> dict[str, Option]:
         """Every option by its name, in the order of the help page."""
-        found = {**options_of(self.function), **options_of(self.own)}
+        found = {**options_of(self.function), **options_of(self.own or self.function)}
         rank = {"": -1, **{panel: place for place, panel in enumerate(PANELS)}}
         return dict(sorted(found.items(), key=lambda item: rank[item[1].panel]))
 
@@ -98,9 +111,13 @@ class Command:
 
         parameters = [_CONTEXT, *map(_parameter, self.options.values())]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # of typer's
-        app.command(self.name, help=self.help, cls=_page(self.options))(run)
+        page = _page(self.options)
+        app.command(self.name, help=self.summary, epilog=epilog(self), cls=page)(run)
 
     def _called(self, given: dict[str, Any]) -> int:
+        if self.own is None:
+            code: int = self.function(**_own(self.options, given))
+            return code
         hyperparameters = given.pop(HYPERPARAMETERS, {})
         for name in hyperparameters.keys() & self.options.keys():
             flag = self.options[name].usage.split()[0]
@@ -108,11 +125,22 @@ class Command:
                 raise OptionError("set", f"is given as {flag} too", name)
             if not isinstance(self.options[name], Hyperparameter):
                 raise OptionError("set", f"is an option by itself: {flag}", name)
-        own = {
-            name: option.checked(given.pop(name)) if name in given else option.default
-            for name, option in options_of(self.own).items()
-        }
+        own = _own(options_of(self.own), given)
         return self.own(Run(self.function, given | hyperparameters, self.unit), **own)
+
+
+def _own(options: Mapping[str, Option], given: dict[str, Any]) -> dict[str, Any]:
+    """The values of options, those given taken out of `given`. Raises OptionError."""
+    return {
+        name: option.checked(given.pop(name)) if name in given else option.default
+        for name, option in options.items()
+    }
+
+
+def epilog(command: Command) -> str:
+    """The end of a help page: examples and exit codes."""
+    examples = [f"  # {example.shows}\n  {example.line}" for example in command.examples]
+    return "\n\n".join(["Examples:", *examples, command.exits])
 
 
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
@@ -126,14 +154,19 @@ def _parameter(option: Option) -> inspect.Parameter:
     default = None if is_word or option.repeats else option.default
     kind = kind | None if default is None else kind
     note = (
-        typer.Argument(metavar=option.metavar, help=option.help, show_default=False)
+        typer.Argument(
+            metavar=option.metavar,
+            help=option.help,
+            show_default=False,
+            autocompletion=_completion(option),
+        )
         if isinstance(option, Argument)
         else typer.Option(
             option.usage.split()[0],
             metavar=option.metavar or None,
             help=option.help,
             rich_help_panel=option.panel or None,
-            autocompletion=(lambda: list(option.words)) if option.choices else None,
+            autocompletion=_completion(option),
         )
     )
     return inspect.Parameter(
@@ -142,6 +175,19 @@ def _parameter(option: Option) -> inspect.Parameter:
         default=default,
         annotation=Annotated[kind, note],
     )
+
+
+def _completion(option: Option) -> Callable[..., Any] | None:
+    """What completes its values in a shell; None where the shell completes files."""
+    if not (option.choices or option.completes):
+        return None
+
+    def complete(context: typer.Context, incomplete: str) -> list[str | tuple[str, str]]:
+        from scalecheck.cli.completion import completions
+
+        return completions(option, context, incomplete)
+
+    return complete
 
 
 def _page(options: Mapping[str, Option]) -> type[TyperCommand]:

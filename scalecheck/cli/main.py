@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 import traceback
-from typing import Annotated, NoReturn, TextIO
+from importlib import import_module
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
+from typer.core import TyperGroup
 
 from scalecheck import __version__, api
 from scalecheck.cli.check import check
-from scalecheck.cli.command import Command
+from scalecheck.cli.command import Command, Example
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
 from scalecheck.errors import CheckpointError, ScalecheckError, reason
@@ -25,28 +27,126 @@ ALLOCATIONS = 50_000  # between looks for garbage: what is read of a file has no
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _NO_THREAD = "can't start new thread"  # of a RuntimeError
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     name="scalecheck",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
-_READ = "Exits 0 when it was read, 2 for wrong usage, 3 when it could not be read."
-_BOTH_READ = "Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read."
+_READ = "Exit codes: 0 when it was read, 2 for wrong usage, 3 when it could not be read."
+_BOTH_READ = "Exit codes: 0 when both were read, 2 for wrong usage, 3 when one could not be read."
 _JUDGED = (
-    "Exits 0 without findings that fail, 1 with some, 2 for wrong usage or where no rule could "
-    "run, 3 when it could not be read."
+    "Exit codes: 0 when nothing fails, 1 when a finding fails, 2 for wrong usage or when no rule "
+    "could run, 3 when the checkpoint could not be read."
 )
-_REPLAYED = "Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage."
+_REPLAYED = "Exit codes: 0 when every claim holds, 1 when one does not, 2 for wrong usage."
 COMMANDS = (
-    Command(api.inspect, _READ),
-    Command(api.translate, _READ, translate),
-    Command(api.diff, _BOTH_READ),
-    Command(api.check, _JUDGED, check),
-    Command(api.simulate, _REPLAYED, unit="steps"),
+    Command(
+        api.inspect,
+        _READ,
+        (
+            Example("scalecheck inspect model.safetensors", "Every tensor, with what stands out"),
+            Example(
+                "scalecheck inspect model.safetensors --by family", "The same tensor of all blocks"
+            ),
+            Example(
+                "scalecheck inspect model.safetensors --format json --output baseline.json",
+                "A baseline for check --baseline",
+            ),
+        ),
+    ),
+    Command(
+        api.translate,
+        _READ,
+        (
+            Example(
+                "scalecheck translate model.safetensors --lr 3e-4 --sort relative_update",
+                "Which tensors move fastest at this lr",
+            ),
+            Example(
+                "scalecheck translate model.safetensors --lr 1e-5 --param-dtype bf16",
+                "How much of each step pure bf16 rounds away",
+            ),
+            Example(
+                "scalecheck translate model.safetensors --suggest",
+                "Which lr published recipes use for such a model",
+            ),
+        ),
+        translate,
+    ),
+    Command(
+        api.diff,
+        _BOTH_READ,
+        (
+            Example(
+                "scalecheck diff before.safetensors after.safetensors", "How far each tensor moved"
+            ),
+            Example(
+                "scalecheck diff before.safetensors after.safetensors --by layer --top 5",
+                "The five layers that come first",
+            ),
+            Example(
+                "scalecheck diff before.safetensors after.safetensors --lr 3e-4 --steps 1000",
+                "The change next to what noise does in 1000 steps",
+            ),
+        ),
+    ),
+    Command(
+        api.check,
+        _JUDGED,
+        (
+            Example("scalecheck check model.safetensors --lr 3e-4", "The checkpoint, at this lr"),
+            Example(
+                "scalecheck check model.safetensors --select SC1 --fail-on warning",
+                "Only the weights; warnings fail too",
+            ),
+            Example(
+                "scalecheck check model.safetensors --baseline baseline.json",
+                "What changed since an earlier report",
+            ),
+        ),
+        check,
+    ),
+    Command(
+        api.simulate,
+        _REPLAYED,
+        (
+            Example("scalecheck simulate", "What adam does with gradients 10 times larger"),
+            Example("scalecheck simulate --optimizer sgd --k 100", "Another optimizer and factor"),
+            Example(
+                "scalecheck simulate --optimizer adamw --noise student-t:5",
+                "Gradients with heavy tails",
+            ),
+        ),
+        unit="steps",
+    ),
 )
 for command in COMMANDS:
     command.register(app)
+REFERENCE = ("init", "rules", "optimizers")
+"""Commands of the command line alone, each a module of this folder that is imported when it is
+asked for."""
+
+
+def reference(name: str) -> Command:
+    """One of REFERENCE."""
+    command: Command = import_module(f"scalecheck.cli.{name}").COMMAND
+    return command
+
+
+class Commands(TyperGroup):
+    """The commands, of which those of REFERENCE are made when they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *REFERENCE]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in REFERENCE:
+            return super().get_command(ctx, cmd_name)
+        alone = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        reference(cmd_name).register(alone)
+        return typer.main.get_command(alone)
 
 
 def _version(wanted: bool) -> None:
@@ -55,14 +155,18 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help="The scale of a model's weights, and what an lr is to them.")
+@app.callback(
+    cls=Commands, help="How large your weights are, and how far a learning rate moves them."
+)
 def main(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_version, is_eager=True
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="On an error, print the traceback too.")
+        bool, typer.Option("--debug", help="Print the traceback of an error too.")
     ] = False,
 ) -> None:
     """Takes the options that stand before a command."""
@@ -108,10 +212,7 @@ def _exit_code() -> int:
         _discard(sys.stdout)  # the reader has what it wanted
         return ExitCode.CLEAN
     except typer.TyperException as error:
-        from scalecheck.cli.command_line import of_command_line
-
-        names = [command.name for command in COMMANDS]
-        return _refused(of_command_line(error, sys.argv[1:], names), ExitCode.USAGE)
+        return _wrong_usage(error)
     except CheckpointError as error:
         return _refused(error, ExitCode.UNREADABLE)
     except ScalecheckError as error:
@@ -126,6 +227,21 @@ def _exit_code() -> int:
         if isinstance(error, ModuleNotFoundError) and error.name == "torch":
             return _failed("this replays torch's optimizers: pip install torch", ExitCode.USAGE)
         return _unexpected(error)
+
+
+def _wrong_usage(error: typer.TyperException) -> int:
+    """Says what is wrong with the command line, and what was perhaps meant."""
+    from scalecheck.cli.wrong_words import advice
+
+    found = advice(error, sys.argv[1:]) if hasattr(error, "ctx") else None
+    if found is None:
+        from scalecheck.cli.command_line import of_command_line
+
+        names = [command.name for command in COMMANDS]
+        return _refused(of_command_line(error, sys.argv[1:], names), ExitCode.USAGE)
+    return _failed(
+        found.problem, ExitCode.USAGE, found.help if len(found.help) < MAX_MESSAGE else ""
+    )
 
 
 def _unexpected(error: Exception) -> int:

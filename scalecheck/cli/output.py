@@ -25,12 +25,14 @@ Format = Annotated[
         "Output format: {choices}.", "FORMAT", choices=partial(renderers_for, "inspect")
     ),
 ]
-Target = Annotated[Path | None, options.output("Write to a file instead of the terminal.", "FILE")]
+Target = Annotated[
+    Path | None, options.output("Write to this file instead of the terminal.", "FILE")
+]
 Verbose = Annotated[
-    bool, options.output("Print every note and everything that was left out, not the first five.")
+    bool, options.output("Print every note, and all that was skipped, not the first five of each.")
 ]
 Quiet = Annotated[
-    bool, options.output("Print only the rows: no headline, totals, notes or progress.")
+    bool, options.output("Print only the rows, without headline, totals, notes and progress.")
 ]
 
 
@@ -143,16 +145,19 @@ def _with_end(texts: Iterable[str]) -> Iterator[str]:
         yield "\n"
 
 
-def on_stdout(layout: Layout) -> Layout:
-    """The layout with the room on standard output, its width where it is a terminal or COLUMNS says
-    one, and with the colours that it shows."""
-    width = None
+def width() -> int | None:
+    """Of standard output where it is a terminal or COLUMNS says one."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS"):
-        width = shutil.get_terminal_size().columns
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def on_stdout(layout: Layout) -> Layout:
+    """The layout with the room on standard output, and the colours that it shows."""
     encoding = (sys.stdout.encoding or "").lower().replace("-", "")
     return replace(
         layout,
-        width=width,
+        width=width(),
         blocks=encoding == "utf8" and os.environ.get("TERM") != "dumb",
         paint=paint(sys.stdout),
     )

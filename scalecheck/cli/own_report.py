@@ -21,7 +21,11 @@ _BEGINNING = re.compile(
     | <\?xml\ [^>]*\?>\s*<testsuites>\s*<testsuite\ [^>]*>\s*<testcase\ classname="scalecheck\.
     | ::(?:error|warning|notice)\ file=[^:\n]*,title=[^:\n]*::
     | \"""Parameter\ groups\ for\ torch\.optim\.
-    | SC\d+\ [\w-]+\ \((?:error|warning)\)\n
+    | SC\d+\ [\w-]+\ \((?:error|warning|note)\)\n
+    | \#\#\ SC\d+\ [\w-]+\n\n\*\*
+    | \w+\ \(optimizer\)\n
+    | \d+\ rules\ of\ scalecheck\ check;\ scalecheck\ rules
+    | \d+\ optimizers;\ scalecheck\ optimizers
     | [^\n]*:\ SC\d+\ \S
     """,
     re.VERBOSE,
@@ -41,9 +45,11 @@ _COLUMNS = (  # the modules that have the columns of every report
     "measure.initial_scale",
     "report.finding",
     "rules.judging.manual",
+    "rules.judging.pages",
     "updates.assumed",
     "updates.columns",
     "updates.displacement",
+    "updates.optimizer_pages",
 )
 
 

@@ -11,8 +11,8 @@ from scalecheck.report.runner_commands import without_commands_in_strings
 
 Emit = Annotated[
     str | None,
-    options.question(
-        "Print only the parameter groups of --target or --like: {choices}.",
+    options.output(
+        "Print only the parameter groups that --target or --like leads to, as: {choices}.",
         "FORM",
         choices=("torch", "json", "toml"),
     ),

@@ -1,7 +1,7 @@
 """Hugging Face's Adafactor: Adafactor with its own lr, or one given, and momentum if wanted."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -55,6 +55,10 @@ class Optimizer(PerTensor):
     updates, η included, are averaged with it. Source: transformers, after Shazeer & Stern 2018.
     """
 
+    spellings: ClassVar[Collection[str]] = (
+        "transformers.Adafactor",
+        "transformers.optimization.Adafactor",
+    )
     state: ClassVar[SavedState] = SavedState(
         entries={"step": Entry.STEP, "RMS": Entry.WEIGHTS_RMS},
         optional_entries={

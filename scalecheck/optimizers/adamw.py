@@ -1,6 +1,7 @@
 """AdamW: Adam with weight decay beside the gradient instead of in it."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -33,6 +34,7 @@ class Optimizer(adam.Optimizer):
     """
 
     torch_class: ClassVar[str] = "AdamW"
+    spellings: ClassVar[Collection[str]] = ("FusedAdam", "DeepSpeedCPUAdam", "AnyPrecisionAdamW")
     state: ClassVar[SavedState] = replace(
         adam.Optimizer.state,
         fixed={"decoupled_weight_decay": True},

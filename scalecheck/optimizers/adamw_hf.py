@@ -1,7 +1,7 @@
 """Hugging Face's AdamW: AdamW that may leave out the correction of its averages' zero start."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -55,6 +55,7 @@ class Optimizer(PerTensor):
     1/√(1−beta2^t) times Adam's where the bias is corrected.
     """
 
+    spellings: ClassVar[Collection[str]] = ("transformers.AdamW", "transformers.optimization.AdamW")
     state: ClassVar[SavedState] = SavedState(
         entries=ADAM_ENTRIES, pairs=BETAS, second_moment_factor="beta2", writers=(APEX,)
     )

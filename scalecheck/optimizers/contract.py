@@ -334,6 +334,8 @@ class Hyperparameters(Validated, ABC):
 
     state: what its saved state looks like.
     torch_class: torch.optim's class of it; empty where it has none, and torch_optimizer makes one.
+    spellings: names that other programs have for it, where they are not its name here with other
+    capitals or a suffix such as 8bit.
     relative_lr: lr is already the relative update, so that update_rms is relative as well.
     heavy_tailed_updates: a few elements make up the RMS of late updates of noise, so samples stray.
     precision: to which the reparameterization holds in float64 arithmetic.
@@ -346,6 +348,7 @@ class Hyperparameters(Validated, ABC):
 
     state: ClassVar[SavedState]
     torch_class: ClassVar[str] = ""
+    spellings: ClassVar[Collection[str]] = ()
     relative_lr: ClassVar[bool] = False
     heavy_tailed_updates: ClassVar[bool] = False
     precision: ClassVar[float] = 1e-9

@@ -1,7 +1,7 @@
 """Muon: momentum of a matrix with its singular values brought near 1."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -57,6 +57,11 @@ class Optimizer(Hyperparameters):
     """
 
     torch_class: ClassVar[str] = "Muon"
+    spellings: ClassVar[Collection[str]] = (
+        "MuonWithAuxAdam",
+        "SingleDeviceMuon",
+        "SingleDeviceMuonWithAuxAdam",
+    )
     state: ClassVar[SavedState] = SavedState(
         entries={"momentum_buffer": Entry.MOMENTUM},
         writers=(WITH_AUXILIARY_ADAM,),

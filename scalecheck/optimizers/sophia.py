@@ -1,6 +1,6 @@
 """Sophia: momentum over an estimate of the Hessian's diagonal, clipped element by element."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
@@ -47,6 +47,7 @@ class Optimizer(PerTensor):
     Bartlett. Without decoupled_weight_decay g includes weight_decay·w. Source: Liu et al. 2023.
     """
 
+    spellings: ClassVar[Collection[str]] = ("SophiaG", "SophiaH")
     state: ClassVar[SavedState] = SavedState(
         entries={
             "step": Entry.STEP,

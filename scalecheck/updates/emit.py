@@ -14,7 +14,7 @@ from scalecheck.errors import UsageError
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import listed, plural, printable
 from scalecheck.report.report import Report
-from scalecheck.toml import OWN_MARK
+from scalecheck.toml import OWN_MARK, assignment
 from scalecheck.updates.emitted_lrs import POOLED, ZERO, Emitted, emitted, rounded
 from scalecheck.updates.first_steps import FirstSteps, Fresh, first_steps
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -268,14 +268,8 @@ _FORMS: Mapping[str, Callable[[Groups], str]] = {"torch": _torch, "json": _json,
 
 
 def _toml_lines(table: Settings) -> Iterable[str]:
-    """TOML has no null: what is None is its default. Values are as in JSON, but for the characters
-    that TOML takes no pair of escapes for."""
-    for name, value in table.items():
-        if value is not None:
-            written = json.dumps(value, ensure_ascii=False)
-            yield f"{name} = " + "".join(
-                c if c.isprintable() else f"\\U{ord(c):08x}" for c in written
-            )
+    """TOML has no null: what is None is its default."""
+    return (assignment(name, value) for name, value in table.items() if value is not None)
 
 
 def _plain(training: Training) -> Settings:

@@ -2,26 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
-from textwrap import fill
 from typing import Any, NamedTuple
 
 from scalecheck.errors import OptionError
 from scalecheck.report import formatting
 from scalecheck.report.finding import RULES
 from scalecheck.report.report import Column, Report, Table
-from scalecheck.rules.contract import NEEDS, Limit, registered
+from scalecheck.rules.contract import registered
+from scalecheck.rules.judging import pages
 from scalecheck.rules.judging.policy import RulePolicy, chosen, resolve
 from scalecheck.settings import DEFAULT, Settings
-
-_filled = partial(fill, width=80, break_on_hyphens=False, break_long_words=False)
 
 SETTINGS = (
     Column("setting", "setting", "text", "its name in the configuration"),
     Column("value", "value", "sentence", "what it is"),
     Column("source", "from", "sentence", "default, a configuration file, or the command line"),
 )
-PUBLISHED = "published ranges"
 _COUNTED = ("rule", "findings", "name", "status", "reason")
 
 
@@ -31,25 +27,7 @@ def page(word: str) -> str:
     codes = chosen([word], "--explain")
     if len(codes) > 1:
         raise OptionError("explain", f"stands for {', '.join(codes)}: give one", word)
-    entry = registered()[codes[0]]
-    rule = entry.rule
-    parts = [f"{entry.code} {entry.name} ({rule.severity})", _filled(entry.summary)]
-    parts += [_filled(entry.meaning), _filled(f"Try: {entry.remedy}")]
-    parts += [NEEDS[need][0].upper() + NEEDS[need][1:] + "." for need in rule.needs]
-    if rule.limits:
-        lines = [f"  {name} = {shown(limit)}  {limit.help}" for name, limit in rule.limits.items()]
-        parts.append("\n".join([f"Limits, [limits.{entry.code}] in the configuration:", *lines]))
-    for title, example in (("Passes", rule.ok), ("Fails", rule.bad)):
-        options = f" with {example.options}" if example.options else ""
-        lines = [f"  {line}" for line in example.lines.splitlines()]
-        parts.append("\n".join([f"{title}{options}:", *lines]))
-    parts[-1] += f"\n  → {rule.bad.finds}"
-    return "\n\n".join(parts)
-
-
-def shown(limit: Limit) -> str:
-    """What a limit is where nothing sets it."""
-    return PUBLISHED if limit.is_published else formatting.setting(limit.default)
+    return pages.text(registered()[codes[0]])
 
 
 class Setting(NamedTuple):
@@ -92,7 +70,7 @@ def _rule_settings(policy: RulePolicy) -> Iterator[Setting]:
         own = policy.in_force(code)
         for name in policy.limits[code]:
             source = policy.limit_sources.get((code, name), DEFAULT)
-            value = formatting.setting(own[name]) if name in own else PUBLISHED
+            value = formatting.setting(own[name]) if name in own else pages.PUBLISHED
             yield Setting(f"limits.{code}.{name}", value, source)
 
 
