@@ -25,6 +25,7 @@ MAX_GLOBS_LENGTH = 1 << 16  # characters of all that have a wildcard
 
 Number = int | float
 
+_NUMBERS: Mapping[type, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 _TABLES = ("optimizer", "group", "severity", "limits", "override", "exception")
 
 
@@ -145,7 +146,7 @@ def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option])
     for name in [key for key in keys if key in table]:
         value, option = table[name], keys[name]
         kind = (option.item_types or option.types)[0]
-        kinds = {int: (int,), float: (int, float), bool: (bool,)}.get(kind, (str,))
+        kinds: tuple[type, ...] = _NUMBERS.get(kind, (str,))
         if kind is int and str in option.types:  # step = "steady"
             kinds = (int, str)
         settings[name] = (_items if option.item_types else _typed)(value, name, *kinds)
