@@ -15,7 +15,8 @@ from scalecheck.measure.comparison import Comparison, Pair
 from scalecheck.measure.scaled_float import ScaledFloat
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
-from scalecheck.theory.precision import half_ulp_toward_zero, layout_of, rounded, ulp
+from scalecheck.theory.precision import layout_of
+from scalecheck.updates.moves import cell_around, meant, share_that_leaves
 from scalecheck.updates.precision import spoken
 
 MOST = 0.5  # share of changed elements from which on the rounding of both sides is taken off
@@ -26,7 +27,6 @@ SIGMAS = 3.0  # by which a mean gap is known to be small
 MEAN_SQUARE_GAP = 0.46  # over epsilon²·rms²
 NEARLY_ALL = 0.9  # share of changed elements from which on their rounding is as that of any others
 MOST_READ = 1 << 16  # elements of a tensor that is looked at for being one number
-_DIGITS = 8  # of a number that somebody wrote
 _HALVINGS = 60
 SMALL = 0.83  # of the mean gap: changes of smaller gaps are of the smallest weights alone
 
@@ -149,33 +149,23 @@ def _from_one(number: float, dtype: str, change: Change, stored: float) -> tuple
     """Σ Δ² of the weights and the square of its error, where all casts of a side are one number:
     normal Δ leave its cell with the share that changed. Half a gap is less below a power of two
     than above."""
-    size = abs(number)
-    start = _meant(size, dtype)
-    above, below = float(ulp(size, dtype)) / 2, float(half_ulp_toward_zero(size, dtype))
-    up, down = size + above - start, start - (size - below)
+    cell = cell_around(meant(abs(number), dtype), dtype)
     share, spread = change.changed / change.numel, 0.0
     if share >= NEARLY_ALL:
-        return max(0.0, stored - change.summed * (above**2 + below**2) / 6), 0.0
+        return max(0.0, stored - change.summed * sum(each**2 for each in cell) / 6), 0.0
     spread = math.sqrt(share * (1 - share) / change.numel)
     square, more = (
-        change.summed * _sigma_that_leaves(up, down, each) ** 2 for each in (share, share + spread)
+        change.summed * _sigma_that_leaves(cell, each) ** 2 for each in (share, share + spread)
     )
     return square, (more - square) ** 2
 
 
-def _meant(size: float, dtype: str) -> float:
-    """The number of fewest digits that is cast to this one: 0.1 for bf16's 0.10009765625."""
-    tried = (float(f"{size:.{digits}e}") for digits in range(_DIGITS))
-    return next((each for each in tried if float(rounded(each, dtype)) == size), size)
-
-
-def _sigma_that_leaves(up: float, down: float, share: float) -> float:
-    """The standard deviation of normal changes of which this share is above `up` or below −down."""
-    low, high = 0.0, 100 * max(up, down)
+def _sigma_that_leaves(cell: tuple[float, float], share: float) -> float:
+    """The standard deviation of normal changes of which this share leaves a cell."""
+    low, high = 0.0, 100 * max(cell)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        left = sum(math.erfc(each / (math.sqrt(2) * middle)) / 2 for each in (up, down))
-        low, high = (low, middle) if left >= share else (middle, high)
+        low, high = (low, middle) if share_that_leaves(cell, middle) >= share else (middle, high)
     return high
 
 
