@@ -70,6 +70,26 @@ def test_emitted_python_names_what_the_model_lacks(lacking):
         emitted_torch(INIT, "--target", "0.1%")["optimizer"](model)
 
 
+@pytest.mark.parametrize("saved", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("own", ["", "module.", "_orig_mod."])
+def test_emitted_python_finds_parameters_whatever_wraps_the_model(own, saved, tmp_path):
+    """A checkpoint of a wrapped model, and a model that is not wrapped yet, or the reverse."""
+    torch.manual_seed(0)
+    state = {f"{saved}a.{n}.weight": torch.randn(40, 40) for n in range(3)}
+    torch.save(state, tmp_path / "model.pt")
+    module = emitted_torch(tmp_path, "--target", "0.1%")
+    model = of_model(tmp_path)
+    parameters = {f"{own}a.{n}.weight": torch.nn.Parameter(torch.zeros(40, 40)) for n in range(3)}
+    object.__setattr__(model, "own", parameters)
+    groups = module["optimizer"](model).param_groups
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(map(id, parameters.values()))
+    assert all("lr" in group for group in groups)
+    del parameters[f"{own}a.1.weight"]
+    with pytest.raises(ValueError, match=r"lacks 1 of the 3 parameters .*: .*a\.1\.weight$"):
+        module["optimizer"](model)
+
+
 def test_emitted_python_trains_a_tied_parameter_once_and_what_it_does_not_name():
     model = of_model(INIT)
     model.own["head.weight"] = model.own["tok_emb.weight"]

@@ -11,12 +11,12 @@ from typing import Any
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.errors import UsageError
-from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import listed, plural, printable
 from scalecheck.report.report import Report
 from scalecheck.toml import OWN_MARK
-from scalecheck.updates.emitted_lrs import POOLED, SMALL, ZERO, Emitted, emitted, rounded
-from scalecheck.updates.first_steps import LISTED, FirstSteps, Fresh, first_steps
+from scalecheck.updates.emitted_lrs import POOLED, ZERO, Emitted, emitted, rounded
+from scalecheck.updates.first_steps import FirstSteps, first_steps
+from scalecheck.updates.fresh_optimizer import kinds_of, on_first_steps, warmed
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training, flag
 
@@ -24,7 +24,6 @@ Settings = dict[str, Any]
 
 _WIDTH = 100  # of the lines of a program
 _MATRICES_ONLY = ("Muon",)  # classes of torch.optim that refuse other parameters
-GROWN = 1.1  # times the target, from which on it is said that updates of later steps exceed it
 
 
 @dataclass(frozen=True)
@@ -80,11 +79,11 @@ def emit(form: str, report: Report) -> str:
     tensors, shared = emitted(rows), members[0].training
     if not shared.has_lr:
         shared = replace(shared, lr=rounded(median(one.lr or 0.0 for one in tensors)))
-    kinds = _kinds(tensors, report.settings)
+    kinds = kinds_of(tensors, report.settings)
     first, run = first_steps(kinds), _run(report.settings)
     if form == "toml" and first.steps:
-        run |= _warmed(first, run)
-    notes = [*_notes(report, members), *_on_first_steps(first, kinds, form, "warmup" in run)]
+        run |= warmed(first, run)
+    notes = [*_notes(report, members), *on_first_steps(first, kinds, form, "warmup" in run)]
     return _FORMS[form](Groups(tensors, shared, first, run, notes))
 
 
@@ -98,32 +97,6 @@ def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:
         yield f"{plural(unnamed, 'optimizer state')} whose tensor is not certain: see translate"
 
 
-def _kinds(tensors: Sequence[Emitted], settings: Mapping[str, Any]) -> Sequence[Fresh]:
-    """A tensor of each way of training, with the median update of all, for the first steps of a
-    fresh optimizer."""
-    found: dict[str, list[Emitted]] = {}
-    for one in tensors:
-        member = one.member
-        if member.has_size and member.training.is_known and member.update_rms_next is not None:
-            key = text_key([member.training.optimizer, member.expected_step])
-            found.setdefault(key, []).append(one)
-    return [_fresh(alike, settings) for alike in found.values()]
-
-
-def _fresh(tensors: Sequence[Emitted], settings: Mapping[str, Any]) -> Fresh:
-    large = [one for one in tensors if one.member.numel >= SMALL] or tensors
-    first = large[0].member
-    return Fresh(
-        first.training.optimizer,
-        large[0].lr or 1.0,
-        first.rms or 0.0,
-        first.shape,
-        Gradient(settings["grad_rms"] or first.grad_rms or None, settings["snr"]),
-        first.expected_step,
-        median(one.member.update_rms_next or 0.0 for one in large),
-    )
-
-
 def _run(settings: Mapping[str, Any]) -> Settings:
     """The options that the lrs depend on or that plan the run, as a configuration has them."""
     asked = {name: settings[name] for name in ("grad_rms", "step") if settings[name] is not None}
@@ -133,48 +106,6 @@ def _run(settings: Mapping[str, Any]) -> Settings:
         return asked
     plan = {name: settings[name] for name in ("schedule", "warmup", "final") if settings[name]}
     return {**asked, "steps": settings["steps"], **plan}
-
-
-def _warmed(first: FirstSteps, run: Settings) -> Settings:
-    """The linear warm-up of a run that has the steps for it."""
-    steps = max(first.linear, run.get("warmup", 0))
-    return {"warmup": steps} if steps <= run.get("steps", 0) else {}
-
-
-def _on_first_steps(
-    first: FirstSteps, kinds: Sequence[Fresh], form: str, is_warmed: bool
-) -> Iterator[str]:
-    """What a fresh optimizer's first steps are, and what holds the target in them."""
-    if first.untold is not None:
-        steps, why = first.untold
-        which = "first step" if steps == 1 else f"first {steps:,} steps"
-        which = "first steps" if steps >= LISTED else which
-        yield f"the size of the {which} of a fresh optimizer is not known ({why})"
-    meant = {kind.step for kind in kinds}
-    step = meant.pop() if len(meant) == 1 else 0
-    when = "the steady state" if step is None else f"step {step:,}" if step else "later steps"
-    if first.limit > GROWN:
-        yield f"the lrs are for {when}: updates grow to {first.limit:.3g} times the target after it"
-    if not first.steps:
-        return
-    yield (
-        f"the lrs are for {when}: the first step of a fresh optimizer is {first.excess:.3g} times "
-        f"the target, and its updates come down to it over {plural(first.steps, 'step')}"
-    )
-    linear = f"a linear warm-up of {first.linear:,} steps never exceeds the target"
-    if form == "torch":
-        yield f"scheduler(optimizer) holds the target from the first step, by WARMUP; {linear}"
-    elif form == "json":
-        listed = f"; warmup lists the first {LISTED:,} steps" if first.steps > LISTED else ""
-        yield f"warmup_points holds the target from the first step{listed}; {linear}"
-    elif is_warmed:
-        yield f"{linear}: `warmup` is at least that"
-    else:
-        yield (
-            f"{linear}: add `steps = N`, the steps of the run, and `warmup = {first.linear}` above "
-            "[optimizer], and check judges it; --emit torch has the exact warm-up"
-        )
-    yield "--step 1 gives the lrs of the first step instead"
 
 
 def _remarks(tensors: Sequence[Emitted]) -> Iterator[str]:
@@ -245,12 +176,23 @@ _TORCH = '''\
 {settings}}}
 GROUPS = [
 {groups}]
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+
+def bare(name):
+    """A name without what DistributedDataParallel, torch.compile and FSDP put into it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 def param_groups(model, rest=True):
     """The model's parameters in GROUPS; those that no group names come last, with SETTINGS, unless
     rest is False. Raises ValueError with the names that the model lacks."""
     params = dict(model.named_parameters(remove_duplicate=False))
+    wrapped = {{bare(name): p for name, p in params.items()}}
+    if len(wrapped) == len(params):
+        for name in [name for group in GROUPS for name in group["names"]]:
+            if bare(name) in wrapped:
+                params.setdefault(name, wrapped[bare(name)])
     names = [name for group in GROUPS for name in group["names"]]
     missing = [name for name in names if name not in params]
     if missing:
