@@ -25,6 +25,7 @@ MAX_GLOBS_LENGTH = 1 << 16  # characters of all that have a wildcard
 
 Number = int | float
 
+_NUMBERS: Mapping[type, tuple[type, ...]] = {int: (int,), float: (int, float), bool: (bool,)}
 _TABLES = ("optimizer", "group", "severity", "limits", "override", "exception")
 
 
@@ -145,7 +146,9 @@ def _config(path: Path, table: Mapping[str, Any], options: Mapping[str, Option])
     for name in [key for key in keys if key in table]:
         value, option = table[name], keys[name]
         kind = (option.item_types or option.types)[0]
-        kinds = {int: (int,), float: (int, float), bool: (bool,)}.get(kind, (str,))
+        kinds: tuple[type, ...] = _NUMBERS.get(kind, (str,))
+        if kind is int and str in option.types:  # step = "steady"
+            kinds = (int, str)
         settings[name] = (_items if option.item_types else _typed)(value, name, *kinds)
         if option.is_path and value != "none":
             if "\0" in value:
@@ -300,6 +303,7 @@ _KINDS: Mapping[tuple[type, ...], str] = {
     (bool,): "true or false",
     (dict,): "a table",
     (int,): "a whole number",
+    (int, str): "a whole number or a word",
     (int, float): "a number",
     (int, float, bool): "a number",
     (int, float, bool, str): "a number or a word",

@@ -69,7 +69,7 @@ def test_a_small_lr_changes_casts_several_times_as_far_as_masters(tmp_path):
     assert f"of their norm, the weights by {figures['master_change']:#.4g} ± " in said
 
 
-@pytest.mark.parametrize("relative", [1.5e-4, 1e-3])
+@pytest.mark.parametrize("relative", [1.5e-4, 1e-3, 2e-3])
 def test_a_run_that_starts_from_the_cast_itself_is_not_told(tmp_path, relative):
     """Then only weights whose gap is small have crossed one, and the others hide their change."""
     before, after = masters(relative, start=torch.bfloat16)
@@ -77,6 +77,49 @@ def test_a_run_that_starts_from_the_cast_itself_is_not_told(tmp_path, relative):
     figures = report["summary"]["casts"]
     assert figures["master_change"] is figures["rounding_share"] is None
     assert "How far fp32 weights behind these bf16 casts moved is not known" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("relative", [1e-3, 3e-3, 1e-2, 3e-2])
+@pytest.mark.parametrize("start", [1.0, -0.5, 3.0, 0.1])
+def test_gains_that_were_one_number_tell_how_far_they_moved(tmp_path, start, relative, dtype):
+    """The gap below a power of two is half the one above, and 0.1 is no value of the type."""
+    torch.manual_seed(0)
+    before = {f"{n}.norm.weight": torch.full((4096,), start) for n in range(4)}
+    after = {n: x + abs(start) * relative * torch.randn(x.shape) for n, x in before.items()}
+    sides = [cast(before, dtype), cast(after, dtype)]
+    real = true_change(before, after)
+    for first, second in (sides, sides[::-1]):
+        report, _ = compared(tmp_path, first, second)
+        figures = report["summary"]["casts"]
+        assert figures["master_change"] == pytest.approx(real, rel=0.05)
+        assert report["rows"][0]["master_change"] == pytest.approx(real, rel=0.1)
+
+
+@pytest.mark.parametrize("relative", [2e-4, 1e-3])
+def test_gains_of_one_beside_matrices_add_what_they_moved(tmp_path, relative):
+    before, _ = masters(relative)
+    before["norm.weight"] = torch.ones(20_000)
+    size = {"norm.weight": relative}
+    after = {n: x + size.get(n, relative * RMS) * torch.randn(x.shape) for n, x in before.items()}
+    report, _ = compared(tmp_path, cast(before, torch.bfloat16), cast(after, torch.bfloat16))
+    figures, real = report["summary"]["casts"], true_change(before, after)
+    if relative == 1e-3:  # else no gain has left its cell, and it is not known how far they moved
+        assert figures["master_change"] == pytest.approx(real, rel=0.03)
+    own = {n: x for n, x in before.items() if n != "norm.weight"}
+    rows = {row["name"]: row["master_change"] for row in report["rows"]}
+    for name, x in own.items():
+        assert rows[name] == pytest.approx(true_change({name: x}, {name: after[name]}), rel=0.1)
+
+
+@pytest.mark.parametrize("relative", [5e-4, 1e-3, 2e-3])
+def test_steps_of_one_size_from_the_cast_itself_are_not_told(tmp_path, relative):
+    """As the first step of Adam: whole ranges of weights cross a gap, others none."""
+    before, _ = masters(relative, start=torch.bfloat16)
+    del before["norm.weight"]
+    after = {n: x + relative * RMS * torch.randn(x.shape).sign() for n, x in before.items()}
+    report, _ = compared(tmp_path, cast(before, torch.bfloat16), cast(after, torch.bfloat16))
+    assert report["summary"]["casts"]["master_change"] is None
 
 
 def test_float32_has_no_rounding_to_tell(tmp_path):

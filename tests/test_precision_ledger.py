@@ -184,6 +184,20 @@ def test_gains_at_one_do_not_move_below_half_a_gap(tmp_path, lr, moved):
     assert bool(row["moves_pure"]) == bool(moved)
 
 
+@pytest.mark.parametrize("lr", [1e-3, 5e-3, 2e-2])
+@pytest.mark.parametrize("start", [1.0, -0.5, 0.75, 0.1])
+def test_a_cast_of_gains_of_one_number_changes_where_torchs_does(tmp_path, start, lr):
+    """They do not lie anywhere between two values, and below a power of two the next is nearer."""
+    generator = torch.Generator().manual_seed(0)
+    masters = torch.full((200_000,), start)
+    update = lr * 0.2293 * torch.randn(masters.shape, generator=generator)
+    share = float(((masters - update).bfloat16() != masters.bfloat16()).double().mean())
+    for dtype in (torch.float32, torch.bfloat16):
+        save_file({"norm.weight": masters.to(dtype)}, tmp_path / "model.safetensors")
+        (row,) = ledger(tmp_path, "--lr", lr)[0].values()
+        assert row["moves_cast"] == pytest.approx(share, abs=four_sigma(share, 200_000) + 1e-6)
+
+
 @pytest.mark.parametrize(("decay", "share"), [(0.1, 0.0), (3.0, 0.515), (4.0, 1.0)])
 def test_decay_acts_from_half_a_gap_of_the_weight_on(tmp_path, decay, share):
     """lr 1e-3: 3e-3 of a weight is half a gap of those whose mantissa is above 1.3."""

@@ -70,6 +70,26 @@ def test_emitted_python_names_what_the_model_lacks(lacking):
         emitted_torch(INIT, "--target", "0.1%")["optimizer"](model)
 
 
+@pytest.mark.parametrize("saved", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("own", ["", "module.", "_orig_mod."])
+def test_emitted_python_finds_parameters_whatever_wraps_the_model(own, saved, tmp_path):
+    """A checkpoint of a wrapped model, and a model that is not wrapped yet, or the reverse."""
+    torch.manual_seed(0)
+    state = {f"{saved}a.{n}.weight": torch.randn(40, 40) for n in range(3)}
+    torch.save(state, tmp_path / "model.pt")
+    module = emitted_torch(tmp_path, "--target", "0.1%")
+    model = of_model(tmp_path)
+    parameters = {f"{own}a.{n}.weight": torch.nn.Parameter(torch.zeros(40, 40)) for n in range(3)}
+    object.__setattr__(model, "own", parameters)
+    groups = module["optimizer"](model).param_groups
+    trained = [id(p) for group in groups for p in group["params"]]
+    assert sorted(trained) == sorted(map(id, parameters.values()))
+    assert all("lr" in group for group in groups)
+    del parameters[f"{own}a.1.weight"]
+    with pytest.raises(ValueError, match=r"lacks 1 of the 3 parameters .*: .*a\.1\.weight$"):
+        module["optimizer"](model)
+
+
 def test_emitted_python_trains_a_tied_parameter_once_and_what_it_does_not_name():
     model = of_model(INIT)
     model.own["head.weight"] = model.own["tok_emb.weight"]
@@ -88,8 +108,8 @@ def test_emitted_python_trains_a_tied_parameter_once_and_what_it_does_not_name()
 def test_the_emitted_warm_up_holds_the_target_from_the_first_step(name, excess, steps):
     """Replayed on noise: each step moves the weights by the target, within what chance allows."""
     module = emitted_torch(INIT, "--optimizer", name, "--target", "0.1%")
-    assert len(module["WARMUP"]) == steps
-    assert module["WARMUP"][0] == pytest.approx(1 / excess, abs=5e-4)
+    assert module["WARMUP"][-1] == (steps + 1, 1.0)
+    assert module["WARMUP"][0] == (1, pytest.approx(1 / excess, abs=5e-4))
     torch.manual_seed(0)
     weights = torch.nn.Parameter(torch.randn(200, 200, dtype=torch.float64))
     own = {name: x for name, x in module["SETTINGS"].items() if name != "weight_decay"}
@@ -107,6 +127,131 @@ def test_the_emitted_warm_up_holds_the_target_from_the_first_step(name, excess, 
         assert moved == pytest.approx(1e-3, rel=0.02), step
 
 
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (("--optimizer", "adamw"), 37),
+        (("--optimizer", "nadam"), 796),
+        (("--optimizer", "nadam", "--step", "steady"), 23_067),
+        (("--optimizer", "rmsprop", "--set", "alpha=0.9999", "--step", "steady"), 32_000),
+        (("--optimizer", "rmsprop", "--set", "alpha=0.999999", "--step", "steady"), 3_200_000),
+        (("--optimizer", "rmsprop", "--momentum", "0.9"), 323),
+        (("--optimizer", "adamax"), 170),
+        (("--optimizer", "adagrad", "--step", 50_000), 48_000),
+        (("--optimizer", "radam", "--grad-rms", 100), 5),
+    ],
+)
+def test_the_points_of_a_warm_up_of_any_length_follow_theory(options, steps):
+    """Within 2 % at every step, and few; a linear warm-up of the length that is told is below."""
+    module = emitted_torch(INIT, *options, "--target", "0.1%")
+    points, warmup = module["WARMUP"], module["warmup"]
+    assert points[-1][0] == pytest.approx(steps, rel=0.05, abs=1)
+    assert len(points) < 15
+    asked = (INIT, "--match", "*0.attn.qkv.weight", *options)
+    [later] = rows(*asked, "--lr", 1e-4).values()
+    emitted = json.loads(scalecheck("translate", *asked, "--target", "0.1%", "--emit", "json").out)
+    shown = [word for word in options if word != "--step" and word != options[-1]]
+    shown = shown if "--step" in options else options
+    for step in [1, 2, 3, 4, 5, 6, 9, 20, 33, 150, 420, 1700, 9000, 30_000, 2_000_000]:
+        if step > emitted["warmup_points"][-1][0]:
+            break
+        [row] = rows(*asked[:3], *shown, "--step", step, "--lr", 1e-4).values()
+        excess = row["update_rms_expected"] / later["update_rms_expected"]
+        assert warmup(step) == pytest.approx(min(1.0, 1 / excess), rel=0.021), step
+        assert step / emitted["warmup_linear"] <= 1.021 * warmup(step)
+
+
+def test_json_lists_the_multiples_of_the_first_thousand_steps():
+    asked = (INIT, "--target", "0.1%", "--emit", "json")
+    short = json.loads(scalecheck("translate", *asked).out)
+    assert len(short["warmup"]) == short["warmup_points"][-1][0] - 1 == 37
+    assert short["warmup_linear"] == 38
+    long = ("--optimizer", "rmsprop", "--set", "alpha=0.9999", "--step", "steady")
+    emitted = json.loads(scalecheck("translate", *asked, *long).out)
+    assert len(emitted["warmup"]) == 1000
+    assert emitted["warmup_points"][-1][0] > 30_000
+    assert any("warmup lists the first 1,000 steps" in note for note in emitted["notes"])
+
+
+def test_first_steps_that_are_as_large_as_gradients_are_said_to_be_unknown():
+    """RAdam's first five steps are those of SGD."""
+    asked = (INIT, "--optimizer", "radam", "--target", "0.1%", "--emit", "json")
+    notes = json.loads(scalecheck("translate", *asked).out)["notes"]
+    said = "the size of the first 5 steps of a fresh optimizer is not known (its updates are as "
+    assert f"{said}large as its gradients: give --grad-rms)" in notes
+    assert "the lrs are for step 1,000: updates grow to 1.55 times the target after it" in notes
+    known = json.loads(scalecheck("translate", *asked, "--grad-rms", 100).out)
+    assert not any("not known" in note for note in known["notes"])
+    assert [step for step, _ in known["warmup_points"]] == [1, 5, 6]
+
+
+def test_an_lr_below_an_optimizers_cap_needs_no_warm_up():
+    """Adafactor takes at most 1/√step for its lr, which these lrs are below at every step."""
+    asked = (INIT, "--optimizer", "adafactor", "--step", 10_000, "--target", "0.1%")
+    assert json.loads(scalecheck("translate", *asked, "--emit", "json").out)["warmup"] == []
+
+
+def test_the_target_can_be_asked_for_the_steady_state():
+    asked = (INIT, "--target", "0.1%", "--step", "steady")
+    lrs, limit = (
+        {name: row["target_lr"] for name, row in rows(*each).items()} for each in (asked, asked[:3])
+    )
+    assert lrs == limit
+    assert json.loads(scalecheck("translate", *asked, "--emit", "json").out)["groups"]
+
+
+@pytest.mark.parametrize(
+    ("options", "warmup"),
+    [
+        (("--steps", 2000, "--schedule", "cosine", "--final", 0.1), 38),
+        (("--steps", 2000, "--warmup", 100), 100),
+        (("--steps", 20), 19),
+        (("--step", 1), None),
+        (("--step", "steady", "--snr", 0.5, "--grad-rms", 1e-3), None),
+    ],
+)
+def test_an_emitted_configuration_holds_the_run_that_was_asked_for(options, warmup, tmp_path):
+    """With a linear warm-up that is long enough; check reads it."""
+    path = tmp_path / "scalecheck.toml"
+    done = scalecheck("translate", INIT, "--target", "0.1%", *options, "--emit", "toml")
+    path.write_text(done.out)
+    emitted = tomllib.loads(done.out)
+    given = {k[2:].replace("-", "_"): v for k, v in zip(options[::2], options[1::2], strict=True)}
+    kept = {key: emitted.get(key) for key in given if key != "warmup"}
+    assert kept == {key: value for key, value in given.items() if key != "warmup"}
+    assert emitted.get("warmup") == warmup
+    report = json.loads(scalecheck("check", INIT, "--config", path, "--format", "json").out)
+    assert report["settings"]["warmup"] == (warmup or 0)
+    assert ("add `steps = N`" in done.out.replace("\n# ", " ")) == ("steady" in options)
+
+
+def test_torchs_muon_gets_the_matrices_and_says_what_else_there_is():
+    model = of_model(INIT)
+    module = emitted_torch(INIT, "--optimizer", "muon", "--target", "0.1%")
+    optimizer = module["optimizer"](model)
+    assert type(optimizer) is torch.optim.Muon
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(trained) == sum(p.ndim == 2 for p in model.own.values()) < len(model.own)
+    done = scalecheck(
+        "translate", INIT, "--optimizer", "muon", "--target", "0.1%", "--emit", "torch"
+    )
+    left = len(model.own) - len(trained)
+    assert (
+        f"# torch.optim.Muon trains matrices only; {left} tensors of other shapes need" in done.out
+    )
+    asked = (INIT, "--optimizer", "muon", "--target", "0.1%", "--match", "*.bias")
+    done = scalecheck("translate", *asked, "--emit", "torch")
+    assert done.code == 2
+
+
+def test_emitted_python_can_leave_the_other_parameters_to_another_optimizer():
+    module = emitted_torch(INIT, "--target", "0.1%", "--match", "*.attn.*.weight")
+    model = of_model(INIT)
+    assert sum(len(g["params"]) for g in module["optimizer"](model).param_groups) == 52
+    own = module["optimizer"](model, rest=False).param_groups
+    assert sum(len(group["params"]) for group in own) == 8
+
+
 def test_groups_for_the_first_step_have_no_warm_up():
     module = emitted_torch(INIT, "--target", "0.1%", "--step", 1)
     assert not {"WARMUP", "scheduler"} & module.keys()
@@ -116,9 +261,12 @@ def test_groups_for_the_first_step_have_no_warm_up():
 
 def test_the_lr_of_a_small_tensor_is_that_of_its_family(tmp_path):
     """A state tells one step of few elements: one of them can be far off."""
-    model = torch.nn.ModuleList([torch.nn.Linear(64, 64) for _ in range(5)])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     torch.manual_seed(0)
+    model = torch.nn.ModuleList([torch.nn.Linear(64, 64) for _ in range(5)])
+    with torch.no_grad():
+        for n in range(5):
+            model[n].weight.mul_(1 + n)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(50):
         for parameter in model.parameters():
             parameter.grad = torch.randn_like(parameter)

@@ -122,7 +122,7 @@ def translate(
         *rescaled_tables((each.training for each in forecasts), settings.scale_by),
     ]
     is_banded = settings.sources["bands"] != DEFAULT
-    figures = target.summary(shown, settings.target, settings.step)
+    figures = target.summary(shown, settings.target)
     told = together(
         [
             adapted,

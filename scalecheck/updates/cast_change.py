@@ -6,19 +6,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from scalecheck.checkpoint.aligned import placed
+from scalecheck.checkpoint.tensor import Tensor
 from scalecheck.measure.change import Change
 from scalecheck.measure.comparison import Comparison, Pair
 from scalecheck.measure.scaled_float import ScaledFloat
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
 from scalecheck.theory.precision import layout_of
+from scalecheck.updates.moves import cell_around, meant, share_that_leaves
 from scalecheck.updates.precision import spoken
 
-MOST = 0.5  # share of changed elements from which on a tensor's rounding is left in
+MOST = 0.5  # share of changed elements from which on the rounding of both sides is taken off
 MEAN_GAP = 0.57  # over epsilon·rms, of normal weights
+SEVERAL = 1.39  # times (σ/gap)², by which a mean gap is larger where changes cross several
+MOST_ROUNDING = 0.7  # of the squared change of such a tensor: of more, the weights lie on values
 SIGMAS = 3.0  # by which a mean gap is known to be small
 MEAN_SQUARE_GAP = 0.46  # over epsilon²·rms²
-SMALL = 0.8  # of the mean gap: changes of smaller gaps are of the smallest weights alone
+NEARLY_ALL = 0.9  # share of changed elements from which on their rounding is as that of any others
+MOST_READ = 1 << 16  # elements of a tensor that is looked at for being one number
+_HALVINGS = 60
+SMALL = 0.83  # of the mean gap: changes of smaller gaps are of the smallest weights alone
 
 
 @dataclass(frozen=True)
@@ -27,8 +37,8 @@ class CastChange:
     them of tensors of wider types, which are the weights themselves.
 
     before: of the weights, stored: of their change. master: of the change of the weights that were
-    rounded, error: the standard error of that. crossed: of the change of the tensors of which few
-    elements changed, expected: what it is where the weights lay anywhere between two values.
+    rounded, error: the standard error of that. crossed: of the change of the tensors whose elements
+    differ, expected: what it is at least where the weights lay anywhere between two values.
     """
 
     dtype: str
@@ -84,7 +94,8 @@ def cast_change(comparisons: Sequence[Comparison]) -> CastChange | None:
     A weight that lies anywhere between two values of a type crosses to another one with the
     probability |Δ|/gap, so that Σ|b−a| is Σ|Δ| on average, whatever the gaps; its variance is at
     most Σ(b−a)². Normal Δ have Σ Δ² = π/2·(Σ|Δ|)²/n. Where most elements of a tensor changed, both
-    roundings added gap²/12 to each.
+    roundings added gap²/12 to each. Elements that are all one number on a side, as gains of 1 that
+    a run starts from, do not lie anywhere: how many changed tells then.
     """
     own = [e for e in comparisons if e.change is not None and not e.is_copy and e.role != "buffer"]
     wide = [each for each in own if _are_wide(each.pair)]
@@ -93,18 +104,13 @@ def cast_change(comparisons: Sequence[Comparison]) -> CastChange | None:
     if len(types) != 1 or not all(are_casts(each.pair) for each in casts):
         return None
     (dtype,) = types
-    parts = [_part(change, layout_of(dtype).epsilon) for change in _summed(casts)]
+    parts = [_part(each, change) for each in casts if (change := each.change) and change.summed]
     if not parts:
         return None
     if any(stored for _, stored, *_ in parts):
-        parts += [_exact(change) for change in _summed(wide)]
+        parts += [_exact(each.change) for each in wide if each.change and each.change.summed]
     before, stored, master, variance, *gaps = (sum(part) for part in zip(*parts, strict=True))
     return CastChange(dtype, before, stored, master, math.sqrt(variance), *gaps)
-
-
-def _summed(comparisons: Sequence[Comparison]) -> list[Change]:
-    """The changes of those that have numbers to sum."""
-    return [e.change for e in comparisons if e.change is not None and e.change.summed]
 
 
 def _exact(change: Change) -> tuple[float, ...]:
@@ -113,16 +119,54 @@ def _exact(change: Change) -> tuple[float, ...]:
     return before, stored, stored, 0.0, 0.0, 0.0
 
 
-def _part(change: Change, epsilon: float) -> tuple[float, ...]:
+def _part(one: Comparison, change: Change) -> tuple[float, ...]:
     """The sums of squares of a CastChange of one tensor, the square of the error in its place."""
+    assert one.pair.tensors is not None
     before, stored = _plain(change.before), _plain(change.difference)
+    if change.changed and change.summed <= MOST_READ:
+        for side in one.pair.tensors:
+            if (number := _only_number(side)) is not None:
+                return before, stored, *_from_one(number, side.dtype.name, change, stored), 0.0, 0.0
+    epsilon = layout_of(one.pair.tensors[0].dtype.name).epsilon
+    normal = math.pi / 2 * change.path**2 / change.summed
+    gap = MEAN_GAP * epsilon * math.sqrt(before / change.summed)
     if (change.changed_share or 0.0) >= MOST:
         rounding = MEAN_SQUARE_GAP * epsilon**2 * before / 6
-        return before, stored, max(0.0, stored - rounding), 0.0, 0.0, 0.0
-    normal = math.pi / 2 * change.path**2 / change.summed
+        least = rounding / MOST_ROUNDING / SMALL
+        return before, stored, max(0.0, stored - rounding), 0.0, min(stored, least), least
     error = math.pi * change.path / change.summed * math.sqrt(stored)
-    gap = MEAN_GAP * epsilon * math.sqrt(before / change.summed)
-    return before, stored, min(normal, stored), error**2, stored, change.path * gap
+    several = math.sqrt(1 + SEVERAL * normal / change.summed / gap**2) if gap else 1.0
+    return before, stored, min(normal, stored), error**2, stored, change.path * gap * several
+
+
+def _only_number(tensor: Tensor) -> float | None:
+    """What all its elements are; None where they differ, and where they are 0 or not finite."""
+    found = np.unique(np.concatenate([values for _, (values,) in placed([tensor])]))
+    return float(found[0]) if len(found) == 1 and found[0] and np.isfinite(found[0]) else None
+
+
+def _from_one(number: float, dtype: str, change: Change, stored: float) -> tuple[float, float]:
+    """Σ Δ² of the weights and the square of its error, where all casts of a side are one number:
+    normal Δ leave its cell with the share that changed. Half a gap is less below a power of two
+    than above."""
+    cell = cell_around(meant(abs(number), dtype), dtype)
+    share, spread = change.changed / change.numel, 0.0
+    if share >= NEARLY_ALL:
+        return max(0.0, stored - change.summed * sum(each**2 for each in cell) / 6), 0.0
+    spread = math.sqrt(share * (1 - share) / change.numel)
+    square, more = (
+        change.summed * _sigma_that_leaves(cell, each) ** 2 for each in (share, share + spread)
+    )
+    return square, (more - square) ** 2
+
+
+def _sigma_that_leaves(cell: tuple[float, float], share: float) -> float:
+    """The standard deviation of normal changes of which this share leaves a cell."""
+    low, high = 0.0, 100 * max(cell)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if share_that_leaves(cell, middle) >= share else (middle, high)
+    return high
 
 
 def _plain(square: ScaledFloat) -> float:

@@ -11,28 +11,31 @@ from typing import Any
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.errors import UsageError
-from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import listed, plural, printable
 from scalecheck.report.report import Report
 from scalecheck.toml import OWN_MARK, assignment
 from scalecheck.updates.emitted_lrs import POOLED, ZERO, Emitted, emitted, rounded
-from scalecheck.updates.first_steps import FirstSteps, Fresh, first_steps
+from scalecheck.updates.first_steps import FirstSteps, first_steps
+from scalecheck.updates.fresh_optimizer import kinds_of, on_first_steps, warmed
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.training import Training, flag
 
 Settings = dict[str, Any]
 
 _WIDTH = 100  # of the lines of a program
+_MATRICES_ONLY = ("Muon",)  # classes of torch.optim that refuse other parameters
 
 
 @dataclass(frozen=True)
 class Groups:
     """What is emitted. tensors: each with its lr. shared: how the tensors of no group are trained.
-    first: the first steps of a fresh optimizer. notes: what is said of the whole."""
+    first: the first steps of a fresh optimizer. run: what else was asked, such as --step, under its
+    name in a configuration. notes: what is said of the whole."""
 
     tensors: Sequence[Emitted]
     shared: Training
     first: FirstSteps
+    run: Settings
     notes: Sequence[str]
 
     def of(
@@ -76,9 +79,12 @@ def emit(form: str, report: Report) -> str:
     tensors, shared = emitted(rows), members[0].training
     if not shared.has_lr:
         shared = replace(shared, lr=rounded(median(one.lr or 0.0 for one in tensors)))
-    first = first_steps(_kinds(members, report.settings))
-    notes = [*_notes(report, members), *_on_first_steps(first, report.settings["step"], form)]
-    return _FORMS[form](Groups(tensors, shared, first, notes))
+    kinds = kinds_of(tensors, report.settings)
+    first, run = first_steps(kinds), _run(report.settings)
+    if form == "toml" and first.steps:
+        run |= warmed(first, run)
+    notes = [*_notes(report, members), *on_first_steps(first, kinds, form, "warmup" in run)]
+    return _FORMS[form](Groups(tensors, shared, first, run, notes))
 
 
 def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:
@@ -91,40 +97,15 @@ def _notes(report: Report, members: Sequence[TensorForecast]) -> Iterator[str]:
         yield f"{plural(unnamed, 'optimizer state')} whose tensor is not certain: see translate"
 
 
-def _kinds(members: Sequence[TensorForecast], settings: Mapping[str, Any]) -> Iterable[Fresh]:
-    """A tensor of each way of training, for the first steps of a fresh optimizer."""
-    found: dict[str, Fresh] = {}
-    for member in members:
-        if not member.has_size or not member.training.is_known:
-            continue
-        optimizer, rms = member.training.optimizer, member.rms or 0.0
-        step = settings["step"] or member.step or None
-        key = text_key([optimizer, step])
-        if key not in found:
-            gradient = Gradient(settings["grad_rms"] or member.grad_rms or None, settings["snr"])
-            found[key] = Fresh(optimizer, rms, member.shape, gradient, step)
-    return found.values()
-
-
-_MULTIPLES = {
-    "torch": "scheduler(optimizer) does so, by WARMUP",
-    "json": "the multiples of the lr in `warmup` do so",
-    "toml": "--emit torch and --emit json have the multiples of the lr that do so",
-}
-
-
-def _on_first_steps(first: FirstSteps, step: int | None, form: str) -> Iterator[str]:
-    if not first.multiples:
-        return
-    when = "the steady state" if step is None else f"step {step:,}"
-    steps = plural(len(first.multiples), "step")
-    yield (
-        f"the lrs are for {when}: the first step of a fresh optimizer is {first.excess:.3g} times "
-        f"the target. Warm up over {steps} to hold it ({_MULTIPLES[form]}), or emit with --step 1 "
-        "for lrs of the first step"
-    )
-    if first.left > 1:
-        yield f"after {steps} updates are still {first.left:.3g} times the target"
+def _run(settings: Mapping[str, Any]) -> Settings:
+    """The options that the lrs depend on or that plan the run, as a configuration has them."""
+    asked = {name: settings[name] for name in ("grad_rms", "step") if settings[name] is not None}
+    if settings["snr"]:
+        asked["snr"] = settings["snr"]
+    if settings["steps"] is None:
+        return asked
+    plan = {name: settings[name] for name in ("schedule", "warmup", "final") if settings[name]}
+    return {**asked, "steps": settings["steps"], **plan}
 
 
 def _remarks(tensors: Sequence[Emitted]) -> Iterator[str]:
@@ -147,40 +128,71 @@ def _torch(groups: Groups) -> str:
     training = groups.shared
     if not training.optimizer.torch_class:
         raise UsageError(f"--emit torch: torch.optim has no {training.name}; there are json, toml")
+    name, matrices = training.optimizer.torch_class, ""
+    if name in _MATRICES_ONLY:
+        groups, matrices = _matrices(groups), " and p.ndim == 2"
     listing = "".join(
         f'{_comments(remarks, 4)}    {{\n        "names": [\n'
         f"{_lines(map(repr, names), 12)}        ],\n{_lines(_items(own), 8)}    }},\n"
         for names, own, remarks in groups.of(torch_settings)
     )
-    name = training.optimizer.torch_class
     program = _TORCH.format(
         name=name,
+        imports="import math\n\n" if groups.first.steps else "",
         notes=_comments(groups.notes),
         settings=_lines(_items(torch_settings(training)), 4),
         groups=listing,
+        matrices=matrices,
     )
-    if not groups.first.multiples:
+    if not groups.first.steps:
         return program
-    return program + _WARMUP.format(multiples=_wrapped(groups.first.multiples))
+    return program + _WARMUP.format(points=_wrapped(groups.first.points))
+
+
+def _matrices(groups: Groups) -> Groups:
+    """Those that a class takes which refuses all but matrices. Raises UsageError where none is."""
+    name = groups.shared.optimizer.torch_class
+    taken = [one for one in groups.tensors if len(one.member.shape) == 2]
+    left = [one.name for one in groups.tensors if len(one.member.shape) != 2]
+    if not taken:
+        raise UsageError(
+            f"--emit torch: torch.optim.{name} trains matrices only, and there are none"
+        )
+    if not left:
+        return groups
+    note = (
+        f"torch.optim.{name} trains matrices only; {plural(len(left), 'tensor')} of other shapes "
+        f"need another optimizer: {printable(listed(left))}"
+    )
+    return replace(groups, tensors=taken, notes=[*groups.notes, note])
 
 
 _TORCH = '''\
 """Parameter groups for torch.optim.{name}: optimizer(model) makes it."""
 
-import torch
+{imports}import torch
 
 {notes}SETTINGS = {{
 {settings}}}
 GROUPS = [
 {groups}]
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
-def param_groups(model):
-    """The model's parameters in GROUPS; those that no group names come last, with SETTINGS.
+def bare(name):
+    """A name without what DistributedDataParallel, torch.compile and FSDP put into it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
-    Raises ValueError with the names that the model lacks.
-    """
+
+def param_groups(model, rest=True):
+    """The model's parameters in GROUPS; those that no group names come last, with SETTINGS, unless
+    rest is False. Raises ValueError with the names that the model lacks."""
     params = dict(model.named_parameters(remove_duplicate=False))
+    wrapped = {{bare(name): p for name, p in params.items()}}
+    if len(wrapped) == len(params):
+        for name in [name for group in GROUPS for name in group["names"]]:
+            if bare(name) in wrapped:
+                params.setdefault(name, wrapped[bare(name)])
     names = [name for group in GROUPS for name in group["names"]]
     missing = [name for name in names if name not in params]
     if missing:
@@ -189,9 +201,10 @@ def param_groups(model):
             f"the model lacks {{len(missing)}} of the {{len(names)}} parameters that GROUPS names "
             f"(its own begin with {{first}}): {{', '.join(missing)}}"
         )
+    others = [name for name, p in params.items() if rest and p.requires_grad{matrices}]
     groups = []
     used = set()
-    for group in [*GROUPS, {{"names": [name for name, p in params.items() if p.requires_grad]}}]:
+    for group in [*GROUPS, {{"names": others}}]:
         own = {{id(params[name]): params[name] for name in group["names"]}}
         left = [p for key, p in own.items() if key not in used]
         used |= own.keys()
@@ -201,21 +214,28 @@ def param_groups(model):
     return groups
 
 
-def optimizer(model):
-    return torch.optim.{name}(param_groups(model), **SETTINGS)'''
+def optimizer(model, rest=True):
+    return torch.optim.{name}(param_groups(model, rest), **SETTINGS)'''
 
 _WARMUP = '''
 
 
 WARMUP = [
-{multiples}]
+{points}]
+
+
+def warmup(step):
+    """The multiple of the lr at a step, from 1 on: between two points (step, multiple) of WARMUP
+    a power of the step, and 1 after the last."""
+    for (first, low), (last, high) in zip(WARMUP, WARMUP[1:]):
+        if step <= last:
+            return low * (high / low) ** (math.log(step / first) / math.log(last / first))
+    return 1.0
 
 
 def scheduler(optimizer):
     """The warm-up of a fresh optimizer: call its step() after each step of the optimizer."""
-    return torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: WARMUP[step] if step < len(WARMUP) else 1.0
-    )'''
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup(step + 1))'''
 
 
 def _items(settings: Settings) -> Iterable[str]:
@@ -231,10 +251,10 @@ def _lines(items: Iterable[str], indent: int) -> str:
     return "".join(f"{' ' * indent}{item},\n" for item in items)
 
 
-def _wrapped(numbers: Iterable[float]) -> str:
-    """Numbers as the lines of a list."""
+def _wrapped(points: Iterable[tuple[int, float]]) -> str:
+    """Points as the lines of a list."""
     lines = [""]
-    for number in map(repr, numbers):
+    for number in map(repr, points):
         if len(lines[-1]) + len(number) + 6 > _WIDTH:
             lines.append("")
         lines[-1] += f" {number}," if lines[-1] else f"{number},"
@@ -248,6 +268,8 @@ def _json(groups: Groups) -> str:
         "settings": _plain(groups.shared),
         "groups": [{"names": names, **own} for names, own, _ in groups.of(_plain)],
         "warmup": groups.first.multiples,
+        "warmup_points": groups.first.points,
+        "warmup_linear": groups.first.linear,
         "zero_initialised": groups.remarked(ZERO),
         "pooled": groups.remarked(POOLED),
         "notes": [*groups.notes, *_remarks(groups.tensors)],
@@ -257,7 +279,8 @@ def _json(groups: Groups) -> str:
 
 def _toml(groups: Groups) -> str:
     shared = _plain(groups.shared)
-    lines = ["[optimizer]", *_toml_lines({"name": groups.shared.name, **shared})]
+    lines = [*_toml_lines(groups.run), "[optimizer]"]
+    lines += _toml_lines({"name": groups.shared.name, **shared})
     for names, own, remarks in groups.of(_plain):
         lines += ["", *_comments(remarks).splitlines(), "[[group]]"]
         lines += _toml_lines({"names": names, **own})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scalecheck.dtypes import DTYPES, FLOAT_TYPES
 from scalecheck.measure.sketch import Sketch
-from scalecheck.theory.precision import Gaps, gap_along, rounded, ulp
+from scalecheck.theory.precision import Gaps, gap_along, half_ulp_toward_zero, rounded, ulp
 
 FloatArray = NDArray[np.float64]
 
@@ -23,6 +23,7 @@ _KEY = np.uint64(52 - _RATIO_BITS)
 _PART = 8192  # elements whose temporaries stay in the cache
 _OCTAVES = 200  # of the lr, up and down, in which half of the elements begin to move
 _HALVINGS = 40
+_DIGITS = 8  # of a number that somebody wrote
 
 
 class Stalling(Protocol):
@@ -71,17 +72,23 @@ def half_moving(moves: Sequence[tuple[int, Stalling]]) -> float | None:
 @dataclass(frozen=True)
 class ExpectedMoves:
     """By the RMS of an update, which is normal and independent of the weights, or of one size where
-    `equal`."""
+    `equal`. cell: of weights that are all one number how far it is from the ends of what is cast to
+    the same value."""
 
     gaps: Gaps
     update: float
     equal: bool
+    cell: tuple[float, float] | None = None
 
     def stalled(self, factor: float = 1.0) -> float:
         return self.gaps.stalled(factor * self.update, self.equal)
 
     def cast(self) -> float:
-        return self.gaps.cast(self.update, self.equal)
+        if self.cell is None:
+            return self.gaps.cast(self.update, self.equal)
+        if self.equal or not self.update:
+            return sum(self.update > each for each in self.cell) / 2
+        return share_that_leaves(self.cell, self.update)
 
     def stochastic(self) -> float:
         return self.gaps.stochastic(self.update, self.equal)
@@ -262,8 +269,36 @@ def moves_of(
         if is_measured and each.is_told and update:
             found[each.dtype] = each
         elif (gaps := cast_gaps(sketch, stored, each.dtype)) is not None:
-            found[each.dtype] = ExpectedMoves(gaps, update, equal)
+            cell = _only_cell(sketch, stored, each.dtype)
+            found[each.dtype] = ExpectedMoves(gaps, update, equal, cell)
     return found
+
+
+def _only_cell(sketch: Sketch, stored: str, dtype: str) -> tuple[float, float] | None:
+    """The cell of elements that are all one number; None where they differ or are 0."""
+    number = abs(float(sketch.low))
+    if sketch.low != sketch.high or not number or not np.isfinite(rounded(number, dtype)):
+        return None
+    return cell_around(meant(number, dtype) if stored == dtype else number, dtype)
+
+
+def cell_around(number: float, dtype: str) -> tuple[float, float]:
+    """How far a positive number is from the upper and the lower end of what is cast to the same
+    value of a type, which is half as far below a power of two as above."""
+    stored = float(rounded(number, dtype))
+    above, below = float(ulp(stored, dtype)) / 2, float(half_ulp_toward_zero(stored, dtype))
+    return stored + above - number, number - (stored - below)
+
+
+def meant(stored: float, dtype: str) -> float:
+    """The number of fewest digits that is cast to a value of a type: 0.1 for bf16's 0.1001."""
+    tried = (float(f"{stored:.{digits}e}") for digits in range(_DIGITS))
+    return next((each for each in tried if float(rounded(each, dtype)) == stored), stored)
+
+
+def share_that_leaves(cell: tuple[float, float], update: float) -> float:
+    """The share of normal changes of this RMS that leave a cell."""
+    return sum(math.erfc(each / (math.sqrt(2) * update)) / 2 for each in cell)
 
 
 def cast_gaps(sketch: Sketch, stored: str, dtype: str) -> Gaps | None:

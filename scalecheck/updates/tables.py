@@ -110,7 +110,7 @@ def rows(
     def made(name: str, members: Sequence[TensorForecast]) -> Row:
         fields = row(own, name, members) | {"members": members}
         if settings.target is not None:
-            fields |= towards(fields, members, settings.target, settings.step)
+            fields |= towards(fields, members, settings.target)
         if others is not None:
             fields |= others.towards(fields, members)
         return fields

@@ -12,24 +12,21 @@ from scalecheck.updates.tensor_forecast import TensorForecast
 Forecasts = Sequence[TensorForecast]
 
 
-def towards(
-    row: Row, members: Forecasts, relative_update: float | None, step: int | None = None
-) -> dict[str, float | None]:
+def towards(row: Row, members: Forecasts, relative_update: float | None) -> dict[str, float | None]:
     """target_lr and target_factor of a row: its update is in proportion to its lr. None where there
-    is no update, and where the optimizer caps its lr below what it takes. step: of the forecast,
-    None for that of the state."""
+    is no update, and where the optimizer caps its lr below what it takes."""
     own, lr = row["relative_update"], row["lr"]
     unit = _unit(members) if lr is None and own is None else None
     if relative_update is None or not (own or unit):
         return {"target_lr": None, "target_factor": None}
     if unit:
         lr = relative_update / unit
-        return {"target_lr": lr if _reached(members, lr, step) else None, "target_factor": None}
+        return {"target_lr": lr if _reached(members, lr) else None, "target_factor": None}
     factor = relative_update / own
     if lr is None:
         return {"target_lr": None, "target_factor": factor}
-    wanted = _effective(members[0], lr, step) * factor
-    if not _reached(members, wanted, step):
+    wanted = _effective(members[0], lr) * factor
+    if not _reached(members, wanted):
         return {"target_lr": None, "target_factor": None}
     return {"target_lr": wanted, "target_factor": wanted / lr}
 
@@ -46,26 +43,23 @@ def _unit(members: Forecasts) -> float | None:
     return moved / scale if scale else None
 
 
-def _effective(member: TensorForecast, lr: float, step: int | None) -> float:
-    number = member.step if step is None else step
-    return member.training.optimizer.effective_lr(lr, number or None)
+def _effective(member: TensorForecast, lr: float) -> float:
+    return member.training.optimizer.effective_lr(lr, member.expected_step)
 
 
-def _reached(members: Forecasts, lr: float, step: int | None) -> bool:
-    return all(math.isclose(_effective(each, lr, step), lr) for each in members)
+def _reached(members: Forecasts, lr: float) -> bool:
+    return all(math.isclose(_effective(each, lr), lr) for each in members)
 
 
-def summary(
-    forecasts: Forecasts, relative_update: float | None, step: int | None
-) -> dict[str, Any]:
+def summary(forecasts: Forecasts, relative_update: float | None) -> dict[str, Any]:
     """The figures of the sentence: the lrs of the matrices, or of all tensors where the checkpoint
     has no matrix of which an update is usual."""
     if relative_update is None:
         return {}
     matrices = [each for each in forecasts if each.has_band]
-    found = _lrs(matrices, relative_update, step)
+    found = _lrs(matrices, relative_update)
     are_matrices = bool(found)
-    found = found or _lrs(forecasts, relative_update, step)
+    found = found or _lrs(forecasts, relative_update)
     return {
         "target": {
             "relative_update": relative_update,
@@ -77,11 +71,11 @@ def summary(
     }
 
 
-def _lrs(forecasts: Forecasts, relative_update: float, step: int | None) -> list[float]:
+def _lrs(forecasts: Forecasts, relative_update: float) -> list[float]:
     lrs = (
-        towards(
-            {"relative_update": each.relative_update, "lr": each.lr}, [each], relative_update, step
-        )["target_lr"]
+        towards({"relative_update": each.relative_update, "lr": each.lr}, [each], relative_update)[
+            "target_lr"
+        ]
         for each in forecasts
     )
     return [lr for lr in lrs if lr is not None and math.isfinite(lr)]
