@@ -125,7 +125,7 @@ def _is_done(machine: Machine, count: int) -> bool:
                 memo.add(stack[-1])
             else:
                 near.append(stack[-1])
-        elif kind == _LONG_BINGET or kind == _BINGET:
+        elif kind in (_LONG_BINGET, _BINGET):
             index = number(read(4 if kind == _LONG_BINGET else 1), "little")
             stack.append(near[index] if index < len(near) else memo.get(index))
         elif kind == _TUPLE1:
