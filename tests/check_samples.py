@@ -70,7 +70,7 @@ def updates(path, sample, bound):
     if not any(found.values()):  # other names in the truth: by their updates, in order
         ordered = sorted(rows, key=lambda row: row["update_rms"] or 0.0)
         names = sorted(truths, key=lambda n: truths[n]["update_rms"])
-        found = dict(zip(names, ordered, strict=len(names) == len(ordered)))
+        found = dict(zip(names, ordered, strict=False))
     wrong = []
     for name, truth in truths.items():
         is_coded = "stored_bits" in truth or truth.get("stored", "Tensor") != "Tensor"
