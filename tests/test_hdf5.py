@@ -211,7 +211,7 @@ def unread(folder, optimizer, variables=None, layers=LAYERS):
 def test_what_is_not_certain_of_a_state_is_said(tmp_path):
     *_, optimizer, _ = trained()
     settings = optimizer["config"]
-    assert unread(tmp_path, None) == "the file does not say which optimizer it is of"
+    assert unread(tmp_path, None) == "the file does not keep the settings of its optimizer"
     assert unread(tmp_path, {**optimizer, "class_name": "Ftrl"}) == "Keras's Ftrl is not known here"
     amsgrad = {**optimizer, "config": {**settings, "amsgrad": True}}
     assert unread(tmp_path, amsgrad) == "amsgrad is on, which is not known here"

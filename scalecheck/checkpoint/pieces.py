@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +48,16 @@ def joined(name: str, shape: tuple[int, ...], pieces: Sequence[Piece], path: Pat
             types = f"{first.dtype.name} and {piece.tensor.dtype.name}"
             raise Malformed(f"{name}: has pieces of {types}")
         check_inside(name, piece.start, piece.tensor.shape, shape)
-    check_apart(name, [Box(piece.start, piece.tensor.shape) for piece in held])
+    held.sort(key=lambda piece: piece.start)
+    if not _follow(held):
+        check_apart(name, [Box(piece.start, piece.tensor.shape) for piece in held])
     unmeasured = next((p.tensor.unmeasured for p in held if p.tensor.unmeasured), None)
     numel = math.prod(shape)
     if lacking := numel - sum(piece.tensor.numel for piece in held):
         unmeasured = f"{lacking} of {numel} elements are in no file"
     if len(held) == 1 and first.shape == shape:
         return replace(first, name=name, unmeasured=unmeasured)
-    source = JoinedSource(path, shape, tuple(sorted(held, key=lambda piece: piece.start)))
+    source = JoinedSource(path, shape, (*held,))
     return Tensor(name, first.dtype, shape, source, 0, unmeasured=unmeasured)
 
 
@@ -68,6 +71,14 @@ def check_inside(
     if not is_inside:
         place = f"a piece of {list(sizes)} at {list(start)}"
         raise Malformed(f"{name}: {place} does not lie in {list(shape)}")
+
+
+def _follow(pieces: Sequence[Piece]) -> bool:
+    """Whether each of some sorted pieces starts behind the one before along the first dimension."""
+    return bool(pieces[0].start) and all(
+        before.start[0] + before.tensor.shape[0] <= piece.start[0]
+        for before, piece in pairwise(pieces)
+    )
 
 
 def check_apart(name: str, boxes: Sequence[Box]) -> None:

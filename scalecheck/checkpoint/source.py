@@ -80,10 +80,23 @@ class Readers:
             kept.pop(next(iter(kept))).close()
         return reader
 
+    def renew(self) -> None:
+        """Closes what is open but the files, each of which is looked at again when it is read."""
+        for kept in (self._files, self._made):
+            for source, reader in [*kept.items()]:
+                if isinstance(reader, FileReader):
+                    reader.is_checked = False
+                else:
+                    kept.pop(source).close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all that is open."""
         for kept in (self._files, self._made):
             for reader in kept.values():
                 reader.close()
@@ -114,25 +127,29 @@ class FileSource:
             reader = FileReader(self)
         except OSError as error:
             raise CheckpointError(self.path, reason(error)) from error
-        status = os.fstat(reader.fileno())
-        if (status.st_size, status.st_ino, status.st_mtime_ns) != (
-            self.nbytes,
-            self.inode,
-            self.modified_ns,
-        ):
+        try:
+            self.check(os.fstat(reader.fileno()))
+        except CheckpointError:
             reader.close()
+            raise
+        return reader
+
+    def check(self, status: os.stat_result) -> None:
+        """Raises CheckpointError where that is of a file which changed."""
+        own = self.nbytes, self.inode, self.modified_ns
+        if (status.st_size, status.st_ino, status.st_mtime_ns) != own:
             raise CheckpointError(
                 self.path,
                 f"changed while it was read ({status.st_size} bytes, {self.nbytes} at the start)",
             )
-        return reader
 
 
 class FileReader(FileIO):
     """Positioned reads of one file. A mapping would be as fast and would let a file that shrinks
-    kill the process."""
+    kill the process. is_checked: no new look at it is needed before it is read."""
 
     has_file = True
+    is_checked = True
 
     def __init__(self, source: FileSource) -> None:
         super().__init__(source.path, "rb")
@@ -142,6 +159,9 @@ class FileReader(FileIO):
         """Fills the buffer from a byte offset. Raises CheckpointError where the file ends."""
         done = 0
         try:
+            if not self.is_checked:
+                self.source.check(os.stat(self.source.path))
+                self.is_checked = True
             self.seek(offset)
             while done < len(buffer):
                 count = self.readinto(buffer[done:])

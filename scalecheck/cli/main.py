@@ -23,7 +23,7 @@ from scalecheck.report.formatting import inert, printable, shortened
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
 MAX_PATH = 500  # of these; the problem stands behind it
 MAX_WIDTH = 10_000  # characters of a line; a help page fills it with blanks
-ALLOCATIONS = 50_000  # between looks for garbage: what is read of a file has no circles
+ALLOCATIONS = 200_000  # between looks for garbage: what is read of a file has no circles
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _NO_THREAD = "can't start new thread"  # of a RuntimeError
 

@@ -119,19 +119,20 @@ def _in_threads(
     stop = Event()
     if jobs == 1 or len(first) < 2:
         worker = new_worker(stop)
-        for stretch in stretches:
-            yield stretch, _results(stretch, worker, 1)
+        with Readers() as readers:
+            for stretch in stretches:
+                yield stretch, _results(stretch, worker, readers)
         return
     from concurrent.futures import Future, ThreadPoolExecutor
 
-    idle = deque(new_worker(stop) for _ in range(jobs))
+    idle = deque((new_worker(stop), Readers(jobs)) for _ in range(jobs))
 
     def task(stretch: list[Portion]) -> list[R]:
-        worker = idle.popleft()
+        worker, readers = idle.popleft()
         try:
-            return _results(stretch, worker, jobs)
+            return _results(stretch, worker, readers)
         finally:
-            idle.append(worker)
+            idle.append((worker, readers))
 
     pool = ThreadPoolExecutor(jobs, thread_name_prefix="scalecheck")
     try:
@@ -146,9 +147,13 @@ def _in_threads(
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)
+        for _, readers in idle:
+            readers.close()
 
 
-def _results(stretch: list[Portion], worker: Worker[R], jobs: int) -> list[R]:
-    """The worker's result of each portion, in one of so many threads."""
-    with Readers(jobs) as readers:
+def _results(stretch: list[Portion], worker: Worker[R], readers: Readers) -> list[R]:
+    """The worker's result of each portion, by readers that it is lent for all."""
+    try:
         return [worker(portion, readers) for portion in stretch]
+    finally:
+        readers.renew()

@@ -116,7 +116,7 @@ def _tree(
 ) -> tuple[object, str]:
     """The tree of a state that is understood, else why it is not."""
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
-        return None, "the file does not say which optimizer it is of"
+        return None, "the file does not keep the settings of its optimizer"
     word, settings = config.get("class_name"), config["config"]
     kept = _OPTIMIZERS.get(word) if isinstance(word, str) else None
     if kept is None:

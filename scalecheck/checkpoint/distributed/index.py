@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.malformed import Malformed, content_of
@@ -24,8 +25,7 @@ _HELD = frozenset(("state_dict_metadata", "storage_data"))
 Shape = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A stretch of a file of the checkpoint, and what its bytes went through on their way there."""
 
     file: str
@@ -34,13 +34,16 @@ class Stored:
     transforms: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A box of a tensor, and where it is stored."""
 
     start: Shape
     sizes: Shape
     stored: Stored
+
+
+Places = dict[str, dict[str, Stored]]
+"""Where items are stored, by their names and the texts of their offsets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ def _index(root: object) -> Index:
     held = _held(root)
     entries = _table(held.get("state_dict_metadata"), "state_dict_metadata")
     stored = _places(_table(held.get("storage_data"), "storage_data"))
-    index.files = {place.file for place in stored.values()}
+    index.files = {place.file for own in stored.values() for place in own.values()}
     for name, entry in entries.items():
         if type(name) is not str or len(name) > MAX_NAME:
             raise Malformed(f"has a key that is no text of up to {MAX_NAME} characters")
@@ -144,9 +147,9 @@ def _held(root: object) -> Mapping[object, object]:
     raise Malformed(f"holds {found}: it is no index of torch.distributed.checkpoint")
 
 
-def _entry(name: str, entry: object, stored: Mapping[str, Stored]) -> TensorEntry | ObjectEntry:
+def _entry(name: str, entry: object, stored: Places) -> TensorEntry | ObjectEntry:
     if _is_made_by(entry, "BytesStorageMetadata"):
-        return ObjectEntry(_place(name, None, stored))
+        return ObjectEntry(_place(name, text_key(None), stored))
     held = _attributes(entry, "TensorStorageMetadata", "its entry")
     shape = _shape(held.get("size"), "size")
     chunks = held.get("chunks")
@@ -158,7 +161,10 @@ def _entry(name: str, entry: object, stored: Mapping[str, Stored]) -> TensorEntr
         start, sizes = _shape(told.get("offsets"), "offset"), _shape(told.get("sizes"), "size")
         # a chunk without elements may share the entry of its neighbour
         if math.prod(sizes):
-            found[text_key((start, sizes))] = Chunk(start, sizes, _place(name, start, stored))
+            place = text_key(start)
+            is_other = place in found and found[place].sizes != sizes
+            key = text_key((start, sizes)) if is_other else place
+            found[key] = Chunk(start, sizes, _place(name, place, stored))
     return TensorEntry(_dtype(held.get("properties")), shape, (*found.values(),))
 
 
@@ -173,18 +179,18 @@ def _dtype(properties: object) -> str:
     raise Malformed("has no type")
 
 
-def _places(storage: Mapping[object, object]) -> dict[str, Stored]:
-    """Where items are stored, by the texts of their names and offsets."""
-    found: dict[str, Stored] = {}
+def _places(storage: Mapping[object, object]) -> Places:
+    found: Places = {}
     for key, info in storage.items():
         told = _attributes(key.original if isinstance(key, Key) else key, "MetadataIndex", "a key")
         name, start = told.get("fqn"), told.get("offset")
         if type(name) is not str:
             raise Malformed("has a storage entry without a name")
-        place = text_key((name, None if start is None else _shape(start, "offset")))
-        if place in found:
+        own = found.setdefault(name, {})
+        place = text_key(None if start is None else _shape(start, "offset"))
+        if place in own:
             raise Malformed(f"{excerpt(name)}: has two storage entries for one chunk")
-        found[place] = _stored(name, info)
+        own[place] = _stored(name, info)
     return found
 
 
@@ -197,7 +203,7 @@ def _stored(name: str, info: object) -> Stored:
         if type(number) is not int or not 0 <= number < MAX_COUNT:
             raise Malformed(f"{excerpt(name)}: its place in {excerpt(file)} is no byte range")
     transforms = told.get("transform_descriptors") or ()
-    if not isinstance(transforms, (list, tuple)) or not all(type(t) is str for t in transforms):
+    if not isinstance(transforms, (list, tuple)) or any(type(t) is not str for t in transforms):
         raise Malformed(f"{excerpt(name)}: its transforms are no list of names")
     offset, nbytes = numbers
     assert isinstance(offset, int)
@@ -205,10 +211,10 @@ def _stored(name: str, info: object) -> Stored:
     return Stored(file, offset, nbytes, (*map(str, transforms),))
 
 
-def _place(name: str, start: Shape | None, stored: Mapping[str, Stored]) -> Stored:
-    place = stored.get(text_key((name, start)))
+def _place(name: str, start: str, stored: Places) -> Stored:
+    place = stored[name].get(start) if name in stored else None
     if place is None:
-        what = "it" if start is None else f"its chunk at {list(start)}"
+        what = "it" if start == text_key(None) else f"its chunk at [{start.strip('(),')}]"
         raise Malformed(f"no storage entry says where {what} lies")
     return place
 

@@ -112,10 +112,8 @@ class Items:
 
     def _ahead_in(self, file: Source) -> Ahead:
         if file is not self._last:
-            self._last = file
-            self._ahead = Ahead(
-                lambda at, buffer: self._readers[file].fill(at, buffer), file.nbytes
-            )
+            self._last, readers = file, self._readers
+            self._ahead = Ahead(lambda at, buffer: readers[file].fill(at, buffer), file.nbytes)
         return self._ahead
 
     def _content(self, stored: Stored) -> bytes:

@@ -10,7 +10,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -165,12 +165,12 @@ class Parked:
     def __init__(self) -> None:
         self._lock = Lock()
         self._held = 0
-        self._waiting: dict[StreamSource, list[Cursor]] = {}
+        self._waiting: dict[object, list[Cursor]] = {}  # by the keys of the streams
 
     def take(self, source: "StreamSource", offset: int) -> Cursor | None:
         """The cursor of a stream that is nearest before an offset; None where all are behind."""
         with self._lock:
-            own = self._waiting.get(source, [])
+            own = self._waiting.get(source.key, [])
             before = [cursor for cursor in own if cursor.at <= offset]
             nearest = max(before, key=lambda cursor: cursor.at, default=None)
             if nearest is not None:
@@ -181,12 +181,12 @@ class Parked:
     def put(self, source: "StreamSource", cursor: Cursor) -> None:
         """Keeps a cursor; of a stream that was read to its end none is kept."""
         with self._lock:
-            own = self._waiting.pop(source, [])
+            own = self._waiting.pop(source.key, [])
             if cursor.at >= source.nbytes:
                 self._held -= sum(one.decoder.held for one in own)
                 return
             own.append(cursor)
-            self._waiting[source] = own  # the last that was used stands last
+            self._waiting[source.key] = own  # the last that was used stands last
             self._held += cursor.decoder.held
             while self._held > MAX_PARKED_NBYTES:
                 oldest = next(iter(self._waiting))
@@ -198,7 +198,9 @@ class Parked:
 class StreamSource:
     """`nbytes` that are compressed into `packed_nbytes` of another source, from an offset on.
 
-    name: what an error calls it. checksum: the CRC-32 of all of it, where that is known.
+    name: what an error calls it. checksum: the CRC-32 of all of it, where that is known. key: what
+    its decoders wait under; the source itself would hold them in a circle, and what a decoder has
+    in memory would stay until a garbage collection.
     """
 
     source: Source
@@ -209,6 +211,7 @@ class StreamSource:
     parked: Parked
     name: str
     checksum: int | None = None
+    key: object = field(default_factory=object, repr=False)
 
     @property
     def path(self) -> Path:

@@ -167,7 +167,8 @@ class Machine:
         elif isinstance(maker, StorageType):
             raise never_saved("makes a storage by calling its class")
         else:
-            self.make(Placeholder(maker, args, kwargs))
+            self.count_object()
+            self.stack.append(Placeholder(maker, args, kwargs))
 
     def count_copies(self, args: tuple[object, ...]) -> None:
         for arg in args:

@@ -1,6 +1,7 @@
 """Pickles read as inert data: `pickletools` names the opcodes and a stack machine of our own obeys
 them. Nothing that the file names is imported or called."""
 
+import io
 import struct
 import warnings
 from collections.abc import Callable
@@ -8,11 +9,14 @@ from pickle import (
     BINGET,
     BININT1,
     BININT2,
+    BUILD,
+    EMPTY_DICT,
     EMPTY_TUPLE,
     LONG_BINGET,
     LONG_BINPUT,
     MARK,
     MEMOIZE,
+    NEWOBJ,
     SETITEMS,
     STOP,
     TUPLE1,
@@ -31,6 +35,18 @@ from scalecheck.report.formatting import excerpt
 MAX_PICKLE_NBYTES = 1 << 28  # a tensor takes some 140; arrays kept in a pickle the most
 MAX_OPCODES = 1 << 22  # a tensor takes some 35; an opcode makes at most some 200 bytes
 AT_ONCE = 1 << 10  # opcodes before the memory of the memo is looked at
+
+# what `_is_done` obeys itself, by numbers, which are compared faster than bytes
+_IN_PLACE = (
+    *(MEMOIZE, LONG_BINGET, BINGET, TUPLE1, SETITEMS, EMPTY_TUPLE),
+    *(BININT2, BININT1, BUILD, MARK, LONG_BINPUT),
+)
+_MEMOIZE, _LONG_BINGET, _BINGET, _TUPLE1, _SETITEMS, _EMPTY_TUPLE, *_RARER = range(len(_IN_PLACE))
+_BININT2, _BININT1, _BUILD, _MARK, _LONG_BINPUT = _RARER
+_DIRECT = {code: number for number, code in enumerate(_IN_PLACE)}
+
+_STATE_BEGUN = NEWOBJ + MEMOIZE + EMPTY_DICT + MEMOIZE + MARK
+"""What follows an empty tuple where an object is made whose attributes come next."""
 
 _TUPLE1_NBYTES, _INTEGER_NBYTES = getsizeof((0,)), getsizeof(1)
 
@@ -82,53 +98,21 @@ def _run(machine: Machine, most: int) -> object:
 def _is_done(machine: Machine, count: int) -> bool:
     """Obeys so many opcodes, and says whether the last one was STOP. Those of which there are most
     are obeyed in place. A number that is cut off needs no check: no opcode follows it."""
-    read, stack, memo, number = machine.stream.read, machine.stack, machine.memo, int.from_bytes
-    near, far = memo.near, memo.far
+    stream, stack, memo, number = machine.stream, machine.stack, machine.memo, int.from_bytes
+    read, near, far, direct, table = stream.read, memo.near, memo.far, _DIRECT.get, _TABLE.get
+    content = stream.getvalue() if isinstance(stream, io.BytesIO) else b""
     for _ in range(count):
         code = read(1)
-        if code == MEMOIZE:
-            if far:
-                memo.add(stack[-1])
-            else:
-                near.append(stack[-1])
-        elif code == BINGET:
-            index = number(read(1), "little")
-            stack.append(near[index] if index < len(near) else memo.get(index))
-        elif code == LONG_BINGET:
-            index = number(read(4), "little")
-            stack.append(near[index] if index < len(near) else memo.get(index))
-        elif code == LONG_BINPUT:
-            index = number(read(4), "little")
-            if index == len(near) and not far:
-                near.append(stack[-1])
-            else:
-                memo.put(index, stack[-1])
-        elif code == BININT1:
-            stack.append(number(read(1), "little"))
-        elif code == TUPLE1:
-            stack[-1] = (stack[-1],)
-            machine.memory += _TUPLE1_NBYTES
-        elif code == MARK:
-            machine.outer.append(stack)
-            stack = machine.stack = []
-        elif code == EMPTY_TUPLE:
-            stack.append(())
-        elif code == BININT2:
-            stack.append(number(read(2), "little"))
-            machine.memory += _INTEGER_NBYTES
-        elif code == SETITEMS:
-            above, stack = stack, machine.outer.pop()
-            machine.stack = stack
-            machine.set(above)
-        else:
-            step = _TABLE.get(code)
+        kind = direct(code)
+        if kind is None:
+            step = table(code)
             if step is None:
-                raise _unknown(code, machine.stream)
+                raise _unknown(code, stream)
             argument, obey, is_kept = step
             if argument is None:
                 obey(machine)
             else:
-                obey(machine, argument(machine.stream))
+                obey(machine, argument(stream))
             stack = machine.stack
             if is_kept:
                 machine.memory += getsizeof(stack[-1])
@@ -136,6 +120,48 @@ def _is_done(machine: Machine, count: int) -> bool:
                     machine.check_memory()
             elif code == STOP:
                 return True
+        elif kind == _MEMOIZE:
+            if far:
+                memo.add(stack[-1])
+            else:
+                near.append(stack[-1])
+        elif kind in (_LONG_BINGET, _BINGET):
+            index = number(read(4 if kind == _LONG_BINGET else 1), "little")
+            stack.append(near[index] if index < len(near) else memo.get(index))
+        elif kind == _TUPLE1:
+            stack[-1] = (stack[-1],)
+            machine.memory += _TUPLE1_NBYTES
+        elif kind == _SETITEMS:
+            above, stack = stack, machine.outer.pop()
+            machine.stack = stack
+            machine.set(above)
+        elif kind == _EMPTY_TUPLE:
+            if content.startswith(_STATE_BEGUN, at := stream.tell()):
+                stream.seek(at + len(_STATE_BEGUN))
+                machine.call(stack.pop(), ())
+                memo.add(stack[-1])
+                machine.make({})
+                memo.add(stack[-1])
+                machine.outer.append(stack)
+                stack = machine.stack = []
+            else:
+                stack.append(())
+        elif kind == _BININT2:
+            stack.append(number(read(2), "little"))
+            machine.memory += _INTEGER_NBYTES
+        elif kind == _BININT1:
+            stack.append(number(read(1), "little"))
+        elif kind == _BUILD:
+            machine.build()
+        elif kind == _MARK:
+            machine.outer.append(stack)
+            stack = machine.stack = []
+        elif kind == _LONG_BINPUT:
+            index = number(read(4), "little")
+            if index == len(near) and not far:
+                near.append(stack[-1])
+            else:
+                memo.put(index, stack[-1])
     return False
 
 
@@ -208,7 +234,6 @@ _STEPS: dict[str, _Step] = {
     "INST": lambda machine, path: machine.call(
         machine.named(*path.split(" ", 1)), (*machine.above_mark(),)
     ),
-    "BUILD": Machine.build,
 }
 
 
