@@ -337,18 +337,25 @@ RunPhase = Annotated[
 ]
 Steps = Annotated[
     Count,
-    run("Add what a run of so many steps with a fresh optimizer does to each tensor.", "N"),
+    run(
+        "Add what the next N steps do to each tensor: from --step on, else from the step of the "
+        "optimizer state on, else with a fresh optimizer.",
+        "N",
+    ),
 ]
 Schedule = Annotated[
     str,
     run(
-        "Schedule of the lr: {choices}; wsd falls over its last fifth.",
+        "Schedule of the lr, from the first step of the run on: {choices}; wsd falls over its last "
+        "fifth.",
         "SHAPE",
         choices="theory.schedule:SHAPES",
     ),
 ]
-Warmup = Annotated[int, run("Steps over which the lr rises.", "N")]
-Final = Annotated[float, run("The lr at the end, as a share of the lr.", "SHARE", PART)]
+Warmup = Annotated[int, run("Steps over which the lr rises, from the first of the run.", "N")]
+Final = Annotated[
+    float, run("The lr at the end of linear, cosine or wsd, as a share of the lr.", "SHARE", PART)
+]
 
 # Of translate alone.
 TargetUpdate = Annotated[

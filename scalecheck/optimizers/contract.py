@@ -342,6 +342,7 @@ class Hyperparameters(Validated, ABC):
     update_needs_weights: the last update follows from its state and the weights after it.
     update_needs_tensor: the last update follows from its state as a whole, no element by itself.
     needs_lr: it has no lr of its own, so that one must be known.
+    only_first_lr: the lr of its first step alone counts.
     """
 
     state: ClassVar[SavedState]
@@ -354,6 +355,7 @@ class Hyperparameters(Validated, ABC):
     update_needs_weights: ClassVar[bool] = False
     update_needs_tensor: ClassVar[bool] = False
     needs_lr: ClassVar[bool] = True
+    only_first_lr: ClassVar[bool] = False
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
@@ -405,9 +407,9 @@ class Hyperparameters(Validated, ABC):
         return self
 
     def displacement(self, plan: Schedule, gradient: Gradient) -> float:
-        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, from the optimizer's first
-        step on, weight decay left out; it grows with the lr. Raises NoFormula where it is not
-        solved."""
+        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, weight decay left out; it
+        grows with the lr. The optimizer has made plan.done steps before, on gradients of the same
+        law, whose averages it keeps. Raises NoFormula where it is not solved."""
         raise NoFormula("how far many of its updates add up to is not solved")
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:

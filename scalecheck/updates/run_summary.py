@@ -16,7 +16,7 @@ from scalecheck.updates.without_formula import NOT_KNOWN
 Forecasts = Sequence[TensorForecast]
 
 _SPANS = (
-    *("largest_change", "turnover_steps", "turnover_steps_scheduled"),
+    *("starts_after", "largest_change", "turnover_steps", "turnover_steps_scheduled"),
     *("first_lr", "first_relative_update", "final_lr", "final_relative_update", "random_walk"),
     *("equilibrium_rms", "equilibrium_ratio", "memory_steps", "decay_sum"),
 )
@@ -71,12 +71,33 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
     if any(each.role in HALVES for each in tensors):
         yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
+    yield from _start(tensors, found, plan)
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)
     yield from _rounded(tensors)
     yield from _refused(tensors, "displacement", "displacement by noise")
     yield from _equilibrium(found, noun)
     yield from _refused(tensors, "equilibrium", "equilibrium rms")
+
+
+def _start(tensors: Forecasts, found: dict[str, Any], plan: Schedule) -> Iterator[str]:
+    """Where the run goes on, of other than a fresh optimizer, and whose lr does not count."""
+    is_fresh, is_constant = found["starts_after_max"] == 0, plan.shape == "constant"
+    if not is_fresh:
+        words = "The run continues from the optimizer's "
+        if any(each.starts_after is None for each in tensors):
+            words += "steady state"
+        else:
+            words += f"step {_span(found, 'starts_after', '{:,}'.format)}"
+        words += ", with the momentum built up by then"
+        if not is_constant or plan.warmup:
+            words += "; the lr schedule starts at its own step 1"
+        yield f"{words}."
+    for name in sorted({e.training.name for e in tensors if e.training.optimizer.only_first_lr}):
+        if not is_fresh:
+            yield f"{name} takes its step sizes from its state: no lr of the run changes them."
+        elif not is_constant or plan.warmup:
+            yield f"{name} uses the lr of its first step alone: the schedule changes nothing later."
 
 
 def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
@@ -94,7 +115,8 @@ def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
         if missed := found["not_turned_over"]:
             words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
         yield f"{words}."
-    for word, name in (("First step of a fresh optimizer", "first"), ("Last step", "final")):
+    first = "First step" + ("" if found["starts_after_max"] != 0 else " of a fresh optimizer")
+    for word, name in ((first, "first"), ("Last step", "final")):
         if (moved := _span(found, f"{name}_relative_update", factor=100)) is not None:
             lr = _span(found, f"{name}_lr", setting)
             yield f"{word}: lr {lr}, {moved} % of a {noun}."
