@@ -116,7 +116,7 @@ def diff(
         totals="\n".join(
             [
                 *adapted_change.sentences(adapted),
-                *sentences(tensors, total),
+                *sentences(tensors, total, groups is not tensors),
                 *cast_sentences(behind),
             ]
         ),

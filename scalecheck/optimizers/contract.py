@@ -343,6 +343,7 @@ class Hyperparameters(Validated, ABC):
     update_needs_tensor: the last update follows from its state as a whole, no element by itself.
     needs_lr: it has no lr of its own, so that one must be known.
     only_first_lr: the lr of its first step alone counts.
+    estimates_lr: it multiplies lr by an estimate that grows during a run.
     """
 
     state: ClassVar[SavedState]
@@ -356,6 +357,7 @@ class Hyperparameters(Validated, ABC):
     update_needs_tensor: ClassVar[bool] = False
     needs_lr: ClassVar[bool] = True
     only_first_lr: ClassVar[bool] = False
+    estimates_lr: ClassVar[bool] = False
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
@@ -410,7 +412,9 @@ class Hyperparameters(Validated, ABC):
         """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, weight decay left out; it
         grows with the lr. The optimizer has made plan.done steps before, on gradients of the same
         law, whose averages it keeps. Raises NoFormula where it is not solved."""
-        raise NoFormula("how far many of its updates add up to is not solved")
+        if self.estimates_lr:
+            raise NoFormula("it multiplies lr by its estimate d, which grows during a run")
+        raise NoFormula("no formula is known for the sum of its updates over many steps")
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """RMS at which updates and weight decay hold weights. Raises NoFormula where no such RMS is

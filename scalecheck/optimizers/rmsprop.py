@@ -107,7 +107,8 @@ class Optimizer(Hyperparameters):
         it leaves of an update. Raises NoFormula for centered."""
         gradient.require_independent()
         if self.centered:
-            raise NoFormula("centered RMSprop: how far many of its updates add up to is not solved")
+            why = "centered RMSprop: no formula is known for the sum of its updates over many steps"
+            raise NoFormula(why)
         sums = _sums(plan, self.alpha, self.momentum)
         return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
 

@@ -290,8 +290,8 @@ AHEAD = (
         "next_change",
         "next",
         "number",
-        "‖ΔW‖/‖W‖, W after, of as many steps again at the same lr: right within a factor of 2 for "
-        "9 of 10 tensors",
+        "‖ΔW‖/‖W‖, W after, of as many steps again at the same lr, a group's tensors taken as one: "
+        "right within a factor of 2 for 9 of 10 tensors",
         3,
         lambda each: each.next_change(),
     ),

@@ -24,9 +24,12 @@ _BECAME = {
 }
 
 
-def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
+def sentences(
+    tensors: Sequence[Displacement], total: Change, is_grouped: bool = False
+) -> Iterator[str]:
     """How many tensors changed, by how much together, which most and least, how that is beside
-    noise, and how far the next steps go; total: the change of the model."""
+    noise, and how far the next steps go; total: the change of the model, is_grouped: the rows of
+    the table are of several tensors."""
     found = figures(tensors, total)
     counts = found["statuses"]
     if counts == {"identical": len(tensors)}:
@@ -46,7 +49,7 @@ def sentences(tensors: Sequence[Displacement], total: Change) -> Iterator[str]:
             f"by {_of(found['least_change'], 'its norm')}."
         )
     yield from _beside_noise(tensors, found)
-    yield from _ahead(found)
+    yield from _ahead(found, is_grouped)
 
 
 def _of(change: float, whole: str) -> str:
@@ -128,7 +131,7 @@ def _beside_noise(tensors: Sequence[Displacement], found: dict[str, Any]) -> Ite
         yield f"No displacement by noise for {plural(n, 'tensor')} {reason}."
 
 
-def _ahead(found: dict[str, Any]) -> Iterator[str]:
+def _ahead(found: dict[str, Any], is_grouped: bool) -> Iterator[str]:
     """How far as many steps again and ten times as many will carry matrices."""
     if count := found.get("next_matrices"):
         steps, change = found["steps"], _of(found["next_change_median"], "its norm")
@@ -136,10 +139,17 @@ def _ahead(found: dict[str, Any]) -> Iterator[str]:
         yield (
             f"The next {ahead} at the same lr will move a matrix by about {change}, the "
             f"next {10 * steps:,} by about {_of(found['next_change_10_median'], 'its norm')} "
-            f"(median of {count}). In test runs 9 of 10 tensors were within a factor of "
-            f"{found['next_within']:g} of this forecast, the last displacement times "
+            f"{_median_of(count, is_grouped)}. In test runs 9 of 10 tensors were within a factor "
+            f"of {found['next_within']:g} of this forecast, the last displacement times "
             "√(steps/steps before)."
         )
+
+
+def _median_of(count: int, is_grouped: bool) -> str:
+    """Of what a figure on matrices is the median, where rows have another one of the same kind."""
+    if not is_grouped:
+        return f"(median of {count})"
+    return f"(median of {count} matrices, each by itself; a row takes its tensors as one)"
 
 
 def _left_out(tensors: Sequence[Displacement]) -> str:

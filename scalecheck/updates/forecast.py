@@ -124,12 +124,13 @@ def schedule_forecast(
     is_relative = optimizer.relative_lr
     unit = 1.0 if is_relative else rms or math.inf
     walk, drift, why = displacements(training, plan, gradient)
-    is_lr_past = optimizer.only_first_lr and plan.done > 0
+    is_last_known = not optimizer.estimates_lr
     if optimizer.only_first_lr:
-        lr *= 1.0 if is_lr_past else plan.at(1)
+        is_last_known = not plan.done
+        lr *= plan.at(1) if is_last_known else 1.0
         plan = Schedule("constant", plan.steps, done=plan.done)
     largest = None
-    if not is_lr_past:
+    if is_last_known:
         largest = _largest_update(optimizer, rms or 0.0, shape, gradient, plan)
     bound = None if largest is None else lr * plan.sums().first * largest
     bound = (_compounded(bound) if is_relative else bound) if drift is None else drift
@@ -145,7 +146,7 @@ def schedule_forecast(
     def at(step: int, update: float | None = None) -> float | None:
         """The relative update of a step."""
         counted = plan.optimizer_step(step)
-        if update is None and not is_lr_past:
+        if update is None and (step == 1 or is_last_known):
             update, _ = expected_update(optimizer, rms or 0.0, shape, gradient, counted)
         moved = optimizer.effective_lr(lr * plan.at(step), counted)
         return moved * update / unit if update is not None and rms else None
