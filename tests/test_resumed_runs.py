@@ -234,7 +234,7 @@ def test_a_schedule_does_not_reach_the_step_sizes_of_rprop(tmp_path: Path) -> No
     for one, other, late in zip(plain.rows, cosine.rows, warmed.rows, strict=True):
         for name in names:
             assert one[name] == pytest.approx(other[name]) == pytest.approx(10 * late[name])
-    told = "rprop uses the lr of its first step alone: the schedule changes nothing later."
+    told = "rprop uses the lr of its first step alone: no later one changes anything."
     assert told in cosine.totals
     assert told in warmed.totals
     assert told not in plain.totals
@@ -257,3 +257,10 @@ def test_a_constant_schedule_ends_at_its_lr() -> None:
         why = f"a {shape} schedule does not end at a share of the lr; linear, cosine and wsd do"
         with pytest.raises(api.UsageError, match=why):
             api.translate(INIT, lr=1e-3, steps=20, warmup=5, schedule=shape, final=0.1)
+
+
+@pytest.mark.usefixtures("in_project_folder")
+def test_a_run_without_an_lr_is_said_to_be_forecast_nothing() -> None:
+    report = api.translate(INIT, target=0.001, steps=100)
+    assert "--steps: no tensor has both a known lr and a size" in report.totals
+    assert report.summary["starts_after_min"] is None

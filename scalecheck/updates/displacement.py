@@ -309,8 +309,9 @@ EXPECTED = (
         "expected_walk",
         "noise",
         "number",
-        "displacement over rms_before that the schedule gives for gradients of --snr: by default "
-        "noise, of which 9 of 10 tensors of AdamW runs moved 0.3 to 4 times as far",
+        "displacement over rms_before that the schedule gives, from a fresh optimizer on, for "
+        "gradients of --snr: by default noise, of which 9 of 10 tensors of AdamW runs moved 0.3 to "
+        "4 times as far",
         1,
     ),
     Column(

@@ -62,7 +62,7 @@ class ScheduleForecast:
     """What a schedule does to one tensor from a step of its optimizer on; None where that is not
     known or the scale is 0.
 
-    starts_after: the steps that the optimizer has done before, None in the steady state.
+    starts_after: the steps that the optimizer has done before, MAX_STEPS in the steady state.
     largest_change: the most that its displacement can be over its rms. turnover_steps: the steps at
     the peak lr after which that reaches 1, turnover_steps_scheduled: those of the schedule, None
     too where it ends before. first_lr, first_relative_update, final_lr, final_relative_update: of
@@ -152,7 +152,7 @@ def schedule_forecast(
         return moved * update / unit if update is not None and rms else None
 
     return ScheduleForecast(
-        starts_after=plan.done if plan.done < MAX_STEPS else None,
+        starts_after=plan.done,
         largest_change=bound / unit if bound is not None and rms else None,
         turnover_steps=turnover,
         turnover_steps_scheduled=scheduled,

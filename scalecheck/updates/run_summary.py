@@ -8,6 +8,7 @@ from typing import Any
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.report.formatting import figure, plural, setting
 from scalecheck.report.part import Part
+from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -16,7 +17,7 @@ from scalecheck.updates.without_formula import NOT_KNOWN
 Forecasts = Sequence[TensorForecast]
 
 _SPANS = (
-    *("starts_after", "largest_change", "turnover_steps", "turnover_steps_scheduled"),
+    *("largest_change", "turnover_steps", "turnover_steps_scheduled"),
     *("first_lr", "first_relative_update", "final_lr", "final_relative_update", "random_walk"),
     *("equilibrium_rms", "equilibrium_ratio", "memory_steps", "decay_sum"),
 )
@@ -28,8 +29,8 @@ _MOST = 0.5  # share of a tensor's elements that round back, above which it move
 
 def judged(forecasts: Forecasts) -> Forecasts:
     """The forecasts that sentences are about: of matrices that are trained as they are, or where
-    there are none, of all tensors that have a size."""
-    known = [each for each in forecasts if each.is_certain and each.has_size]
+    there are none, of all tensors that have an lr and a size."""
+    known = [each for each in forecasts if each.starts_after is not None and each.has_size]
     return [each for each in known if each.is_matrix and each.has_band] or known
 
 
@@ -41,9 +42,15 @@ def part(forecasts: Forecasts, plan: Schedule | None, snr: float) -> Part:
 
 
 def figures(forecasts: Forecasts, plan: Schedule) -> dict[str, Any]:
-    """The figures of the sentences."""
+    """The figures of the sentences; starts_after is null in the steady state."""
     tensors = judged(forecasts)
-    found: dict[str, Any] = {"steps": plan.steps, "run_tensors": len(tensors)}
+    done = [None if steps == MAX_STEPS else steps for steps in sorted(_done(tensors))] or [None]
+    found: dict[str, Any] = {
+        "steps": plan.steps,
+        "run_tensors": len(tensors),
+        "starts_after_min": done[0],
+        "starts_after_max": done[-1],
+    }
     for name in _SPANS:
         known = [x for each in tensors if (x := getattr(each, name)) is not None]
         found[f"{name}_min"] = min(known, default=None)
@@ -71,7 +78,7 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
     if any(each.role in HALVES for each in tensors):
         yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
-    yield from _start(tensors, found, plan)
+    yield from _start(tensors, plan)
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)
     yield from _rounded(tensors)
@@ -80,24 +87,31 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     yield from _refused(tensors, "equilibrium", "equilibrium rms")
 
 
-def _start(tensors: Forecasts, found: dict[str, Any], plan: Schedule) -> Iterator[str]:
+def _start(tensors: Forecasts, plan: Schedule) -> Iterator[str]:
     """Where the run goes on, of other than a fresh optimizer, and whose lr does not count."""
-    is_fresh, is_constant = found["starts_after_max"] == 0, plan.shape == "constant"
+    has_schedule = plan.shape != "constant" or plan.warmup > 0
+    done = _done(tensors)
+    least, most = min(done), max(done)
+    is_fresh = most == 0
     if not is_fresh:
-        words = "The run continues from the optimizer's "
-        if any(each.starts_after is None for each in tensors):
-            words += "steady state"
+        if most == MAX_STEPS:
+            place = "steady state"
         else:
-            words += f"step {_span(found, 'starts_after', '{:,}'.format)}"
-        words += ", with the momentum built up by then"
-        if not is_constant or plan.warmup:
-            words += "; the lr schedule starts at its own step 1"
-        yield f"{words}."
+            place = f"step {least:,}" if least == most else f"steps {least:,} to {most:,}"
+        words = (
+            f"The run continues from the optimizer's {place}, with the momentum built up by then"
+        )
+        yield words + ("; the lr schedule starts at its own step 1." if has_schedule else ".")
     for name in sorted({e.training.name for e in tensors if e.training.optimizer.only_first_lr}):
         if not is_fresh:
             yield f"{name} takes its step sizes from its state: no lr of the run changes them."
-        elif not is_constant or plan.warmup:
-            yield f"{name} uses the lr of its first step alone: the schedule changes nothing later."
+        elif has_schedule:
+            yield f"{name} uses the lr of its first step alone: no later one changes anything."
+
+
+def _done(tensors: Forecasts) -> list[int]:
+    """The steps that their optimizers have done before the run."""
+    return [each.starts_after for each in tensors if each.starts_after is not None]
 
 
 def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
@@ -115,7 +129,7 @@ def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
         if missed := found["not_turned_over"]:
             words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
         yield f"{words}."
-    first = "First step" + ("" if found["starts_after_max"] != 0 else " of a fresh optimizer")
+    first = "First step" + (" of a fresh optimizer" if found["starts_after_max"] == 0 else "")
     for word, name in ((first, "first"), ("Last step", "final")):
         if (moved := _span(found, f"{name}_relative_update", factor=100)) is not None:
             lr = _span(found, f"{name}_lr", setting)
