@@ -22,6 +22,7 @@ from scalecheck.optimizers.contract import CONSTANT, Gradient, Hyperparameters, 
 from scalecheck.theory.displacement import LONG, average_sums, momentum_sums, sign_displacement
 from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
+from scalecheck.updates.next_summary import OWN_SHARES
 
 INIT = Path("sample_ckpts/tiny-gpt-init")
 DONE = (1, 4, 30, 400)
@@ -264,3 +265,45 @@ def test_a_run_without_an_lr_is_said_to_be_forecast_nothing() -> None:
     report = api.translate(INIT, target=0.001, steps=100)
     assert "--steps: no tensor has both a known lr and a size" in report.totals
     assert report.summary["starts_after_min"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("AdamW", {}, "within 1.25 times for 82 to 100 % of tensors of 1,000 elements and more"),
+        ("SGD", {"momentum": 0.9}, "within 1.25 times for {} of tensors of 1,000 elements"),
+    ],
+)
+def test_how_near_the_next_steps_come_is_said_of_the_own_optimizer(
+    tmp_path: Path, kind: str, settings: dict[str, Any], said: str
+) -> None:
+    saved(tmp_path / "run.pt", kind, 300, **settings)
+    report = api.translate(tmp_path / "run.pt")
+    shares = OWN_SHARES[kind.lower()]
+    percent = " to ".join(f"{100 * share:.0f}" for share in shares) + " %"
+    assert f"expect the measured update, {said.format(percent)}" in report.totals
+    assert report.summary["forecast_shares_by_optimizer"] == {kind.lower(): [*shares]}
+    assert report.summary["forecast_shares"]["measured"] == [min(shares), max(shares)]
+
+
+def test_an_optimizer_that_was_not_tried_has_no_range(tmp_path: Path) -> None:
+    model = torch.nn.Linear(96, 96, bias=False, dtype=torch.float64)
+    running = made("signsgd", momentum=0.9).torch_optimizer(model.parameters(), 1e-3)
+    go_on(running, 50)
+    torch.save({"model": model.state_dict(), "optimizer": running.state_dict()}, tmp_path / "a.pt")
+    report = api.translate(tmp_path / "a.pt", "signsgd", lr=1e-3)
+    words = "expect the measured update (how near it comes is not known for signsgd)"
+    assert words in report.totals
+    assert report.summary["forecast_shares"]["measured"] == []
+
+
+@pytest.mark.usefixtures("in_project_folder")
+def test_a_run_in_its_middle_has_the_shares_of_such_runs() -> None:
+    """Gradients turn back more often than at the start of a run."""
+    fresh = api.translate(INIT, lr=1e-3, steps=100)
+    later = api.translate(INIT, lr=1e-3, steps=100, step=1000)
+    assert "9 of 10 tensors moved 0.3 to 4 times as far as noise, and 4 of 10 less" in fresh.totals
+    assert "8 of 10 tensors moved 0.3 to 4 times as far as noise, and 7 of 10 less" in later.totals
+    for name, shares in {"range": (0.9, 0.8), "below": (0.4, 0.7)}.items():
+        key = f"noise_{name}_share"
+        assert (fresh.summary[key], later.summary[key]) == shares

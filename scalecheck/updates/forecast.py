@@ -25,6 +25,11 @@ NOISE_RANGE = (0.3, 4.0)
 """Displacement over random_walk, of 9 of 10 tensors of runs with AdamW: 4 of 10 are below 1, as
 gradients turn back."""
 
+NOISE_SHARES = (0.9, 0.4)
+NOISE_SHARES_LATER = (0.8, 0.7)
+"""The tensors inside it and those below 1, of AdamW runs from their first step on, and of 200 steps
+in the middle of a run, where gradients turn back more often."""
+
 EQUILIBRIUM_RANGE = (0.26, 3.8)
 """rms over equilibrium_rms of weights of real runs that had time to reach it."""
 

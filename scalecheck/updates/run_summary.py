@@ -10,7 +10,12 @@ from scalecheck.report.formatting import figure, plural, setting
 from scalecheck.report.part import Part
 from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
+from scalecheck.updates.forecast import (
+    EQUILIBRIUM_RANGE,
+    NOISE_RANGE,
+    NOISE_SHARES,
+    NOISE_SHARES_LATER,
+)
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.without_formula import NOT_KNOWN
 
@@ -55,8 +60,11 @@ def figures(forecasts: Forecasts, plan: Schedule) -> dict[str, Any]:
         known = [x for each in tensors if (x := getattr(each, name)) is not None]
         found[f"{name}_min"] = min(known, default=None)
         found[f"{name}_max"] = max(known, default=None)
+    inside, below = NOISE_SHARES if done[-1] == 0 else NOISE_SHARES_LATER
     return found | {
         "noise_range": [*NOISE_RANGE],
+        "noise_range_share": inside,
+        "noise_below_share": below,
         "equilibrium_range": [*EQUILIBRIUM_RANGE],
         "not_turned_over": sum(
             each.turnover_steps is not None and each.turnover_steps_scheduled is None
@@ -144,10 +152,11 @@ def _carried(found: dict[str, Any], noun: str, snr: float) -> Iterator[str]:
         yield f"Gradients of snr {snr:g} move a {noun} by {walk} times its rms."
         return
     low, high = found["noise_range"]
+    inside, below = (10 * found[f"noise_{share}_share"] for share in ("range", "below"))
     yield (
         f"If gradients are noise, the run moves a {noun} by {walk} times its rms. In real AdamW "
-        f"runs 9 of 10 tensors moved {low:g} to {high:g} times as far as noise, and 4 of 10 less "
-        "far, because gradients turn back."
+        f"runs {inside:.0f} of 10 tensors moved {low:g} to {high:g} times as far as noise, and "
+        f"{below:.0f} of 10 less far, because gradients turn back."
     )
 
 
