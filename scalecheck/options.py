@@ -388,18 +388,27 @@ RunPhase = Annotated[
 ]
 Steps = Annotated[
     Count,
-    run("Add how far a run of N steps with a fresh optimizer moves each tensor.", "N"),
+    run(
+        "Add how far the next N steps move each tensor. They start after --step, else after the "
+        "step of the optimizer state, else with a fresh optimizer.",
+        "N",
+    ),
 ]
 Schedule = Annotated[
     str,
     run(
-        "Schedule of the lr: {choices}. wsd decays over the last fifth of the run.",
+        "Schedule of the lr, from the first step of the run: {choices}. wsd decays over the last "
+        "fifth of the run.",
         "SHAPE",
         choices="theory.schedule:SHAPES",
     ),
 ]
-Warmup = Annotated[int, run("Warm-up steps, over which the lr rises from 0.", "N")]
-Final = Annotated[float, run("Final lr as a share of the peak lr.", "SHARE", PART)]
+Warmup = Annotated[
+    int, run("Warm-up steps, over which the lr rises from 0 at the start of the run.", "N")
+]
+Final = Annotated[
+    float, run("Final lr of linear, cosine or wsd, as a share of the peak lr.", "SHARE", PART)
+]
 
 # Of translate alone.
 TargetUpdate = Annotated[

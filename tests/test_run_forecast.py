@@ -73,10 +73,22 @@ def test_a_schedule_too_short_to_turn_a_tensor_over_says_so():
     assert "for 16 of 16 the schedule is too short" in report.totals
 
 
+@pytest.mark.parametrize("optimizer", ["prodigy", "dadapt_adam"])
+def test_an_estimate_that_multiplies_lr_is_not_forecast(optimizer):
+    """It grows by any factor, so that the first step alone has a figure, and no bound is one."""
+    report = api.translate(INIT, optimizer, lr=1.0, steps=100, match=["*.mlp.*.weight"])
+    for row in report.rows:
+        assert row["first_relative_update"] > 0
+        names = ("largest_change", "drift", "random_walk", "turnover_steps")
+        assert {row[name] for name in (*names, "final_relative_update")} == {None}
+    said = f"for 8 tensors under {optimizer}: it multiplies lr by its estimate d, which grows"
+    assert said in report.totals
+
+
 @pytest.mark.parametrize(
     ("optimizer", "given", "field", "words"),
     [
-        ("muon", {}, "displacement_reason", "how far many of its updates add up to"),
+        ("muon", {}, "displacement_reason", "no formula is known for the sum of its updates"),
         ("muon", {}, "equilibrium_reason", "no formula for it has been checked against runs"),
         ("adam", {"weight_decay": 0.1}, "equilibrium_reason", "divided by the size of its grad"),
         ("sgd", {"weight_decay": 0.1, "grad_rms": 1.0}, "equilibrium_reason", "its updates follow"),
@@ -166,6 +178,18 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
     assert "steps" not in bare.summary
 
 
+def test_the_next_change_of_a_group_is_said_to_be_of_its_tensors_as_one():
+    """The sentence is the median of matrices, each by itself, however rows are grouped."""
+    each, roles = (api.diff(INIT, TINY, steps=1500, by=by) for by in ("tensor", "role"))
+    assert each.summary["next_change_median"] == roles.summary["next_change_median"]
+    row = roles["matrix"]
+    moved = row["relative_change"] * row["rms_before"] / row["rms_after"]
+    assert row["next_change"] == pytest.approx(moved)
+    assert moved != pytest.approx(roles.summary["next_change_median"], rel=0.01)
+    assert "(median of 16 matrices, each by itself)" in each.totals
+    assert roles.totals == each.totals
+
+
 def test_the_sentences_of_a_diff_hold_figures_of_its_summary():
     found, said = (report := api.diff(INIT, TINY)).summary, " ".join(report.conclusion)
     assert found["statuses"] == {"changed": 52}
@@ -208,8 +232,10 @@ def test_a_run_is_beside_noise_with_the_range_of_real_runs():
 def test_an_optimizer_without_a_displacement_is_named():
     said = api.diff(INIT, TINY, lr=1e-3, steps=100, optimizer="muon")
     assert {row["expected_walk"] for row in said.rows} == {None}
-    assert all("under muon: how far many" in row["reason"] for row in said.rows if row["reason"])
-    assert "No displacement by noise for 16 tensors under muon: how far many" in said.totals
+    assert all(
+        "under muon: no formula is known" in row["reason"] for row in said.rows if row["reason"]
+    )
+    assert "No displacement by noise for 16 tensors under muon: no formula is known" in said.totals
 
 
 @pytest.mark.parametrize(("name", "centered"), [("Rprop", False), ("RMSprop", True)])

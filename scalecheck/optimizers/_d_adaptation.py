@@ -4,6 +4,7 @@ weights have to go, and both are in what the state holds. Source: Defazio & Mish
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scalecheck.optimizers._per_tensor import PerTensor
 from scalecheck.optimizers.contract import (
@@ -18,6 +19,8 @@ from scalecheck.optimizers.contract import (
 @dataclass(frozen=True)
 class DAdapted(PerTensor):
     """Its last_update_from_state gives −Δw. d grows from 1e-6 on; a replay keeps it."""
+
+    estimates_lr: ClassVar[bool] = True
 
     d: Positive = 1e-6
 

@@ -103,5 +103,5 @@ class Optimizer(Hyperparameters):
 @lru_cache(maxsize=256)
 def _sums(plan: Schedule, lr_decay: float) -> Sums:
     """Of the updates of all steps at a peak lr of 1."""
-    step = np.arange(1.0, plan.steps + 1)
+    step = plan.done + np.arange(1.0, plan.steps + 1)
     return sums_of(plan.multiples() / ((1 + (step - 1) * lr_decay) * np.sqrt(step)))

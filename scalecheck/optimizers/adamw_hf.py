@@ -23,7 +23,13 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
-from scalecheck.theory.displacement import LONG, average_sums, discounted, sums_of
+from scalecheck.theory.displacement import (
+    LONG,
+    average_sums,
+    discounted,
+    held_sums,
+    remaining,
+)
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
@@ -127,5 +133,5 @@ def _uncorrected_sums(plan: Schedule, beta1: float, beta2: float) -> Sums:
     """average_sums of averages that are not corrected for their zero start."""
     if plan.steps > LONG:
         return average_sums(plan, beta1)
-    root = np.sqrt(1 - beta2 ** np.arange(1.0, plan.steps + 1))
-    return sums_of((1 - beta1) * discounted(plan.multiples() / root, beta1))
+    root = np.sqrt(remaining(plan, beta2)) if beta2 else 1.0
+    return held_sums((1 - beta1) * discounted(plan.multiples() / root, beta1), beta1, plan)

@@ -344,6 +344,8 @@ class Hyperparameters(Validated, ABC):
     update_needs_weights: the last update follows from its state and the weights after it.
     update_needs_tensor: the last update follows from its state as a whole, no element by itself.
     needs_lr: it has no lr of its own, so that one must be known.
+    only_first_lr: the lr of its first step alone counts.
+    estimates_lr: it multiplies lr by an estimate that grows during a run.
     """
 
     state: ClassVar[SavedState]
@@ -357,6 +359,8 @@ class Hyperparameters(Validated, ABC):
     update_needs_weights: ClassVar[bool] = False
     update_needs_tensor: ClassVar[bool] = False
     needs_lr: ClassVar[bool] = True
+    only_first_lr: ClassVar[bool] = False
+    estimates_lr: ClassVar[bool] = False
 
     def torch_settings(self) -> dict[str, Any]:
         """The hyperparameters under the names of torch.optim's class, pairs as tuples."""
@@ -408,10 +412,12 @@ class Hyperparameters(Validated, ABC):
         return self
 
     def displacement(self, plan: Schedule, gradient: Gradient) -> float:
-        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, from the optimizer's first
-        step on, weight decay left out; it grows with the lr. Raises NoFormula where it is not
-        solved."""
-        raise NoFormula("how far many of its updates add up to is not solved")
+        """RMS of Σ Δw over the steps of a schedule at a peak lr of 1, weight decay left out; it
+        grows with the lr. The optimizer has made plan.done steps before, on gradients of the same
+        law, whose averages it keeps. Raises NoFormula where it is not solved."""
+        if self.estimates_lr:
+            raise NoFormula("it multiplies lr by its estimate d, which grows during a run")
+        raise NoFormula("no formula is known for the sum of its updates over many steps")
 
     def equilibrium_rms(self, lr: float, gradient: Gradient) -> float:
         """RMS at which updates and weight decay hold weights. Raises NoFormula where no such RMS is

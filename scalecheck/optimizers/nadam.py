@@ -25,7 +25,7 @@ from scalecheck.optimizers.contract import (
     Weights,
 )
 from scalecheck.theory.averages import NEGLIGIBLE, adam_averages
-from scalecheck.theory.displacement import LONG, discounted, sums_of
+from scalecheck.theory.displacement import LONG, discounted, earlier_sums, sums_of
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
@@ -128,9 +128,15 @@ def _sums(plan: Schedule, beta1: float, momentum_decay: float) -> Sums:
     if plan.steps > LONG:
         return plan.sums()
     lrs = plan.multiples()
-    step = np.arange(1, len(lrs) + 2)
-    momentum = beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * step))
-    rest = 1 - np.cumprod(momentum)
+    momentum = _momentums(plan.done + np.arange(1.0, len(lrs) + 2), beta1, momentum_decay)
+    before = _momentums(np.arange(1.0, min(plan.done, LONGEST) + 1), beta1, momentum_decay)
+    rest = 1 - np.prod(before) * np.cumprod(momentum)
     by_itself = lrs * (1 - momentum[:-1]) / rest[:-1]
-    through_average = discounted(lrs * momentum[1:] / rest[1:], beta1)
-    return sums_of(by_itself + (1 - beta1) * through_average)
+    through_average = (1 - beta1) * discounted(lrs * momentum[1:] / rest[1:], beta1)
+    earlier = earlier_sums(float(through_average[0]), beta1, plan.done)
+    return sums_of(by_itself + through_average).plus(earlier)
+
+
+def _momentums(step: FloatArray, beta1: float, momentum_decay: float) -> FloatArray:
+    """μ of each step."""
+    return np.asarray(beta1 * (1 - 0.5 * 0.96 ** (momentum_decay * step)))

@@ -81,6 +81,7 @@ class Optimizer(PerTensor):
         is_distinct=False,
         writers=(PRODIGYOPT, PYTORCH_OPTIMIZER),
     )
+    estimates_lr: ClassVar[bool] = True
 
     beta1: Beta = 0.9
     beta2: Beta = 0.999

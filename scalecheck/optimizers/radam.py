@@ -24,7 +24,7 @@ from scalecheck.optimizers.contract import (
     Weights,
     Writer,
 )
-from scalecheck.theory.displacement import LONG, discounted, sums_of
+from scalecheck.theory.displacement import LONG, discounted, held_sums
 from scalecheck.theory.domain import require_step
 from scalecheck.theory.drift import average_rms, displacement_rms
 from scalecheck.theory.reparameterization import Reparameterization
@@ -145,9 +145,10 @@ def _sums(optimizer: Optimizer, plan: Schedule, grad_rms: float) -> Sums:
     if plan.steps > LONG:
         return plan.sums()
     lrs, beta1 = plan.multiples(), optimizer.beta1
-    step = np.arange(1, len(lrs) + 1)
+    step = plan.done + np.arange(1.0, len(lrs) + 1)
     remaining, longest = optimizer.beta2**step, 2 / (1 - optimizer.beta2) - 1
     length = np.maximum(longest - 2 * step * remaining / (1 - remaining), RECTIFIED_ABOVE)
     rectified = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
     factor = np.where(length > RECTIFIED_ABOVE, np.sqrt(rectified), grad_rms)
-    return sums_of((1 - beta1) * discounted(lrs * factor / (1 - beta1**step), beta1))
+    moved = (1 - beta1) * discounted(lrs * factor / (1 - beta1**step), beta1)
+    return held_sums(moved, beta1, plan)

@@ -107,7 +107,8 @@ class Optimizer(Hyperparameters):
         it leaves of an update. Raises NoFormula for centered."""
         gradient.require_independent()
         if self.centered:
-            raise NoFormula("centered RMSprop: how far many of its updates add up to is not solved")
+            why = "centered RMSprop: no formula is known for the sum of its updates over many steps"
+            raise NoFormula(why)
         sums = _sums(plan, self.alpha, self.momentum)
         return gradient.kept(self.eps) * displacement_rms(*sums, gradient.snr)
 
@@ -155,6 +156,10 @@ def _sums(plan: Schedule, alpha: float, momentum: float) -> Sums:
     if plan.steps > LONG:
         return momentum_sums(plan, momentum)
     moved = discounted(plan.multiples(), momentum)
+    held = math.ceil(math.log(NEGLIGIBLE) / math.log(momentum)) if momentum else 0
+    age = np.arange(min(plan.done, held, LONG), 0, -1)  # of gradients from before the schedule
+    moved = np.concatenate([moved[0] * momentum**age, moved])
     if alpha:
-        moved /= np.sqrt(-np.expm1(np.arange(1, plan.steps + 1) * math.log(alpha)))
+        step = plan.done - len(age) + np.arange(1, len(moved) + 1)
+        moved /= np.sqrt(-np.expm1(step * math.log(alpha)))
     return sums_of(moved)

@@ -29,8 +29,9 @@ MARGIN = 10.0  # of the RMS above step_size_min: half the step sizes and more ar
 
 @dataclass(frozen=True)
 class Optimizer(Hyperparameters):
-    """torch.optim.Rprop: w ← w − sign(g)·s; s starts at lr, and is multiplied by eta_plus where
-    g has the sign of the step before, by eta_minus where it has the other.
+    """torch.optim.Rprop: w ← w − sign(g)·s; s starts at the lr of the first step, and is
+    multiplied by eta_plus where g has the sign of the step before, by eta_minus where it has the
+    other. No later lr counts.
 
     Where the sign changed, the weight stays and the next step leaves s as it is. s is kept in
     step_size_min..step_size_max. torch's etas are (eta_minus, eta_plus), its step_sizes the
@@ -51,6 +52,7 @@ class Optimizer(Hyperparameters):
         optional_settings=TORCH_FLAGS,
     )
     heavy_tailed_updates: ClassVar[bool] = True
+    only_first_lr: ClassVar[bool] = True
 
     eta_minus: Positive = 0.5
     eta_plus: Positive = 1.2

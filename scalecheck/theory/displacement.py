@@ -1,6 +1,7 @@
-"""How far a schedule carries weights from their start, from the first step of an optimizer on: what
-each gradient moves in all, over the lrs that are left when it comes, or for optimizers that step by
-a sign, how the signs of all steps agree. Weight decay is left out."""
+"""How far a schedule carries weights from where they are, by an optimizer that is fresh or has done
+steps before: what each gradient moves in all, over the lrs that are left when it comes, or for
+optimizers that step by a sign, how the signs of all steps agree. Gradients from before the schedule
+still move weights through the averages that hold them. Weight decay is left out."""
 
 import math
 from collections.abc import Callable
@@ -25,7 +26,8 @@ _LARGEST = 300.0  # natural logarithm of a power that is still far from float64'
 @lru_cache(maxsize=256)
 def average_sums(plan: Schedule, beta: float) -> Sums:
     """ΣS and ΣS² of S_i = Σ_(t≥i) lr_t·(1−beta)·beta^(t−i)/(1−beta^t), what a gradient of step i
-    moves in all through a bias-corrected moving average, at a peak lr of 1.
+    moves in all through a bias-corrected moving average, at a peak lr of 1; lr_t is 0 in the steps
+    before the schedule.
 
     ΣS is the displacement by gradients of 1, √ΣS² that by independent ones of RMS 1. Many steps
     make them Σlr and √Σlr².
@@ -34,9 +36,8 @@ def average_sums(plan: Schedule, beta: float) -> Sums:
         return _of_fewer_steps(plan, beta, average_sums)
     lrs = plan.multiples()
     if beta:
-        remaining = -np.expm1(np.arange(1, len(lrs) + 1) * math.log(beta))
-        lrs = (1 - beta) * lrs / remaining
-    return sums_of(discounted(lrs, beta))
+        lrs = (1 - beta) * lrs / remaining(plan, beta)
+    return held_sums(discounted(lrs, beta), beta, plan)
 
 
 @lru_cache(maxsize=256)
@@ -50,16 +51,24 @@ def momentum_sums(
     lrs = plan.multiples()
     held = discounted(lrs, momentum)
     moved = (1 - dampening) * held
-    moved[0] = held[0]  # torch does not dampen the first gradient
+    if not plan.done:
+        moved[0] = held[0]  # torch does not dampen the first gradient
+    before = earlier_sums(float(moved[0]), momentum, plan.done)
+    if plan.done and dampening:
+        very_first = momentum**plan.done * float(held[0])
+        missing = Sums(dampening * very_first, (1 - (1 - dampening) ** 2) * very_first**2)
+        before = before.plus(missing)
     if nesterov:
+        before = _times(momentum, before)
         moved = lrs + momentum * moved
-    return sums_of(moved)
+    return sums_of(moved).plus(before)
 
 
 @lru_cache(maxsize=256)
 def sign_displacement(plan: Schedule, beta1: float, beta2: float) -> float:
     """RMS of Σ lr_t·sign(c_t) at a peak lr of 1 for independent Gaussian gradients without mean,
-    c_t = beta1·m_(t−1) + (1−beta1)·g_t and m_t = beta2·m_(t−1) + (1−beta2)·g_t from 0.
+    c_t = beta1·m_(t−1) + (1−beta1)·g_t and m_t = beta2·m_(t−1) + (1−beta2)·g_t, m 0 at the start of
+    the optimizer.
 
     √(Σ_s Σ_t lr_s·lr_t·(2/π)·asin ρ_st), the arcsine law of signs, ρ_st the correlation of c_s and
     c_t; asin as its series, whose powers of ρ_st = left_s·right_t·beta2^(t−s−1) are summed over all
@@ -68,7 +77,7 @@ def sign_displacement(plan: Schedule, beta1: float, beta2: float) -> float:
     if plan.steps > LONG:
         return sign_gain(beta1, beta2) * math.sqrt(plan.sums().second)
     lrs = plan.multiples()
-    gone = np.power(float(beta2), 2.0 * np.arange(len(lrs)))
+    gone = np.power(float(beta2), 2.0 * (plan.done + np.arange(len(lrs))))
     memory = beta1**2 * (1 - beta2) / (1 + beta2) * (1 - gone)
     variance = (1 - beta1) ** 2 + memory
     following = beta1 * (1 - beta1) * (1 - beta2) + beta2 * memory
@@ -103,6 +112,29 @@ def sign_gain(beta1: float, beta2: float, decay: float = 0.0) -> float:
     return math.sqrt(1 + 4 / math.pi * float(kept @ np.arcsin(correlation)))
 
 
+def remaining(plan: Schedule, beta: float) -> FloatArray:
+    """1 − beta^t, t the optimizer's step in each step of the schedule; beta above 0."""
+    return np.asarray(-np.expm1((plan.done + np.arange(1, plan.steps + 1)) * math.log(beta)))
+
+
+def held_sums(moved: FloatArray, beta: float, plan: Schedule) -> Sums:
+    """ΣS and ΣS² of gradients that move weights through an average alone, those from before the
+    schedule included; moved: S of its own."""
+    return sums_of(moved).plus(earlier_sums(float(moved[0]), beta, plan.done))
+
+
+def earlier_sums(first: float, beta: float, done: int) -> Sums:
+    """ΣS and ΣS² of the gradients of steps that were done before the schedule: of S = first·beta^k,
+    k = 1..done, what an average that forgets by beta a step still holds of them."""
+    if not beta or not done:
+        return Sums(0.0, 0.0)
+    decay = math.log(beta)
+    return Sums(
+        first * beta * math.expm1(done * decay) / math.expm1(decay),
+        first**2 * beta**2 * math.expm1(2 * done * decay) / math.expm1(2 * decay),
+    )
+
+
 def sums_of(moved: FloatArray) -> Sums:
     """ΣS and ΣS²."""
     return Sums(float(moved.sum()), float(moved @ moved))
@@ -123,7 +155,8 @@ def _of_fewer_steps(plan: Schedule, beta: float, sums: Callable[[Schedule, float
     share = LONG / plan.steps
     warmup = max(1 if plan.warmup else 0, round(plan.warmup * share))
     decay = min(round(plan.decay * share), LONG - warmup)
-    fewer = replace(plan, steps=LONG, warmup=warmup, decay=decay)
+    done = min(round(plan.done * share), LONG)
+    fewer = replace(plan, steps=LONG, warmup=warmup, decay=decay, done=done)
     exact, coarse = plan.sums(), fewer.sums()
     faster = beta ** (1 / share)
     first, second = sums(fewer, faster)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scalecheck.theory.domain import require_steps
+from scalecheck.theory.domain import MAX_STEPS, require_steps
 
 SHAPES = ("constant", "linear", "cosine", "wsd", "inverse-sqrt")
+FLOORS = {"constant": (0, 1), "inverse-sqrt": (0,)}  # of shapes that do not fall to one
 
 
 class Sums(NamedTuple):
@@ -17,6 +18,10 @@ class Sums(NamedTuple):
 
     first: float
     second: float
+
+    def plus(self, other: "Sums") -> "Sums":
+        """The sums over the terms of both."""
+        return Sums(self.first + other.first, self.second + other.second)
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,11 @@ class Schedule:
     constant: 1. linear: 1 → floor. cosine: floor + (1−floor)·(1+cos(πj/n))/2, j = 0..n−1.
     wsd: 1, then linear to floor over the last `decay` steps. inverse-sqrt: √(warmup/step).
     steps, warmup, decay count steps; floor is a share of the peak, approached, not reached, by the
-    last step. Raises ValueError for an unknown shape, steps outside 1..MAX_STEPS, warmup outside
-    0..steps (1..steps for inverse-sqrt), floor outside [0, 1], decay outside 0..steps−warmup, and a
-    floor or a decay that the shape does not use.
+    last step. done: the steps that the optimizer has made before; they are none of the schedule's,
+    whose first step is the optimizer's step done + 1. Raises ValueError for an unknown shape, steps
+    outside 1..MAX_STEPS, warmup outside 0..steps (1..steps for inverse-sqrt), floor outside [0, 1],
+    decay outside 0..steps−warmup, done outside 0..MAX_STEPS, and a floor or a decay that the shape
+    does not use; a constant schedule has the floor 1, which says the same.
     """
 
     shape: str
@@ -36,6 +43,7 @@ class Schedule:
     warmup: int = 0
     floor: float = 0.0
     decay: int = 0
+    done: int = 0
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
@@ -46,12 +54,14 @@ class Schedule:
             raise ValueError(f"warmup {self.warmup} is outside {shortest}..{self.steps}")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor {self.floor} is outside [0, 1]")
-        if self.floor and self.shape in ("constant", "inverse-sqrt"):
+        if self.floor not in FLOORS.get(self.shape, (self.floor,)):
             raise ValueError(f"floor {self.floor}: a {self.shape} schedule has none")
         if self.decay and self.shape != "wsd":
             raise ValueError(f"decay {self.decay}: only a wsd schedule has one")
         if not 0 <= self.decay <= self.steps - self.warmup:
             raise ValueError(f"decay {self.decay} is outside 0..{self.steps - self.warmup}")
+        if not 0 <= self.done <= MAX_STEPS:
+            raise ValueError(f"done {self.done} is outside 0..{MAX_STEPS}")
 
     def multiples(self) -> NDArray[np.float64]:
         """The lr of each step over the peak lr, shape (steps,)."""
@@ -65,6 +75,10 @@ class Schedule:
         if step <= self.warmup:
             return step / self.warmup
         return float(self._after_warmup(np.array([step - self.warmup - 1.0]))[0])
+
+    def optimizer_step(self, step: int) -> int:
+        """The step that the optimizer counts in a step of the schedule."""
+        return min(self.done + step, MAX_STEPS)
 
     def sum_to(self, step: int) -> float:
         """Σ multiple over the steps up to this one, in closed form as `sums`."""

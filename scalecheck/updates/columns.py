@@ -324,7 +324,8 @@ SCHEDULE = (
         "first_relative_update",
         "first",
         "number",
-        "relative update of the first step of a fresh optimizer",
+        "relative update of the first step: by the optimizer state where it tells one, else by "
+        "theory",
         4,
     ),
     Column("final_lr", "final lr", "setting", "the lr of the last step"),

@@ -301,8 +301,8 @@ AHEAD = (
         "next_change",
         "next %",
         "percent_of_norm",
-        "‖ΔW‖/‖W‖, W after, of as many steps again at the same lr: right within a factor of 2 for "
-        "9 of 10 tensors",
+        "‖ΔW‖/‖W‖, W after, of as many steps again at the same lr, a group's tensors taken as one: "
+        "right within a factor of 2 for 9 of 10 tensors",
         3,
         lambda each: each.next_change(),
     ),
@@ -320,8 +320,9 @@ EXPECTED = (
         "expected_walk",
         "noise %",
         "percent_of_norm",
-        "displacement over rms_before that the schedule gives for gradients of --snr: by default "
-        "noise, of which 9 of 10 tensors of AdamW runs moved 0.3 to 4 times as far",
+        "displacement over rms_before that the schedule gives, from a fresh optimizer on, for "
+        "gradients of --snr: by default noise, of which 9 of 10 tensors of AdamW runs moved 0.3 to "
+        "4 times as far",
         1,
     ),
     Column(

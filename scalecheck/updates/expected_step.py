@@ -1,10 +1,13 @@
 """Which step an expected update is of: the one that was asked for, that of the optimizer state, or
-where neither is known one that a run reaches."""
+where neither is known one that a run reaches; and after which step a planned run goes on."""
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 from scalecheck.optimizers.contract import Gradient, Hyperparameters
+from scalecheck.theory.domain import MAX_STEPS
+from scalecheck.theory.schedule import Schedule
 from scalecheck.updates.forecast import expected_update
 
 USUAL = 1000
@@ -21,6 +24,17 @@ class ExpectedStep(NamedTuple):
 
     step: int | None
     by: str
+
+    def starting(self, plan: Schedule, has_state: bool) -> Schedule:
+        """A planned run of a tensor, after the steps that its optimizer has done: those before the
+        step that was asked for, or those of its state; the steady state of a state that counts no
+        steps, and a fresh optimizer without one."""
+        done = MAX_STEPS if has_state and self.by != FIRST else 0
+        if self.by == ASKED:
+            done = MAX_STEPS if self.step is None else self.step - 1
+        elif self.by == STATE and self.step is not None:
+            done = self.step
+        return replace(plan, done=done)
 
 
 def unless_settled(

@@ -18,12 +18,17 @@ from scalecheck.optimizers.contract import (
 )
 from scalecheck.settings import Settings
 from scalecheck.theory.domain import MAX_STEPS
-from scalecheck.theory.schedule import Schedule
+from scalecheck.theory.schedule import FLOORS, Schedule
 from scalecheck.updates.training import Training
 
 NOISE_RANGE = (0.3, 4.0)
 """Displacement over random_walk, of 9 of 10 tensors of runs with AdamW: 4 of 10 are below 1, as
 gradients turn back."""
+
+NOISE_SHARES = (0.9, 0.4)
+NOISE_SHARES_LATER = (0.8, 0.7)
+"""The tensors inside it and those below 1, of AdamW runs from their first step on, and of 200 steps
+in the middle of a run, where gradients turn back more often."""
 
 EQUILIBRIUM_RANGE = (0.26, 3.8)
 """rms over equilibrium_rms of weights of real runs that had time to reach it."""
@@ -59,9 +64,10 @@ def expected_update(
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleForecast:
-    """What a schedule does to one tensor with a fresh optimizer; None where that is not known or
-    the scale is 0.
+    """What a schedule does to one tensor from a step of its optimizer on; None where that is not
+    known or the scale is 0.
 
+    starts_after: the steps that the optimizer has done before, MAX_STEPS in the steady state.
     largest_change: the most that its displacement can be over its rms. turnover_steps: the steps at
     the peak lr after which that reaches 1, turnover_steps_scheduled: those of the schedule, None
     too where it ends before. first_lr, first_relative_update, final_lr, final_relative_update: of
@@ -72,6 +78,7 @@ class ScheduleForecast:
     memory_steps: 1/(lr·weight_decay), the time scale of weight decay. decay_sum: Σ lr·weight_decay.
     """
 
+    starts_after: int | None = None
     largest_change: float | None = None
     turnover_steps: int | None = None
     turnover_steps_scheduled: int | None = None
@@ -104,6 +111,9 @@ def planned(settings: Settings, steps: int | None = None) -> Schedule | None:
     if warmup > steps:
         raise OptionError("warmup", f"is more than the {steps} steps of the run", warmup)
     decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
+    if final not in FLOORS.get(shape, (final,)):
+        why = f"a {shape} schedule does not end at a share of the lr; linear, cosine and wsd do"
+        raise OptionError("final", why, final)
     try:
         return Schedule(shape, steps, warmup, final, max(0, decay))
     except ValueError as error:
@@ -116,13 +126,22 @@ def schedule_forecast(
     shape: tuple[int, ...],
     plan: Schedule,
     gradient: Gradient,
+    told: float | None = None,
 ) -> ScheduleForecast:
-    """The forecast of a tensor of this rms and shape."""
-    lr = training.lr
-    is_relative = training.optimizer.relative_lr
+    """The forecast of a tensor of this rms and shape; told: RMS of Δw/lr of its next step where a
+    state tells it."""
+    optimizer, lr = training.optimizer, training.lr
+    is_relative = optimizer.relative_lr
     unit = 1.0 if is_relative else rms or math.inf
     walk, drift, why = displacements(training, plan, gradient)
-    largest = _largest_update(training.optimizer, rms or 0.0, shape, gradient, plan.steps)
+    is_last_known = not optimizer.estimates_lr
+    if optimizer.only_first_lr:
+        is_last_known = not plan.done
+        lr *= plan.at(1) if is_last_known else 1.0
+        plan = Schedule("constant", plan.steps, done=plan.done)
+    largest = None
+    if is_last_known:
+        largest = _largest_update(optimizer, rms or 0.0, shape, gradient, plan)
     bound = None if largest is None else lr * plan.sums().first * largest
     bound = (_compounded(bound) if is_relative else bound) if drift is None else drift
     turnover = scheduled = None
@@ -134,19 +153,21 @@ def schedule_forecast(
     pull = training.decay_pull
     decay = lr * training.optimizer.decay_scale * training.weight_decay
 
-    def at(step: int) -> float | None:
+    def at(step: int, update: float | None = None) -> float | None:
         """The relative update of a step."""
-        optimizer = training.optimizer
-        update, _ = expected_update(optimizer, rms or 0.0, shape, gradient, step)
-        moved = optimizer.effective_lr(lr * plan.at(step), step)
+        counted = plan.optimizer_step(step)
+        if update is None and (step == 1 or is_last_known):
+            update, _ = expected_update(optimizer, rms or 0.0, shape, gradient, counted)
+        moved = optimizer.effective_lr(lr * plan.at(step), counted)
         return moved * update / unit if update is not None and rms else None
 
     return ScheduleForecast(
+        starts_after=plan.done,
         largest_change=bound / unit if bound is not None and rms else None,
         turnover_steps=turnover,
         turnover_steps_scheduled=scheduled,
         first_lr=lr * plan.at(1),
-        first_relative_update=at(1),
+        first_relative_update=at(1, told),
         final_lr=lr * plan.at(plan.steps),
         final_relative_update=at(plan.steps),
         drift=drift / unit if drift is not None and rms else None,
@@ -185,7 +206,7 @@ def _largest_update(
     rms: float,
     shape: tuple[int, ...],
     gradient: Gradient,
-    steps: int,
+    plan: Schedule,
 ) -> float | None:
     """RMS of Δw/lr where all gradients are alike, or where that is not solved, of noise, and eps
     takes nothing of it where the size of gradients does not count; the larger of the first step's
@@ -196,11 +217,15 @@ def _largest_update(
         replace(gradient, snr=CONSTANT),
         gradient,
     ):
-        first, limit = (expected_update(optimizer, rms, shape, law, step)[0] for step in (1, None))
+        first, limit = (
+            expected_update(optimizer, rms, shape, law, step)[0]
+            for step in (plan.optimizer_step(1), None)
+        )
         if first is None and limit is None:
             continue
         if limit is None or limit >= CONSTANT:
-            limit, _ = expected_update(optimizer, rms, shape, law, steps)
+            last = plan.optimizer_step(plan.steps)
+            limit, _ = expected_update(optimizer, rms, shape, law, last)
         if limit is None or limit >= CONSTANT:
             return None
         return max(first or 0.0, limit)

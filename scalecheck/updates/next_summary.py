@@ -24,17 +24,26 @@ from scalecheck.updates.tensor_forecast import BUFFER, OWN, SHAPE, THEORY, Tenso
 
 AHEAD = 20  # steps
 WITHIN = 1.25  # times, either way: how near a forecast is said to come
+OWN_SHARES = {
+    "adam": (0.82, 1.0),
+    "adamw": (0.82, 1.0),
+    "lion": (1.0,),
+    "muon": (1.0,),
+    "radam": (0.84, 1.0),
+    "rmsprop": (0.98, 1.0),
+    "sgd": (0.7, 0.92),
+}
 SHARES = {
-    OWN: (0.82, 1.0),
     SHAPE: (0.76,),
     BUFFER: (0.53, 0.93),
     THEORY: (0.38, 0.54),
 }
 """How many tensors of a GPT, an LSTM, a CNN and an MLP, from the least to the most of their runs,
 had updates WITHIN what was forecast: by the last update over the next 20 steps, of tensors of LARGE
-elements and more; by the median of the states of the same shape; by nesterov's buffer, over the
-next 20 steps; and by theory under AdamW with beta2 0.999. The first and the third are without the
-CNN, whose loss vanishes. benchmarks/forecast.py repeats the comparison."""
+elements and more, for each optimizer that was tried; by the median of the states of the same shape;
+by nesterov's buffer, over the next 20 steps; and by theory under AdamW with beta2 0.999. The first
+and the third are without the CNN, whose loss vanishes. benchmarks/forecast.py repeats the
+comparison."""
 ADAMS = ("adam", "adamw")  # of whom that range is
 SOURCES = {
     ASKED: "",
@@ -68,6 +77,8 @@ def figures(forecasts: Forecasts) -> dict[str, Any]:
     ]
     steps = {meant for each in forecasts if (meant := _meant(each)) is not None}
     step, by = steps.pop() if len(steps) == 1 else (None, None)
+    by_optimizer = {name: [*OWN_SHARES.get(name, ())] for name in _optimizers(forecasts)}
+    own = [share for shares in by_optimizer.values() for share in shares]
     return {
         "matrices_measured": len(told),
         "update_rms_median": median(told) if told else None,
@@ -76,7 +87,11 @@ def figures(forecasts: Forecasts) -> dict[str, Any]:
         "expected_step": step,
         "expected_step_by": by,
         "forecast_within": WITHIN,
-        "forecast_shares": {by: [*shares] for by, shares in SHARES.items()},
+        "forecast_shares": {
+            OWN: [min(own), max(own)] if own else [],
+            **{by: [*shares] for by, shares in SHARES.items()},
+        },
+        "forecast_shares_by_optimizer": by_optimizer,
         "next_by": dict(sorted(Counter(e.next_by for e in forecasts if e.next_by).items())),
     }
 
@@ -100,15 +115,36 @@ def sentences(forecasts: Forecasts) -> Iterator[str]:
             f"would give {now:.3g} × lr at step {step:,}, {later:.3g} × lr at step {step + AHEAD:,}"
         )
         return
-    words = (
-        f"the next {AHEAD} steps: expect the measured update, within {WITHIN} times for "
-        f"{_share(OWN)} of tensors of {LARGE:,} elements and more"
-    )
+    words = f"the next {AHEAD} steps: expect the measured update{_nearness(forecasts)}"
     if (later := found["update_rms_next_200_median"]) is not None:
         words += (
             f"; the next 200: about {later:.3g} × lr, the geometric mean of measured and theory"
         )
     yield words
+
+
+def _optimizers(forecasts: Forecasts) -> list[str]:
+    """Those whose last update is measured of a matrix."""
+    return sorted({e.training.name for e in forecasts if e.is_matrix and e.measured})
+
+
+def _nearness(forecasts: Forecasts) -> str:
+    """How near the next updates of large tensors come to the last one, under each optimizer."""
+    names: dict[tuple[float, ...], list[str]] = {}
+    for name in _optimizers(forecasts):
+        names.setdefault(OWN_SHARES.get(name, ()), []).append(name)
+    said = [
+        _percent(shares) + (f" ({', '.join(own)})" if len(names) > 1 else "")
+        for shares, own in names.items()
+        if shares
+    ]
+    words = ""
+    if said:
+        large = f"of tensors of {LARGE:,} elements and more"
+        words = f", within {WITHIN} times for {', '.join(said)} {large}"
+    if () in names:
+        words += f" (how near it comes is not known for {', '.join(names[()])})"
+    return words
 
 
 def _settling(forecasts: Forecasts) -> tuple[float, int, float] | None:
@@ -161,7 +197,11 @@ def notes(forecasts: Forecasts) -> Iterator[str]:
 
 def _share(by: str) -> str:
     """The share of tensors whose updates come near a forecast of this kind, in words."""
-    return " to ".join(f"{100 * share:.0f}" for share in SHARES[by]) + " %"
+    return _percent(SHARES[by])
+
+
+def _percent(shares: Sequence[float]) -> str:
+    return " to ".join(f"{100 * share:.0f}" for share in shares) + " %"
 
 
 def _meant(forecast: TensorForecast) -> ExpectedStep | None:

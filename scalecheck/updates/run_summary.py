@@ -8,8 +8,14 @@ from typing import Any
 from scalecheck.checkpoint.naming import HALVES
 from scalecheck.report.formatting import figure, plural, setting
 from scalecheck.report.part import Part
+from scalecheck.theory.domain import MAX_STEPS
 from scalecheck.theory.schedule import Schedule
-from scalecheck.updates.forecast import EQUILIBRIUM_RANGE, NOISE_RANGE
+from scalecheck.updates.forecast import (
+    EQUILIBRIUM_RANGE,
+    NOISE_RANGE,
+    NOISE_SHARES,
+    NOISE_SHARES_LATER,
+)
 from scalecheck.updates.tensor_forecast import TensorForecast
 from scalecheck.updates.without_formula import NOT_KNOWN
 
@@ -28,8 +34,8 @@ _MOST = 0.5  # share of a tensor's elements that round back, above which it move
 
 def judged(forecasts: Forecasts) -> Forecasts:
     """The forecasts that sentences are about: of matrices that are trained as they are, or where
-    there are none, of all tensors that have a size."""
-    known = [each for each in forecasts if each.is_certain and each.has_size]
+    there are none, of all tensors that have an lr and a size."""
+    known = [each for each in forecasts if each.starts_after is not None and each.has_size]
     return [each for each in known if each.is_matrix and each.has_band] or known
 
 
@@ -41,15 +47,24 @@ def part(forecasts: Forecasts, plan: Schedule | None, snr: float) -> Part:
 
 
 def figures(forecasts: Forecasts, plan: Schedule) -> dict[str, Any]:
-    """The figures of the sentences."""
+    """The figures of the sentences; starts_after is null in the steady state."""
     tensors = judged(forecasts)
-    found: dict[str, Any] = {"steps": plan.steps, "run_tensors": len(tensors)}
+    done = [None if steps == MAX_STEPS else steps for steps in sorted(_done(tensors))] or [None]
+    found: dict[str, Any] = {
+        "steps": plan.steps,
+        "run_tensors": len(tensors),
+        "starts_after_min": done[0],
+        "starts_after_max": done[-1],
+    }
     for name in _SPANS:
         known = [x for each in tensors if (x := getattr(each, name)) is not None]
         found[f"{name}_min"] = min(known, default=None)
         found[f"{name}_max"] = max(known, default=None)
+    inside, below = NOISE_SHARES if done[-1] == 0 else NOISE_SHARES_LATER
     return found | {
         "noise_range": [*NOISE_RANGE],
+        "noise_range_share": inside,
+        "noise_below_share": below,
         "equilibrium_range": [*EQUILIBRIUM_RANGE],
         "not_turned_over": sum(
             each.turnover_steps is not None and each.turnover_steps_scheduled is None
@@ -71,12 +86,40 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
     if any(each.role in HALVES for each in tensors):
         yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
+    yield from _start(tensors, plan)
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)
     yield from _rounded(tensors)
     yield from _refused(tensors, "displacement", "displacement by noise")
     yield from _equilibrium(found, noun)
     yield from _refused(tensors, "equilibrium", "equilibrium rms")
+
+
+def _start(tensors: Forecasts, plan: Schedule) -> Iterator[str]:
+    """Where the run goes on, of other than a fresh optimizer, and whose lr does not count."""
+    has_schedule = plan.shape != "constant" or plan.warmup > 0
+    done = _done(tensors)
+    least, most = min(done), max(done)
+    is_fresh = most == 0
+    if not is_fresh:
+        if most == MAX_STEPS:
+            place = "steady state"
+        else:
+            place = f"step {least:,}" if least == most else f"steps {least:,} to {most:,}"
+        words = (
+            f"The run continues from the optimizer's {place}, with the momentum built up by then"
+        )
+        yield words + ("; the lr schedule starts at its own step 1." if has_schedule else ".")
+    for name in sorted({e.training.name for e in tensors if e.training.optimizer.only_first_lr}):
+        if not is_fresh:
+            yield f"{name} takes its step sizes from its state: no lr of the run changes them."
+        elif has_schedule:
+            yield f"{name} uses the lr of its first step alone: no later one changes anything."
+
+
+def _done(tensors: Forecasts) -> list[int]:
+    """The steps that their optimizers have done before the run."""
+    return [each.starts_after for each in tensors if each.starts_after is not None]
 
 
 def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
@@ -94,7 +137,8 @@ def _arithmetic(found: dict[str, Any], noun: str) -> Iterator[str]:
         if missed := found["not_turned_over"]:
             words += f"; for {missed} of {found['run_tensors']} the schedule is too short"
         yield f"{words}."
-    for word, name in (("First step of a fresh optimizer", "first"), ("Last step", "final")):
+    first = "First step" + (" of a fresh optimizer" if found["starts_after_max"] == 0 else "")
+    for word, name in ((first, "first"), ("Last step", "final")):
         if (moved := _span(found, f"{name}_relative_update", factor=100)) is not None:
             lr = _span(found, f"{name}_lr", setting)
             yield f"{word}: lr {lr}, {moved} % of a {noun}."
@@ -108,10 +152,11 @@ def _carried(found: dict[str, Any], noun: str, snr: float) -> Iterator[str]:
         yield f"Gradients of snr {snr:g} move a {noun} by {walk} times its rms."
         return
     low, high = found["noise_range"]
+    inside, below = (10 * found[f"noise_{share}_share"] for share in ("range", "below"))
     yield (
         f"If gradients are noise, the run moves a {noun} by {walk} times its rms. In real AdamW "
-        f"runs 9 of 10 tensors moved {low:g} to {high:g} times as far as noise, and 4 of 10 less "
-        "far, because gradients turn back."
+        f"runs {inside:.0f} of 10 tensors moved {low:g} to {high:g} times as far as noise, and "
+        f"{below:.0f} of 10 less far, because gradients turn back."
     )
 
 

@@ -50,9 +50,8 @@ class TensorForecast(TensorStats, ScheduleForecast, PrecisionForecast):
     which expected_step_by says; update_rms_next: what the next steps are expected to have, by what
     next_by says. absolute_update: RMS of Δw, by update_rms where `measured`, else by
     update_rms_next; None where `reason` says why. unit_update: the same at an lr of 1, which may be
-    known where the lr is not. relative_update: that over the rms of the
-    weights; None of a tensor that is not finite or all zero. nominal_relative_update: lr/rms.
-    rare_row_update: relative
+    known where the lr is not. relative_update: that over the rms of the weights; None of a tensor
+    that is not finite or all zero. nominal_relative_update: lr/rms. rare_row_update: relative
     displacement of an embedding's row by one gradient after none for long. decay_pull:
     lr·weight_decay. assumed_rms: by an initialization; assumed_ratio: rms over that;
     assumed_relative_update: the one believed in then. to_update: RMS of Δw at lr 1 of another
@@ -187,7 +186,7 @@ class Forecaster:
         if gradient.rms is None and saved is not None and saved.grad_rms:
             gradient = replace(gradient, rms=saved.grad_rms)
         saved_step = None if saved is None else saved.step
-        step, step_by = self._expected_step(optimizer, lr, stats, gradient, saved_step)
+        step, step_by = meant = self._expected_step(optimizer, lr, stats, gradient, saved_step)
         doubt = self._doubt(stats.name, training)
         if doubt is None:
             expected, reason = expected_update(optimizer, rms, stats.shape, gradient, step)
@@ -216,7 +215,9 @@ class Forecaster:
         is_told = is_certain and training.has_lr
         is_trained = self.states.not_certain(stats.name) is None
         if self.plan is not None and is_told:
-            further |= vars(schedule_forecast(training, rms, stats.shape, self.plan, gradient))
+            plan = meant.starting(self.plan, bool(untold or state))
+            told = update if by != THEORY and step_by != ASKED else None
+            further |= vars(schedule_forecast(training, rms, stats.shape, plan, gradient, told))
         if self.assumption is not None:
             further |= self.assumption.of(stats, relative)
         if self.other is not None:
