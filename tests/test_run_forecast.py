@@ -169,7 +169,7 @@ def test_steps_alone_tell_how_far_the_next_ones_go():
     assert said.summary["next_matrices"] == 16
     assert f"about {100 * said.summary['next_change_median']:.3g} % of its norm" in said.totals
     assert (
-        f"about {said.summary['next_change_10_median']:.3g} times its norm (median of 16)"
+        f"about {said.summary['next_change_10_median']:.3g} times its norm (median of 16 matrices"
         in said.totals
     )
     assert "within a factor of 2" in said.totals

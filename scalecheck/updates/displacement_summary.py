@@ -158,8 +158,8 @@ def _ahead(found: Mapping[str, Any]) -> Iterator[str]:
             f"The next {ahead} at the same lr will move a matrix by about {change}, the "
             f"next {10 * steps:,} by about {_of(found['next_change_10_median'], 'its norm')} "
             f"(median of {count} matrices, each by itself). In test runs 9 of 10 tensors were "
-            f"within a factor of {found['next_within']:g} of this forecast, the last displacement times "
-            "√(steps/steps before)."
+            f"within a factor of {found['next_within']:g} of this forecast, the last "
+            "displacement times √(steps/steps before)."
         )
 
 
