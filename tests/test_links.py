@@ -1,5 +1,5 @@
-"""Every link between the pages of the manual leads to a file, and its anchor to a heading, on GitHub
-and on the site, which make anchors of headings by rules of their own."""
+"""Every link between the pages of the manual leads to a file, and its anchor to a heading. GitHub
+and the site each make anchors of headings in their own way, and both have the anchor."""
 
 import re
 import unicodedata

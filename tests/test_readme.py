@@ -1,6 +1,5 @@
 """The manual does what it says: README, CONTRIBUTING, the pages of docs, the samples' README."""
 
-import os
 import re
 import runpy
 import shlex
@@ -176,7 +175,7 @@ def _refused():
             yield name, what
 
 
-@pytest.mark.parametrize(("name", "what"), _refused())
+@pytest.mark.parametrize(("name", "what"), [*_refused()])
 def test_a_file_is_refused_as_what_the_manual_says(name, what, tmp_path):
     path = tmp_path / name
     if name.endswith("/"):
