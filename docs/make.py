@@ -127,14 +127,15 @@ def _command(command: Command) -> Iterator[str]:
     if fields := FIELDS.get(command.name):
         yield "\n## Fields\n"
         yield (
-            "`--columns` and `--sort` take these names. They are also the fields of JSON and CSV."
+            "`--columns` and `--sort` take the names of fields, which JSON and CSV use too. The "
+            "second column is the head of the field in tables."
         )
         for title, columns in fields:
             yield f"\n{title[0].upper()}{title[1:]}:\n"
-            yield "| Field | What it is |"
-            yield "|---|---|"
+            yield "| Field | In tables | What it is |"
+            yield "|---|---|---|"
             for column in columns:
-                yield f"| `{column.name}` | {cell(column.help)} |"
+                yield f"| `{column.name}` | {cell(column.title)} | {cell(column.help)} |"
 
 
 def _encodings() -> Iterator[str]:
