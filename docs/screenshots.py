@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 COLUMNS = 80
+FONT = re.compile(r"\s*@font-face \{[^}]*\}")  # from another host; the reader's own will do
 IMAGE = re.compile(r"^!\[(scalecheck [^\]]*)\]\(([^)]*\.svg)\)", re.MULTILINE)
 
 
@@ -44,4 +45,4 @@ def screenshot(command: str) -> str:
     )
     for line in (f"\x1b[1m$ {command}\x1b[0m", *done.stdout.decode().splitlines()):
         console.print(Text.from_ansi(line), soft_wrap=True)
-    return console.export_svg(title="scalecheck", unique_id="scalecheck")
+    return FONT.sub("", console.export_svg(title="scalecheck", unique_id="scalecheck"))

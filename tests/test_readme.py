@@ -16,6 +16,7 @@ from test_floors import FLOORS
 
 from scalecheck import api, registry
 from scalecheck.cli.main import COMMANDS
+from scalecheck.recipes.recipe import failures, load
 from scalecheck.rules.contract import registered
 from scalecheck.rules.judging.policy import resolve
 
@@ -75,6 +76,16 @@ def test_the_readme_answers_six_questions_in_200_lines():
     for question in QUESTIONS:
         answer = README.partition(f"### {question}\n")[2].partition("\n##")[0]
         assert list(console_blocks.commands(answer)), question
+
+
+def test_the_counts_of_the_manual_are_those_of_the_code():
+    method, check = (DOCS / name for name in ("method.md", "commands/check.md"))
+    recipes = sum(recipe.verified for recipe in load())
+    for page in (README, method.read_text("utf-8")):
+        assert f"{recipes} recipes" in page
+        assert f"{len(failures())} failures" in page
+    for page in (README, check.read_text("utf-8")):
+        assert re.search(rf"\b{len(registered())} (\[rules\]|rules)", page)
 
 
 def test_every_command_has_a_page_that_the_readme_links():
