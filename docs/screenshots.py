@@ -38,8 +38,10 @@ def screenshot(command: str) -> str:
     }
     environment.pop("NO_COLOR", None)
     done = subprocess.run(
-        shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=False
+        shlex.split(command), cwd=ROOT, env=environment, capture_output=True, check=False
     )
+    if done.returncode > 1:  # 1 is a verdict
+        raise RuntimeError(f"{command}: {done.stderr.decode()}")
     console = Console(
         record=True, width=COLUMNS, file=StringIO(), force_terminal=True, color_system="truecolor"
     )
