@@ -33,7 +33,7 @@ def broken(report):
 
 
 def test_the_laws_of_adam_are_as_reviewed():
-    """At 80 columns they are in docs/commands/simulate.md."""
+    """At 80 columns they are in the README."""
     done = scalecheck("simulate", "--k", 10, columns=160)
     assert (done.code, done.err) == (0, "")
     golden.check("simulate-adam-160.txt", done.out, golden.is_alike)
