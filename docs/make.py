@@ -110,8 +110,7 @@ def pages() -> dict[str, str]:
 
 
 def _command_page(command: Command) -> str:
-    """The page of a command: the part written by hand, which is kept, and its options and "
-    "fields."""
+    """The page of a command: what is written by hand, which is kept, then options and fields."""
     path = FOLDER / "commands" / f"{command.name}.md"
     page = path.read_text("utf-8") if path.exists() else f"# {command.name}\n\n"
     return page.partition(WRITTEN)[0] + WRITTEN + "\n".join(_command(command)) + "\n"
