@@ -1,4 +1,5 @@
-"""Writes the long pages of the manual from the code that they describe.
+"""Writes the manual anew: the pages and parts that come from the code, the output of every command
+in its console blocks, and its screenshots.
 
 python docs/make.py
 """
@@ -8,7 +9,12 @@ from dataclasses import replace
 from inspect import cleandoc
 from pathlib import Path
 
+import console_blocks
+import screenshots
+from recipe_pages import cell, recipes, suggest
+
 from scalecheck import registry
+from scalecheck.cli.command import Command
 from scalecheck.cli.main import COMMANDS, REFERENCE, reference
 from scalecheck.docstring import docstring
 from scalecheck.laws import layers, sweep, update_size, weight_scale
@@ -17,11 +23,6 @@ from scalecheck.measure import adapted, adapted_change
 from scalecheck.measure import columns as inspection
 from scalecheck.measure.initial_scale import INIT
 from scalecheck.optimizers.contract import Gradient, NoFormula
-from scalecheck.recipes import near
-from scalecheck.recipes.nearest import members, width
-from scalecheck.recipes.placement import NUMBERS, percent, span
-from scalecheck.recipes.ranges import ANY, EXTREMES, RANGES
-from scalecheck.recipes.recipe import PHASES, failures, load
 from scalecheck.report.finding import FINDINGS, IGNORED, RULES
 from scalecheck.report.formatting import number
 from scalecheck.report.report import Column
@@ -35,7 +36,6 @@ from scalecheck.updates import (
     cast_change,
     columns,
     displacement,
-    optimizer_pages,
     precision,
     suggest_report,
 )
@@ -44,6 +44,7 @@ from scalecheck.updates.forecast import expected_update, schedule_forecast
 from scalecheck.updates.training import Training
 
 FOLDER = Path(__file__).parent
+ALL = (*COMMANDS, *map(reference, REFERENCE))
 
 # The fields of each command's JSON, list by list, which are its columns.
 FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
@@ -72,6 +73,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
     ],
     "diff": [
         ("`rows`", displacement.COLUMNS),
+        ("drawn in tables", [displacement.BAR]),
         ("with `--steps`", displacement.AHEAD),
         ("of two casts to a type of 16 bits or less", cast_change.COLUMNS),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
@@ -83,6 +85,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`rules`", RULES),
         ("with `--show-settings`", checking.SETTINGS),
     ],
+    "rules": [("`rules`", rule_pages.COLUMNS)],
     "simulate": [
         ("`claims`", claim.COLUMNS),
         ("`replay`", update_size.COLUMNS),
@@ -92,95 +95,61 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("`optimizers`, with `--optimizer all`", overview.COLUMNS),
         ("drawn in the table of `--sweep`", [sweep.CHART]),
     ],
-    "rules": [("`rules`", rule_pages.COLUMNS)],
-    "optimizers": [("`optimizers`", optimizer_pages.COLUMNS)],
 }
 
 
+WRITTEN = "<!-- What follows is written by docs/make.py. -->\n"
+
+
 def pages() -> dict[str, str]:
-    """Every page by its file's name."""
+    """Every page that the code has a part in, by its file's name."""
     return {
-        "commands.md": "\n".join(_commands()) + "\n",
+        **{f"commands/{command.name}.md": _command_page(command) for command in ALL},
         "encodings.md": "\n".join(_encodings()) + "\n",
         "optimizers.md": "\n".join(_optimizers()) + "\n",
-        "recipes.md": "\n".join(_recipes()) + "\n",
+        "recipes.md": "\n".join(recipes()) + "\n",
         "rules.md": "\n".join(_rules()) + "\n",
-        "suggest.md": "\n".join(_suggest()) + "\n",
+        "suggest.md": "\n".join(suggest()) + "\n",
     }
 
 
-def _commands() -> Iterator[str]:
-    yield "# Commands: options and fields\n"
-    yield (
-        "Written by `docs/make.py` from the commands themselves. Columns of tables, which "
-        "`--columns` and `--sort` name, are the fields of JSON and CSV."
-    )
-    for command in (*COMMANDS, *map(reference, REFERENCE)):
-        yield f"\n## {command.name}\n"
-        yield f"{command.help}\n"
-        yield "| Option | What it does |"
-        yield "|---|---|"
-        for option in command.options.values():
-            yield f"| `{option.usage}` | {_cell(option.description)} |"
-        for title, fields in FIELDS.get(command.name, ()):
+def _command_page(command: Command) -> str:
+    """The page of a command: what is written by hand, which is kept, then options and fields."""
+    path = FOLDER / "commands" / f"{command.name}.md"
+    page = path.read_text("utf-8") if path.exists() else f"# {command.name}\n\n"
+    return page.partition(WRITTEN)[0] + WRITTEN + "\n".join(_command(command)) + "\n"
+
+
+def _command(command: Command) -> Iterator[str]:
+    yield "\n## Options\n"
+    yield f"{command.help}\n"
+    yield "| Option | What it does |"
+    yield "|---|---|"
+    for option in command.options.values():
+        yield f"| `{option.usage}` | {cell(option.description)} |"
+    if fields := FIELDS.get(command.name):
+        yield "\n## Fields\n"
+        yield (
+            "`--columns` and `--sort` take the names of fields, which JSON and CSV use too. The "
+            "second column is the head of the field in tables."
+        )
+        for title, columns in fields:
             yield f"\n{title[0].upper()}{title[1:]}:\n"
-            yield "| Field | What it is |"
-            yield "|---|---|"
-            for column in fields:
-                yield f"| `{column.name}` | {_cell(column.help)} |"
-
-
-def _suggest() -> Iterator[str]:
-    yield "# The lr to use\n"
-    yield (
-        "Written by `docs/make.py` from the recipes themselves. `scalecheck translate PATH "
-        "--suggest` looks at a checkpoint's width, kind, phase and optimizer, and says which lr "
-        "published recipes near it use. It needs no lr, and no checkpoint: `--shape "
-        "wte.weight=50257x768 --suggest` tells a width.\n"
-    )
-    yield (
-        "- **published recipes**: the least, the median and the largest lr of the recipes of the "
-        f"same phase, optimizer and kind whose width is within {near.REACHES[0]:g} times, or "
-        f"within {near.REACHES[1]:g} where these are fewer than {near.LEAST}. A recipe that does "
-        "not say its width is near by its parameters. Where none is near, it says so."
-    )
-    fit = near.FIT
-    yield (
-        f"- **fit over width**: lr = {fit.coefficient:g}·width^{fit.exponent:g}, "
-        f"{fit.spread:g} times either way, of {fit.recipes} language models of width "
-        f"{fit.widths[0]} to {fit.widths[1]} that Adam trained from the start. For other kinds, "
-        "phases and optimizers lr does not follow the width closely enough."
-    )
-    yield (
-        "- **published relative update**: the lr that changes this checkpoint's matrices by the "
-        "median published share a step, and the lrs of 90 % of recipes."
-    )
-    yield (
-        "- **published first step on W**: of LoRA, the lr whose first step moves W as the median "
-        "recipe's, by lr·alpha/√(3·inputs·rank)."
-    )
-    yield (
-        "\n## How far off it is\n\n"
-        "Each recipe's lr is predicted from the recipes of other sources, as if it were not "
-        "published. The table says how many times the prediction is off, up or down: for half of "
-        "the recipes, for 9 of 10, and at worst. Published means that it worked for somebody, not "
-        "that it was tuned.\n"
-    )
-    yield "| Recipes | Prediction | predicted | none near | half within | 9 of 10 within | worst |"
-    yield "|---|---|---|---|---|---|---|"
-    for one in near.leave_one_out():
-        errors = " | ".join(f"{x:.3g}×" for x in (one.middle, one.most, one.worst))
-        yield f"| {one.what} | {one.method} | {one.recipes} | {one.untold} | {errors} |"
+            yield "| Field | In tables | What it is |"
+            yield "|---|---|---|"
+            for column in columns:
+                yield f"| `{column.name}` | {cell(column.title)} | {cell(column.help)} |"
 
 
 def _encodings() -> Iterator[str]:
-    yield "# Quantised weights that are decoded\n"
+    yield "# Quantised weights\n"
     yield (
-        "Written by `docs/make.py` from the encodings' own files. A weight whose codes and factors "
-        "are all there, and fit each other, is shown, judged and compared as the numbers that they "
-        "stand for, under the name that it has in its module. Where the tensors alone leave two "
-        "readings, `config.json` beside the file decides; where it does not, the codes are not "
-        "measured, and the reason says what does not fit. `--raw` shows what is stored.\n"
+        "Written by `docs/make.py` from the encodings' own files. scalecheck decodes a weight when "
+        "its codes and factors are all there and fit each other. All commands then show, judge and "
+        "compare the numbers that the codes stand for, under the weight's name in its module. "
+        "Where the tensors alone allow two readings, `config.json` beside the file decides. Where "
+        "it does not, the codes are not measured, and the reason says what does not fit. `--raw` "
+        "shows what is stored.\n"
     )
     for name in registry.names("encoding"):
         module = registry.load("encoding", name)
@@ -192,12 +161,16 @@ def _encodings() -> Iterator[str]:
 def _optimizers() -> Iterator[str]:
     yield "# Optimizers\n"
     yield (
-        "Written by `docs/make.py` from the optimizers' own files. A name is the word of "
-        "`--optimizer`; hyperparameters and their defaults are torch.optim's where torch has the "
-        "optimizer. *u* is the RMS of a late update at lr 1 of a 64×64 matrix of rms 1, for "
-        "gradients without a mean; that of step 1,000 where the optimizer does not settle before "
-        "it. Weights k times larger train alike, in y = (w'/k)·x, at "
-        "lr' = k^p·lr and what is scaled beside.\n"
+        "Written by `docs/make.py` from the optimizers' own files. `--optimizer` takes these "
+        "names. Hyperparameters and their defaults are torch.optim's where torch has the "
+        "optimizer.\n"
+    )
+    yield (
+        "- *u* is the RMS of an update in the steady state, at lr 1, of a 64×64 matrix of rms 1 "
+        "whose gradients have no mean. For an optimizer that does not settle by step 1,000 it is "
+        "the update of that step.\n"
+        "- *p* is the exponent of the reparameterization y = (w'/k)·x. Weights k times larger "
+        "train alike at lr' = k^p·lr, with the other settings scaled as the last column says.\n"
     )
     yield "| Optimizer | u | p | scaled beside |"
     yield "|---|---|---|---|"
@@ -206,14 +179,14 @@ def _optimizers() -> Iterator[str]:
         weights, gradient = (1.0, (64, 64)), Gradient(None)
         step, _ = unless_settled(optimizer, 1e-3, *weights, gradient, None)
         expected, reason = expected_update(optimizer, *weights, gradient, step)
-        update = number(expected) or _cell(reason)
+        update = number(expected) or cell(reason)
         update += f" at step {step:,}" if step else ""
         try:
             law = optimizer.reparameterization()
             beside = ", ".join(f"{what}·k^{power}" for what, power in law.exponents.items())
             yield f"| [`{name}`](#{name}) | {update} | {law.lr_exponent} | {beside} |"
         except NoFormula as refusal:
-            yield f"| [`{name}`](#{name}) | {update} | none: {_cell(str(refusal))} | |"
+            yield f"| [`{name}`](#{name}) | {update} | none: {cell(str(refusal))} | |"
     yield from _over_a_run()
     for name in registry.names("optimizer"):
         module = registry.load("optimizer", name)
@@ -227,102 +200,15 @@ def _optimizers() -> Iterator[str]:
             yield f"| `{field}` | {default} |"
 
 
-QUANTITIES = {
-    "start": "a step at the peak lr, on the weights as they are",
-    "residual_start": "the same of scaled residual outputs",
-    "warm": "a step at the end of warm-up, by the model",
-    "mid": "a step in the middle of the run, by the model",
-    "equilibrium": "a step at the rms that weight decay holds",
-    "end": "the last steps, by the model",
-    "first": "the first step, with updates of 1",
-    "first_step": "the first step of the run, with its warm-up",
-    "gain": "rms·√width of the initialization",
-    "width_lr": "lr·√width",
-    "lr_equivalent": "lr of full fine-tuning that moves W as much",
-    "adapter_half": "a step of A",
-}
-
-
-def _recipes() -> Iterator[str]:
-    yield "# Published recipes and their ranges\n"
-    yield (
-        "Written by `docs/make.py` from `scalecheck/recipes`. SC201, SC202, SC209, SC111 and "
-        "`scalecheck translate` judge by these ranges. They hold for hidden matrices, in % per "
-        "step, with updates of gradients that are noise: lr·u/rms, u = 0.23 for Adam at betas "
-        "(0.9, 0.999).\n"
-    )
-    yield "| Phase | Optimizers | What | Range | 5, 50, 95 % | Recipes | Sources | Outside |"
-    yield "|---|---|---|---|---|---|---|---|"
-    for of in dict.fromkeys((*RANGES, *EXTREMES, ANY)):
-        found = members(of)
-        phases = "any" if of.phases == PHASES else ", ".join(of.phases)
-        adapter = "LoRA " if of.is_adapter else ""
-        outside = ", ".join(recipe.name for value, recipe in found if of.place(value) != "inside")
-        is_share = of.quantity not in NUMBERS
-        quantiles = (percent(x) if is_share else f"{x:.3g}" for x in (of.p5, of.p50, of.p95))
-        yield (
-            f"| {adapter}{phases} | {of.family or 'all'} | {QUANTITIES[of.quantity]} | {span(of)} "
-            f"| {', '.join(quantiles)} | {of.recipes} | {of.sources} | {_cell(outside)} |"
-        )
-    yield (
-        "\n`adam` stands for Adam, AdamW and Adafactor with momentum, `relative` for optimizers "
-        "whose lr is relative to the weights: LAMB, LARS, Adafactor with relative steps, "
-        "hyperball. A value up to 2 times outside is a note, one beyond a warning. `any` is judged "
-        "by where the phase is not known; any phase of all optimizers where too few recipes are of "
-        "the optimizer.\n"
-    )
-    yield "## What the ranges do not say\n"
-    yield (
-        "- They were set on the recipes that they are scored on. Groups of less than 20 recipes "
-        "are anecdotes: SGD (6), relative (8), Muon (9, of three sources), preference tuning (12), "
-        "RL (14). OPT, Pythia, BLOOM and MPT share GPT-3's table of lrs: sources count more than "
-        "recipes.\n"
-        "- Published means that it worked for somebody, not that it was tuned.\n"
-        "- No source publishes the rms of trained weights. The rows of fine-tuning, preference "
-        "tuning, RL and LoRA assume 0.02 for language models, 0.05 for encoders and speech, 0.03 "
-        "for vision and diffusion: with weights twice as large they are half as high.\n"
-        "- What is said by the model takes gradients without a mean, and weights that grow by "
-        "noise and shrink by decay alone. It is right to 3 times, and an estimate from above.\n"
-        "- A run inside can fail. Of the failures below the range of a step sees one, its rounding "
-        "in bfloat16 three, the gain of the initialization one. What broke the others was fp16, "
-        "the batch, the data, or a step that the growth of the weights hides.\n"
-    )
-    yield "## Failures\n"
-    yield "| Run | What happened | Cause | Source |"
-    yield "|---|---|---|---|"
-    for one in failures():
-        words = (one.name, one.what, one.cause, one.source)
-        yield f"| {' | '.join(map(_cell, words))} |"
-    yield "\n## Recipes\n"
-    yield (
-        "In parentheses the fields that are not in the source. A recipe from memory is in no range."
-    )
-    for phase in PHASES:
-        yield f"\n### {phase}\n"
-        yield "| Recipe | Optimizer | lr | Width | Steps | Source |"
-        yield "|---|---|---|---|---|---|"
-        for recipe in load():
-            if recipe.phase != phase:
-                continue
-            not_seen = recipe.not_seen if recipe.verified else ()
-            unseen = f" (not seen: {', '.join(not_seen)})" if not_seen else ""
-            memory = "" if recipe.verified else "from memory: "
-            adapter = f", r {recipe.lora_r}, alpha {recipe.lora_alpha:g}" if recipe.lora_r else ""
-            yield (
-                f"| {_cell(recipe.name)} | {recipe.optimizer}{adapter} | {recipe.lr:.4g} "
-                f"| {width(recipe) or ''} | {recipe.steps or ''} "
-                f"| {memory}{_cell(recipe.source)}{unseen} |"
-            )
-
-
 def _over_a_run() -> Iterator[str]:
     """What --steps says of each optimizer."""
     yield "\n## Over a run\n"
     yield (
-        "What `--steps 1000 --lr 1e-3` says of a matrix of rms 1 whose gradients are noise of RMS "
-        "1: how far noise carries it over its rms, and at weight decay 0.1 its equilibrium rms. "
-        "Under AdamW 9 of 10 tensors of real runs moved 0.3 to 4 times as far as noise; real runs "
-        "reach 0.26 to 3.8 times the equilibrium.\n"
+        "What `--steps 1000 --lr 1e-3` forecasts for a matrix of rms 1 whose gradients are noise "
+        "of RMS 1. *Noise* is how far the run moves it, over its rms. *Equilibrium rms* is the "
+        "scale that updates and a weight decay of 0.1 settle at. In real AdamW runs 9 of 10 "
+        "tensors moved 0.3 to 4 times as far as noise, and real runs reach 0.26 to 3.8 times the "
+        "equilibrium.\n"
     )
     yield "| Optimizer | noise | equilibrium rms |"
     yield "|---|---|---|"
@@ -336,15 +222,16 @@ def _over_a_run() -> Iterator[str]:
         )
         walk = number(found.random_walk) or found.displacement_reason or ""
         held = number(found.equilibrium_rms) or found.equilibrium_reason or "no weight decay"
-        yield f"| [`{name}`](#{name}) | {_cell(walk)} | {_cell(held)} |"
+        yield f"| [`{name}`](#{name}) | {cell(walk)} | {cell(held)} |"
 
 
 def _rules() -> Iterator[str]:
-    yield "# The rules of `scalecheck check`\n"
+    yield "# Rules\n"
     yield (
-        "Written by `docs/make.py` from the rules' own files; `scalecheck rules CODE` "
-        "prints a rule's part. Limits are changed in the configuration's `[limits.CODE]`, for some "
-        "tensors in `[[override]]`. In the examples `noise` is normal and of rms 0.02.\n"
+        "Written by `docs/make.py` from the rules' own files. `scalecheck rules CODE` "
+        "prints the part of one rule. `[limits.CODE]` in the configuration changes the limits of a "
+        "rule, `[[override]]` those for some tensors. In the examples `noise` draws normal weights "
+        "of rms 0.02.\n"
     )
     yield "| Code | Name | Severity | Finds | Needs |"
     yield "|---|---|---|---|---|"
@@ -356,10 +243,17 @@ def _rules() -> Iterator[str]:
         yield from rule_pages.markdown(entry)
 
 
-def _cell(words: str) -> str:
-    return words.replace("|", "&#124;")
+def main() -> None:
+    """Writes every page, then its console blocks, then the screenshots."""
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, "utf-8")
+    for page in console_blocks.PAGES:
+        text = page.read_text("utf-8")
+        if (anew := console_blocks.rewritten(text)) != text:
+            page.write_text(anew, "utf-8")
+    for path, command in screenshots.images():
+        path.write_text(screenshots.screenshot(command), "utf-8")
 
 
 if __name__ == "__main__":
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, "utf-8")
+    main()

@@ -1,6 +1,6 @@
 """The commands as functions: `scalecheck.inspect(path)` is `scalecheck inspect`. Their signatures
 are the one list of all options: the command line, the configuration, the recorded settings and the
-manual are read from them, and docs/commands.md says what each option does. What runs a command is
+manual are read from them, and docs/commands says what each option does. What runs a command is
 imported when it is called.
 """
 

@@ -58,7 +58,7 @@ def test_table_is_as_reviewed(sample, columns):
     golden.check(f"inspect-{sample}-{columns}.txt", done.out)
 
 
-@pytest.mark.parametrize("by", ["layer", "role"])  # by family: in the README
+@pytest.mark.parametrize("by", ["layer", "role"])  # by family: in docs/tutorial.md
 def test_table_of_groups_is_as_reviewed(by):
     done = scalecheck("inspect", "sample_ckpts/tiny-gpt", "--by", by, columns=80)
     golden.check(f"inspect-by-{by}-80.txt", done.out)

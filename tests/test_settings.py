@@ -17,7 +17,7 @@ from scalecheck.cli.main import COMMANDS, app
 from scalecheck.errors import UsageError
 from scalecheck.settings import Argument, Hyperparameter, options_of
 
-MANUAL = (Path(__file__).parent.parent / "docs" / "commands.md").read_text("utf-8")
+MANUAL = Path(__file__).parent.parent / "docs" / "commands"
 NAMES = [command.name for command in COMMANDS]
 IN_SOURCE = {  # what a report says in its source
     "translate": {"state"},
@@ -57,7 +57,8 @@ def test_the_command_line_has_the_options_of_both_signatures_and_no_others(name)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_manual_has_every_option_with_its_help(name):
-    part = MANUAL.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+    page = (MANUAL / f"{name}.md").read_text("utf-8")
+    part = page.partition("\n## Options\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", part.partition("\n\n`")[0], re.MULTILINE)
     command = of(name)
     assert rows[: len(command.options)] == [

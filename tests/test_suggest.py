@@ -81,9 +81,10 @@ def test_no_source_tells_its_own_lr():
         assert 1 <= one.middle <= one.most <= one.worst
 
 
-def test_the_readme_says_how_far_off_it_is():
+def test_the_manual_says_how_far_off_it_is():
     errors = {one.what: one for one in near.leave_one_out() if one.method == "nearest recipes"}
-    text = " ".join((Path(__file__).parent.parent / "README.md").read_text("utf-8").split())
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "choose-lr.md"
+    text = " ".join(page.read_text("utf-8").split())
     start, tuned = errors["pretraining, Adam, language models"], errors[FINE_TUNING]
     assert f"an unknown one's lr within {start.most:.3g} times in 9 of 10" in text
     assert f"for fine-tuning, within {tuned.most:.3g} times" in text
