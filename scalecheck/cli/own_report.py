@@ -22,7 +22,8 @@ _BEGINNING = re.compile(
     | ::(?:error|warning|notice)\ file=[^:\n]*,title=[^:\n]*::
     | \"""Parameter\ groups\ for\ torch\.optim\.
     | SC\d+\ [\w-]+\ \((?:error|warning)\)\n
-    | [^\n]*:\ SC\d+\ \S
+    | (?:[^\n]*:\ )?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
+    | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ [^\n]*\ in\ [\d,]+\ tensors?\n
     """,
     re.VERBOSE,
 )

@@ -12,7 +12,7 @@ from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome, conclusion, tables
+from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome, tables, tone, verdict
 from scalecheck.report.report import Report
 from scalecheck.rules.judging.check_input import check_input
 from scalecheck.rules.judging.judge import judged
@@ -71,7 +71,8 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         },
         settings=_recorded(settings, policy),
         summary=summary,
-        headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
+        conclusion=[verdict(str(checkpoint.path), summary)],
+        tone=tone(summary),
         skipped=[
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured),
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured_others),

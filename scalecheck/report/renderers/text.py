@@ -1,8 +1,16 @@
-"""A line a finding, with the path, the tensor and the rule's code, for a terminal and for grep."""
+"""The verdict, the findings by rule, what to try, and the verdict again: for a terminal."""
 
-from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from scalecheck.report import formatting
+from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of, tone, verdict
+from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Layout, Report
+
+_NOTES = 5
+_OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
 def renders(kind: str) -> bool:
@@ -10,26 +18,84 @@ def renders(kind: str) -> bool:
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """The findings, then what did not run and why, what the configuration lets pass, what was
-    skipped, the notes and a conclusion."""
-    path = path_of(report)
-    findings = "\n".join(f"{path}: {finding.line}" for finding in report.findings)
-    below = "" if layout.quiet else "\n".join(_below(report, layout.width))
-    text = "\n\n".join(filter(None, [findings, below]))
+    """The groups of findings between a line with the verdict and what was not judged, and at the
+    end the verdict with the rules that ran."""
+    found = ["\n".join(_group(group, layout)) for group in groups(report)]
+    if layout.quiet:
+        text = "\n\n".join(found)
+    else:
+        first, last = (
+            _painted(wrapped(line, layout.width), tone(report.summary), layout)
+            for line in (verdict(path_of(report), report.summary), conclusion(report.summary))
+        )
+        below = "\n".join([*_below(report, layout), last])
+        text = "\n\n".join([first, *found, below])
     return text if layout.blocks else in_ascii(text)
 
 
-def _below(report: Report, width: int | None) -> list[str]:
-    rules: list[RuleOutcome] = report.rows_of("rules")
+def _group(group: FindingGroup, layout: Layout) -> Iterator[str]:
+    """The rule and what it found, the tensors, and what to try."""
+    head = wrapped(f"{group.mark}: {group.sentence}", layout.width)
+    mark = formatting.printable(group.mark)
+    severity, _, name = mark.partition(" ")
+    if head.startswith(mark):
+        painted = f"{layout.paint(severity, group.severity)} {layout.paint(name, 'strong')}"
+        head = painted + head.removeprefix(mark)
+    yield head
+    for line in group.lines(layout.verbose, ": --verbose shows them"):
+        yield _indented(line, layout)
+    remedy = group.remedy if layout.verbose else group.first_remedy
+    yield _painted(_indented(f"help: {remedy} See {group.page}", layout), "note", layout)
+
+
+def _indented(line: str, layout: Layout) -> str:
+    width = None if layout.width is None else layout.width - 2
+    return "\n".join(f"  {part}" for part in wrapped(line, width).split("\n"))
+
+
+def _painted(text: str, meaning: str, layout: Layout) -> str:
+    """Each line of the text in the colour of a meaning."""
+    return "\n".join(layout.paint(line, meaning) for line in text.split("\n"))
+
+
+def _below(report: Report, layout: Layout) -> Iterator[str]:
+    """What was not judged, or passes by the configuration, and the notes."""
     ignored: list[Finding] = report.rows_of("ignored")
+    reasons = [finding.reason for finding in ignored]
+    lines = [
+        *not_run(report.rows_of("rules"), layout.verbose),
+        *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
+        *skipped(report.skipped, layout.verbose),
+    ]
+    notes = report.notes if layout.verbose else report.notes[:_NOTES]
+    lines += notes
+    if more := len(report.notes) - len(notes):
+        lines.append(f"{formatting.plural(more, 'more note')}: --verbose shows them")
+    for line in lines:
+        yield _painted(wrapped(line, layout.width), "dim", layout)
+
+
+def not_run(rules: Sequence[RuleOutcome], are_all: bool) -> list[str]:
+    """How many rules did not run and which options they need, or all of them by their reasons."""
     codes: dict[str, list[str]] = {}
     for rule in rules:
         if rule.status == "not run":
             codes.setdefault(rule.reason, []).append(rule.rule)
-    reasons = [finding.reason for finding in ignored]
-    sentences = [
-        *(f"not run: {', '.join(unrun)} ({reason})" for reason, unrun in codes.items()),
-        *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
-    ]
-    lines = [*sentences, *skipped(report.skipped), *report.notes, conclusion(report.summary)]
-    return [wrapped(line, width) for line in lines]
+    if are_all:
+        return [f"not run: {', '.join(own)} ({reason})" for reason, own in codes.items()]
+    count = sum(map(len, codes.values()))
+    if not count:
+        return []
+    needed = _options(codes)
+    need = f" (need {', '.join(needed)})" if needed else ""
+    return [f"{formatting.plural(count, 'rule')} not run{need}: --verbose says why"]
+
+
+def _options(codes: Mapping[str, Sequence[str]]) -> list[str]:
+    """The options that rules need, those of the most rules first."""
+    counts: dict[str, int] = {}
+    for reason, own in codes.items():
+        found = _OPTION.findall(reason) if reason.startswith("needs ") else []
+        for option in found[:1]:
+            counts[option] = counts.get(option, 0) + len(own)
+    return sorted(counts, key=lambda option: -counts[option])
