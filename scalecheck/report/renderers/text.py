@@ -10,6 +10,7 @@ from scalecheck.report.lines import in_ascii, skipped, wrapped
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
 _NOTES = 5
+_USUAL = ("needs ", "no ")  # how reasons begin that tell nothing about the checkpoint
 _OPTION = re.compile(r"--[a-z][a-z-]*")
 
 
@@ -61,11 +62,13 @@ def _painted(text: str, meaning: str, layout: Layout) -> str:
 def _below(report: Report, layout: Layout) -> Iterator[str]:
     """What was not judged, or passes by the configuration, and the notes."""
     ignored: list[Finding] = report.rows_of("ignored")
+    told = {finding.where for finding in report.findings}
+    left_out = [entry for entry in report.skipped if entry["name"] not in told]
     reasons = [finding.reason for finding in ignored]
     lines = [
-        *not_run(report.rows_of("rules"), layout.verbose),
+        *_not_run(report.rows_of("rules"), layout.verbose),
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
-        *skipped(report.skipped, layout.verbose),
+        *skipped(left_out, layout.verbose),
     ]
     notes = report.notes if layout.verbose else report.notes[:_NOTES]
     lines += notes
@@ -75,20 +78,21 @@ def _below(report: Report, layout: Layout) -> Iterator[str]:
         yield _painted(wrapped(line, layout.width), "dim", layout)
 
 
-def not_run(rules: Sequence[RuleOutcome], are_all: bool) -> list[str]:
-    """How many rules did not run and which options they need, or all of them by their reasons."""
+def _not_run(rules: Sequence[RuleOutcome], are_all: bool) -> list[str]:
+    """The rules that did not run by their reasons; unless all are asked for, those that wait for an
+    option or have nothing to judge are counted."""
     codes: dict[str, list[str]] = {}
     for rule in rules:
         if rule.status == "not run":
             codes.setdefault(rule.reason, []).append(rule.rule)
-    if are_all:
-        return [f"not run: {', '.join(own)} ({reason})" for reason, own in codes.items()]
-    count = sum(map(len, codes.values()))
-    if not count:
-        return []
-    needed = _options(codes)
-    need = f" (need {', '.join(needed)})" if needed else ""
-    return [f"{formatting.plural(count, 'rule')} not run{need}: --verbose says why"]
+    named = {why: own for why, own in codes.items() if are_all or not why.startswith(_USUAL)}
+    lines = [f"not run: {', '.join(own)} ({reason})" for reason, own in named.items()]
+    usual = {why: own for why, own in codes.items() if why not in named}
+    if count := sum(map(len, usual.values())):
+        needed = _options(usual)
+        need = f" (need {', '.join(needed)})" if needed else ""
+        lines.append(f"{formatting.plural(count, 'rule')} not run{need}: --verbose says why")
+    return lines
 
 
 def _options(codes: Mapping[str, Sequence[str]]) -> list[str]:
