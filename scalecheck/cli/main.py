@@ -12,6 +12,7 @@ import typer
 
 from scalecheck import __version__, api
 from scalecheck.cli.check import check
+from scalecheck.cli.checkpoints import NotAllRead
 from scalecheck.cli.command import Command
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
@@ -34,7 +35,7 @@ _READ = "Exits 0 when it was read, 2 for wrong usage, 3 when it could not be rea
 _BOTH_READ = "Exits 0 when both were read, 2 for wrong usage, 3 when one could not be read."
 _JUDGED = (
     "Exits 0 without findings that fail, 1 with some, 2 for wrong usage or where no rule could "
-    "run, 3 when it could not be read."
+    "run, 3 when a checkpoint could not be read; of several checkpoints with the largest of these."
 )
 _REPLAYED = "Exits 0 when every law holds, 1 when one breaks, 2 for wrong usage."
 COMMANDS = (
@@ -108,6 +109,8 @@ def _exit_code() -> int:
         return ExitCode.CLEAN
     except typer.TyperException as error:
         return _failed(error.format_message(), ExitCode.USAGE)
+    except NotAllRead as error:
+        return max(_failed(str(each), ExitCode.UNREADABLE, each.help) for each in error.errors)
     except CheckpointError as error:
         return _failed(str(error), ExitCode.UNREADABLE, error.help)
     except ScalecheckError as error:

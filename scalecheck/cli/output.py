@@ -15,6 +15,7 @@ from scalecheck import options, registry
 from scalecheck.cli.colour import paint
 from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import OptionError, reason
+from scalecheck.report.checks import Checks, rendered
 from scalecheck.report.formatting import inert
 from scalecheck.report.report import Layout, Report, pieces, renderers_for
 
@@ -75,6 +76,12 @@ class Output:
         if self._target is None:
             layout = on_stdout(layout)
         self._put(pieces(self._renderer, report, layout))
+
+    def write_checks(self, checks: Checks) -> None:
+        """Renders the checks of several checkpoints, as `write` does a report."""
+        layout = Layout(quiet=self._quiet, verbose=self._verbose)
+        layout = on_stdout(layout) if self._target is None else layout
+        self._put([rendered(self._renderer, checks, layout)])
 
     def write_text(self, text: str) -> None:
         """Puts the text in its place, but for commands to the runner of a CI. Raises UsageError

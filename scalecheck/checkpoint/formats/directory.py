@@ -15,7 +15,7 @@ from scalecheck.checkpoint.distributed.hugging_face import (
     are_pieces,
     put_together,
 )
-from scalecheck.checkpoint.files.folders import Folder, Folders, Unread, folders_in, last_step
+from scalecheck.checkpoint.files.folders import Folder, Folders, Unread, folders_in, steps
 from scalecheck.checkpoint.files.foreign import unread_folder
 from scalecheck.checkpoint.files.strict_json import text_of
 from scalecheck.checkpoint.files.weight_files import (
@@ -267,8 +267,8 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
         one = quote(str(below[0].path))
         problem = f"holds no checkpoint itself, its folder {names} does"
         return CheckpointError(path, problem, f"name {one}, or give --recursive")
-    last = last_step(path, below)
-    one = f"the last is {quote(str(last))}" if last else f"such as {quote(str(below[0].path))}"
+    run = steps(path, below)
+    one = f"the last is {quote(str(run[-1]))}" if run else f"such as {quote(str(below[0].path))}"
     problem = f"holds no checkpoint itself, {len(below)} of its folders do: {names}"
     return CheckpointError(path, problem, f"name one, {one}; or read all with --recursive")
 

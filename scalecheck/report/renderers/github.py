@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from scalecheck.report import formatting
+from scalecheck.report.checks import Checks
 from scalecheck.report.finding import conclusion, path_of
 from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.lines import in_ascii
@@ -29,6 +30,16 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     if not layout.quiet:
         lines = "\n".join([conclusion(report.summary), *map(formatting.printable, report.notes)])
         commands.append(_command("notice", path, "scalecheck", lines))
+    text = "\n".join(commands)
+    return text if layout.blocks else in_ascii(text)
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The commands of each checkpoint, and an error for each that could not be read."""
+    commands = [text for report in checks.reports if (text := render(report, layout))]
+    for one in checks.unread:
+        words = formatting.printable(f"not read: {one.problem}")
+        commands.append(_command("error", formatting.printable(one.path), "scalecheck", words))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from scalecheck.report.checks import Checks
 from scalecheck.report.finding import STATUSES, RuleOutcome, conclusion, path_of
 from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.formatting import printable
@@ -51,6 +52,19 @@ def _check(report: Report, is_quiet: bool) -> str:
         _folded(f"rules: {states}", grids["rules"]),
         bullets(report.notes, *skips(report.skipped)),
     ]
+    return "\n\n".join(filter(None, parts))
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The verdict on all, then each checkpoint."""
+    found = [render(report, layout) for report in checks.reports]
+    if layout.quiet:
+        return "\n\n".join(found)
+    unread = [
+        f"### {code(printable(one.path))}: not read\n\n{escaped(printable(one.problem))}"
+        for one in checks.unread
+    ]
+    parts = [f"### {escaped(checks.conclusion)}", bullets(checks.notes), *found, *unread]
     return "\n\n".join(filter(None, parts))
 
 

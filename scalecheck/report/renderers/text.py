@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from scalecheck.report import formatting
+from scalecheck.report.checks import Checks
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of, tone, verdict
 from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.lines import in_ascii, skipped, wrapped
@@ -34,6 +36,63 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     return text if layout.blocks else in_ascii(text)
 
 
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The verdict on each checkpoint with its groups of findings, between two lines on all."""
+    found = [_part(report, layout) for report in checks.reports]
+    if layout.quiet:
+        text = "\n\n".join(filter(None, found))
+    else:
+        line = _painted(wrapped(checks.conclusion, layout.width), checks.tone, layout)
+        unread = [
+            _painted(wrapped(one.line, layout.width), "error", layout) for one in checks.unread
+        ]
+        below = (
+            _painted(wrapped(note, layout.width), "dim", layout)
+            for note in _below_all(checks, layout)
+        )
+        text = "\n\n".join([line, _stacked([*found, *unread]), "\n".join([*below, line])])
+    return text if layout.blocks else in_ascii(text)
+
+
+def _below_all(checks: Checks, layout: Layout) -> Iterator[str]:
+    """What is said of all checkpoints, and what was left out of each."""
+    yield from checks.notes
+    if layout.verbose:
+        return
+    codes: dict[str, list[str]] = {}
+    for rule in {
+        rule.rule: rule
+        for report in checks.reports
+        for rule in report.rows_of("rules")
+        if rule.status == "not run" and rule.reason.startswith(_USUAL)
+    }.values():
+        codes.setdefault(rule.reason, []).append(rule.rule)
+    yield from _counted(codes, "not run on at least one checkpoint")
+    if notes := sum(len(report.notes) for report in checks.reports):
+        yield f"{formatting.plural(notes, 'note')} on checkpoints: --verbose shows them"
+
+
+def _part(report: Report, layout: Layout) -> str:
+    """The verdict on one of several checkpoints, its groups, and below them what was not judged for
+    reasons of its own."""
+    found = ["\n".join(_group(group, layout)) for group in groups(report)]
+    if layout.quiet:
+        path = layout.paint(path_of(report), "strong")
+        return "\n\n".join([path, *found]) if found else ""
+    words = wrapped(verdict(path_of(report), report.summary), layout.width)
+    below = "\n".join(_below(report, layout, is_part=True))
+    return "\n\n".join(filter(None, [_painted(words, tone(report.summary), layout), *found, below]))
+
+
+def _stacked(parts: Sequence[str]) -> str:
+    """The parts, those of one line each without a blank line between."""
+    text = ""
+    for before, part in pairwise(["", *parts]):
+        gap = "\n\n" if "\n" in before + part else "\n"
+        text += f"{gap}{part}" if text else part
+    return text
+
+
 def _group(group: FindingGroup, layout: Layout) -> Iterator[str]:
     """The rule and what it found, the tensors, and what to try."""
     head = wrapped(f"{group.mark}: {group.sentence}", layout.width)
@@ -59,28 +118,29 @@ def _painted(text: str, meaning: str, layout: Layout) -> str:
     return "\n".join(layout.paint(line, meaning) for line in text.split("\n"))
 
 
-def _below(report: Report, layout: Layout) -> Iterator[str]:
-    """What was not judged, or passes by the configuration, and the notes."""
+def _below(report: Report, layout: Layout, is_part: bool = False) -> Iterator[str]:
+    """What was not judged, or passes by the configuration, and the notes; of one of several
+    checkpoints only what is not the same of all, unless all is asked for."""
     ignored: list[Finding] = report.rows_of("ignored")
     told = {finding.where for finding in report.findings}
     left_out = [entry for entry in report.skipped if entry["name"] not in told]
     reasons = [finding.reason for finding in ignored]
     lines = [
-        *_not_run(report.rows_of("rules"), layout.verbose),
+        *_not_run(report.rows_of("rules"), layout.verbose, is_part),
         *(f"ignored: {reasons.count(reason):,} ({reason})" for reason in dict.fromkeys(reasons)),
         *skipped(left_out, layout.verbose),
     ]
-    notes = report.notes if layout.verbose else report.notes[:_NOTES]
+    notes = report.notes if layout.verbose else report.notes[: 0 if is_part else _NOTES]
     lines += notes
-    if more := len(report.notes) - len(notes):
+    if not is_part and (more := len(report.notes) - len(notes)):
         lines.append(f"{formatting.plural(more, 'more note')}: --verbose shows them")
     for line in lines:
         yield _painted(wrapped(line, layout.width), "dim", layout)
 
 
-def _not_run(rules: Sequence[RuleOutcome], are_all: bool) -> list[str]:
+def _not_run(rules: Sequence[RuleOutcome], are_all: bool, is_part: bool) -> list[str]:
     """The rules that did not run by their reasons; unless all are asked for, those that wait for an
-    option or have nothing to judge are counted."""
+    option or have nothing to judge are counted, or for one of several checkpoints left out."""
     codes: dict[str, list[str]] = {}
     for rule in rules:
         if rule.status == "not run":
@@ -88,11 +148,17 @@ def _not_run(rules: Sequence[RuleOutcome], are_all: bool) -> list[str]:
     named = {why: own for why, own in codes.items() if are_all or not why.startswith(_USUAL)}
     lines = [f"not run: {', '.join(own)} ({reason})" for reason, own in named.items()]
     usual = {why: own for why, own in codes.items() if why not in named}
-    if count := sum(map(len, usual.values())):
-        needed = _options(usual)
-        need = f" (need {', '.join(needed)})" if needed else ""
-        lines.append(f"{formatting.plural(count, 'rule')} not run{need}: --verbose says why")
-    return lines
+    return lines if is_part else [*lines, *_counted(usual, "not run")]
+
+
+def _counted(codes: Mapping[str, Sequence[str]], words: str) -> list[str]:
+    """How many rules did not run, and the options that they need; codes: those of each reason."""
+    count = sum(map(len, codes.values()))
+    if not count:
+        return []
+    needed = _options(codes)
+    need = f" (need {', '.join(needed)})" if needed else ""
+    return [f"{formatting.plural(count, 'rule')} {words}{need}: --verbose says why"]
 
 
 def _options(codes: Mapping[str, Sequence[str]]) -> list[str]:
