@@ -58,3 +58,11 @@ class CheckpointError(ScalecheckError):
         self.path = path
         self.problem = problem
         self.help = help
+
+
+class NotAllRead(ScalecheckError):
+    """Of several checkpoints some could not be read, for a reason each."""
+
+    def __init__(self, errors: Sequence[CheckpointError]) -> None:
+        super().__init__("; ".join(map(str, errors)))
+        self.errors = errors

@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from scalecheck import api, config, options
-from scalecheck.cli.checkpoints import NotAllRead, checkpoints
 from scalecheck.cli.command import Run
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.output import Output, Quiet, Target, Verbose
-from scalecheck.errors import CheckpointError, OptionError, UsageError, reason
-from scalecheck.report.checks import Checks, Unread
+from scalecheck.errors import CheckpointError, NotAllRead, OptionError, UsageError, reason
 from scalecheck.report.report import renderers_for
 from scalecheck.settings import Argument, Settings
+
+if TYPE_CHECKING:
+    from scalecheck.report.checks import Checks
 
 Checkpoints = Annotated[
     Sequence[str],
@@ -60,6 +61,7 @@ def check(
     verbose: Verbose = False,
 ) -> int:
     """Prints what the rules find, or what was asked for in its place; the exit code."""
+    from scalecheck.cli.checkpoints import checkpoints
     from scalecheck.rules.judging import manual
 
     if statistics and format != "text":
@@ -103,9 +105,11 @@ def check(
 
 def _checked(
     run: Run, paths: Sequence[Path], quiet: bool, filed: config.Config, settings: Settings
-) -> tuple[Checks, list[CheckpointError]]:
+) -> tuple["Checks", list[CheckpointError]]:
     """The checks of several checkpoints, and why some could not be read. Raises CheckpointError
     where that is another file, which all need."""
+    from scalecheck.report.checks import Checks, Unread
+
     shared = {str(getattr(settings, name)) for name in ("baseline", "base", "state")}
     reports, unread, errors = [], [], []
     for path in paths:

@@ -5,16 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalecheck.errors import CheckpointError, ScalecheckError
 from scalecheck.report.formatting import listed, plural
-
-
-class NotAllRead(ScalecheckError):
-    """Some of several checkpoints could not be read, for a reason each."""
-
-    def __init__(self, errors: Sequence[CheckpointError]) -> None:
-        super().__init__("; ".join(map(str, errors)))
-        self.errors = errors
 
 
 def checkpoints(words: Sequence[str], recursive: bool) -> tuple[list[Path], list[str]]:

@@ -12,11 +12,10 @@ import typer
 
 from scalecheck import __version__, api
 from scalecheck.cli.check import check
-from scalecheck.cli.checkpoints import NotAllRead
 from scalecheck.cli.command import Command
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
-from scalecheck.errors import CheckpointError, ScalecheckError, reason
+from scalecheck.errors import CheckpointError, NotAllRead, ScalecheckError, reason
 from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number

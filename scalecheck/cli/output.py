@@ -9,15 +9,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from scalecheck import options, registry
 from scalecheck.cli.colour import paint
 from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import OptionError, reason
-from scalecheck.report.checks import Checks, rendered
 from scalecheck.report.formatting import inert
 from scalecheck.report.report import Layout, Report, pieces, renderers_for
+
+if TYPE_CHECKING:
+    from scalecheck.report.checks import Checks
 
 Format = Annotated[
     str,
@@ -77,8 +79,10 @@ class Output:
             layout = on_stdout(layout)
         self._put(pieces(self._renderer, report, layout))
 
-    def write_checks(self, checks: Checks) -> None:
+    def write_checks(self, checks: "Checks") -> None:
         """Renders the checks of several checkpoints, as `write` does a report."""
+        from scalecheck.report.checks import rendered
+
         layout = Layout(quiet=self._quiet, verbose=self._verbose)
         layout = on_stdout(layout) if self._target is None else layout
         self._put([rendered(self._renderer, checks, layout)])

@@ -24,6 +24,7 @@ _BEGINNING = re.compile(
     | SC\d+\ [\w-]+\ \((?:error|warning)\)\n
     | (?:[^\n]*:\ )?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
     | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ [^\n]*\ in\ [\d,]+\ tensors?\n
+    | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*\ in\ [\d,]+\ tensors?\n
     """,
     re.VERBOSE,
 )
@@ -91,7 +92,8 @@ def _is_grid(head: str) -> bool:
 
 
 def _is_csv(head: str) -> bool:
-    return _are_known(head.split("\n", 1)[0].split(","))
+    words = head.split("\n", 1)[0].split(",")
+    return _are_known(words[1:] if words[:2] == ["path", "rule"] else words)
 
 
 def _are_known(words: Sequence[str]) -> bool:

@@ -59,7 +59,8 @@ def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
     """The verdict on all, then each checkpoint."""
     found = [render(report, layout) for report in checks.reports]
     if layout.quiet:
-        return "\n\n".join(found)
+        names = [f"### {code(path_of(report))}" for report in checks.reports]
+        return "\n\n".join(part for pair in zip(names, found, strict=True) for part in pair)
     unread = [
         f"### {code(printable(one.path))}: not read\n\n{escaped(printable(one.problem))}"
         for one in checks.unread
