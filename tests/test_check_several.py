@@ -210,6 +210,8 @@ def test_every_format_of_several_is_written_and_replaced(form, three):
         assert (done.code, done.out, done.err) == (1, "", "")
     out = scalecheck("check", *three[:2], "--format", form).out
     assert Path("report").read_text("utf-8") == out
+    assert scalecheck("check", *three[:2], "--output", "report", "--quiet").code == 1
+    assert scalecheck("check", *three[:2], "--output", "report").code == 1
     quiet = scalecheck("check", *three[:2], "--format", form, "--quiet").out
     assert "nan.safetensors" in quiet or form == "table"
 

@@ -22,7 +22,7 @@ _BEGINNING = re.compile(
     | ::(?:error|warning|notice)\ file=[^:\n]*,title=[^:\n]*::
     | \"""Parameter\ groups\ for\ torch\.optim\.
     | SC\d+\ [\w-]+\ \((?:error|warning)\)\n
-    | (?:[^\n]*:\ )?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
+    | (?:[^\n]*(?::\ |\n\n))?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
     | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ [^\n]*\ in\ [\d,]+\ tensors?\n
     | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*\ in\ [\d,]+\ tensors?\n
     """,
