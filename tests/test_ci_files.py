@@ -90,7 +90,7 @@ def test_the_action_annotates_and_summarizes_and_keeps_the_exit_code(job, tmp_pa
     done = job("sample_ckpts/broken.safetensors", "--select SC101\n--jobs 1", str(log))
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == ["::error", "::error", "::notice"]
+    assert [line.partition(" ")[0] for line in lines] == ["::error", "::notice"]
     assert (tmp_path / "summary.md").read_text("utf-8").startswith("### ")
     assert len(json.loads(log.read_text("utf-8"))["runs"][0]["results"]) == 2
 

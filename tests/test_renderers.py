@@ -103,7 +103,7 @@ def sample(kind, words="w"):
         skipped=[{"name": words, "dtype": "I64", "reason": words}],
         notes=[words],
     )
-    return checked if kind == "check" else statistics(checked)
+    return checked if kind == "check" else statistics([checked])
 
 
 def controls(text):

@@ -28,9 +28,9 @@ class Finding:
     check fills them in.
 
     several: what it says together with others of the same words, such as "{percent} of the elements
-    round back{lr}", where {percent}, {step}, {number} or {count} stands for their values and {lr}
-    for the lr that they were judged at. own: what is left to say of each of them then; the message
-    where empty.
+    round back{lr}", where {percent}, {step}, {times}, {number} or {count} stands for their values
+    and {lr} for the lr that they were judged at; of what is no tensor it begins with "{n} ". own:
+    what is left to say of each of them then; the message where empty.
     """
 
     where: str

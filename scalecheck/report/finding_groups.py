@@ -13,11 +13,12 @@ from scalecheck.report.report import Report
 _FEW = 5  # tensors or families of a group that are named
 
 _SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z`])")
-_PLACE = re.compile(r"\{(percent|step|number|count)\}")
+_PLACE = re.compile(r"\{(percent|step|times|number|count)\}")
 _WRITERS: Mapping[str, tuple[Callable[[float], str], str]] = {
     "percent": (lambda x: _percent(x), " %"),
     "step": (lambda x: _percent(x), " % per step"),
     "number": (formatting.figure, ""),
+    "times": (formatting.figure, " times"),
     "count": (lambda x: f"{x:,.0f}", ""),
 }
 

@@ -31,7 +31,7 @@ from scalecheck.rules.contract import (
 )
 
 _LEAST = 3  # siblings; fewer have no norm
-_SEVERAL = "rms {number} times off their family's"
+_SEVERAL = "rms {times} off their family's"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from scalecheck.report.finding import Finding
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
-_SEVERAL = "rms {number} times off the equilibrium of weight decay"
+_SEVERAL = "rms {times} off the equilibrium of weight decay"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
