@@ -7,8 +7,8 @@ is meant. Tensors in the file of an optimizer state are judged too: those of par
 second-moment, all others by this rule, such as an average in the state or an lr that is a tensor.
 Where the state is not read, this rule judges all of them.
 
-Try: Go back to the last checkpoint without them. Copy the file anew, if it may be damaged. Use loss
-scaling or bfloat16 where float16 overflowed.
+Try: Go back to the last checkpoint that is finite. Copy the file anew, if it may be damaged. Use
+loss scaling or bfloat16 where float16 overflowed.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from scalecheck.report.finding import Finding
 from scalecheck.report.formatting import plural
 from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule
 
-_SEVERAL = "{count} elements that are NaN or inf"
+_SEVERAL = "NaN or inf elements: {count} each"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ projections start at zero on purpose: the halves of adapters that do, such as Lo
 out; after training none should still be there. Gains can be stored as their distance from one:
 zeros are normal where most of a family are zero.
 
-Try: Look whether the layer was loaded, or was renamed between saving and loading. Where it starts
+Try: Check whether the layer was loaded, or was renamed between saving and loading. Where it starts
 at zero on purpose, add an exception with a reason.
 """
 

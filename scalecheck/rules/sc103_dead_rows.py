@@ -4,7 +4,7 @@ A zero row is an output that is always the same, a zero column an input that is 
 zero row of an embedding a token without a meaning: pruned, masked, or never written. One zero row
 of an embedding is let pass, as padding has it.
 
-Try: Look whether they are meant: a vocabulary padded to a round number, or a pruning mask. Look at
+Try: Check whether they are meant: a vocabulary padded to a round number, or a pruning mask. Look at
 the loader, where rows are missing at the end.
 """
 
@@ -41,12 +41,12 @@ def _judged(tensor: TensorFacts, limits: Mapping[str, float]) -> Finding:
             _message(rows.zero_rows, rows.rows, "row", limit),
             rows.zero_rows.count,
             limit,
-            several="{count} rows of zeros",
+            several="rows of zeros: {count} each",
         )
     columns, limit = rows.zero_columns.count, limits["columns"]
     if columns > limit:
         message = _message(rows.zero_columns, rows.columns or 0, "column", limit)
-        return tensor.judged(message, columns, limit, several="{count} columns of zeros")
+        return tensor.judged(message, columns, limit, several="columns of zeros: {count} each")
     return tensor.judged()
 
 

@@ -6,7 +6,7 @@ of the others stands out. A layer that was scaled twice, loaded from elsewhere, 
 looks so; but first and last blocks can be small or large of their own, and only from sure_factor on
 it is an error.
 
-Try: Look whether it was frozen, initialized or merged in another way than the other blocks.
+Try: Check whether it was frozen, initialized or merged in another way than the other blocks.
 `scalecheck inspect --by family` draws their scales over depth.
 """
 

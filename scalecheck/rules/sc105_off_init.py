@@ -5,7 +5,7 @@ its shape; chance moves it by an amount that the number of elements tells. What 
 initialized in another way, or not at all: a scheme applied to some modules only, a fan taken for
 the other one, a dtype that rounded it.
 
-Try: Look which scheme fits with `scalecheck inspect --init`. Look whether the initialization ran
+Try: See which scheme fits by `scalecheck inspect --init`. Check whether the initialization ran
 for this module, and before any cast.
 """
 

@@ -5,7 +5,7 @@ float16, 448 in F8_E4M3, 57344 in F8_E5M2. A weight within a factor of two leave
 step of training or for a merge of adapters. Quantised weights, whose codes use the whole range of
 their type on purpose, are judged against the type they are to be served in alone.
 
-Try: Use bfloat16 in place of float16, or scale each tensor or channel before the cast. Look how
+Try: Use bfloat16 in place of float16, or scale each tensor or channel before the cast. See how
 many elements are so large with `scalecheck inspect --quantiles`.
 """
 

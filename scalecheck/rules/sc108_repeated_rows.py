@@ -4,7 +4,7 @@ Rows that start equal and get equal gradients stay equal: the layer is narrower 
 embedding they are tokens that were added and never trained. Zero rows are the matter of dead-rows.
 
 Try: Initialize rows with random numbers; for added tokens take the mean of the others plus noise.
-Look whether a shard was read twice.
+Check whether a shard was read twice.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from scalecheck.rules.contract import (
     Rule,
 )
 
-_SEVERAL = "{count} rows that are constant or repeat an earlier one"
+_SEVERAL = "constant or repeated rows: {count} each"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:

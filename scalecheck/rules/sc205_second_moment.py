@@ -7,7 +7,7 @@ pass), or squares that the type flushed. In bfloat16 v·beta2 rounds back to v f
 the average only grows, and updates come out a quarter too small. Tensors that are in no parameter's
 state are judged by non-finite.
 
-Try: Keep the state in float32; with states in bfloat16 use a beta2 of 0.95. Look whether the
+Try: Keep the state in float32; with states in bfloat16 use a beta2 of 0.95. Check whether the
 parameter is used in forward at all.
 """
 

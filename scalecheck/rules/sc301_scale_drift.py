@@ -43,7 +43,7 @@ def _judged(tensor: TensorFacts, was: RecordedStats, limits: Mapping[str, float]
     if broken > before:
         are = "element is" if broken == 1 else "elements are"
         message = f"{broken:,} {are} NaN or inf, {before:,} in the baseline"
-        several = "{count} elements that are NaN or inf, more than in the baseline"
+        several = "NaN or inf elements: {count} each, more than in the baseline"
         return tensor.judged(message, broken, before, several=several)
     if tensor.scale.rms is None or was.rms is None:
         if tensor.scale.rms == was.rms:
