@@ -97,6 +97,18 @@ def test_what_was_not_measured_is_an_error():
     assert found(path) == [("SC107", "w.phase")]
 
 
+def test_the_summary_has_the_numbers_of_each_group_of_findings():
+    weights = {f"blocks.{n}.w": noise(8, 8, seed=n) for n in range(4)}
+    weights["blocks.1.w"][:2] = float("nan")
+    weights["blocks.2.w"][0, 0] = float("inf")
+    weights["blocks.3.w"][0] = 0
+    summary = report(saved(weights))["summary"]
+    assert summary["groups"] == [
+        {"rule": "SC101", "severity": "error", "findings": 2, "least": 1, "most": 16},
+        {"rule": "SC103", "severity": "warning", "findings": 1, "least": 1, "most": 1},
+    ]
+
+
 # Settings.
 
 

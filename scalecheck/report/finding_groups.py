@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scalecheck.report import formatting
 from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome
@@ -54,6 +55,18 @@ class FindingGroup:
         return f"{count}, {words}" if words else count
 
     @property
+    def figures(self) -> dict[str, Any]:
+        """The numbers of the sentence, for programs."""
+        values = [one.value for one in self.findings if one.value is not None]
+        return {
+            "rule": self.findings[0].rule,
+            "severity": self.severity,
+            "findings": len(self.findings),
+            "least": min(values, default=None),
+            "most": max(values, default=None),
+        }
+
+    @property
     def first_remedy(self) -> str:
         """The first thing to try."""
         return _SENTENCE_END.split(self.remedy, maxsplit=1)[0]
@@ -82,10 +95,14 @@ class FindingGroup:
 
 def groups(report: Report) -> list[FindingGroup]:
     """The findings of a check in groups, the most severe first."""
-    rules: list[RuleOutcome] = report.rows_of("rules")
+    return grouped(report.findings, report.rows_of("rules"))
+
+
+def grouped(findings: Sequence[Finding], rules: Sequence[RuleOutcome]) -> list[FindingGroup]:
+    """The same of findings and the rules that they are of."""
     known = {rule.rule: rule for rule in rules}
     found: dict[tuple[int, str, str], list[Finding]] = {}
-    for one in report.findings:
+    for one in findings:
         key = (SEVERITIES.index(one.severity), one.rule, one.several)
         found.setdefault(key, []).append(one)
     return [
