@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalecheck.report import formatting
-from scalecheck.report.finding import counted
+from scalecheck.report.finding import counted, tone
 from scalecheck.report.report import UNBOUNDED, Layout, Report, plain, rendering
 
 SCHEMA = "scalecheck.checks/1"
@@ -67,10 +67,7 @@ class Checks:
     @property
     def tone(self) -> str:
         """The colour of the conclusion: see `Layout.paint`."""
-        summary = self.summary
-        if summary["failed"]:
-            return "error"
-        return "warning" if summary["errors"] + summary["warnings"] else "ok"
+        return tone(self.summary)
 
 
 def rendered(renderer: Any, checks: Checks, layout: Layout = UNBOUNDED) -> str:

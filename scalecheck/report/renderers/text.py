@@ -9,7 +9,7 @@ from scalecheck.report.checks import Checks
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of, tone, verdict
 from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.lines import in_ascii, skipped, wrapped
-from scalecheck.report.report import UNBOUNDED, Layout, Report
+from scalecheck.report.report import UNBOUNDED, Layout, Report, plain
 
 _NOTES = 5
 _USUAL = ("needs ", "no ")  # how reasons begin that tell nothing about the checkpoint
@@ -27,12 +27,9 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     if layout.quiet:
         text = "\n\n".join(found)
     else:
-        first, last = (
-            _painted(wrapped(line, layout.width), tone(report.summary), layout)
-            for line in (verdict(path_of(report), report.summary), conclusion(report.summary))
-        )
+        last = _painted(conclusion(report.summary), tone(report.summary), layout)
         below = "\n".join([*_below(report, layout), last])
-        text = "\n\n".join([first, *found, below])
+        text = "\n\n".join([_verdict(report, layout), *found, below])
     return text if layout.blocks else in_ascii(text)
 
 
@@ -42,14 +39,9 @@ def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
     if layout.quiet:
         text = "\n\n".join(filter(None, found))
     else:
-        line = _painted(wrapped(checks.conclusion, layout.width), checks.tone, layout)
-        unread = [
-            _painted(wrapped(one.line, layout.width), "error", layout) for one in checks.unread
-        ]
-        below = (
-            _painted(wrapped(note, layout.width), "dim", layout)
-            for note in _below_all(checks, layout)
-        )
+        line = _painted(checks.conclusion, checks.tone, layout)
+        unread = [_painted(one.line, "error", layout) for one in checks.unread]
+        below = (_painted(note, "dim", layout) for note in _below_all(checks, layout))
         text = "\n\n".join([line, _stacked([*found, *unread]), "\n".join([*below, line])])
     return text if layout.blocks else in_ascii(text)
 
@@ -79,9 +71,12 @@ def _part(report: Report, layout: Layout) -> str:
     if layout.quiet:
         path = layout.paint(path_of(report), "strong")
         return "\n\n".join([path, *found]) if found else ""
-    words = wrapped(verdict(path_of(report), report.summary), layout.width)
     below = "\n".join(_below(report, layout, is_part=True))
-    return "\n\n".join(filter(None, [_painted(words, tone(report.summary), layout), *found, below]))
+    return "\n\n".join(filter(None, [_verdict(report, layout), *found, below]))
+
+
+def _verdict(report: Report, layout: Layout) -> str:
+    return _painted(verdict(path_of(report), report.summary), tone(report.summary), layout)
 
 
 def _stacked(parts: Sequence[str]) -> str:
@@ -103,19 +98,17 @@ def _group(group: FindingGroup, layout: Layout) -> Iterator[str]:
         head = painted + head.removeprefix(mark)
     yield head
     for line in group.lines(layout.verbose, ": --verbose shows them"):
-        yield _indented(line, layout)
+        yield _painted(line, "", layout, indent="  ")
     remedy = group.remedy if layout.verbose else group.first_remedy
-    yield _painted(_indented(f"help: {remedy} See {group.page}", layout), "note", layout)
+    yield _painted(f"help: {remedy} See {group.page}", "note", layout, indent="  ")
 
 
-def _indented(line: str, layout: Layout) -> str:
-    width = None if layout.width is None else layout.width - 2
-    return "\n".join(f"  {part}" for part in wrapped(line, width).split("\n"))
-
-
-def _painted(text: str, meaning: str, layout: Layout) -> str:
-    """Each line of the text in the colour of a meaning."""
-    return "\n".join(layout.paint(line, meaning) for line in text.split("\n"))
+def _painted(sentence: str, meaning: str, layout: Layout, indent: str = "") -> str:
+    """The sentence on as many lines as it takes, each in the colour of a meaning, if any."""
+    width = None if layout.width is None else layout.width - len(indent)
+    lines = wrapped(sentence, width).split("\n")
+    paint = layout.paint if meaning else plain
+    return "\n".join(indent + paint(line, meaning) for line in lines)
 
 
 def _below(report: Report, layout: Layout, is_part: bool = False) -> Iterator[str]:
@@ -135,7 +128,7 @@ def _below(report: Report, layout: Layout, is_part: bool = False) -> Iterator[st
     if not is_part and (more := len(report.notes) - len(notes)):
         lines.append(f"{formatting.plural(more, 'more note')}: --verbose shows them")
     for line in lines:
-        yield _painted(wrapped(line, layout.width), "dim", layout)
+        yield _painted(line, "dim", layout)
 
 
 def _not_run(rules: Sequence[RuleOutcome], are_all: bool, is_part: bool) -> list[str]:
