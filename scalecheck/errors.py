@@ -96,3 +96,11 @@ class CheckpointError(ScalecheckError):
         self.problem = problem
         self.help = help
         self.fix = fix
+
+
+class NotAllRead(ScalecheckError):
+    """Of several checkpoints some could not be read, for a reason each."""
+
+    def __init__(self, errors: Sequence[CheckpointError]) -> None:
+        super().__init__("; ".join(map(str, errors)))
+        self.errors = errors

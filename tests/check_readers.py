@@ -34,34 +34,47 @@ def put_in(*findings):
 
 
 def told(finding):
-    numbers = {
-        (None, None): "",
-        (5 / 48, 1 / 48): " (value 0.1042, limit 0.02083)",
-        (3.0, 0.0): " (value 3.000, limit 0)",
-        (4.0, 0.0): " (value 4.000, limit 0)",
-        (101.7, 10.0): " (value 101.7, limit 10)",
-        (0.5, None): " (value 0.5000)",
-        (None, 0.5): " (limit 0.5)",
-    }[finding.value, finding.limit]
     where = f"{finding.where}: " if finding.where else ""
-    return visible(f"{where}{finding.message}{numbers}")
+    return visible(f"{where}{finding.message}")
 
 
 LINE = re.compile(
-    r"(?P<where>(?:.*?: )??)(?P<rule>SC\d{3}) (?:(?P<severity>warning|note): )?(?P<message>.*)"
+    r"(?P<where>(?:.*?: )??)(?P<severity>error|warning|note)\[(?P<rule>SC\d{3})\] [a-z-]+: "
+    r"(?P<message>.*)"
 )
 
 
 def read_line(line):
-    """A finding of the text format, the path taken off."""
+    """A finding of the concise format, the path taken off."""
     found = LINE.fullmatch(line)
-    return Read(found["rule"], found["severity"] or "error", found["where"] + found["message"])
+    return Read(found["rule"], found["severity"], found["where"] + found["message"])
+
+
+def read_concise(text, path):
+    begin = f"{visible(path)}: "
+    lines = text.split("\n")
+    assert all(line.startswith(begin) for line in lines)
+    return [read_line(line.removeprefix(begin)) for line in lines[:-1]]
+
+
+def read_group(rule, severity, head, lines):
+    """The findings of a group: one with its message in the head, or each on a line."""
+    if not re.fullmatch("[0-9]+ tensors", head):
+        return [Read(rule, severity, ": ".join([*lines, head]))]
+    return [Read(rule, severity, line) for line in lines]
 
 
 def read_text(text, path):
-    lines = text.split("\n\n")[0].split("\n")
-    begin = f"{visible(path)}: "
-    return [read_line(line.removeprefix(begin)) for line in lines if line.startswith(begin)]
+    verdict, *groups, _ = text.split("\n\n")
+    assert verdict.startswith(f"{visible(path)}: ")
+    read = []
+    for group in groups:
+        head, *lines = group.split("\n")
+        found = LINE.fullmatch(head)
+        assert lines[-1].startswith("  help: ")
+        names = [line.removeprefix("  ") for line in lines[:-1]]
+        read += read_group(found["rule"], found["severity"], found["message"], names)
+    return read
 
 
 def read_github(text, path):
@@ -74,10 +87,11 @@ def read_github(text, path):
         assert fields["file"] == visible(path)
         assert set(fields) == {"file", "title"}
         if fields["title"] != "scalecheck":  # its own notice with the conclusion
-            rule, name = fields["title"].split(" ", 1)
-            assert re.fullmatch("[a-z-]+", name)
+            rule = re.fullmatch(r"(?:error|warning|note)\[(SC\d{3})\] [a-z-]+", fields["title"])[1]
             severity = {"notice": "note"}.get(command, command)
-            read.append(Read(rule, severity, percent(message, "\r\n%")))
+            head, *lines = percent(message, "\r\n%").split("\n")
+            assert lines[-1].startswith("help: ")
+            read += read_group(rule, severity, head, lines[:-1])
     return read
 
 
@@ -123,7 +137,7 @@ def read_markdown(text, path):
     assert f"# {span(visible(path))}: " in text
     table = re.search(r"^\| +rule \|.*\n\|[-|]+\n((?:\|.*\n?)*)", text, re.MULTILINE)
     read = []
-    for line in table[1].splitlines() if text.split("\n\n")[2].startswith("|") else []:
+    for line in table[1].splitlines() if "<summary>findings: " in text else []:
         cells = [cell.strip(" ").replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)]
         assert len(cells) == 6
         rule, severity, where, message = cells[1:5]
@@ -165,6 +179,7 @@ def read_json(text, path):
 
 
 READERS = {
+    "concise": read_concise,
     "text": read_text,
     "github": read_github,
     "junit": read_junit,

@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import replace
 
 from scalecheck.report.finding import Finding, RuleOutcome, tables
-from scalecheck.report.formatting import printable
 from scalecheck.report.report import Report
 
 RULE_ROWS = (  # rule, name, severity, summary, meaning, remedy
@@ -78,7 +77,8 @@ GROUPS = {
 
 
 def _of(rule, severity, where, group, message, value=None, limit=None):
-    return Finding(where, group, message, value, limit, severity, rule)
+    (name,) = [row[1] for row in RULE_ROWS if row[0] == rule]
+    return Finding(where, group, message, value, limit, severity, rule, rule_name=name)
 
 
 NAN = _of(
@@ -169,7 +169,6 @@ def report(
             "cannot_fail": "fail_on is never (command line)" if fail_on == "never" else None,
             "failed": any(finding.fails(fail_on) for finding in findings),
         },
-        headline=f"{printable(path)}: safetensors, {tensors} tensors",
         notes=notes,
     )
 

@@ -26,7 +26,7 @@ CASES = [
         "holds no checkpoint itself, 2 of its",
         "…: scalecheck inspect runs/checkpoint-500",
     ),
-    ("check steps", 3, "holds no checkpoint itself", "…: scalecheck check steps/global_step12"),
+    ("inspect steps", 3, "holds no checkpoint itself", "…: scalecheck inspect steps/global_step12"),
     ("translate runs/ --lr=1", 3, "holds no", "…: scalecheck translate runs/checkpoint-500 --lr=1"),
     ("inspect one", 3, "holds no checkpoint itself", "scalecheck inspect one/final"),
     ("inspect two", 3, "layers.0.attn.q.weight is in", "…: scalecheck inspect two/a.safetensors"),

@@ -85,7 +85,7 @@ def test_missing_alpha_is_a_finding(tmp_path):
     both = write(tmp_path / "b", halves() | halves("k"))
     [finding] = api.check(both).findings
     assert finding.where == ""
-    assert finding.message.endswith("of none of 2 adapted matrices")
+    assert finding.message.endswith("this holds for all 2 adapted matrices")
 
 
 def test_alpha_that_one_module_lacks_is_its_finding(tmp_path):

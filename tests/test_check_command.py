@@ -96,6 +96,18 @@ def test_what_was_not_measured_is_an_error():
     assert found(path) == [("SC107", "w.phase")]
 
 
+def test_the_summary_has_the_numbers_of_each_group_of_findings():
+    weights = {f"blocks.{n}.w": noise(8, 8, seed=n) for n in range(4)}
+    weights["blocks.1.w"][:2] = float("nan")
+    weights["blocks.2.w"][0, 0] = float("inf")
+    weights["blocks.3.w"][0] = 0
+    summary = report(saved(weights))["summary"]
+    assert summary["groups"] == [
+        {"rule": "SC101", "severity": "error", "findings": 2, "least": 1, "most": 16},
+        {"rule": "SC103", "severity": "warning", "findings": 1, "least": 1, "most": 1},
+    ]
+
+
 # Settings.
 
 
@@ -316,7 +328,7 @@ def test_a_state_in_bfloat16_with_a_long_memory_is_found():
     _training(1e-4, torch.full((64, 64), 1e-6).bfloat16())
     (finding,) = report("run")["findings"]
     assert finding["rule"] == "SC205"
-    assert finding["message"] == "v in BF16 does not forget at beta2 0.999"
+    assert finding["message"] == "v in BF16 cannot decay by beta2 0.999: it rounds back"
 
 
 def _training(lr, square):
@@ -381,7 +393,7 @@ def test_what_changed_since_the_baseline_is_found():
         ("SC301", "d", judged["findings"][2]["message"]),
         ("SC302", "e", "added: F32 8×8"),
     ]
-    assert "3.000 of the baseline's" in judged["findings"][2]["message"]
+    assert "is 3 times the baseline's" in judged["findings"][2]["message"]
     Path("scalecheck.toml").write_text(
         "[limits.SC301]\nrms = 9\nstd = 9\nabsmax = 9\nmean = 9\nzeros = 1\n"
     )
@@ -413,10 +425,17 @@ def test_the_library_judges_as_the_command_does():
 
 def test_statistics_count_findings_by_rule():
     done = scalecheck("check", SAMPLES / "broken.safetensors", "--statistics")
-    lines = {line.split()[0]: line.split()[1:3] for line in done.out.splitlines() if line.split()}
     assert done.code == 1
-    assert lines["SC101"] == ["2", "non-finite"]
-    assert lines["SC301"] == ["0", "scale-drift"]
+    first, *lines = done.out.splitlines()
+    assert first.endswith("broken.safetensors: failed: 4 errors, 1 warning in 14 tensors")
+    assert [line.split()[:3] for line in lines if " SC" in line] == [
+        ["2", "SC101", "non-finite"],
+        ["1", "SC102", "all-zero"],
+        ["1", "SC103", "dead-rows"],
+        ["1", "SC104", "family-outlier"],
+    ]
+    clean = scalecheck("check", TINY, "--statistics").out
+    assert clean == f"{TINY}: passed: no findings in 52 tensors\n"
 
 
 @pytest.mark.parametrize(
@@ -427,7 +446,7 @@ def test_statistics_count_findings_by_rule():
         ((TINY, "--lr", "-1"), "--lr -1: must be a positive number"),
         ((TINY, "--init", "xavierr"), "--init xavierr: not known; did you mean xavier?"),
         ((TINY, "--explain", "SC1"), "--explain SC1: stands for SC101, SC102, SC103, …"),
-        ((TINY, "--format", "xml"), "--format xml: not known; there are csv, github, json, …"),
+        ((TINY, "--format", "xml"), "--format xml: not known; there are concise, csv, github, …"),
         ((TINY, "--bands", "1,2"), "--bands 1,2: must be four rising numbers, such as …"),
         ((TINY, "--bands", "a"), "--bands a: must be four rising numbers, such as …"),
         ((TINY, "--step", "0"), "--step 0: must be `steady` or a whole number from 1 up"),
@@ -550,4 +569,4 @@ def test_numbers_that_came_to_be_nan_are_a_drift_from_the_baseline():
     weight[3] = float("nan")
     saved({"w": weight})
     (finding,) = report(*options, "--select", "SC301", code=1)["findings"]
-    assert finding["message"] == "8 NaN and inf, 0 in the baseline"
+    assert finding["message"] == "8 elements are NaN or inf, 0 in the baseline"

@@ -21,8 +21,11 @@ def rendered(format, report, **layout):
 # text
 
 
-def test_text_without_findings_concludes_so():
-    assert report(not_run={}).rendered("text") == "no findings in 52 tensors; 7 rules run"
+def test_text_without_findings_is_the_verdict_twice():
+    assert report(not_run={}).rendered("text").split("\n\n") == [
+        "runs/tiny-gpt: passed: no findings in 52 tensors",
+        "no findings in 52 tensors; 7 rules run",
+    ]
     assert report(tensors=1).rendered("text").splitlines()[-1] == (
         "no findings in 1 tensor; 4 rules run, 3 not run"
     )
@@ -32,33 +35,137 @@ def test_text_without_findings_concludes_so():
     ]
 
 
-def test_text_names_the_rules_that_did_not_run_once_for_each_reason():
-    lines = report(NAN).rendered("text").splitlines()
-    assert [line for line in lines if line.startswith("not run")] == [
+@pytest.mark.parametrize(
+    ("finding", "fail_on", "verdict", "end"),
+    [
+        (NAN, "error", "failed: 1 error", ""),
+        (DEAD, "error", "passed: 1 warning", ""),
+        (DEAD, "warning", "failed: 1 warning", "; fails, as fail_on is warning"),
+        (NAN, "never", "passed, as it cannot fail: 1 error", "; this check cannot fail: "),
+    ],
+)
+def test_text_says_first_whether_it_failed_and_last_why(finding, fail_on, verdict, end):
+    first, *_, last = report(finding, fail_on=fail_on).rendered("text").splitlines()
+    assert first == f"runs/tiny-gpt: {verdict} in 52 tensors"
+    assert last.partition(" not run")[2].startswith(end)
+
+
+def test_text_counts_the_rules_that_did_not_run_and_names_all_if_verbose():
+    short, whole = (
+        [
+            line
+            for line in rendered("text", report(NAN), verbose=v).splitlines()
+            if "not run" in line
+        ]
+        for v in (False, True)
+    )
+    assert short[:-1] == ["3 rules not run (need --baseline, --init): --verbose says why"]
+    assert whole[:-1] == [
         "not run: SC105 (needs --init)",
         "not run: SC301, SC302 (needs --baseline)",
     ]
 
 
 def test_quiet_text_is_the_findings_only():
-    assert (
-        rendered("text", reviewed(), quiet=True).splitlines()
-        == (reviewed().rendered("text").splitlines()[:5])
-    )
+    whole = reviewed().rendered("text").split("\n\n")
+    assert rendered("text", reviewed(), quiet=True).split("\n\n") == whole[1:-1]
     assert rendered("text", report(), quiet=True) == ""
 
 
-def test_text_wraps_what_stands_below_the_findings_but_no_finding():
-    long = report(replace(NAN, where="w" * 200), not_run={"SC105": "needs it " * 30})
-    first, _, *below = rendered("text", long, width=80).splitlines()
-    assert len(first) > 200
-    assert max(map(len, below)) <= 80
-    assert " ".join(line.strip() for line in below[:-1]) == (
-        f"not run: SC105 ({('needs it ' * 30)})".replace(" )", " )")
+def test_text_wraps_its_sentences():
+    notes = report(NAN, not_run={"SC105": "needs it " * 30}, notes=["word " * 50])
+    assert max(map(len, rendered("text", notes, width=80, verbose=True).splitlines())) <= 80
+
+
+def stalled(name, share, **more):
+    """A finding that says the same as others of its rule."""
+    words = {"several": "{percent} of their elements round back{lr}", "lr": 1e-5, "limit": 0.5}
+    family = re.sub(r"\d+", "N", name)
+    found = replace(DEAD, where=name, group=family, message=f"{share} of its elements", value=share)
+    return replace(found, own=f"{100 * share:g} %", **words | more)
+
+
+MANY = [stalled(f"blocks.{n}.{kind}", 0.9 + n / 1000) for n in range(8) for kind in "ab"] + [
+    stalled("head", 0.95)
+]
+
+
+def test_findings_of_one_kind_are_one_group_with_the_range_of_their_numbers():
+    lines = rendered("text", report(*MANY), quiet=True).splitlines()
+    assert lines[0] == (
+        "warning[SC102] dead-rows: 17 tensors, 90 to 95 % of their elements round back at lr 1e-5"
+    )
+    assert lines[1:-1] == [
+        "  head: 95 %",
+        "  blocks.N.a: 8 tensors, 90 to 90.7 %",
+        "  blocks.N.b: 8 tensors, 90 to 90.7 %",
+    ]
+    assert lines[-1].startswith("  help: Let rows of padding pass")
+
+
+def test_a_group_names_five_tensors_of_a_family_the_worst_first_and_all_if_verbose():
+    family = report(*(one for one in MANY if one.group == "blocks.N.a"))
+    lines = rendered("text", family, quiet=True).splitlines()
+    assert lines[1] == "  blocks.7.a: 90.7 %"
+    assert lines[5:-1] == ["  blocks.3.a: 90.3 %", "  and 3 more: --verbose shows them"]
+    whole = rendered("text", family, quiet=True, verbose=True).splitlines()
+    assert [line.split(":")[0] for line in whole[1:-1]] == [f"  blocks.{n}.a" for n in range(8)][
+        ::-1
+    ]
+
+
+def test_findings_of_other_severities_or_words_are_other_groups_the_most_severe_first():
+    error = replace(MANY[0], severity="error")
+    other = stalled("x", 0.9, several="{percent} of their rows")
+    heads = [
+        block.partition(":")[0]
+        for block in rendered("text", report(*MANY, error, other), quiet=True).split("\n\n")
+    ]
+    assert heads == ["error[SC102] dead-rows", *2 * ["warning[SC102] dead-rows"]]
+
+
+def test_a_group_says_between_which_lrs_it_was_judged():
+    text = rendered("text", report(MANY[0], stalled("x", 0.9, lr=3e-4)), quiet=True)
+    assert text.splitlines()[0].endswith(
+        "2 tensors, 90 % of their elements round back at lr 1e-5 to 3e-4"
     )
 
 
-@pytest.mark.parametrize("format", ["text", "github"])
+def test_a_value_that_is_not_finite_is_the_worst():
+    text = rendered("text", report(MANY[0], stalled("x", 0.99), stalled("y", 0.9, value=None)))
+    assert [line.split(":")[0] for line in text.splitlines() if line.startswith("  ")][:2] == [
+        "  y",
+        "  x",
+    ]
+
+
+def test_many_findings_of_one_kind_are_told_in_less_than_a_kilobyte():
+    many = report(*(stalled(f"blocks.{n}.mlp.down_proj.weight", 0.9) for n in range(76)))
+    assert len(many.rendered("text")) < 1000
+    assert len(many.rendered("github").split("\n")) == 2
+
+
+def test_a_terminal_shows_severity_and_verdict_in_colour():
+    def paint(text, meaning):
+        return f"<{meaning}>{text}</>" if text else text
+
+    lines = registry.load("renderer", "text").render(reviewed(), Layout(paint=paint)).splitlines()
+    assert lines[0].startswith("<error>runs/tiny-gpt: failed")
+    assert lines[-1].startswith("<error>3 errors")
+    assert "<error>error[SC101]</> <strong>non-finite</>: 2 tensors" in lines
+    passed = registry.load("renderer", "text").render(report(), Layout(paint=paint))
+    assert passed.startswith("<ok>runs/tiny-gpt: passed")
+
+
+def test_concise_is_a_line_a_finding():
+    lines = reviewed().rendered("concise").splitlines()
+    assert lines[1] == (
+        "runs/tiny-gpt: blocks.1.attn.q.weight: error[SC101] non-finite: 3 NaN of 4,096"
+    )
+    assert rendered("concise", reviewed(), quiet=True).splitlines() == lines[:-1]
+
+
+@pytest.mark.parametrize("format", ["text", "concise", "github"])
 def test_where_a_terminal_has_ascii_only_so_has_the_verdict(format):
     text = rendered(format, reviewed(), blocks=False)
     assert text.isascii()
@@ -252,6 +359,7 @@ def test_markdown_says_the_verdict_first_and_folds_the_rules():
     ]
     assert report(DEAD).rendered("markdown").startswith("### `runs/tiny-gpt`: passed\n")
     assert re.findall("<summary>(.*)</summary>", text) == [
+        "findings: 5",
         "ignored: 1",
         "rules: 4 failed, 3 not run",
     ]
@@ -262,14 +370,14 @@ def test_markdown_says_the_verdict_first_and_folds_the_rules():
 def test_markdown_without_findings_has_no_empty_table():
     text = report().rendered("markdown")
     assert text.split("\n\n")[2].startswith("<details>")
-    assert "What to try" not in text
+    assert "help: " not in text
 
 
 def test_markdown_says_what_to_try_for_each_rule_that_found_something():
     text = report(NAN, INF, DEAD).rendered("markdown")
-    assert re.findall(r"^- \*\*(SC\d+) (.*?):\*\*", text, re.MULTILINE) == [
-        ("SC101", "non-finite"),
-        ("SC102", "dead-rows"),
+    assert re.findall(r"^\*\*(.*?)\*\*: .*\n\n(?:- `.*\n)*- help: (\w+)", text, re.MULTILINE) == [
+        ("error\\[SC101\\] non-finite", "Go"),
+        ("warning\\[SC102\\] dead-rows", "Let"),
     ]
 
 

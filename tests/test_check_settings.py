@@ -130,7 +130,9 @@ def test_entries_that_hold_for_no_tensor_are_said():
     ]
 
 
-@pytest.mark.parametrize("form", [name for name in renderers_for("check") if name != "csv"])
+@pytest.mark.parametrize(
+    "form", [name for name in renderers_for("check") if name not in ("csv", "concise")]
+)
 def test_a_configuration_of_a_folder_above_is_said_in_every_report(form, tmp_path, monkeypatch):
     path = Path(saved({"w.weight": noise(64, 64)})).resolve()
     written("fail_on = 'warning'")

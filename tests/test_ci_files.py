@@ -90,9 +90,20 @@ def test_the_action_annotates_and_summarizes_and_keeps_the_exit_code(job, tmp_pa
     done = job("sample_ckpts/broken.safetensors", "--select SC101\n--jobs 1", str(log))
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert [line.partition(" ")[0] for line in lines] == ["::error", "::error", "::notice"]
+    assert [line.partition(" ")[0] for line in lines] == ["::error", "::notice"]
     assert (tmp_path / "summary.md").read_text("utf-8").startswith("### ")
     assert len(json.loads(log.read_text("utf-8"))["runs"][0]["results"]) == 2
+
+
+def test_the_action_checks_a_path_a_line_and_tells_what_it_could_not_read(job, tmp_path):
+    log = tmp_path / "scalecheck.sarif"
+    paths = "sample_ckpts/broken.safetensors\n\nnone of these.pt\nsample_ckpts/tiny-gpt*\n"
+    done = job(paths, sarif_file=str(log))
+    assert done.returncode == 3
+    assert "::error file=none of these.pt,title=scalecheck::not read: " in done.stdout
+    assert "::notice file=sample_ckpts/tiny-gpt-bf16," in done.stdout
+    assert (tmp_path / "summary.md").read_text("utf-8").startswith("### 1 of 7 checkpoints failed")
+    assert len(json.loads(log.read_text("utf-8"))["runs"][0]["results"]) == 5
 
 
 def test_the_action_passes_a_clean_checkpoint(job):

@@ -194,7 +194,7 @@ def test_a_file_that_is_missing_is_named_with_the_tensors_that_it_takes_along():
     assert any("missing: __1_0.distcp" in note and "model.cut" in note for note in report.notes)
     checked = scalecheck("check", path)
     assert checked.code == 1
-    assert f"cut: SC107 not measured (F32): {reason}" in checked.out
+    assert f"error[SC107] not-analysed: not measured (F32): {reason}\n  cut\n" in checked.out
 
 
 def test_a_chunk_that_no_index_lists_is_no_silent_hole():

@@ -138,8 +138,8 @@ PLAIN = {
     "checkpoint.ranks": "slices",
     "cli": "check colour command exit_code main output own_report progress translate",
     "commands": "inspect",
-    "measure": "_kernel columns counting flags group_stats groups measuring numpy_kernel outliers"
-    " pipeline sketch summary tensor_stats",
+    "measure": "_kernel columns counting faults flags group_stats groups measuring numpy_kernel"
+    " outliers pipeline sketch summary tensor_stats",
     "report": "cells finding formatting lines part report runner_commands",
     "report.renderers": "table",
     "theory": "domain",

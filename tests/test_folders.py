@@ -52,12 +52,12 @@ def layout(request):
 
 
 def test_a_folder_with_a_model_is_named_with_what_to_type_and_fails_a_check(layout):
-    done = scalecheck("check", "m")
+    done = scalecheck("check", "m", "--format", "concise")
     assert done.code == 1
     for folder in layout:
         quoted = f"'m/{folder}'" if " " in folder else f"m/{folder}"
         words = f"not read; scalecheck check m --recursive, or scalecheck check {quoted}"
-        assert f"m: {folder}: SC107 {words}" in done.out
+        assert f"m: {folder}: error[SC107] not-analysed: {words}" in done.out
 
 
 @pytest.mark.parametrize("command", ["inspect", "translate"])
@@ -78,9 +78,10 @@ def test_recursive_reads_every_folder_under_its_name(layout):
     report = api.inspect("m", recursive=True)
     assert names(report) == MODEL.keys() | {f"{folder}/linear.weight" for folder in layout}
     assert report.skipped == []
-    done = scalecheck("check", "m", "--recursive")
+    done = scalecheck("check", "m", "--recursive", "--format", "concise")
     assert done.code == 1
-    assert all(f"m: {folder}/linear.weight: SC101 32 NaN" in done.out for folder in layout)
+    nan = "error[SC101] non-finite: 32 of 32 elements are NaN"
+    assert all(f"m: {folder}/linear.weight: {nan}" in done.out for folder in layout)
 
 
 def test_translate_and_diff_read_them_too(layout):
@@ -210,8 +211,8 @@ def test_a_folder_that_cannot_be_read_is_a_finding_and_the_others_are_read():
     save("m/c/model-00001-of-00002.safetensors")
     done = scalecheck("check", "m", "--recursive")
     assert done.code == 1
-    assert "m: b: SC107 not read: model.safetensors: is no safetensors file" in done.out
-    assert "m: c: SC107 not read: 1 of 2 shards missing" in done.out
+    assert "  b: not read: model.safetensors: is no safetensors file" in done.out
+    assert "  c: not read: 1 of 2 shards missing" in done.out
     assert len(api.inspect("m", recursive=True).rows) == 6
 
 
@@ -236,7 +237,9 @@ def test_folders_past_the_limits_are_said_not_to_be_read(monkeypatch):
     save("m/model.safetensors")
     save("m/a/b/c/model.safetensors")
     monkeypatch.setattr(folders, "MAX_DEPTH", 2)
-    assert "m: a/b: SC107 not read: folders more than 2 deep" in scalecheck("check", "m").out
+    assert (
+        "not-analysed: not read: folders more than 2 deep\n  a/b\n" in scalecheck("check", "m").out
+    )
     monkeypatch.setattr(folders, "MAX_FOLDERS", 1)
     assert "not read: all folders, as it holds more than 1 folders" in scalecheck("check", "m").out
 

@@ -64,10 +64,10 @@ def read():
 def test_what_a_library_loads_is_read_or_fails_a_check(files, file, unread):
     folder(*files)
     assert read() == [file]
-    done = scalecheck("check", "m")
+    done = scalecheck("check", "m", "--format", "concise")
     assert done.code == (1 if unread else 0)
     for name in unread:
-        assert f"m: {name}: SC107 not read: " in done.out
+        assert f"m: {name}: error[SC107] not-analysed: not read: " in done.out
         assert f"; to read it, name m/{name}" in done.out
 
 
@@ -76,12 +76,12 @@ def test_the_file_that_a_configuration_names_fails_a_check():
     assert scalecheck("check", "m").code == 0
     Path("m/config.json").write_text('{"transformers_weights": 1, "transformers_weights": "x"}')
     os.rename("m/other.safetensors", "m/x")
-    done = scalecheck("check", "m")
+    done = scalecheck("check", "m", "--format", "concise")
     assert done.code == 1
     words = (
         "config.json has transformers load it in place of model.safetensors; to read it, name m/x"
     )
-    assert f"m: x: SC107 not read: {words}" in done.out
+    assert f"m: x: error[SC107] not-analysed: not read: {words}" in done.out
     assert scalecheck("check", "m", "--exclude", "x/").code == 0
     Path("m/config.json").write_text('{"transformers_weights": "model.safetensors"}')
     assert scalecheck("check", "m").code == 0
@@ -108,7 +108,8 @@ def test_a_file_outside_of_the_folder_is_not_looked_for(name):
 def test_a_configuration_that_is_too_long_fails_a_check(limit, monkeypatch):
     folder("model.safetensors", config={"transformers_weights": "x", "a": [1, 2, 3]})
     monkeypatch.setattr(directory, limit, 4)
-    assert "m: config.json: SC107 not read: it is too long" in scalecheck("check", "m").out
+    done = scalecheck("check", "m", "--format", "concise")
+    assert "m: config.json: error[SC107] not-analysed: not read: it is too long" in done.out
 
 
 def test_a_configuration_that_is_no_file_is_not_waited_for():
@@ -121,5 +122,6 @@ def test_files_of_the_folders_below_are_named_with_their_folder():
     folder("model.safetensors", SHARD)
     os.makedirs("p")
     os.rename("m", "p/m")
-    done = scalecheck("check", "p", "--recursive")
-    assert f"p: m/{SHARD}: SC107 not read: transformers loads it as a part" in done.out
+    done = scalecheck("check", "p", "--recursive", "--format", "concise")
+    words = "error[SC107] not-analysed: not read: transformers loads it as a part"
+    assert f"p: m/{SHARD}: {words}" in done.out

@@ -57,8 +57,8 @@ def test_gains_that_bfloat16_held_at_one_are_found():
     assert found(path, *ONLY) == [("SC109", name) for name in gains]
     for row in report(path, *ONLY)["findings"]:
         assert row["severity"] == "warning"
-        assert row["message"].startswith("never trained: all 16 elements are exactly 1, while the")
-        assert "step 20; keep it in float32, or train with float32 master weights" in row["message"]
+        assert row["message"].startswith("all 16 elements are exactly 1, although the")
+        assert "step 20; in bfloat16 small updates round away: keep norms" in row["message"]
 
 
 def test_the_same_run_in_float32_passes():

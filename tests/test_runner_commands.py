@@ -138,9 +138,13 @@ def test_no_line_of_any_command_is_a_command_to_a_runner(folder, columns, elsewh
     assert count > 200
 
 
-def test_github_gets_a_command_a_finding(folder, elsewhere):
-    done = scalecheck("check", folder / "model.safetensors", "--format", "github")
-    assert done.out.count("\n::error file=") > len(NAMES) / 3
+def test_github_gets_a_command_for_each_kind_of_finding(folder, elsewhere):
+    path = folder / "model.safetensors"
+    commands = scalecheck("check", path, "--format", "github").out.splitlines()
+    heads = [line.split(" ")[0] for line in commands]
+    assert {*heads[:-1]} == {"::error", "::warning"}
+    assert heads[-1] == "::notice"
+    assert len(heads) < len(NAMES) / 3
 
 
 def test_a_file_has_what_the_terminal_has(folder, tmp_path):

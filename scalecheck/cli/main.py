@@ -17,7 +17,7 @@ from scalecheck.cli.check import check
 from scalecheck.cli.command import Command, Example
 from scalecheck.cli.exit_code import ExitCode
 from scalecheck.cli.translate import translate
-from scalecheck.errors import CheckpointError, ScalecheckError, reason
+from scalecheck.errors import CheckpointError, NotAllRead, ScalecheckError, reason
 from scalecheck.report.formatting import inert, printable, shortened
 
 MAX_MESSAGE = 1000  # characters; a name from a file can have any number
@@ -38,7 +38,7 @@ _READ = "Exit codes: 0 when it was read, 2 for wrong usage, 3 when it could not 
 _BOTH_READ = "Exit codes: 0 when both were read, 2 for wrong usage, 3 when one could not be read."
 _JUDGED = (
     "Exit codes: 0 when nothing fails, 1 when a finding fails, 2 for wrong usage or when no rule "
-    "could run, 3 when the checkpoint could not be read."
+    "could run, 3 when a checkpoint could not be read; of several checkpoints the largest of these."
 )
 _REPLAYED = "Exit codes: 0 when every claim holds, 1 when one does not, 2 for wrong usage."
 COMMANDS = (
@@ -213,6 +213,8 @@ def _exit_code() -> int:
         return ExitCode.CLEAN
     except typer.TyperException as error:
         return _wrong_usage(error)
+    except NotAllRead as error:
+        return max(_refused(each, ExitCode.UNREADABLE) for each in error.errors)
     except CheckpointError as error:
         return _refused(error, ExitCode.UNREADABLE)
     except ScalecheckError as error:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 from types import ModuleType
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from scalecheck import options, registry
 from scalecheck.cli.colour import paint
@@ -18,6 +18,9 @@ from scalecheck.cli.own_report import is_among, is_own
 from scalecheck.errors import Fix, OptionError, UsageError, reason
 from scalecheck.report.formatting import inert
 from scalecheck.report.report import Layout, Report, pieces, renderers_for
+
+if TYPE_CHECKING:
+    from scalecheck.report.checks import Checks
 
 Format = Annotated[
     str,
@@ -78,6 +81,14 @@ class Output:
         if self._target is None:
             layout = on_stdout(layout)
         self._put(pieces(self._renderer, report, layout))
+
+    def write_checks(self, checks: "Checks") -> None:
+        """Renders the checks of several checkpoints, as `write` does a report."""
+        from scalecheck.report.checks import rendered
+
+        layout = Layout(quiet=self._quiet, verbose=self._verbose)
+        layout = on_stdout(layout) if self._target is None else layout
+        self._put([rendered(self._renderer, checks, layout)])
 
     def write_text(self, text: str) -> None:
         """Puts the text in its place, but for commands to the runner of a CI. Raises UsageError

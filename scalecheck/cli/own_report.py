@@ -26,7 +26,10 @@ _BEGINNING = re.compile(
     | \w+\ \(optimizer\)\n
     | \d+\ rules\ of\ scalecheck\ check;\ scalecheck\ rules
     | \d+\ optimizers;\ scalecheck\ optimizers
-    | [^\n]*:\ SC\d+\ \S
+    | [\w\ ]+:\ (?:all\ )?\d+\ (?:of\ \d+\ )?claims\ of\ the\ laws\ (?:hold|breaks?)
+    | (?:[^\n]*(?::\ |\n\n))?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
+    | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ [^\n]*\ in\ [\d,]+\ tensors?\n
+    | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*\ in\ [\d,]+\ tensors?\n
     """,
     re.VERBOSE,
 )
@@ -96,7 +99,8 @@ def _is_grid(head: str) -> bool:
 
 
 def _is_csv(head: str) -> bool:
-    return _are_known(head.split("\n", 1)[0].split(","))
+    words = head.split("\n", 1)[0].split(",")
+    return _are_known(words[1:] if words[:2] == ["path", "rule"] else words)
 
 
 def _are_known(words: Sequence[str]) -> bool:

@@ -12,7 +12,8 @@ from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import UsageError
 from scalecheck.measure.pipeline import Progress
 from scalecheck.report import formatting
-from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome, conclusion, tables
+from scalecheck.report.finding import SEVERITIES, Finding, RuleOutcome, tables, tone, verdict
+from scalecheck.report.finding_groups import grouped
 from scalecheck.report.report import Report
 from scalecheck.rules.judging.check_input import check_input
 from scalecheck.rules.judging.judge import judged
@@ -51,6 +52,7 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         "fail_on": fail_on,
         "cannot_fail": _cannot_fail(settings, policy, rules),
         "failed": any(finding.fails(fail_on) for finding in findings),
+        "groups": [group.figures for group in grouped(findings, rules)],
     }
     path = policy.config.path
     configured = () if path is None else (f"configuration: {path}",)
@@ -71,7 +73,8 @@ def check(checkpoint: Checkpoint | str | Path, settings: Settings, progress: Pro
         },
         settings=_recorded(settings, policy),
         summary=summary,
-        headline=f"{formatting.printable(str(checkpoint.path))}: {conclusion(summary)}",
+        conclusion=[verdict(str(checkpoint.path), summary)],
+        tone=tone(summary),
         skipped=[
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured),
             *(skipped(one, one.unmeasured) for one in found.subject.unmeasured_others),

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scalecheck.measure.faults import judged_for_zeros, nan_and_inf
 from scalecheck.measure.outliers import family_ratios, strays
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report import formatting
@@ -31,11 +32,9 @@ class FlaggedStats(TensorStats):
 
     @property
     def faults(self) -> Sequence[str]:
-        """The flags that say that something is wrong, as far as a checkpoint alone can tell: not
-        those of a bias at zero, of an empty tensor and of a tied one."""
-        found = [flag for flag in self.flags if flag in ("nan", "inf", "outlier")]
-        is_dead = "all_zero" in self.flags and self.is_matrix and not self.kind.is_zero_at_first
-        return [*found, "all_zero"] if is_dead else found
+        """The flags that say that something is wrong; not those of an empty tensor and a tied
+        one."""
+        return [flag for flag in self.flags if flag not in ("empty", "tied")]
 
     @property
     def flag_counts(self) -> Mapping[str, int]:
@@ -58,6 +57,7 @@ def flagged(
     ratios = {name: x for rms in families.values() for name, x in family_ratios(rms).items()}
     out_of_scale = {name for rms in families.values() for name in strays(rms)}
     families.clear()
+    not_zero = judged_for_zeros(tensors, siblings)
     tensors.reverse()
     found = []
     while tensors:
@@ -66,7 +66,7 @@ def flagged(
             FlaggedStats(
                 **stats.fields(),
                 family_ratio=ratios.get(stats.name),
-                flags=_flags(stats, stats.name in out_of_scale),
+                flags=_flags(stats, stats.name in not_zero, stats.name in out_of_scale),
                 reference=references.get(stats.name),
                 quantiles=quantiles.get(stats.name),
             )
@@ -74,11 +74,13 @@ def flagged(
     return found
 
 
-def _flags(stats: TensorStats, is_outlier: bool) -> tuple[str, ...]:
+def _flags(stats: TensorStats, is_not_zero: bool, is_outlier: bool) -> tuple[str, ...]:
+    """The flags as the rules of `check` judge; is_not_zero: it should not be all zero."""
+    nan, inf = nan_and_inf(stats)
     flags = {
-        "nan": stats.nan > 0,
-        "inf": stats.inf > 0,
-        "all_zero": stats.role != "buffer" and 0 < stats.numel == stats.zeros,
+        "nan": nan > 0,
+        "inf": inf > 0,
+        "all_zero": is_not_zero and stats.zeros == stats.numel,
         "outlier": is_outlier,
         "empty": stats.numel == 0,
         "tied": stats.tied_to is not None,

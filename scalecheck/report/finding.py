@@ -21,10 +21,16 @@ class Finding:
     """What a rule says of one thing that it judged; it is reported where it has a message.
 
     where: the tensor, empty for the checkpoint as a whole. group: the tensor's family. message:
-    what is wrong, empty where nothing is. value: the number that was judged, limit: the one that it
-    was judged by; None where there is none, such as an infinite one. severity: a rule leaves it
-    empty where it is the rule's own. rule: the rule's code, and reason: why the configuration lets
-    the finding pass, empty where it does not; the check fills them in.
+    what is wrong, with the numbers, empty where nothing is. value: the number that was judged,
+    limit: the one that it was judged by; None where there is none, such as an infinite one.
+    severity: a rule leaves it empty where it is the rule's own. rule and rule_name: the rule's code
+    and name, and reason: why the configuration lets the finding pass, empty where it does not; the
+    check fills them in.
+
+    several: what it says together with others of the same words, such as "{percent} of the elements
+    round back{lr}", where {percent}, {step}, {times}, {number} or {count} stands for their values
+    and {lr} for the lr that they were judged at; of what is no tensor it begins with "{n} ". own:
+    what is left to say of each of them then; the message where empty.
     """
 
     where: str
@@ -35,29 +41,27 @@ class Finding:
     severity: Severity | Literal[""] = ""
     rule: str = ""
     reason: str = ""
-
-    @property
-    def sentence(self) -> str:
-        """The message with its numbers: 5 of 48 rows are zero (value 0.1042, limit 0.02083)."""
-        value, limit = self.value, self.limit
-        written = str(value) if isinstance(value, int) else formatting.number(value)
-        numbers = [] if value is None else [f"value {written}"]
-        numbers += [] if limit is None else [f"limit {formatting.setting(limit)}"]
-        return f"{self.message} ({', '.join(numbers)})" if numbers else self.message
+    rule_name: str = ""
+    several: str = ""
+    own: str = ""
+    lr: float | None = None
 
     @property
     def told(self) -> str:
-        """The tensor, if there is one, and what was found: w.3: 2 NaN (value 2)."""
+        """The tensor, if there is one, and what was found: w.3: 2 of 64 elements are NaN."""
         where = f"{self.where}: " if self.where else ""
-        return formatting.printable(f"{where}{self.sentence}")
+        return formatting.printable(f"{where}{self.message}")
+
+    @property
+    def mark(self) -> str:
+        """The severity and the rule: error[SC104] family-outlier."""
+        return f"{self.severity}[{self.rule}] {self.rule_name}".rstrip()
 
     @property
     def line(self) -> str:
-        """The same with the rule's code, and the severity of what is no error: w.3: SC102 warning:
-        5 of 48 rows are zero."""
+        """All of it: w.3: warning[SC103] dead-rows: 5 of 48 rows are zero."""
         where = f"{self.where}: " if self.where else ""
-        mark = "" if self.severity == "error" else f"{self.severity}: "
-        return formatting.printable(f"{where}{self.rule} {mark}{self.sentence}")
+        return formatting.printable(f"{where}{self.mark}: {self.message}")
 
     def fails(self, fail_on: str) -> bool:
         """Whether it is as severe as those that a check is to fail on."""
@@ -94,13 +98,7 @@ FINDINGS = (
     Column(
         "group", "group", "text", "the tensor's family: its name with every index replaced by N"
     ),
-    Column(
-        "message",
-        "message",
-        "sentence",
-        "what was found, with its numbers",
-        cell=lambda finding: finding.sentence,
-    ),
+    Column("message", "message", "sentence", "what was found, with its numbers"),
     Column("value", "value", "number", "the number that was judged; null where there is none"),
     Column(
         "limit", "limit", "number", "the number that it was judged by; null where there is none"
@@ -142,9 +140,24 @@ def path_of(report: Report) -> str:
     return formatting.printable(str(report.source["path"]))
 
 
-def conclusion(summary: Mapping[str, Any]) -> str:
-    """What a check comes to, and what keeps it from failing: 1 error, 2 warnings in 52 tensors; 9
-    rules run, 9 not run."""
+def verdict(path: str, summary: Mapping[str, Any]) -> str:
+    """Whether the check of a path failed, and by how much: run/model.safetensors: failed: 1 error,
+    2 warnings in 52 tensors."""
+    word = "failed" if summary["failed"] else "passed"
+    if summary["cannot_fail"] and summary["errors"] + summary["warnings"]:
+        word = "passed, as it cannot fail"
+    return f"{formatting.printable(path)}: {word}: {counted(summary)}"
+
+
+def tone(summary: Mapping[str, Any]) -> str:
+    """The colour of a verdict: see `Layout.paint`."""
+    if summary["failed"]:
+        return "error"
+    return "warning" if summary["errors"] + summary["warnings"] else "ok"
+
+
+def counted(summary: Mapping[str, Any]) -> str:
+    """What was found in how much: 1 error, 2 warnings in 52 tensors."""
     found = [
         formatting.plural(summary[name], noun)
         for name, noun in (("errors", "error"), ("warnings", "warning"), ("notes", "note"))
@@ -152,10 +165,17 @@ def conclusion(summary: Mapping[str, Any]) -> str:
     ] or ["no findings"]
     if summary["ignored"]:
         found.append(f"{summary['ignored']:,} ignored")
-    rules = f"{formatting.plural(summary['rules_run'], 'rule')} run"
-    if summary["rules_not_run"]:
-        rules += f", {summary['rules_not_run']:,} not run"
     if not summary["rules_run"]:
         found = ["nothing was judged"]
-    words = f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}; {rules}"
+    return f"{', '.join(found)} in {formatting.plural(summary['tensors'], 'tensor')}"
+
+
+def conclusion(summary: Mapping[str, Any]) -> str:
+    """The same with the rules, why it fails without an error, and what keeps it from failing: 2
+    warnings in 52 tensors; 9 rules run, 9 not run; fails, as fail_on is warning."""
+    words = f"{counted(summary)}; {formatting.plural(summary['rules_run'], 'rule')} run"
+    if summary["rules_not_run"]:
+        words += f", {summary['rules_not_run']:,} not run"
+    if summary["failed"] and not summary["errors"]:
+        words += f"; fails, as fail_on is {summary['fail_on']}"
     return f"{words}; this check cannot fail: {why}" if (why := summary["cannot_fail"]) else words

@@ -2,6 +2,7 @@
 below."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from scalecheck.recipes.placement import Placement, a_step
 from scalecheck.recipes.ranges import Place
@@ -24,7 +25,9 @@ def beyond(tensor: TensorFacts, forecast: TensorForecast, place: Place) -> Itera
         yield tensor.judged()
     else:
         severity: Severity = worst.severity or "note"
-        yield tensor.judged(told(worst, forecast.lr), worst.value, worst.limit, severity)
+        words = told(worst, forecast.lr)
+        figures = (worst.value, worst.limit, severity)
+        yield tensor.judged(words, *figures, **together(worst, forecast.lr))
 
 
 def beyond_of_adapters(subject: CheckpointFacts, place: Place) -> Iterator[Finding]:
@@ -32,9 +35,19 @@ def beyond_of_adapters(subject: CheckpointFacts, place: Place) -> Iterator[Findi
     for name, lr, found in subject.adapter_places:
         if found.place == place:
             figures = {"value": found.value, "limit": found.limit, "severity": found.severity}
-            yield judged(name, told(found, lr), **figures)
+            yield judged(name, told(found, lr), **figures, **together(found, lr))
         else:
             yield judged(name)
+
+
+def together(place: Placement, lr: float | None) -> dict[str, Any]:
+    """What several of the same range say together, and each of them then."""
+    if place.range.quantity == "lr_equivalent":
+        words = "the first step{lr} moves W like full fine-tuning at lr {number}"
+        return {"several": f"{words}; {place.published}", "own": f"{place.value:.3g}", "lr": lr}
+    when = {"equilibrium": "at equilibrium", "warm": "at the end of warm-up"}
+    words = f"{{step}}{{lr}} {when.get(place.range.quantity, '')}".rstrip()
+    return {"several": f"{words}; {place.published}", "own": a_step(place.value), "lr": lr}
 
 
 def told(place: Placement, lr: float | None) -> str:

@@ -72,9 +72,11 @@ class TensorFacts:
         value: float | None = None,
         limit: float | None = None,
         severity: Severity | Literal[""] = "",
+        **together: Any,
     ) -> Finding:
-        """What a rule says of it; nothing is wrong where there is no message."""
-        return Finding(self.name, self.scale.family, message, value, limit, severity)
+        """What a rule says of it; nothing is wrong where there is no message. together: what it
+        says with others, the fields `several`, `own` and `lr` of a finding."""
+        return Finding(self.name, self.scale.family, message, value, limit, severity, **together)
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,9 @@ class Limits:
         own = self._own(name, role)
         return {**self._shared, **own} if own else self._shared
 
+
+UNREAD_ROWS = "their rows were not looked into"
+"""What rules on rows say together of those that were not read."""
 
 Find = Callable[[CheckpointFacts, Limits], Iterator[Finding]]
 

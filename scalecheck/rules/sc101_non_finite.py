@@ -7,14 +7,18 @@ is meant. Tensors in the file of an optimizer state are judged too: those of par
 second-moment, all others by this rule, such as an average in the state or an lr that is a tensor.
 Where the state is not read, this rule judges all of them.
 
-Try: the last checkpoint without it; a copy of the file made anew; loss scaling or bfloat16 where
-float16 overflowed.
+Try: Go back to the last checkpoint that is finite. Copy the file anew, if it may be damaged. Use
+loss scaling or bfloat16 where float16 overflowed.
 """
 
 from collections.abc import Iterator
 
+from scalecheck.measure.faults import nan_and_inf
 from scalecheck.report.finding import Finding
+from scalecheck.report.formatting import plural
 from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule
+
+_SEVERAL = "NaN or inf elements: {count} each"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -22,12 +26,19 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         scale = tensor.scale
         if scale.tied_to is not None:
             continue
-        if broken := scale.nan + (0 if scale.kind.may_be_infinite else scale.inf):
-            yield tensor.judged(
-                f"{scale.nan:,} NaN and {scale.inf:,} inf of {scale.numel:,} elements", broken, 0
-            )
-        else:
-            yield tensor.judged(value=0, limit=0)
+        nan, inf = nan_and_inf(scale)
+        message = _message(nan, inf, scale.numel)
+        yield tensor.judged(message, nan + inf, 0, several=_SEVERAL)
+
+
+def _message(nan: int, inf: int, numel: int) -> str:
+    """3 of 4,096 elements are NaN; 4 of 4,096 elements are NaN or inf: 3 NaN, 1 inf."""
+    if not nan + inf:
+        return ""
+    are = "is" if nan + inf == 1 else "are"
+    what = "NaN or inf" if nan and inf else "NaN" if nan else "inf"
+    each = f": {nan:,} NaN, {inf:,} inf" if nan and inf else ""
+    return f"{nan + inf:,} of {plural(numel, 'element')} {are} {what}{each}"
 
 
 RULE = Rule(
@@ -37,6 +48,6 @@ RULE = Rule(
     ok=Example('model["w.weight"] = noise(64, 64)'),
     bad=Example(
         'model["w.weight"] = noise(64, 64)\nmodel["w.weight"][3, 17] = nan',
-        finds="1 NaN and 0 inf of 4,096 elements",
+        finds="1 of 4,096 elements is NaN",
     ),
 )

@@ -5,40 +5,28 @@ projections start at zero on purpose: the halves of adapters that do, such as Lo
 out; after training none should still be there. Gains can be stored as their distance from one:
 zeros are normal where most of a family are zero.
 
-Try: whether the layer was loaded, or its name changed between saving and loading; an exception with
-a reason where it starts at zero on purpose.
+Try: Check whether the layer was loaded, or was renamed between saving and loading. Where it starts
+at zero on purpose, add an exception with a reason.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 
+from scalecheck.measure.faults import judged_for_zeros
 from scalecheck.report.finding import Finding
-from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule, TensorFacts
+from scalecheck.report.formatting import plural
+from scalecheck.rules.contract import CheckpointFacts, Example, Limits, Rule
+
+_SEVERAL = "all of their elements are zero"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
-    gains = Counter(tensor.siblings for tensor in subject.tensors if _is_gain(tensor))
-    alive = Counter(t.siblings for t in subject.tensors if _is_gain(t) and not t.is_zero)
+    siblings = {t.name: t.siblings for t in subject.tensors if t.siblings is not None}
+    judged = judged_for_zeros([tensor.scale for tensor in subject.tensors], siblings)
     for tensor in subject.tensors:
-        kind = tensor.siblings
-        is_odd = _is_gain(tensor) and 2 * alive[kind] > gains[kind]
-        if _is_weight(tensor) or is_odd:
-            message = f"all {tensor.scale.numel:,} elements are zero" if tensor.is_zero else ""
-            others = f", and {alive[kind]} of {gains[kind]} siblings are not" if is_odd else ""
-            yield tensor.judged(message + others if message else "")
-
-
-def _is_weight(tensor: TensorFacts) -> bool:
-    """Nor what a library starts at zero, nor a lone token, which may and have no use."""
-    scale = tensor.scale
-    is_token = scale.role == "embedding" and scale.numel == max(scale.shape)
-    is_meant = scale.kind.is_zero_at_first or is_token
-    return tensor.is_matrix and scale.numel > 0 and not is_meant
-
-
-def _is_gain(tensor: TensorFacts) -> bool:
-    is_vector = tensor.is_parameter and tensor.scale.role == "norm"
-    return is_vector and tensor.siblings is not None and tensor.scale.numel > 0
+        if (others := judged.get(tensor.name)) is not None:
+            message = f"all {plural(tensor.scale.numel, 'element')} are zero"
+            message += f", but {others}" if others else ""
+            yield tensor.judged(message if tensor.is_zero else "", several=_SEVERAL)
 
 
 RULE = Rule(

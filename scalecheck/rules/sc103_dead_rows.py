@@ -4,14 +4,24 @@ A zero row is an output that is always the same, a zero column an input that is 
 zero row of an embedding a token without a meaning: pruned, masked, or never written. One zero row
 of an embedding is let pass, as padding has it.
 
-Try: whether the rows were meant to be there: a vocabulary padded to a round number, a pruning mask
-applied for good; the loader, where rows are missing at the end.
+Try: Check whether they are meant: a vocabulary padded to a round number, or a pruning mask. Look at
+the loader, where rows are missing at the end.
 """
 
 from collections.abc import Iterator, Mapping
 
+from scalecheck.measure.rows import Occurrences
 from scalecheck.report.finding import Finding
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
+from scalecheck.report.formatting import plural, setting
+from scalecheck.rules.contract import (
+    UNREAD_ROWS,
+    CheckpointFacts,
+    Example,
+    Limit,
+    Limits,
+    Rule,
+    TensorFacts,
+)
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -24,20 +34,27 @@ def _judged(tensor: TensorFacts, limits: Mapping[str, float]) -> Finding:
     rows = tensor.rows
     assert rows is not None
     if rows.unread:
-        return tensor.judged(f"rows not looked into: {rows.unread}")
+        return tensor.judged(f"rows not looked into: {rows.unread}", several=UNREAD_ROWS)
     limit = limits["embedding_rows" if tensor.scale.role == "embedding" else "rows"]
     if rows.zero_rows.count > limit:
         return tensor.judged(
-            f"{rows.zero_rows.count:,} of {rows.rows:,} rows are zero: {rows.zero_rows}",
+            _message(rows.zero_rows, rows.rows, "row", limit),
             rows.zero_rows.count,
             limit,
+            several="rows of zeros: {count} each",
         )
     columns, limit = rows.zero_columns.count, limits["columns"]
     if columns > limit:
-        return tensor.judged(
-            f"{columns:,} of {rows.columns:,} columns are zero: {rows.zero_columns}", columns, limit
-        )
+        message = _message(rows.zero_columns, rows.columns or 0, "column", limit)
+        return tensor.judged(message, columns, limit, several="columns of zeros: {count} each")
     return tensor.judged()
+
+
+def _message(zero: Occurrences, total: int, noun: str, limit: float) -> str:
+    """5 of 48 rows are zero: 7, 19, 20, 33, 47 (limit 1)."""
+    are = "is" if zero.count == 1 else "are"
+    let_pass = f" (limit {setting(limit)})" if limit else ""
+    return f"{zero.count:,} of {plural(total, noun)} {are} zero: {zero}{let_pass}"
 
 
 RULE = Rule(

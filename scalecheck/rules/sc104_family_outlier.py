@@ -6,8 +6,8 @@ of the others stands out. A layer that was scaled twice, loaded from elsewhere, 
 looks so; but first and last blocks can be small or large of their own, and only from sure_factor on
 it is an error.
 
-Try: the layer's own history: whether it was frozen, initialized or merged in another way than its
-siblings; `scalecheck inspect --by family` draws their scales over depth.
+Try: Check whether it was frozen, initialized or merged in another way than the other blocks.
+`scalecheck inspect --by family` draws their scales over depth.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from scalecheck.measure.outliers import (
     Stray,
     strays,
 )
-from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number
+from scalecheck.report.finding import Finding, Severity
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
@@ -31,6 +31,7 @@ from scalecheck.rules.contract import (
 )
 
 _LEAST = 3  # siblings; fewer have no norm
+_SEVERAL = "rms {times} off their family's"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -53,14 +54,20 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
                 yield tensor.judged()
                 continue
             stray = found[own][tensor.name]
-            message = (
-                f"rms {number(rms[tensor.name])}, where {len(rms)} siblings lead one to expect "
-                f"{number(stray.expected)}: {number(stray.factor)} times apart"
-            )
-            if stray.factor >= own[-1]:
-                yield tensor.judged(message, stray.factor, own[-1], "error")
-            else:
-                yield tensor.judged(message, stray.factor, stray.limit)
+            is_sure = stray.factor >= own[-1]
+            limit = own[-1] if is_sure else stray.limit
+            severity: Severity = "error" if is_sure else "warning"
+            message = _message(rms[tensor.name] or 0.0, stray, limit)
+            yield tensor.judged(message, stray.factor, limit, severity, several=_SEVERAL)
+
+
+def _message(rms: float, stray: Stray, limit: float) -> str:
+    """What is compared with what: rms 12.9 is 102 times its family's expected 0.127 (limit 20)."""
+    times = "times" if rms > stray.expected else "times below"
+    return (
+        f"rms {figure(rms)} is {figure(stray.factor)} {times} its family's expected "
+        f"{figure(stray.expected)} (limit {figure(limit)})"
+    )
 
 
 RULE = Rule(
@@ -78,6 +85,6 @@ RULE = Rule(
     bad=Example(
         'for i in range(6):\n    model[f"blocks.{i}.w.weight"] = noise(16, 16)\n'
         'model["blocks.4.w.weight"] *= 30',
-        finds="rms 0.6000, where 6 siblings lead one to expect 0.02000: 30.00 times apart",
+        finds="rms 0.6 is 30 times its family's expected 0.02 (limit 20)",
     ),
 )

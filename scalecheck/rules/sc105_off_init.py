@@ -5,15 +5,17 @@ its shape; chance moves it by an amount that the number of elements tells. What 
 initialized in another way, or not at all: a scheme applied to some modules only, a fan taken for
 the other one, a dtype that rounded it.
 
-Try: the scheme that `scalecheck inspect --init` shows to fit; whether the initialization ran for
-this module, and before any cast.
+Try: See which scheme fits by `scalecheck inspect --init`. Check whether the initialization ran
+for this module, and before any cast.
 """
 
 from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+
+_SEVERAL = "rms {percent} off the initialization's"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -23,17 +25,18 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             continue
         chance = init.tolerance(tensor.scale.numel)
         if chance is None:
-            message = f"rms {number(rms)}, where it starts at zero" if rms else ""
-            yield tensor.judged(message, rms, 0)
+            message = f"rms {figure(rms)}, where the initialization is zero" if rms else ""
+            several = "rms {number}, where the initialization is zero"
+            yield tensor.judged(message, rms, 0, several=several)
             continue
         tolerance = limits.of(tensor)["tolerances"] * chance + limits.of(tensor)["slack"]
         ratio = rms / init.rms
         message = (
-            f"rms {number(rms)} is {number(ratio)} of the initialization's {number(init.rms)}"
-            if abs(ratio - 1) > tolerance
-            else ""
+            f"rms {figure(rms)} is {figure(ratio)} times the initialization's {figure(init.rms)} "
+            f"(limit {100 * tolerance:.2g} % off)"
         )
-        yield tensor.judged(message, abs(ratio - 1), tolerance)
+        is_off = abs(ratio - 1) > tolerance
+        yield tensor.judged(message if is_off else "", abs(ratio - 1), tolerance, several=_SEVERAL)
 
 
 RULE = Rule(
@@ -49,6 +52,6 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = 2 * noise(64, 64)',
         "--init normal:0.02",
-        finds="rms 0.04000 is 2.000 of the initialization's 0.02000",
+        finds="rms 0.04 is 2 times the initialization's 0.02 (limit 6.7 % off)",
     ),
 )

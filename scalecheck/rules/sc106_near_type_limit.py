@@ -5,16 +5,18 @@ float16, 448 in F8_E4M3, 57344 in F8_E5M2. A weight within a factor of two leave
 step of training or for a merge of adapters. Quantised weights, whose codes use the whole range of
 their type on purpose, are judged against the type they are to be served in alone.
 
-Try: bfloat16 in place of float16; a scale factor for each tensor or channel before the cast; which
-rows hold the outliers, with `scalecheck inspect --quantiles`.
+Try: Use bfloat16 in place of float16, or scale each tensor or channel before the cast. See how
+many elements are so large with `scalecheck inspect --quantiles`.
 """
 
 from collections.abc import Iterator
 
 from scalecheck.dtypes import DTYPES
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+
+_SEVERAL = "absmax {number}, "
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -27,20 +29,14 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         largest = {dtype: DTYPES[dtype].largest for dtype in types if dtype in DTYPES}
         for dtype, limit in sorted(largest.items(), key=lambda entry: entry[1])[:1]:
             if absmax > limit:
-                yield tensor.judged(
-                    f"absmax {number(absmax)} does not fit {dtype}, whose largest is "
-                    f"{number(limit)}",
-                    absmax,
-                    limit,
-                    "error",
-                )
+                words = f"which does not fit {dtype}, whose largest number is {limit:,g}"
+                message, several = f"absmax {figure(absmax)}, {words}", _SEVERAL + words
+                yield tensor.judged(message, absmax, limit, "error", several=several)
             elif absmax * headroom > limit:
-                yield tensor.judged(
-                    f"absmax {number(absmax)} is within a factor of {number(limit / absmax)} of "
-                    f"the largest {dtype}, {number(limit)}",
-                    absmax,
-                    limit / headroom,
-                )
+                words = f"{dtype}'s largest number {limit:,g} (limit {figure(headroom)} times)"
+                message = f"absmax {figure(absmax)} is {figure(limit / absmax)} times below {words}"
+                several = f"{_SEVERAL}near {words}"
+                yield tensor.judged(message, absmax, limit / headroom, several=several)
             else:
                 yield tensor.judged(value=absmax, limit=limit / headroom)
 
@@ -53,6 +49,6 @@ RULE = Rule(
     ok=Example('model["w.weight"] = fp16(noise(64, 64))'),
     bad=Example(
         'model["w.weight"] = fp16(noise(64, 64))\nmodel["w.weight"][3, 17] = 60000',
-        finds="absmax 6.000e+04 is within a factor of 1.092 of the largest F16, 6.550e+04",
+        finds="absmax 60,000 is 1.09 times below F16's largest number 65,504 (limit 2 times)",
     ),
 )

@@ -7,8 +7,8 @@ not computed, or which the base has not; the models in folders of a directory, b
 of the run, such as checkpoint-500. The tensors of an optimizer state count too. The report says why
 for each.
 
-Try: a checkpoint before quantization; --recursive for the folders, or --exclude 'FOLDER/*'; an
-exception with a reason, for what is checked elsewhere.
+Try: Check the checkpoint before quantization; read folders by --recursive, or leave them out by
+--exclude 'FOLDER/*'. For what is checked elsewhere, add an exception with a reason.
 """
 
 from collections.abc import Iterator
@@ -21,12 +21,15 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     for tensor in subject.tensors:
         yield tensor.judged()
     for skipped in (*subject.unmeasured, *subject.unmeasured_others):
-        yield judged(skipped.name, f"not measured ({skipped.dtype.name}): {skipped.unmeasured}")
+        message = f"not measured ({skipped.dtype.name}): {skipped.unmeasured}"
+        yield judged(skipped.name, message, several="not measured")
     for name, why in subject.unadapted.items():
-        yield judged(name, f"not set beside the base: {why}")
+        yield judged(name, f"not set beside the base: {why}", several="not set beside the base")
     for folder in subject.unread:
         if not folder.is_other_step:
-            yield judged(folder.name, folder.reason("check"))
+            yield judged(
+                folder.name, folder.reason("check"), several="{n} folders or files, not read"
+            )
 
 
 RULE = Rule(

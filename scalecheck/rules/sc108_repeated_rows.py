@@ -3,14 +3,25 @@
 Rows that start equal and get equal gradients stay equal: the layer is narrower than it looks. In an
 embedding they are tokens that were added and never trained. Zero rows are the matter of dead-rows.
 
-Try: random numbers in place of a constant initialization; the mean of the others plus noise for
-tokens that are added; whether a shard was read twice.
+Try: Initialize rows with random numbers; for added tokens take the mean of the others plus noise.
+Check whether a shard was read twice.
 """
 
 from collections.abc import Iterator
 
+from scalecheck.measure.rows import Rows
 from scalecheck.report.finding import Finding
-from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+from scalecheck.report.formatting import plural, setting
+from scalecheck.rules.contract import (
+    UNREAD_ROWS,
+    CheckpointFacts,
+    Example,
+    Limit,
+    Limits,
+    Rule,
+)
+
+_SEVERAL = "constant or repeated rows: {count} each"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -19,19 +30,26 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if rows is None or not tensor.is_parameter:
             continue
         if rows.unread:
-            yield tensor.judged(f"rows not looked into: {rows.unread}")
+            yield tensor.judged(f"rows not looked into: {rows.unread}", several=UNREAD_ROWS)
             continue
         limit = limits.of(tensor)["rows"]
         count = rows.constant_rows.count + rows.repeated_rows.count
-        words = [
-            f"{rows.constant_rows.count:,} constant: {rows.constant_rows}",
-            f"{rows.repeated_rows.count:,} equal to one before: {rows.repeated_rows}",
-        ]
-        there = (rows.constant_rows.count, rows.repeated_rows.count)
-        message = f"of {rows.rows:,} rows " + ", ".join(
-            word for word, n in zip(words, there, strict=True) if n
-        )
-        yield tensor.judged(message if count > limit else "", count, limit)
+        message = _message(rows, limit) if count > limit else ""
+        yield tensor.judged(message, count, limit, several=_SEVERAL)
+
+
+def _message(rows: Rows, limit: float) -> str:
+    """1 of 64 rows repeats an earlier one: 9."""
+    constant, repeated = rows.constant_rows, rows.repeated_rows
+    words = []
+    if constant.count:
+        words.append(f"{constant.count:,} {'is' if constant.count == 1 else 'are'} constant")
+        words[-1] += f": {constant}"
+    if repeated.count:
+        verb = "repeats" if repeated.count == 1 else "repeat"
+        words.append(f"{repeated.count:,} {verb} an earlier one: {repeated}")
+    let_pass = f" (limit {setting(limit)})" if limit else ""
+    return f"of {plural(rows.rows, 'row')}, {'; '.join(words)}{let_pass}"
 
 
 RULE = Rule(
@@ -42,6 +60,6 @@ RULE = Rule(
     ok=Example('model["w.weight"] = noise(64, 64)'),
     bad=Example(
         'model["w.weight"] = noise(64, 64)\nmodel["w.weight"][9] = model["w.weight"][2]',
-        finds="of 64 rows 1 equal to one before: 9",
+        finds="of 64 rows, 1 repeats an earlier one: 9",
     ),
 )

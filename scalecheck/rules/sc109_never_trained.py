@@ -7,8 +7,8 @@ tensor at the start too. That a model was trained is taken from its optimizer st
 norms, or from directions in its matrices that no random start has; where nothing says so, nothing
 is judged. What the optimizer does not hold is frozen and passes, as do BatchNorms without a state.
 
-Try: norms in float32, or float32 master weights; the missing keys that the loader reported;
-requires_grad, and whether the module is used in forward.
+Try: Keep norms in float32, or train with float32 master weights. Look at the missing keys that the
+loader reported, at requires_grad, and whether the module is used in forward.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if why:
             is_start = tensor.scale.min == tensor.scale.max == 1
             is_start |= tensor.is_zero and (all_zero or bool(tensor.is_in_state))
-            yield tensor.judged(_message(tensor, why) if is_start else "")
+            yield _judged(tensor, why if is_start else "")
     siblings = Counter(tensor.siblings for tensor in biases)
     moved = Counter(tensor.siblings for tensor in biases if not tensor.is_zero)
     for tensor in biases:
@@ -43,7 +43,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if why and (tensor.is_in_state or 2 * moved[kind] > siblings[kind]):
             if tensor.is_in_state is None:
                 why = f"{moved[kind]} of {siblings[kind]} siblings were trained"
-            yield tensor.judged(_message(tensor, why) if tensor.is_zero else "")
+            yield _judged(tensor, why if tensor.is_zero else "")
 
 
 def _is_judged(tensor: TensorFacts) -> bool:
@@ -68,18 +68,26 @@ def _has_statistics(tensor: TensorFacts, subject: CheckpointFacts) -> bool:
     return f"{module}running_mean" in subject.now
 
 
-def _message(tensor: TensorFacts, why: str) -> str:
+def _judged(tensor: TensorFacts, why: str) -> Finding:
+    """It is where it started, although it was trained for some reason; nothing where that is
+    empty."""
+    if not why:
+        return tensor.judged()
     scale = tensor.scale
     kind = _NARROW.get(scale.dtype)
     advice = (
-        f"keep it in float32, or train with float32 master weights: in {kind} small updates round "
-        "away"
+        f"in {kind} small updates round away: keep norms in float32, or train with float32 master "
+        "weights"
         if kind and not tensor.is_zero
-        else "was its name missing when weights were loaded, or is it not used?"
+        else "look whether it is used, and whether its name was missing when weights were loaded"
     )
     value = "0" if tensor.is_zero else "1"
     elements = plural(scale.numel, "element")
-    return f"never trained: all {elements} are exactly {value}, while {why}; {advice}"
+    return tensor.judged(
+        f"all {elements} are exactly {value}, although {why}; {advice}",
+        several=f"all of their elements are exactly {value} in a trained model; {advice}",
+        own=f"all {elements} are exactly {value}",
+    )
 
 
 RULE = Rule(
@@ -94,8 +102,8 @@ RULE = Rule(
     bad=Example(
         'model["norm.weight"] = bf16(ones(64))\n'
         'state["norm.weight"] = 1e-4 * noise(64), 1e-6 * ones(64)',
-        finds="never trained: all 64 elements are exactly 1, while the optimizer that has it is at "
-        "step 1,000; keep it in float32, or train with float32 master weights: in bfloat16 small "
-        "updates round away",
+        finds="all 64 elements are exactly 1, although the optimizer that has it is at step 1,000; "
+        "in bfloat16 small updates round away: keep norms in float32, or train with float32 master "
+        "weights",
     ),
 )

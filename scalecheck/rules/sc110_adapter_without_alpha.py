@@ -4,8 +4,8 @@ The product of its halves is multiplied by alpha/rank. Programs save alpha besid
 adapter_config.json or in the metadata of the file; where it is nowhere, the one that loads the
 adapter takes a value of its own: the rank, which makes the factor 1, or an error.
 
-Try: the adapter_config.json that was saved with it, in its folder; a tensor NAME.alpha, as kohya's
-scripts write it.
+Try: Put the adapter_config.json that was saved with it into its folder, or save a tensor NAME.alpha
+beside the halves, as kohya's scripts do.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     pairs = subject.adapters
     reasons = {pair.scale.reason for pair in pairs}
     if len(pairs) > 1 and len(reasons) == 1 and (reason := reasons.pop()):
-        yield judged("", f"{reason}; of none of {len(pairs)} adapted matrices")
+        yield judged("", f"{reason}; this holds for all {len(pairs)} adapted matrices")
         return
     for pair in pairs:
-        yield judged(pair.name, pair.scale.reason)
+        yield judged(pair.name, pair.scale.reason, several="alpha is not known")
 
 
 RULE = Rule(

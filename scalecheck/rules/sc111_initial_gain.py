@@ -7,15 +7,20 @@ be read lie at 0.15 to 1.43. The rule rests on one failure: BigScience's 104B mo
 0.006 trained. Weights are judged at the start of a pretraining only: as an initialization leaves
 them, or with --phase pretrain.
 
-Try: std √(2/(5·width)), as small_init has it, or 1/√width; `scalecheck inspect --init` tells which
-scheme the weights are of.
+Try: Initialize with std √(2/(5·width)), as small_init does, or 1/√width. `scalecheck inspect
+--init` tells which scheme the weights are of.
 """
 
 import math
 from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+
+_PUBLISHED = (
+    "50 published initializations have 0.15 to 1.43, and one failed run, BigScience 104B, 2.15"
+)
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -27,11 +32,10 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             continue
         width = max(widths.intersection(scale.shape), default=min(scale.shape))
         gain, limit = scale.rms * math.sqrt(width), limits.of(tensor)["gain"]
-        message = (
-            f"starts at rms {scale.rms:.3g} for width {width}, a gain of {gain:.3g}; 50 published "
-            "initializations lie at 0.15 to 1.43, and one failed run, BigScience 104B, at 2.15"
-        )
-        yield tensor.judged(message if gain > limit else "", gain, limit)
+        own = f"rms {figure(scale.rms)} at width {width} is a gain of {figure(gain)}"
+        several = f"gain rms·√width {{number}} (limit {figure(limit)}); {_PUBLISHED}"
+        message = f"{own} (limit {figure(limit)}); {_PUBLISHED}" if gain > limit else ""
+        yield tensor.judged(message, gain, limit, several=several, own=own)
 
 
 RULE = Rule(
@@ -44,7 +48,7 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = 10 * noise(64, 64)',
         "--phase pretrain",
-        finds="starts at rms 0.2 for width 64, a gain of 1.6; 50 published initializations lie at "
-        "0.15 to 1.43, and one failed run, BigScience 104B, at 2.15",
+        finds="rms 0.2 at width 64 is a gain of 1.6 (limit 1.5); 50 published initializations have "
+        "0.15 to 1.43, and one failed run, BigScience 104B, 2.15",
     ),
 )

@@ -9,13 +9,14 @@ weights near 1 do not move in bfloat16 below an lr of about 6e-4: a warning. A b
 run that keeps float32 copies shows the same. Quantised weights are not trained in their codes, and
 are judged only where --param-dtype says a type.
 
-Try: float32 copies of the weights; stochastic rounding; a larger lr, where published runs have it.
+Try: Keep float32 master weights, round stochastically, or raise the lr where published runs have a
+larger one.
 """
 
 from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding, Severity
-from scalecheck.report.formatting import setting
+from scalecheck.report.formatting import rate
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 from scalecheck.updates.precision import spoken
 
@@ -31,13 +32,22 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             continue
         is_still = subject.is_dtype_given and tensor.is_matrix and share >= limit["still"]
         severity: Severity = "error" if is_still else "warning"
-        counted = ", by the optimizer state" if forecast.stalled_measured else ""
+        dtype = spoken(forecast.trained_in)
+        at = "" if forecast.lr is None else f" at lr {rate(forecast.lr)}"
+        counted = ", counted by the optimizer state" if forecast.stalled_measured else ""
+        words = "of its elements round back to their old value each step"
         message = (
-            f"in {spoken(forecast.trained_in)} at lr {setting(forecast.lr)} {_percent(share)} of "
-            f"its elements round back to their old value each step{counted}"
+            f"in {dtype}{at}, {_percent(share)} {words}{counted} (limit {100 * limit['share']:g} %)"
         )
-        exceeds = share > limit["share"]
-        yield tensor.judged(message if exceeds else "", share, limit["share"], severity)
+        yield tensor.judged(
+            message if share > limit["share"] else "",
+            share,
+            limit["share"],
+            severity,
+            several=f"{{percent}} of their elements round back each step in {dtype}{{lr}}",
+            own=f"{100 * share:.3g} %",
+            lr=forecast.lr,
+        )
 
 
 def _percent(share: float) -> str:
@@ -57,6 +67,7 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = bf16(noise(64, 64))',
         "--lr 1e-5 --param-dtype bf16",
-        finds="in bf16 at lr 1e-05 97.3 % of its elements round back to their old value each step",
+        finds="in bf16 at lr 1e-5, 97.3 % of its elements round back to their old value each step "
+        "(limit 50 %)",
     ),
 )

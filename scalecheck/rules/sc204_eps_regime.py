@@ -5,7 +5,7 @@ gradient's scale, and the lr means less than it says. Small gradients, a loss sc
 over many tokens lead there. A bias of attention's keys has no gradient but rounding, as softmax
 ignores what all keys share: that is a note.
 
-Try: an eps of 1e-15, or gradients scaled up by a constant; with weights k times larger eps/k.
+Try: Lower eps, to 1e-15 for example, or scale the gradients up by a constant.
 """
 
 import re
@@ -18,6 +18,7 @@ from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, R
 _KEY_BIAS = re.compile(
     r"(?:^|[./_])(?:k|key|k_proj|wk|to_k|k_lin|key_proj)[./]bias$", re.IGNORECASE
 )
+_SEVERAL = "√v̂ is below eps for {percent} of their elements"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -26,10 +27,13 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if share is None:
             continue
         limit = limits.at(state.name, state.role)["share"]
-        message = f"√v̂ is below eps for {percent(share)} % of the elements"
+        message = (
+            f"√v̂ is below eps for {percent(share)} % of the elements (limit {100 * limit:g} %)"
+        )
         severity: Severity = "note" if _KEY_BIAS.search(state.name) else "warning"
         message = message if share > limit else ""
-        yield judged(state.name, message, value=share, limit=limit, severity=severity)
+        figures = {"value": share, "limit": limit, "several": _SEVERAL}
+        yield judged(state.name, message, severity=severity, **figures)
 
 
 RULE = Rule(
@@ -45,6 +49,6 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = noise(64, 64)\n'
         'state["w.weight"] = 1e-9 * noise(64, 64), 1e-18 * ones(64, 64)',
-        finds="√v̂ is below eps for 100 % of the elements",
+        finds="√v̂ is below eps for 100 % of the elements (limit 50 %)",
     ),
 )

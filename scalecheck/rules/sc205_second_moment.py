@@ -7,8 +7,8 @@ pass), or squares that the type flushed. In bfloat16 v·beta2 rounds back to v f
 the average only grows, and updates come out a quarter too small. Tensors that are in no parameter's
 state are judged by non-finite.
 
-Try: a state in float32; beta2 of 0.95 with states in bfloat16; whether the parameter is used in
-forward at all.
+Try: Keep the state in float32; with states in bfloat16 use a beta2 of 0.95. Check whether the
+parameter is used in forward at all.
 """
 
 from collections.abc import Iterator
@@ -57,17 +57,23 @@ def _judged(state: StateFacts, limit: float) -> Finding:
     ]
     if words:
         count = sum(broken.values()) or 1
-        return judged(state.name, ", ".join(words), value=count, limit=0, severity="error")
+        figures = {
+            "value": count,
+            "limit": 0,
+            "several": "numbers of the state are NaN, inf or negative",
+        }
+        return judged(state.name, ", ".join(words), severity="error", **figures)
     v = next(iter(moments.values()), None)
     if v is None or not v.numel:
         return judged(state.name)
     zeros = v.zeros / v.numel
     if zeros > limit and state.role != "embedding":
-        message = f"v is zero for {percent(zeros)} % of the elements"
-        return judged(state.name, message, value=zeros, limit=limit)
+        message = f"v is zero for {percent(zeros)} % of the elements (limit {100 * limit:g} %)"
+        several = "v is zero for {percent} of their elements"
+        return judged(state.name, message, value=zeros, limit=limit, several=several)
     if state.beta2 is not None and (gap := _least_gap(v.dtype)) > 1 - state.beta2:
-        message = f"v in {v.dtype} does not forget at beta2 {setting(state.beta2)}"
-        return judged(state.name, message, value=1 - state.beta2, limit=gap)
+        message = f"v in {v.dtype} cannot decay by beta2 {setting(state.beta2)}: it rounds back"
+        return judged(state.name, message, value=1 - state.beta2, limit=gap, several=message)
     return judged(state.name, value=zeros, limit=limit)
 
 

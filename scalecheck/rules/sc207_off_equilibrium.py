@@ -7,14 +7,16 @@ not updated, as the settings say: another parameter group, a frozen layer, gradi
 long. Optimizers without a known equilibrium (SGD, Adam with L2, Muon) are not judged, nor is a run
 that is ahead: its phase is known, and no optimizer state counts steps.
 
-Try: the parameter groups that the optimizer really had; --steps and --schedule of the run, where
-the saved state has only its last lr.
+Try: Look at the parameter groups that the optimizer had. Pass --steps and --schedule of the run,
+where the saved state has only its last lr.
 """
 
 from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
+
+_SEVERAL = "rms {times} off the equilibrium of weight decay"
 
 
 def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
@@ -26,11 +28,13 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if not tensor.is_matrix or not equilibrium or not ratio or reached < own["reached"]:
             continue
         factor = max(ratio, 1 / ratio)
+        words = f"rms {tensor.scale.rms:.3g} is {ratio:.3g} times its equilibrium {equilibrium:.3g}"
         message = (
-            f"rms {tensor.scale.rms:.3g} is {ratio:.3g} times its equilibrium rms "
-            f"{equilibrium:.3g}, after {reached:.3g} time scales of weight decay"
+            f"{words} after {reached:.3g} time scales of weight decay (limit {own['factor']:.3g} "
+            "times off)"
         )
-        yield tensor.judged(message if factor > own["factor"] else "", factor, own["factor"])
+        message = message if factor > own["factor"] else ""
+        yield tensor.judged(message, factor, own["factor"], several=_SEVERAL, own=words)
 
 
 RULE = Rule(
@@ -46,7 +50,7 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = 10 * noise(64, 64)',
         "--lr 1e-4 --weight-decay 0.1 --steps 400000",
-        finds="rms 0.2 is 8.94 times its equilibrium rms 0.0224, after 4 time scales of weight "
-        "decay",
+        finds="rms 0.2 is 8.94 times its equilibrium 0.0224 after 4 time scales of weight decay "
+        "(limit 4 times off)",
     ),
 )

@@ -7,7 +7,7 @@ them by 0.54 %. Without a warm-up more than 0.05 % is a note, and more than twic
 with one only what is more than 0.54 %. The rule asks about the start of a pretraining of which
 --steps are given, or --warmup 0.
 
-Try: --warmup of some hundred steps; a smaller lr.
+Try: Warm up over some hundred steps (--warmup), or lower the lr.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from statistics import median
 from scalecheck.recipes.placement import percent
 from scalecheck.recipes.ranges import NOTED
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import plural, setting
+from scalecheck.report.formatting import plural, rate
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, judged
 from scalecheck.updates.placed import family_of
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -30,13 +30,13 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         return
     limit = limits.at("", "")["with_warmup" if warmup else "without_warmup"]
     first = median(known.values()) / max(warmup, 1)
-    lrs = {each.lr for each in hidden if each.name in known}
-    at = f" at lr {setting(*lrs)}" if len(lrs) == 1 else ""
+    lrs = {each.lr for each in hidden if each.name in known and each.lr is not None}
+    at = f" at lr {rate(*lrs)}" if len(lrs) == 1 else ""
     over = f"a warm-up of {plural(warmup, 'step')}" if warmup else "no warm-up"
     message = (
-        f"with {over}{at} the first step changes hidden matrices by {percent(first)} % (median of "
-        f"{len(known)}); in 78 published pretrainings with a warm-up it is 0.05 % at most, in one "
-        "without 0.54 %"
+        f"the first step{at} with {over} changes hidden matrices by {percent(first)} % (median of "
+        f"{len(known)}); 78 published pretrainings with a warm-up have at most 0.05 %, the one "
+        "without has 0.54 %"
     )
     is_note = first <= NOTED * limit
     yield judged(
@@ -69,8 +69,8 @@ RULE = Rule(
     bad=Example(
         'model["w.weight"] = noise(64, 64)',
         "--lr 1e-3 --phase pretrain --warmup 0",
-        finds="with no warm-up at lr 0.001 the first step changes hidden matrices by 5 % "
-        "(median of 1); in 78 published pretrainings with a warm-up it is 0.05 % at most, in one "
-        "without 0.54 %",
+        finds="the first step at lr 1e-3 with no warm-up changes hidden matrices by 5 % (median of "
+        "1); 78 published pretrainings with a warm-up have at most 0.05 %, the one without has "
+        "0.54 %",
     ),
 )

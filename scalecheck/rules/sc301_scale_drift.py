@@ -5,8 +5,8 @@ figure has its tolerance: rms and the others relative to their size, the mean re
 zeros as a share of the elements. The first figure that is off is named. A baseline that has none
 of the tensors is a finding too.
 
-Try: `scalecheck diff`, which says how far every element moved; `--update-baseline`, where the
-change is meant.
+Try: Compare the two with `scalecheck diff`. Where the change is meant, write the baseline anew with
+--update-baseline.
 """
 
 import math
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from scalecheck.checkpoint.recorded import RecordedStats
 from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import (
     CheckpointFacts,
     Example,
@@ -41,21 +41,28 @@ def _judged(tensor: TensorFacts, was: RecordedStats, limits: Mapping[str, float]
     """By the rms where it is off, else by the first figure that is."""
     broken, before = tensor.scale.nan + tensor.scale.inf, (was.nan or 0) + (was.inf or 0)
     if broken > before:
-        return tensor.judged(f"{broken:,} NaN and inf, {before:,} in the baseline", broken, before)
+        are = "element is" if broken == 1 else "elements are"
+        message = f"{broken:,} {are} NaN or inf, {before:,} in the baseline"
+        several = "NaN or inf elements: {count} each, more than in the baseline"
+        return tensor.judged(message, broken, before, several=several)
     if tensor.scale.rms is None or was.rms is None:
         if tensor.scale.rms == was.rms:
             return tensor.judged()
-        words = ["none" if rms is None else number(rms) for rms in (tensor.scale.rms, was.rms)]
-        return tensor.judged(f"rms {words[0]}, was {words[1]}")
+        now, then = ("none" if rms is None else figure(rms) for rms in (tensor.scale.rms, was.rms))
+        return tensor.judged(f"rms {now}, but {then} in the baseline")
     changes = _changes(tensor.scale, was)
     worst = max(changes, key=lambda name: (changes[name] > limits[name], name == "rms"))
     if changes[worst] <= limits[worst]:
         return tensor.judged("", changes[worst], limits[worst])
     now, then = getattr(tensor.scale, worst), getattr(was, worst)
-    ratio = f", {number(now / then)} of the baseline's" if then and worst != "mean" else ", was"
-    return tensor.judged(
-        f"{worst} {number(now)}{ratio} {number(then)}", changes[worst], limits[worst]
-    )
+    limit = f"(limit {figure(100 * limits[worst])} % off)"
+    if worst == "mean" or not then:
+        message = f"{worst} {figure(now)}, but {figure(then)} in the baseline {limit}"
+    else:
+        times = f"{figure(now / then)} times the baseline's {figure(then)}"
+        message = f"{worst} {figure(now)} is {times} {limit}"
+    several = f"{worst} {{percent}} off the baseline's"
+    return tensor.judged(message, changes[worst], limits[worst], several=several)
 
 
 def _changes(now: TensorStats, then: RecordedStats) -> dict[str, float]:
@@ -89,6 +96,6 @@ RULE = Rule(
     ),
     bad=Example(
         'baseline["w.weight"] = noise(64, 64)\nmodel["w.weight"] = 1.25 * baseline["w.weight"]',
-        finds="rms 0.02500, 1.250 of the baseline's 0.02000",
+        finds="rms 0.025 is 1.25 times the baseline's 0.02 (limit 10 % off)",
     ),
 )

@@ -4,8 +4,8 @@ A name that changed leaves a layer without its weights when the checkpoint is lo
 strict=False, a shape that changed is another model, and a type that changed rounds. Where the
 baseline has none of the tensors, a finding without a tensor says so.
 
-Try: the code that names modules; the baseline of this model, where it has no tensor in common;
-`--update-baseline`, where the change is meant.
+Try: Look at the code that names modules. Pass the baseline of this model, where it has no tensor in
+common. Where the change is meant, write the baseline anew with --update-baseline.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         if name not in subject.compared:
             continue
         if name not in before:
-            yield judged(name, f"added: {dtype} {_sizes(shape)}")
+            added = f"added: {dtype} {_sizes(shape)}"
+            yield judged(name, added, several="added since the baseline")
             continue
         was = before[name]
         words = []
@@ -30,10 +31,13 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
             words.append(f"reshaped from {_sizes(was.shape)} to {_sizes(shape)}")
         if dtype != was.dtype:
             words.append(f"retyped from {was.dtype} to {dtype}")
-        yield judged(name, " and ".join(words))
+        kinds = (word for word in ("reshaped", "retyped") if any(word in each for each in words))
+        several = f"{' and '.join(kinds)} since the baseline"
+        yield judged(name, " and ".join(words), several=several)
     for name, was in before.items():
         if name not in subject.now:
-            yield judged(name, f"removed: it was {was.dtype} {_sizes(was.shape)}")
+            removed = f"removed: it was {was.dtype} {_sizes(was.shape)}"
+            yield judged(name, removed, several="removed since the baseline")
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

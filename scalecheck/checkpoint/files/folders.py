@@ -118,15 +118,15 @@ def folders_in(root: Path) -> Folders:
     return found
 
 
-def last_step(root: Path, folders: Sequence[Folder]) -> Path | None:
-    """The latest of the folders that a run has written, by the number at the end of its name; None
-    where they are not several steps of one run."""
+def steps(root: Path, folders: Sequence[Folder]) -> list[Path]:
+    """The folders that a run has written, by the number at the end of their names; empty where they
+    are not several steps of one run."""
     names = list(dict.fromkeys(folder.name.partition("/")[0] for folder in folders))
-    steps = [(match, name) for name in names if (match := _STEP.fullmatch(name))]
-    runs = {name[: match.start(1)] for match, name in steps}
-    if len(steps) < max(2, len(names)) or len(runs) > 1 or any(map(rank_of, names)):
-        return None
-    return root / max((int(match[1]), name) for match, name in steps)[1]
+    found = [(match, name) for name in names if (match := _STEP.fullmatch(name))]
+    runs = {name[: match.start(1)] for match, name in found}
+    if len(found) < max(2, len(names)) or len(runs) > 1 or any(map(rank_of, names)):
+        return []
+    return [root / name for _, name in sorted((int(match[1]), name) for match, name in found)]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

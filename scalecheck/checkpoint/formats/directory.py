@@ -15,7 +15,7 @@ from scalecheck.checkpoint.distributed.hugging_face import (
     are_pieces,
     put_together,
 )
-from scalecheck.checkpoint.files.folders import Folder, Folders, Unread, folders_in, last_step
+from scalecheck.checkpoint.files.folders import Folder, Folders, Unread, folders_in, steps
 from scalecheck.checkpoint.files.foreign import unread_folder
 from scalecheck.checkpoint.files.strict_json import text_of
 from scalecheck.checkpoint.files.weight_files import (
@@ -265,7 +265,8 @@ def _without_model(path: Path, below: list[Folder], found: Folders) -> Checkpoin
     if len(below) == 1:
         problem = f"holds no checkpoint itself, its folder {names} does"
         return _instead(path, problem, "", below[0].path)
-    last = last_step(path, below)
+    run = steps(path, below)
+    last = run[-1] if run else None
     problem = f"holds no checkpoint itself, {len(below)} of its folders do: {names}"
     which = "the newest" if last else "one of them"
     help = f"{which} (--recursive reads all)"

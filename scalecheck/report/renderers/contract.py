@@ -14,7 +14,8 @@ class Renderer(Protocol):
     escaped. A module whose text is for a program, or holds commands of its own, has a function
     `inert` of the text that escapes the others in its place. One whose text grows with the number
     of tensors may have a function `pieces` of the arguments of `render` that yields the same text,
-    whole lines at a time.
+    whole lines at a time. One of checks may have a function `several` of the checks of several
+    checkpoints (`report.checks`), which are otherwise shown one below the other.
     """
 
     def renders(self, kind: str) -> bool:

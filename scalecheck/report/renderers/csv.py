@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from scalecheck.report.checks import Checks
+from scalecheck.report.finding import FINDINGS, path_of
 from scalecheck.report.formatting import finite, printable
 from scalecheck.report.report import UNBOUNDED, Column, Layout, Report
 
@@ -35,6 +37,22 @@ def pieces(report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
         out.truncate()
         writer.writerow(line)
     yield out.getvalue().removesuffix("\n")
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The findings of each checkpoint, with its path in a column of its own, and a line for each
+    that could not be read."""
+    lines = [{"path": path_of(one), **line} for one in checks.reports for line in _lines(one)]
+    for one in checks.unread:
+        lines.append(
+            {"path": printable(one.path), "message": printable(f"not read: {one.problem}")}
+        )
+    names = ["path", *(column.name for column in FINDINGS)]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue().removesuffix("\n")
 
 
 def _lines(report: Report) -> Iterator[dict[str, object]]:

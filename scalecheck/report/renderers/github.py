@@ -1,9 +1,11 @@
-"""GitHub's workflow commands: an annotation a finding, for the log of an action."""
+"""GitHub's workflow commands: an annotation for each kind of finding, for the log of an action."""
 
 from collections.abc import Mapping
 
 from scalecheck.report import formatting
-from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
+from scalecheck.report.checks import Checks
+from scalecheck.report.finding import conclusion, path_of
+from scalecheck.report.finding_groups import FindingGroup, groups
 from scalecheck.report.lines import in_ascii
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -18,21 +20,37 @@ def renders(kind: str) -> bool:
 
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
-    """A command a finding, and a notice with the conclusion and the notes. A checkpoint has no
-    lines, so they name the file only."""
+    """A command for each group of findings, as GitHub shows ten of a severity, and a notice with
+    the conclusion and the notes. A checkpoint has no lines, so they name the file only."""
     path = path_of(report)
-    rules: list[RuleOutcome] = report.rows_of("rules")
-    findings: list[Finding] = report.findings
-    names = {rule.rule: rule.name for rule in rules}
     commands = [
-        _command(_COMMANDS[one.severity], path, f"{one.rule} {names[one.rule]}", one.told)
-        for one in findings
+        _command(_COMMANDS[group.severity], path, group.mark, _message(group))
+        for group in groups(report)
     ]
     if not layout.quiet:
         lines = "\n".join([conclusion(report.summary), *map(formatting.printable, report.notes)])
         commands.append(_command("notice", path, "scalecheck", lines))
     text = "\n".join(commands)
     return text if layout.blocks else in_ascii(text)
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The commands of each checkpoint, and an error for each that could not be read."""
+    commands = [text for report in checks.reports if (text := render(report, layout))]
+    for one in checks.unread:
+        words = formatting.printable(f"not read: {one.problem}")
+        commands.append(_command("error", formatting.printable(one.path), "scalecheck", words))
+    text = "\n".join(commands)
+    return text if layout.blocks else in_ascii(text)
+
+
+def _message(group: FindingGroup) -> str:
+    """What was found, the tensors, and what to try."""
+    if len(group.findings) == 1:
+        lines = [group.findings[0].told]
+    else:
+        lines = [group.sentence, *group.lines()]
+    return "\n".join(map(formatting.printable, [*lines, f"help: {group.first_remedy}"]))
 
 
 def inert(text: str) -> str:

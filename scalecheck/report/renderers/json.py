@@ -3,9 +3,11 @@ report reads well in a diff. The schema is versioned."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from scalecheck import __version__
+from scalecheck.report.checks import SCHEMA, Checks
 from scalecheck.report.formatting import finite
 from scalecheck.report.report import UNBOUNDED, Layout, Report, Table
 from scalecheck.report.runner_commands import without_commands_in_strings
@@ -45,6 +47,22 @@ def pieces(report: Report, layout: Layout = UNBOUNDED) -> Iterator[str]:
     for place, (name, value) in enumerate(fields.items(), 1):
         yield from _field(name, value, "\n" if place == len(fields) else ",\n")
     yield "}"
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """One object with the reports of all as they are alone."""
+    fields = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "summary": checks.summary,
+        "unread": [asdict(one) for one in checks.unread],
+        "notes": checks.notes,
+    }
+    head = "".join(line for name, value in fields.items() for line in _field(name, value, ",\n"))
+    reports = ",\n".join(render(report, layout) for report in checks.reports)
+    return (
+        f'{{\n{head} "reports": [\n{reports}\n]\n}}' if reports else f'{{\n{head} "reports": []\n}}'
+    )
 
 
 class _Records:

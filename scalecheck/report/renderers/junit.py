@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from scalecheck.report.checks import Checks, Unread
 from scalecheck.report.finding import Finding, RuleOutcome, conclusion, path_of
 from scalecheck.report.formatting import printable
 from scalecheck.report.lines import skipped
@@ -20,6 +21,15 @@ def renders(kind: str) -> bool:
 
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The check as one test suite with the checkpoint's path for a name."""
+    return _written([_suite(report)])
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """A suite for each checkpoint; one that could not be read is an error."""
+    return _written([*map(_suite, checks.reports), *map(_unread, checks.unread)])
+
+
+def _suite(report: Report) -> Element:
     suite = Element("testsuite", name=path_of(report))
     rules: list[RuleOutcome] = report.rows_of("rules")
     found: dict[tuple[str, str], list[Finding]] = {}
@@ -40,8 +50,21 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     for name, count in counts.items():
         suite.set(name, str(count))
     _add_text(suite, [*skipped(report.skipped), *report.notes, conclusion(report.summary)])
+    return suite
+
+
+def _unread(one: Unread) -> Element:
+    suite = Element("testsuite", name=printable(one.path))
+    case = SubElement(suite, "testcase", classname="scalecheck.read", name="read")
+    SubElement(case, "error", message=printable(one.problem))
+    for name, count in {"tests": 1, "failures": 0, "errors": 1, "skipped": 0}.items():
+        suite.set(name, str(count))
+    return suite
+
+
+def _written(found: Sequence[Element]) -> str:
     suites = Element("testsuites")
-    suites.append(suite)
+    suites.extend(found)
     ElementTree.indent(suites)
     # ASCII with references is the same bytes in any encoding that standard output may have.
     xml = ElementTree.tostring(suites, "us-ascii", xml_declaration=False).decode()

@@ -2,7 +2,10 @@
 
 from collections import Counter
 
-from scalecheck.report.finding import STATUSES, Finding, RuleOutcome, conclusion, path_of
+from scalecheck.report.checks import Checks
+from scalecheck.report.finding import STATUSES, RuleOutcome, conclusion, path_of
+from scalecheck.report.finding_groups import FindingGroup, groups
+from scalecheck.report.formatting import printable
 from scalecheck.report.github_markdown import bullets, code, escaped, grid, skips
 from scalecheck.report.report import UNBOUNDED, Layout, Report
 
@@ -31,31 +34,52 @@ def _tables(report: Report, is_quiet: bool) -> str:
 
 
 def _check(report: Report, is_quiet: bool) -> str:
-    """Whether the check passed, its findings and what to try, the rest folded."""
+    """Whether the check passed, its findings by rule and what to try, the rest folded."""
     grids = {table.name: grid(table, table.shown) for table in report.tables}
     if is_quiet:
         return grids["findings"]
-    findings: list[Finding] = report.findings
     rules: list[RuleOutcome] = report.rows_of("rules")
-    codes = {finding.rule for finding in findings}
-    remedies = [
-        f"**{rule.rule} {escaped(rule.name)}:** {escaped(rule.remedy)}"
-        for rule in rules
-        if rule.rule in codes
-    ]
+    found = groups(report)
     ignored = report.rows_of("ignored")
     counts = Counter(rule.status for rule in rules)
     states = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
     parts = [
         f"### {code(path_of(report))}: {'failed' if report.summary['failed'] else 'passed'}",
         escaped(conclusion(report.summary)),
-        grids["findings"] if findings else "",
-        f"What to try:\n\n{bullets((), *remedies)}" if remedies else "",
+        *map(_group, found),
+        _folded(f"findings: {len(report.findings):,}", grids["findings"]) if found else "",
         _folded(f"ignored: {len(ignored):,}", grids["ignored"]) if ignored else "",
         _folded(f"rules: {states}", grids["rules"]),
         bullets(report.notes, *skips(report.skipped)),
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """The verdict on all, then each checkpoint."""
+    found = [render(report, layout) for report in checks.reports]
+    if layout.quiet:
+        names = [f"### {code(path_of(report))}" for report in checks.reports]
+        return "\n\n".join(part for pair in zip(names, found, strict=True) for part in pair)
+    unread = [
+        f"### {code(printable(one.path))}: not read\n\n{escaped(printable(one.problem))}"
+        for one in checks.unread
+    ]
+    parts = [f"### {escaped(checks.conclusion)}", bullets(checks.notes), *found, *unread]
+    return "\n\n".join(filter(None, parts))
+
+
+def _group(group: FindingGroup) -> str:
+    """A paragraph on what was found, with the tensors and what to try below it."""
+    named, rest = group.named()
+    lines = [
+        ": ".join(filter(None, [code(printable(name)), escaped(printable(words))]))
+        for name, words in named
+    ]
+    lines += [f"and {rest:,} more"] if rest else []
+    lines.append(f"help: {escaped(group.remedy)}")
+    head = f"**{escaped(printable(group.mark))}**: {escaped(printable(group.sentence))}"
+    return f"{head}\n\n{bullets((), *lines)}"
 
 
 def _folded(summary: str, markdown: str) -> str:

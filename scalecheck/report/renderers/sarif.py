@@ -7,7 +7,7 @@ GitHub shows a result only with a file and a region, and follows it over runs by
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from os import fsencode
 from pathlib import PurePath
@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import quote
 
 from scalecheck import __version__
-from scalecheck.report.finding import Finding, RuleOutcome
+from scalecheck.report.checks import Checks, Unread
+from scalecheck.report.finding import Finding, RuleOutcome, path_of
 from scalecheck.report.formatting import printable
 from scalecheck.report.github_markdown import escaped
 from scalecheck.report.lines import skip
@@ -37,8 +38,34 @@ def renders(kind: str) -> bool:
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The check as a log of one run; findings that the configuration lets pass are suppressed.
     Raises ValueError where a number is not finite."""
-    rules: list[RuleOutcome] = report.rows_of("rules")
+    return _log([report])
+
+
+def several(checks: Checks, layout: Layout = UNBOUNDED) -> str:
+    """All checks as one run, as GitHub takes one of a tool; one that could not be read is an error
+    of the run."""
+    return _log(checks.reports, checks.unread)
+
+
+def _log(reports: Sequence[Report], unread: Sequence[Unread] = ()) -> str:
+    # Of the checks of one call all have the same rules.
+    rules: list[RuleOutcome] = reports[0].rows_of("rules") if reports else []
     places = {rule.rule: place for place, rule in enumerate(rules)}
+    is_one = len(reports) + len(unread) == 1
+    configuration, execution = [], []
+    for report in reports:
+        of = "" if is_one else f"{path_of(report)}: "
+        configuration += [
+            _notification("not-run", f"{of}not run: {rule.reason}")
+            | {"associatedRule": {"id": rule.rule, "index": places[rule.rule]}}
+            for rule in report.rows_of("rules")
+            if rule.status == "not run"
+        ]
+        execution += [
+            *(_notification("skipped", f"{of}{skip(entry)}") for entry in report.skipped),
+            *(_notification("note", f"{of}{note}") for note in report.notes),
+        ]
+    execution += [_notification("not-read", one.line) | {"level": "error"} for one in unread]
     run = {
         "tool": {
             "driver": {
@@ -49,20 +76,12 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
         },
         "invocations": [
             {
-                "executionSuccessful": True,
-                "toolConfigurationNotifications": [
-                    _notification("not-run", f"not run: {rule.reason}")
-                    | {"associatedRule": {"id": rule.rule, "index": places[rule.rule]}}
-                    for rule in rules
-                    if rule.status == "not run"
-                ],
-                "toolExecutionNotifications": [
-                    *(_notification("skipped", skip(entry)) for entry in report.skipped),
-                    *(_notification("note", note) for note in report.notes),
-                ],
+                "executionSuccessful": not unread,
+                "toolConfigurationNotifications": configuration,
+                "toolExecutionNotifications": execution,
             }
         ],
-        "results": list(_results(report, places)),
+        "results": [result for report in reports for result in _results(report, places)],
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=1, allow_nan=False)

@@ -27,6 +27,7 @@ def judged(
         return replace(
             finding,
             rule=entry.code,
+            rule_name=entry.name,
             severity=severity or finding.severity or entry.rule.severity,
             value=formatting.finite(finding.value),
             limit=formatting.finite(finding.limit),

@@ -1,12 +1,13 @@
 """What a check says about itself: a rule's page, the settings in force, the number of findings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from scalecheck.errors import OptionError
 from scalecheck.report import formatting
-from scalecheck.report.finding import RULES
+from scalecheck.report.checks import Checks
+from scalecheck.report.finding import RULES, STATUSES, RuleOutcome
 from scalecheck.report.report import Column, Report, Table
 from scalecheck.rules.contract import registered
 from scalecheck.rules.judging import pages
@@ -18,7 +19,7 @@ SETTINGS = (
     Column("value", "value", "sentence", "what it is"),
     Column("source", "from", "sentence", "default, a configuration file, or the command line"),
 )
-_COUNTED = ("rule", "findings", "name", "status", "reason")
+_COUNTED = ("findings", "rule", "name", "summary")
 
 
 def page(word: str) -> str:
@@ -87,9 +88,29 @@ def _written(value: Any) -> str:
     return "" if value is None else formatting.printable(str(value))
 
 
-def statistics(report: Report) -> Report:
-    """The number of findings of each rule in place of the findings."""
+def statistics(reports: Sequence[Report]) -> Report:
+    """The number of findings of each rule in place of the findings, of several checks in sum: the
+    rules that found something, by how much."""
     shown = [column for name in _COUNTED for column in RULES if column.name == name]
+    rows: dict[str, RuleOutcome] = {}
+    for report in reports:
+        for rule in report.rows_of("rules"):
+            before = rows.get(rule.rule)
+            more = 0 if before is None else before.findings
+            worst = rule if before is None else min(before, rule, key=_rank)
+            rows[rule.rule] = replace(worst, findings=rule.findings + more)
+    hits = sorted((row for row in rows.values() if row.findings), key=lambda row: -row.findings)
+    first = reports[0]
+    conclusion = first.conclusion if len(reports) == 1 else [Checks(reports).conclusion]
     return replace(
-        report, kind="statistics", tables=[Table("rules", shown, shown, report.rows_of("rules"))]
+        first,
+        kind="statistics",
+        tables=[Table("rules", shown, shown, hits, "Findings by rule")],
+        conclusion=conclusion,
+        notes=(),
+        skipped=(),
     )
+
+
+def _rank(rule: RuleOutcome) -> int:
+    return STATUSES.index(rule.status)
