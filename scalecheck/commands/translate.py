@@ -28,6 +28,7 @@ from scalecheck.updates import (
 from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.headline import headline
 from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
@@ -124,12 +125,12 @@ def translate(
     figures = target.summary(shown, settings.target, settings.step)
     told = together(
         [
+            precision.stalled_part(forecasts),
+            summary.speeds(shown),
             adapted,
-            summary.spread(shown),
             published_summary.part(shown, fresh, found, bands if is_banded else None),
             next_summary.part(forecasts),
             summary.eps(forecasts),
-            precision.stalled_part(forecasts),
             summary.rest(forecasts, forecaster.assumption),
             run_summary.part(forecasts, plan, settings.snr),
             precision.ledger_part(forecasts, forecaster.cast),
@@ -155,8 +156,9 @@ def translate(
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
         summary={**told.summary, **figures},
-        conclusion=[*target.sentence(shown, figures)],
-        headline=summary.headline(checkpoint, forecasts, states),
+        conclusion=[*target.sentence(shown, figures), *told.conclusion],
+        tone=told.tone,
+        headline=headline(checkpoint, forecasts, states, settings),
         totals="\n".join(told.sentences),
         notes=[
             *summary.notes(forecasts, states, unsure, settings.lr),

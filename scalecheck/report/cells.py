@@ -32,7 +32,7 @@ def is_left(column: Column) -> bool:
 def cells(table: Table, columns: Sequence[Column]) -> list[list[str]]:
     """Every row as text, in the order of the columns."""
     readers = [column.cell or column.reader(table.rows) for column in columns]
-    values = [[read(row) for read in readers] for row in table.rows]
+    values = [[read(row) for read in readers] for row in table.seen]
     texts = [
         _texts([line[place] for line in values], column) for place, column in enumerate(columns)
     ]

@@ -93,7 +93,8 @@ class Table:
     `rows` are mappings or typed objects, which the columns read. `columns` are the fields of the
     machine formats, in order; `shown` those that people see. `title` stands above the table,
     `notes` below it. `mark` gives the meaning, such as "warning", in whose colour a terminal shows
-    a row's cell of a column by the column's name; empty for none.
+    a row's cell of a column by the column's name; empty for none. `order` puts the rows in the
+    order that people see, where that is another.
     """
 
     name: str
@@ -103,6 +104,12 @@ class Table:
     title: str = ""
     notes: Sequence[str] = ()
     mark: Callable[[Any, str], str] | None = None
+    order: Callable[[Any], Sequence[Any]] | None = None
+
+    @cached_property
+    def seen(self) -> Sequence[Any]:
+        """The rows in the order that people see."""
+        return self.rows if self.order is None else self.order(self.rows)
 
     @property
     def records(self) -> list[dict[str, Any]]:

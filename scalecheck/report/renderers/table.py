@@ -51,7 +51,8 @@ def _head(report: Report, alike: Mapping[str, str], layout: Layout) -> Iterator[
     for line in report.conclusion:
         yield _painted(wrapped(line, layout.width), report.tone or "strong", layout)
     if report.headline:
-        yield _painted(report.headline, "dim" if report.conclusion else "strong", layout)
+        lines = (wrapped(line, layout.width) for line in report.headline.splitlines())
+        yield _painted("\n".join(lines), "dim" if report.conclusion else "strong", layout)
     if alike:
         words = ", ".join(f"{title} {cell}" for title, cell in alike.items())
         yield _painted(wrapped(f"in every row: {words}", layout.width), "dim", layout)
@@ -157,7 +158,7 @@ def _marks(table: Table, columns: Sequence[Column], layout: Layout) -> list[list
     mark = table.mark
     if mark is None or layout.paint is UNBOUNDED.paint:
         return []
-    return [[mark(row, column.name) for column in columns] for row in table.rows]
+    return [[mark(row, column.name) for column in columns] for row in table.seen]
 
 
 def _align_points(columns: Sequence[Column], grid: Sequence[list[str]]) -> None:
