@@ -125,15 +125,15 @@ def translate(
     figures = target.summary(shown, settings.target, settings.step)
     told = together(
         [
-            precision.stalled_part(forecasts),
+            precision.ledger_part(forecasts, forecaster.cast),
+            precision.stalled_part(forecasts, forecaster.cast),
             summary.speeds(shown),
-            adapted,
             published_summary.part(shown, fresh, found, bands if is_banded else None),
+            run_summary.part(forecasts, plan, settings.snr),
+            adapted,
             next_summary.part(forecasts),
             summary.eps(forecasts),
             summary.rest(forecasts, forecaster.assumption),
-            run_summary.part(forecasts, plan, settings.snr),
-            precision.ledger_part(forecasts, forecaster.cast),
         ]
     )
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]

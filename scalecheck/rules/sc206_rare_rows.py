@@ -24,7 +24,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         moved, limit = forecast.rare_row_update, limits.of(tensor)["displacement"]
         if moved is None:
             continue
-        message = f"one gradient moves a rare row by {figure(moved)} times its rms (limit {figure(limit)})"
+        words = f"one gradient moves a rare row by {figure(moved)} times its rms"
+        message = f"{words} (limit {figure(limit)})"
         is_near = moved <= 2 * limit and not limits.are_set(tensor)
         severity: Severity = "note" if is_near else "warning"
         yield tensor.judged(message if moved > limit else "", moved, limit, severity)

@@ -418,6 +418,7 @@ TO = (
         "its update × lr",
         "number",
         "RMS of Δw at lr 1 of the other optimizer",
+        1,
     ),
     Column(
         "to_lr",

@@ -12,7 +12,7 @@ from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.groups import mean
 from scalecheck.measure.sketch import Sketch
-from scalecheck.report.formatting import plural, printable, rate
+from scalecheck.report.formatting import figure, plural, printable, rate
 from scalecheck.report.part import Part
 from scalecheck.report.report import Column
 from scalecheck.theory.precision import half_ulp_toward_zero, layout_of
@@ -155,9 +155,9 @@ def _half_lr(moves: Sequence[tuple[int, Stalling]], lr: float | None) -> float |
     return None if lr is None or factor is None else lr * factor
 
 
-def stalled_part(forecasts: Sequence[Any]) -> Part:
+def stalled_part(forecasts: Sequence[Any], cast: str | None) -> Part:
     """What a translation says of the elements that a step leaves as they are: first of all where
-    these are many."""
+    these are many, and --cast does not ask the same."""
     found = stalled_figures(forecasts)
     if not found:
         return Part()
@@ -165,7 +165,9 @@ def stalled_part(forecasts: Sequence[Any]) -> Part:
     if found["stalled_most"] < STALLED:
         return Part(summary=found, sentences=[told])
     tone = "warning" if found["stalled"] >= MATERIAL else ""
-    return Part(summary=found, conclusion=[told], notes=[*stalled_notes(found)], tone=tone)
+    types = {each.trained_in for each in forecasts if each.stalled is not None}
+    first = [told] if types != {cast} else []
+    return Part(summary=found, conclusion=first, notes=[*stalled_notes(found)], tone=tone)
 
 
 def ledger_part(forecasts: Sequence[Any], cast: str | None) -> Part:
@@ -332,4 +334,4 @@ def cast_type(word: str | None) -> str | None:
 
 def _percent(share: float) -> str:
     is_near_all = 0.9995 <= share < 1
-    return "over 99.9 %" if is_near_all else f"{100 * share:.3g} %"
+    return "over 99.9 %" if is_near_all else f"{figure(100 * share)} %"

@@ -13,7 +13,7 @@ from scalecheck.recipes.recipe import PHASE_WORDS, PHASES, Phase
 from scalecheck.report.formatting import printable, rate
 from scalecheck.report.part import Part
 from scalecheck.updates.placed import adapter_placement, family_of
-from scalecheck.updates.published_lrs import lr_bounds, span_of_lrs
+from scalecheck.updates.published_lrs import PROPORTIONAL, lr_bounds, span_of_lrs
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
 
@@ -41,7 +41,7 @@ def verdict(forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Sit
     elif not outside and situation.phase is None and not situation.is_adapter:
         told = _phase_unknown(forecasts)
     else:
-        told = _judged(every, outside, situation, bounds)
+        told = _judged(every, outside, situation) + _bounds(forecasts, outside, bounds)
     worst = _largest(outside)
     summary = {
         "judged": len(every),
@@ -75,13 +75,10 @@ def _largest(outside: Mapping[str, Placement]) -> str | None:
 
 
 def _judged(
-    every: Mapping[str, Placement],
-    outside: Mapping[str, Placement],
-    situation: Situation,
-    bounds: tuple[float, float] | None,
+    every: Mapping[str, Placement], outside: Mapping[str, Placement], situation: Situation
 ) -> str:
     """3 of 16 matrices are above the published range of RL, 0.00005 to 0.03 % per step: w most, at
-    1.2 % per step. All are inside for lr 1e-6 to 2e-5."""
+    1.2 % per step."""
     one, several = _nouns(every.values())
     ranges = dict.fromkeys(each.range for each in (outside or every).values())
     of = _ranges([*ranges], situation)
@@ -102,9 +99,20 @@ def _judged(
     told = f"{are} {side} {of}: {most}."
     if found.severity == "error":
         told += f" No published recipe comes near this (limit {_limit(found)})."
-    if bounds is not None and bounds[0] < bounds[1]:
-        return f"{told} All are inside for lr {span_of_lrs(bounds)}."
-    return told if bounds is None else f"{told} No single lr brings every matrix inside."
+    return told
+
+
+def _bounds(
+    forecasts: Forecasts, outside: Mapping[str, Placement], bounds: tuple[float, float] | None
+) -> str:
+    """The lrs at which all matrices are inside, as some are not."""
+    if bounds is None or not outside:
+        return ""
+    if bounds[0] >= bounds[1]:
+        return " No single lr brings every matrix inside."
+    quantities = {one.range.quantity for each in forecasts for one in each.placements}
+    at = "" if quantities <= {*PROPORTIONAL} else " at the start"
+    return f" All matrices are inside{at} for lr {span_of_lrs(bounds)}."
 
 
 def _nouns(places: Iterable[Placement]) -> tuple[str, str]:
