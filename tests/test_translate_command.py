@@ -570,6 +570,6 @@ def test_the_updates_of_a_fresh_optimizer_are_not_said_to_go_on(tmp_path):
 
 def test_a_run_in_bfloat16_is_said_to_leave_rounding_out():
     bf16 = f"{TINY}-bf16"
-    arguments = ("translate", bf16, "--lr", 3e-6, "--steps", 100, "--state", "none")
+    arguments = ("translate", bf16, "--lr", 3e-6, "--steps", 100, "--state", "none", "--verbose")
     assert "This leaves rounding out: 16 of 16 move less far" in scalecheck(*arguments).out
     assert "leaves rounding out" not in scalecheck(*arguments, "--param-dtype", "fp32").out

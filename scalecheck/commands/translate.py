@@ -125,6 +125,7 @@ def translate(
     figures = target.summary(shown, settings.target, settings.step)
     told = together(
         [
+            summary.to_part(shown, settings.to),
             precision.ledger_part(forecasts, forecaster.cast),
             precision.stalled_part(forecasts, forecaster.cast),
             summary.speeds(shown),

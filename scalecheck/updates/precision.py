@@ -262,6 +262,7 @@ class Ledger:
             **{name: mean(name)(self.forecasts) for name in SHARES},
             "half_moves_lr": half_moves_lr(self.forecasts),
             "still_tensors": len(still),
+            "still_share": 1 - STILL,
             "first_still": still[0].name if still else None,
             "decay_per_step": max(decays, default=None),
             "decay_needed": layout_of(self.cast).epsilon / 4,

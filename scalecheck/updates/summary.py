@@ -4,12 +4,13 @@ tensors, however its rows are grouped."""
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
 from typing import Any
 
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
 from scalecheck.recipes.placement import percent as shares
-from scalecheck.report.formatting import count, figure, percent, plural, printable
+from scalecheck.report.formatting import figure, percent, plural, printable, rate
 from scalecheck.report.part import Part, together
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.saved_state import States
@@ -79,6 +80,36 @@ def _speeds(moved: Forecasts, matrices: Forecasts) -> Iterator[str]:
 
 def _speed(forecast: TensorForecast) -> str:
     return f"{printable(forecast.name)}, {shares(_update(forecast))} %"
+
+
+def to_part(forecasts: Forecasts, other: str | None) -> Part:
+    """The lr of another optimizer that changes the weights as much; nothing where none is asked
+    for."""
+    if other is None:
+        return Part()
+    known = [
+        (each, each.absolute_update / each.to_update)
+        for each in forecasts
+        if each.absolute_update and each.to_update
+    ]
+    matrices = [lr for each, lr in known if each.has_band]
+    lrs = matrices or [lr for _, lr in known]
+    figures = {
+        "lr_min": min(lrs, default=None),
+        "lr_median": median(lrs) if lrs else None,
+        "lr_max": max(lrs, default=None),
+        "matrices" if matrices else "tensors": len(lrs),
+    }
+    if not lrs:
+        return Part(summary={"to": figures}, conclusion=[f"No lr of {other} is known here."])
+    one, several = ("matrix", "matrices") if matrices else ("tensor", "tensors")
+    of = f"{len(lrs)} {one if len(lrs) == 1 else several}"
+    low, middle, high = rate(min(lrs)), rate(median(lrs)), rate(max(lrs))
+    span = f"lr {low}" if low == high else f"lr {low} to {high} (median {middle})"
+    return Part(
+        summary={"to": figures},
+        conclusion=[f"{other} changes {of} as much per step at {span}."],
+    )
 
 
 def eps(forecasts: Forecasts) -> Part:
@@ -214,11 +245,14 @@ def _without_ratio(forecasts: Forecasts) -> Part:
         found = [each for each in forecasts if each.band == band]
         if not found:
             continue
-        more = f" and {count(len(found) - 1)} more are" if len(found) > 1 else " is"
         first = found[0].absolute_update if band != "not finite" else None
-        step = "" if first is None else f"; a step moves the first by {figure(first)} (RMS)"
-        none = "has" if len(found) == 1 else "have"
-        name = printable(found[0].name)
-        sentences.append(f"{name}{more} {words} and {none} no relative update{step}.")
+        name, n = printable(found[0].name), len(found)
+        which = f"{name} is" if n == 1 else f"{plural(n, 'tensor')}, {name} first, are"
+        step = (
+            "" if first is None else f"; a step changes {'it' if n == 1 else 'the first'} by RMS "
+        )
+        step += "" if first is None else figure(first)
+        none = "has" if n == 1 else "have"
+        sentences.append(f"{which} {words} and {none} no relative update{step}.")
         summary[band] = {"tensors": len(found), "first": found[0].name, "update": first}
     return Part(summary={"without_ratio": summary} if summary else {}, sentences=sentences)

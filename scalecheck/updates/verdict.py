@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scalecheck.recipes.placement import NUMBERS, Placement, a_step, span
 from scalecheck.recipes.ranges import ANY, Place, Range, published
@@ -24,6 +24,11 @@ Forecasts = Sequence[TensorForecast]
 
 _OF_ALL_PHASES = ("start", "residual_start")
 _GRAVITY = ("", "note", "warning", "error")
+_KINDS = {
+    "residual_start": "residual outputs",
+    "warm": "end of warm-up",
+    "equilibrium": "equilibrium",
+}
 _TONES = {"": "ok", "note": "warning", "warning": "warning", "error": "error"}
 
 
@@ -48,6 +53,8 @@ def verdict(forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Sit
         "outside": len(outside),
         "outside_most": worst,
         "outside_most_value": None if worst is None else outside[worst].value,
+        "outside_most_limit": None if worst is None else outside[worst].limit,
+        **_phase_figures(forecasts if situation.phase is None else ()),
     }
     is_judged = bool(outside) or situation.phase is not None or situation.is_adapter
     tone = _TONES[outside[worst].severity if worst else ""] if is_judged and ranged else ""
@@ -118,25 +125,30 @@ def _bounds(
 def _nouns(places: Iterable[Placement]) -> tuple[str, str]:
     quantities = {each.range.quantity for each in places}
     if quantities == {"adapter_half"}:
-        return "half A of an adapter", "halves A of adapters"
+        return "A matrix of an adapter", "A matrices of adapters"
     if quantities == {"lr_equivalent"}:
         return "adapter", "adapters"
     return "matrix", "matrices"
 
 
 def _ranges(ranges: Sequence[Range], situation: Situation) -> str:
-    """The published range of RL, 0.00005 to 0.03 % per step."""
-    word = f"{PHASE_WORDS[situation.phase]} runs" if situation.phase else "recipes of any phase"
+    """The published range of RL, 0.00005 to 0.03 % per step; of several kinds of matrices each."""
+    if ANY in ranges:
+        return f"{a_step(ANY.high)}, the most that recipes of any optimizer have"
+    phase = PHASE_WORDS[situation.phase] if situation.phase else ""
+    word = phase or "recipes of any phase"
     if all(of.is_adapter for of in ranges):
-        word = f"LoRA {PHASE_WORDS[situation.phase]}" if situation.phase else "LoRA runs"
-    elif situation.phase:
-        word = PHASE_WORDS[situation.phase]
-    if len(ranges) > 1:
-        return f"the published ranges of {word}"
-    (of,) = ranges
+        word = f"LoRA {phase}" if phase else "LoRA runs"
+    if len(ranges) == 1:
+        return f"the published range of {word}, {_span(ranges[0])}"
+    each = [f"{_KINDS.get(of.quantity, '')} {_span(of)}".strip() for of in ranges]
+    return f"the published ranges of {word} ({', '.join(each)})"
+
+
+def _span(of: Range) -> str:
     if of.quantity in NUMBERS:
-        return f"the published range of {word}, lr {span(of)}"
-    return f"the published range of {word}, {'' if of.low else 'at most '}{span(of)} per step"
+        return f"lr {span(of)}"
+    return f"{'' if of.low else 'at most '}{span(of)} per step"
 
 
 def _value(place: Placement) -> str:
@@ -190,6 +202,16 @@ def among_phases(forecasts: Forecasts) -> AmongPhases | None:
             found[own.place(value)].append((phase, own))
     known = {place: those for place, those in found.items() if those}
     return AmongPhases(value, len(judged), known) if known else None
+
+
+def _phase_figures(forecasts: Forecasts) -> dict[str, Any]:
+    """The median update and the phases whose range it lies inside, above and below."""
+    found = among_phases(forecasts)
+    places = {} if found is None else found.places
+    return {
+        "median": None if found is None else found.median,
+        "phases": {place: [phase for phase, _ in those] for place, those in places.items()},
+    }
 
 
 def _phase_unknown(forecasts: Forecasts) -> str:
