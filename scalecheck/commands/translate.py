@@ -126,12 +126,12 @@ def translate(
     told = together(
         [
             summary.to_part(shown, settings.to),
+            adapted,
             precision.ledger_part(forecasts, forecaster.cast),
             precision.stalled_part(forecasts, forecaster.cast),
             summary.speeds(shown),
             published_summary.part(shown, fresh, found, bands if is_banded else None),
             run_summary.part(forecasts, plan, settings.snr),
-            adapted,
             next_summary.part(forecasts),
             summary.eps(forecasts),
             summary.rest(forecasts, forecaster.assumption),

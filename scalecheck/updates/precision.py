@@ -163,7 +163,7 @@ def stalled_part(forecasts: Sequence[Any], cast: str | None) -> Part:
         return Part()
     told = stalled_sentence(forecasts, found)
     if found["stalled_most"] < STALLED:
-        return Part(summary=found, sentences=[told])
+        return Part(summary=found, notes=[told])
     tone = "warning" if found["stalled"] >= MATERIAL else ""
     types = {each.trained_in for each in forecasts if each.stalled is not None}
     first = [told] if types != {cast} else []

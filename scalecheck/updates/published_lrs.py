@@ -16,7 +16,7 @@ PROPORTIONAL = ("start", "residual_start", "mid")
 
 def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
     """The least and the largest lr at which every step lies inside its range; None where tensors
-    have several lrs, or nothing is judged."""
+    have several lrs, nothing is judged, or float64 does not hold them."""
     lrs = {each.lr for each in forecasts if each.lr is not None and each.placements}
     judged = [
         (one, starts_large(each))
@@ -28,7 +28,8 @@ def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
         return None
     (lr,) = lrs
     floors = [one.range.low / one.value for one, is_large in judged if not is_large]
-    return lr * max(floors, default=0.0), lr * min(o.range.high / o.value for o, _ in judged)
+    low, high = lr * max(floors, default=0.0), lr * min(o.range.high / o.value for o, _ in judged)
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def width_lr(forecasts: Forecasts, situation: Situation) -> float | None:

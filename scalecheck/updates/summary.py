@@ -143,7 +143,7 @@ def notes(
     coded = [e for e in forecasts if e.measured and e.is_coded]
     if count_coded := sum(not each.training.optimizer.equal_updates for each in coded):
         yield (
-            f"The updates of {plural(count_coded, 'tensor')} are measured within 1 %, as the state "
+            f"Updates are measured within 1 % for {plural(count_coded, 'tensor')}, as the state "
             "keeps its averages as codes."
         )
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
