@@ -30,6 +30,8 @@ CASES = {
     "bands": (TINY, {"lr": 1e-2, "bands": (1e-5, 1e-4, 3e-3, 1e-2)}),
     "target": (TINY, {"target": 1e-3}),
     "other optimizer": (TINY, {"to": "muon"}),
+    "like another": (f"{SAMPLES}/tiny-gpt-init", {"lr": 1e-3, "like": TINY}),
+    "schedule": (f"{SAMPLES}/tiny-gpt-init", {"lr": 1e-3, "steps": 100_000, "warmup": 100}),
     "assumed": (TINY, {"lr": 1e-3, "assume": "gpt2"}),
     "adapter": (f"{SAMPLES}/tiny-gpt-lora", {"base": TINY}),
     "adapter alone": (f"{SAMPLES}/tiny-gpt-lora", {}),
@@ -79,10 +81,12 @@ def numbers(value: Any) -> Iterator[float]:
 def is_among(word: str, known: set[float]) -> bool:
     """Whether a number is one of these, or a share of them in percent, to as many digits."""
     told = float(word.replace(",", ""))
-    digits = max(len(re.sub(r"e.*|\D", "", word).lstrip("0")), 1)
+    mantissa = re.sub("e.*", "", word)
+    digits = re.sub(r"\D", "", mantissa if "." in mantissa else mantissa.rstrip("0"))
+    places = max(len(digits.lstrip("0")), 1)
     return any(
-        float(f"{scale * one:.{max(digits, 3) - 1}e}") == told
-        or float(f"{scale * one:.{digits - 1}e}") == told
+        float(f"{scale * one:.{max(places, 3) - 1}e}") == told
+        or float(f"{scale * one:.{places - 1}e}") == told
         for one in known
         for scale in (1, 100)
     )

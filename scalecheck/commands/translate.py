@@ -18,6 +18,7 @@ from scalecheck.report.part import Part, together
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
 from scalecheck.updates import (
+    like,
     next_summary,
     precision,
     published_summary,
@@ -29,12 +30,12 @@ from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
 from scalecheck.updates.headline import headline
+from scalecheck.updates.like import Others
 from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
-    Others,
     UncertainStates,
     columns_for,
     factor_tables,
@@ -126,6 +127,7 @@ def translate(
     told = together(
         [
             summary.to_part(shown, settings.to),
+            like.part(shown, others, settings.like),
             adapted,
             precision.ledger_part(forecasts, forecaster.cast),
             precision.stalled_part(forecasts, forecaster.cast),
@@ -135,6 +137,7 @@ def translate(
             next_summary.part(forecasts),
             summary.eps(forecasts),
             summary.rest(forecasts, forecaster.assumption),
+            Part(notes=[*published_summary.details(shown, fresh, found, is_banded)]),
         ]
     )
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]

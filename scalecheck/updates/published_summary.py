@@ -54,7 +54,6 @@ def part(
         sentences=[*sentences(forecasts, steps, situation)],
         notes=[
             *([] if phase is None else [phase]),
-            *details(forecasts, steps, situation),
         ],
     )
 
@@ -126,10 +125,15 @@ def sentences(
 
 
 def details(
-    forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Situation
+    forecasts: Forecasts,
+    steps: "Sequence[AdapterStep]",
+    situation: Situation,
+    is_banded: bool = False,
 ) -> Iterator[str]:
     """The median update of each kind beside its range, or where the phase is not known beside the
-    ranges of all phases."""
+    ranges of all phases; nothing where bands were given."""
+    if is_banded:
+        return
     for of, group in places(forecasts, steps, situation).items():
         if of != ANY and (situation.phase is not None or of.is_adapter):
             yield _beside(of, group)

@@ -2,11 +2,9 @@
 that are asked back, the states whose tensor is not certain, and the settings for weights K times
 larger."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from statistics import median
-from typing import Any
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.naming import MATRICES
@@ -29,6 +27,7 @@ from scalecheck.updates.columns import (
     TARGET,
     TO,
 )
+from scalecheck.updates.like import Others
 from scalecheck.updates.precision import COLUMNS as PRECISION
 from scalecheck.updates.precision import MOST, SHOWN
 from scalecheck.updates.saved_state import States
@@ -72,33 +71,6 @@ def _of_adapters() -> Sequence[Column]:
     from scalecheck.updates.adapted import ADAPTED
 
     return ADAPTED
-
-
-class Others:
-    """The relative updates of another checkpoint, by name and by family."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._by_name: dict[str, float] = {}
-        families: dict[str, list[float]] = {}
-        for there in rows:
-            if (relative := there["relative_update"]) is not None:
-                self._by_name[there["name"]] = relative
-                if there["family"] is not None:  # it is of a group of several
-                    families.setdefault(there["family"], []).append(relative)
-        self._by_family = {family: median(known) for family, known in families.items()}
-
-    def towards(self, row: Row, members: Sequence[TensorForecast]) -> dict[str, Any]:
-        """The fields of LIKE of a row."""
-        by, known, key = "name", self._by_name, row["name"]
-        if key not in known:
-            by, known, key = "family", self._by_family, row["family"]
-        relative = known.get(key)
-        found = None if relative is None else by
-        return {
-            "like_relative_update": relative,
-            "like_by": found,
-            **towards(row, members, relative),
-        }
 
 
 def rows(

@@ -25,6 +25,10 @@ Forecasts = Sequence[TensorForecast]
 _OF_ALL_PHASES = ("start", "residual_start")
 _GRAVITY = ("", "note", "warning", "error")
 _KINDS = {
+    "lr_equivalent": "adapters",
+    "adapter_half": "A matrices",
+    "start": "hidden matrices",
+    "mid": "matrices",
     "residual_start": "residual outputs",
     "warm": "end of warm-up",
     "equilibrium": "equilibrium",
@@ -91,17 +95,13 @@ def _judged(
     of = _ranges([*ranges], situation)
     worst = _largest(outside)
     if worst is None:
-        return (
-            f"All {len(every)} {several} are inside {of}."
-            if len(every) > 1
-            else (f"The only {one} is inside {of}.")
-        )
+        return f"{_all(len(every), one, several)} inside {of}."
     count, found = len(outside), outside[worst]
     sides = Counter(each.place for each in outside.values())
     side = next(iter(sides)) if len(sides) == 1 else "outside"
     are = f"{count} of {len(every)} {several} {'is' if count == 1 else 'are'}"
     if count == len(every):
-        are = f"All {count} {several} are" if count > 1 else f"The only {one} is"
+        are = _all(count, one, several)
     most = f"{printable(worst)} {'most, ' if count > 1 else ''}at {_value(found)}"
     told = f"{are} {side} {of}: {most}."
     if found.severity == "error":
@@ -128,6 +128,8 @@ def _nouns(places: Iterable[Placement]) -> tuple[str, str]:
         return "A matrix of an adapter", "A matrices of adapters"
     if quantities == {"lr_equivalent"}:
         return "adapter", "adapters"
+    if quantities == {"adapter_half", "lr_equivalent"}:
+        return "part of an adapter", "parts of adapters"
     return "matrix", "matrices"
 
 
@@ -141,14 +143,26 @@ def _ranges(ranges: Sequence[Range], situation: Situation) -> str:
         word = f"LoRA {phase}" if phase else "LoRA runs"
     if len(ranges) == 1:
         return f"the published range of {word}, {_span(ranges[0])}"
-    each = [f"{_KINDS.get(of.quantity, '')} {_span(of)}".strip() for of in ranges]
-    return f"the published ranges of {word} ({', '.join(each)})"
+    kinds = sorted(ranges, key=lambda of: [*_KINDS].index(of.quantity))
+    each = ", ".join(
+        f"{_KINDS[of.quantity]} {_lrs(of) if of.quantity in NUMBERS else span(of)}" for of in kinds
+    )
+    return f"the published ranges of {word} ({each} per step)"
 
 
 def _span(of: Range) -> str:
-    if of.quantity in NUMBERS:
-        return f"lr {span(of)}"
-    return f"{'' if of.low else 'at most '}{span(of)} per step"
+    return _lrs(of) if of.quantity in NUMBERS else f"{span(of)} per step"
+
+
+def _lrs(of: Range) -> str:
+    return f"lr {rate(of.low)} to {rate(of.high)}"
+
+
+def _all(count: int, one: str, several: str) -> str:
+    """All 16 matrices are."""
+    if count == 1:
+        return f"The only {one} is"
+    return f"Both {several} are" if count == 2 else f"All {count} {several} are"
 
 
 def _value(place: Placement) -> str:
