@@ -45,7 +45,7 @@ def speeds(forecasts: Forecasts) -> Part:
             **_extreme("fastest_matrix", matrices, max),
             **_extreme("slowest_matrix", matrices, min),
         },
-        conclusion=[*_speeds(moved, matrices)],
+        conclusion=[*(_speeds(moved, matrices) if moved else _unknown(forecasts))],
     )
 
 
@@ -63,8 +63,6 @@ def _update(forecast: TensorForecast) -> float:
 
 
 def _speeds(moved: Forecasts, matrices: Forecasts) -> Iterator[str]:
-    if not moved:
-        return
     among = matrices or moved
     first, fast, slow = max(moved, key=_update), max(among, key=_update), min(among, key=_update)
     words = f"Fastest: {_speed(first)} per step"
@@ -76,6 +74,13 @@ def _speeds(moved: Forecasts, matrices: Forecasts) -> Iterator[str]:
         yield f"{words}; slowest of {of}: {_speed(slow)}."
     else:
         yield f"{words}. Fastest of {of}: {_speed(fast)}; slowest: {_speed(slow)}."
+
+
+def _unknown(forecasts: Forecasts) -> Iterator[str]:
+    """Why no update is known, by the reason that most tensors have."""
+    reasons = Counter(each.reason for each in forecasts if each.reason not in (None, NO_LR))
+    for reason, _ in reasons.most_common(1):
+        yield printable(f"No relative update is known: {reason}.")
 
 
 def _speed(forecast: TensorForecast) -> str:
