@@ -72,7 +72,11 @@ def _command(signature: Callable[P, None]) -> Callable[P, Report]:
 
     @wraps(signature)
     def run(*args: P.args, **keywords: P.kwargs) -> Report:
-        from scalecheck.arguments import given_from_python, in_python_words
+        from scalecheck.arguments import (
+            given_from_python,
+            in_python_words,
+            report_in_python_words,
+        )
 
         try:
             bound = bare.bind(*args, **keywords).arguments
@@ -81,9 +85,10 @@ def _command(signature: Callable[P, None]) -> Callable[P, Report]:
         given = given_from_python(name, options, bound)
         hyperparameters = given.pop(HYPERPARAMETERS, {})
         try:
-            return report_of(run, {**given, **hyperparameters})
+            report = report_of(run, {**given, **hyperparameters})
         except ScalecheckError as error:
             raise in_python_words(name, options, error) from error.__cause__
+        return report_in_python_words(options, report)
 
     # What help() shows: types without what the command line says of them.
     parameters = [one.replace(annotation=types[one.name]) for one in bare.parameters.values()]

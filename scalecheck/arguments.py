@@ -4,6 +4,7 @@ the words of Python."""
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -17,6 +18,7 @@ from scalecheck.errors import (
     UsageError,
     nearest,
 )
+from scalecheck.report.report import Report
 from scalecheck.settings import HYPERPARAMETERS, Argument, Option
 
 _STARTS = re.compile(r"--(?P<flag>[a-z][a-z0-9-]*) (?P<value>(?:(?!--).)*?)(?=: )")
@@ -144,8 +146,7 @@ def in_python_words(
     """The error of a command with options as Python writes them: lr=3e-4 for --lr 3e-4."""
 
     def respelled(words: str) -> str:
-        words = _SETTING.sub(r"\1=", words)
-        return _FLAG.sub(lambda match: _spelled(match, options), words)
+        return _respelled(words, options)
 
     if isinstance(error, CheckpointError):
         help = respelled(_help(error, options))
@@ -172,6 +173,22 @@ def _help(error: ScalecheckError, options: Mapping[str, Option]) -> str:
     new = f"{name}={_literal(fix.new)}" if name in options else repr(fix.new)
     before = f"{fix.before}, then " if fix.before else ""
     return f"{error.help}: {before}{new}" if error.help else f"{before}{new}"
+
+
+def report_in_python_words(options: Mapping[str, Option], report: Report) -> Report:
+    """The report of a command with options as Python writes them in its sentences."""
+    return replace(
+        report,
+        conclusion=[_respelled(line, options) for line in report.conclusion],
+        headline=_respelled(report.headline, options),
+        totals=_respelled(report.totals, options),
+        notes=[_respelled(note, options) for note in report.notes],
+    )
+
+
+def _respelled(words: str, options: Mapping[str, Option]) -> str:
+    words = _SETTING.sub(r"\1=", words)
+    return _FLAG.sub(lambda match: _spelled(match, options), words)
 
 
 def _spelled(match: re.Match[str], options: Mapping[str, Option]) -> str:

@@ -91,7 +91,7 @@ def test_the_groups_say_the_settings_of_each_tensor(net):
     assert report["layers.0.weight"]["weight_decay"] == 0.3
     assert report["embed.weight"]["lr"] == 0.01
     assert report["embed.weight"]["weight_decay"] == 0.0
-    assert any("the optimizer's own at this moment" in note for note in report.notes)
+    assert any(note.startswith("The lr is the optimizer's.") for note in report.notes)
 
 
 def test_names_are_certain_though_all_shapes_are_the_same():

@@ -279,7 +279,7 @@ def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entrie
     report = scalecheck.translate(path, lr=1e-3)
     assert all(row["update_rms"] is None for row in report.rows)
     words = ", ".join(sorted(word for word, value in entries.items() if value is None))
-    said = f"optimizer not known (saved by optax; state {words}): --optimizer says which"
+    said = f"optimizer not known (saved by optax; state {words}): optimizer says which"
     assert any(said in note for note in report.notes)
     assert "2 of 2 parameters named as saved with the state" in report.notes
 

@@ -135,7 +135,7 @@ def test_the_halves_of_an_adapter_are_told_and_their_product_is_not():
 def test_a_schedule_without_a_training_is_told_to_forecast_nothing():
     zeros = {"w.weight": np.zeros((4, 4), np.float32)}
     report = api.translate(zeros, lr=1e-3, steps=100)
-    assert "--steps: no tensor has both a known lr and a size" in report.totals
+    assert "steps: no tensor has both a known lr and a size" in report.totals
     assert report.summary["run_tensors"] == 0
 
 

@@ -91,7 +91,7 @@ def test_entries_that_are_not_read_are_not_said_to_be_empty(elsewhere):
     rows = [*made.rows, *made.rows_of("states")]
     unnamed = "which state is its own is not certain"
     assert {row["state_reason"] for row in rows} == {said, unnamed}
-    assert any(note.endswith(f"tensors: {unnamed}") for note in made.notes)
+    assert any(note.endswith(f"expected, not measured: {unnamed}.") for note in made.notes)
 
 
 def test_a_tensor_without_a_state_of_its_name_says_so(elsewhere):
@@ -112,7 +112,8 @@ def test_sgd_that_keeps_nothing_is_no_wrong_usage(elsewhere):
     made = report(model, state)
     asked = "its updates are as large as its gradients: give --grad-rms"
     assert {row["reason"] for row in made.rows} == {asked}
-    assert f"no update for 3 of 3 tensors: {asked}" in made.notes
+    said = asked.replace("--grad-rms", "grad_rms")
+    assert f"3 of 3 tensors have no update: {said}." in made.notes
     said = "its optimizer keeps nothing where momentum is 0"
     assert {row["state_reason"] for row in made.rows_of("states")} == {said}
     given = report(model, state, grad_rms=0.5).rows

@@ -135,7 +135,8 @@ def test_shapes_alone_tell_the_published_lrs():
     assert fit["lr"] == pytest.approx(near.FIT.lr(768))
     assert fit["lr_high"] / fit["lr"] == pytest.approx(near.FIT.spread)
     assert ways["pretrain", "published relative update"]["lr"] is None
-    assert "no lr by the published relative update: no matrix has a scale" in done.out
+    reason = "The published relative update gives no lr for pretraining: no matrix has a scale"
+    assert reason in scalecheck("translate", *GPT2, "--verbose").out
 
 
 def test_the_summary_holds_what_is_said():
@@ -183,10 +184,12 @@ def test_a_model_of_no_width_says_so_and_lists_its_kind(tmp_path):
     save_file(tensors, tmp_path / "model.safetensors")
     done = scalecheck("translate", tmp_path, "--suggest", "--phase", "pretrain")
     assert done.code == 0
-    assert "width not known: the size" in done.out
-    assert "kind not known: no name or shape tells it" in done.out
-    start = "For pretraining with AdamW, no published recipe is near: the nearest in size is "
-    assert done.out.startswith(start)
+    assert "Width not known: the size" in done.out
+    assert "Kind of model not known: no name or shape tells it" in done.out
+    assert done.out.startswith(
+        "For pretraining with AdamW, the published relative update gives lr "
+    )
+    assert "No published recipe is near for pretraining: the nearest in size is " in done.out
 
 
 @pytest.mark.parametrize(
@@ -194,11 +197,11 @@ def test_a_model_of_no_width_says_so_and_lists_its_kind(tmp_path):
     [
         (
             ["stem.weight=32x3x3x3", "layer1.conv.weight=64x32x3x3", "fc.weight=10x128"],
-            "width not known: 2 of 3 weights are convolutions",
+            "Width not known: 2 of 3 weights are convolutions",
         ),
         (
             ["head.weight=10x128"],
-            "width not known: the only matrix, 10×128, may have it as either",
+            "Width not known: the only matrix, 10×128, may have it as either",
         ),
     ],
 )
@@ -217,7 +220,7 @@ def test_one_parameter_is_singular(tmp_path):
 def test_recipes_that_stray_from_the_fit_say_to_which_side(tmp_path):
     report = scalecheck("translate", a_model(tmp_path, 128), "--suggest")
     said = " ".join(report.out.split())
-    assert "of 47 recipes of width 128 to 14336, and those near this width lie below it" in said
+    assert "to 47 recipes of width 128 to 14336, and those near this width lie below it" in said
 
 
 def test_where_the_width_is_not_known_parameters_choose_the_recipes():
@@ -255,7 +258,8 @@ def test_the_kind_follows_from_names_and_shapes_that_only_it_has(tensors, kind, 
         save_file(arrays, tmp_path / "model.safetensors")
         report = translated(tmp_path, "--suggest", "--phase", "finetune")
         assert report["summary"]["suggested"]["kind"] == kind
-        assert any(note.startswith(f"kind {kind or 'not known'}: ") for note in report["notes"])
+        start = "Kind of model not known: " if kind is None else "Recipes are of "
+        assert any(note.startswith(start) for note in report["notes"])
 
 
 def test_the_configuration_confirms_width_and_kind(tmp_path):
@@ -274,7 +278,7 @@ def test_the_configuration_confirms_width_and_kind(tmp_path):
 def test_every_possible_phase_has_its_lrs():
     ways = suggested(TINY, "--suggest")
     assert {phase for phase, _ in ways} == {"finetune", "preference", "rl", "resume"}
-    done = scalecheck("translate", TINY, "--suggest")
+    done = scalecheck("translate", TINY, "--suggest", "--verbose")
     lines = done.out.splitlines()[:4]
     assert [line.split(" with ")[0] for line in lines] == [
         "For fine-tuning",
@@ -282,7 +286,7 @@ def test_every_possible_phase_has_its_lrs():
         "For RL",
         "For mid-run pretraining",
     ]
-    assert "phase: 9 of 9 gains of norms were trained; --phase says which" in done.out
+    assert "the weights were trained: 9 of 9 gains of norms were trained." in done.out
     [only] = {phase for phase, _ in suggested(TINY, "--suggest", "--phase", "rl")}
     assert only == "rl"
 
@@ -302,7 +306,7 @@ def test_an_optimizer_that_is_not_known_has_no_lr(tmp_path):
     torch.save(optimizer.state_dict(), tmp_path / "optimizer.pt")
     done = scalecheck("translate", tmp_path, "--suggest", "--phase", "pretrain")
     assert (done.code, done.err) == (0, "")
-    first = "For pretraining at width 32, no published recipe is near: the optimizer is not known"
+    first = "For pretraining at width 32, no lr can be suggested: no published recipe is near: the "
     assert done.out.startswith(first)
     assert scalecheck("translate", tmp_path, "--suggest", "--optimizer", "adamw").code == 0
 
@@ -389,7 +393,7 @@ def test_phases_without_a_recipe_of_the_kind_are_left_out(tmp_path):
     [(phase, _), *_] = suggested(tmp_path, "--suggest", "--phase", "rl")
     assert phase == "rl"
     done = scalecheck("translate", tmp_path, "--suggest", "--phase", "rl")
-    assert "no published recipe is near: none of encoders is for RL" in done.out
+    assert "No published recipe is near for RL: none of encoders is for RL" in done.out
 
 
 def test_an_adapter_of_a_kind_without_recipes_says_so(tmp_path):
@@ -400,6 +404,10 @@ def test_an_adapter_of_a_kind_without_recipes_says_so(tmp_path):
     }
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     done = scalecheck("translate", tmp_path / "adapter_model.safetensors", "--suggest")
-    start = "For LoRA fine-tuning with AdamW at width 768, no published recipe is near"
-    assert done.out.startswith(f"{start}: none of encoders is for fine-tuning with this optimizer")
-    assert "no lr by the published first step on W: alpha is not known" in done.out
+    assert done.out.startswith(
+        "For LoRA fine-tuning with AdamW at width 768, no lr can be suggested: no published recipe "
+        "is near: none of encoders is for fine-tuning with this optimizer"
+    )
+    assert (
+        "The published first step on W gives no lr for fine-tuning: alpha is not known" in done.out
+    )

@@ -128,7 +128,7 @@ def test_every_entry_has_a_row_or_is_counted(format, options, tmp_path):
         layout = Layout(seed, tmp_path / str(seed))
         whole = json.loads(scalecheck("translate", layout.path, "--format", "json").out)
         named = layout.entries - len(whole.get("states", ()))
-        done = scalecheck("translate", layout.path, *options, "--format", format)
+        done = scalecheck("translate", layout.path, *options, "--format", format, "--verbose")
         if done.code == 2:
             assert "no optimizer trains any of the" in done.err
             continue
@@ -185,13 +185,13 @@ def test_how_many_are_trained_is_said_and_no_rule_judges_their_updates(tmp_path)
     said = "2 of 6 tensors of shape 8×8 are trained; which is not certain"
     report = api.translate(path)
     assert {row["reason"] for row in report.rows} == {said, None}
-    assert f"{said}, so 6 have no update: --param-names says which" in report.notes
+    assert f"{said}, so 6 have no update: param_names says which" in report.notes
     assert moving(path) == ["head.w"]
     judged = api.check(path, lr=10.0)
     of_updates = [one.where for one in judged.findings if one.rule.startswith("SC2")]
     assert of_updates
     assert {*of_updates} <= {"head.w"}
-    assert f"{said}, so 6 have no update: --param-names says which" in judged.notes
+    assert f"{said}, so 6 have no update: param_names says which" in judged.notes
 
 
 def test_names_that_are_given_say_which_are_trained(tmp_path):
@@ -200,7 +200,7 @@ def test_names_that_are_given_say_which_are_trained(tmp_path):
     report = api.translate(path, param_names=tmp_path / "names")
     assert [row["name"] for row in report.rows if row["measured"]] == ["layers.4.w", "layers.5.w"]
     assert len(report.rows) == 2
-    assert "4 of 6 tensors are not trained (no state); --state none forecasts all" in report.notes
+    assert "4 of 6 tensors are not trained (no state); state='none' forecasts all" in report.notes
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scalecheck.report.part import Part, together
 from scalecheck.report.report import Report
 from scalecheck.settings import DEFAULT, Settings
 from scalecheck.updates import (
+    like,
     next_summary,
     precision,
     published_summary,
@@ -28,12 +29,13 @@ from scalecheck.updates import (
 from scalecheck.updates.assumed import Assumption, opened, stats_of_shapes
 from scalecheck.updates.bands import Bands
 from scalecheck.updates.forecast import planned
+from scalecheck.updates.headline import headline
+from scalecheck.updates.like import Others
 from scalecheck.updates.next_steps import with_next_steps
 from scalecheck.updates.placed import placed
 from scalecheck.updates.saved_state import asked_states
 from scalecheck.updates.situation import situation
 from scalecheck.updates.tables import (
-    Others,
     UncertainStates,
     columns_for,
     factor_tables,
@@ -125,15 +127,18 @@ def translate(
     figures = target.summary(shown, settings.target)
     told = together(
         [
+            summary.to_part(shown, settings.to),
+            like.part(shown, others, settings.like),
             adapted,
-            summary.spread(shown),
+            precision.ledger_part(forecasts, forecaster.cast),
+            precision.stalled_part(forecasts, forecaster.cast),
+            summary.speeds(shown),
             published_summary.part(shown, fresh, found, bands if is_banded else None),
+            run_summary.part(forecasts, plan, settings.snr),
             next_summary.part(forecasts),
             summary.eps(forecasts),
-            precision.stalled_part(forecasts),
             summary.rest(forecasts, forecaster.assumption),
-            run_summary.part(forecasts, plan, settings.snr),
-            precision.ledger_part(forecasts, forecaster.cast),
+            Part(notes=[*published_summary.details(shown, fresh, found, is_banded)]),
         ]
     )
     unsure = [*uncertain.notes(), *doubts(trainings, states, wanted)]
@@ -156,8 +161,9 @@ def translate(
             *not_read(selection.folders(checkpoint.unread), "translate"),
         ],
         summary={**told.summary, **figures},
-        conclusion=[*target.sentence(shown, figures)],
-        headline=summary.headline(checkpoint, forecasts, states),
+        conclusion=[*target.sentence(shown, figures), *told.conclusion],
+        tone=told.tone,
+        headline=headline(checkpoint, forecasts, states, settings),
         totals="\n".join(told.sentences),
         notes=[
             *summary.notes(forecasts, states, unsure, settings.lr),

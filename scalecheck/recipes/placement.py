@@ -73,6 +73,8 @@ def runs(of: Range) -> str:
     words = " and ".join(dict.fromkeys(_RUNS[phase] for phase in of.phases))
     if of.is_adapter:
         return "LoRA runs" if len(of.phases) > 2 else f"LoRA {words}"
+    if of.quantity == "residual_start":  # of the others no recipe tells
+        return _RUNS["pretrain"]
     if of.phases == PHASES:
         return "recipes of any phase" + ("" if of.family else " and optimizer")
     return words

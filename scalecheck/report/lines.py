@@ -7,6 +7,7 @@ from scalecheck.report import formatting
 from scalecheck.report.report import Row
 
 _SENTENCE_WIDTH = 60  # a sentence is not broken into shorter lines
+_KEPT = "\N{NO-BREAK SPACE}"  # between a number and its percent sign
 _SKIPPED_LINES = 5  # of what was skipped; the rest is counted
 _ASCII = str.maketrans(
     {
@@ -34,13 +35,13 @@ def wrapped(sentence: str, width: int | None) -> str:
     if width is None or formatting.columns_wide(sentence) <= width:
         return sentence
     lines = wrap(
-        sentence,
+        sentence.replace(" %", f"{_KEPT}%"),
         max(width, _SENTENCE_WIDTH),
         subsequent_indent="  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(lines)
+    return "\n".join(lines).replace(_KEPT, " ")
 
 
 def skip(entry: Row) -> str:

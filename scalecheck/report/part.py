@@ -6,10 +6,13 @@ from typing import Any
 
 from scalecheck.report.report import Table
 
+_TONES = ("", "ok", "warning", "error")
+
 
 @dataclass(frozen=True)
 class Part:
-    """Each is added to that of the report; `sentences` are of its totals."""
+    """Each is added to that of the report; `sentences` are of its totals. The gravest `tone` of all
+    is that of the report."""
 
     tables: Sequence[Table] = ()
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -17,6 +20,8 @@ class Part:
     summary: Mapping[str, Any] = field(default_factory=dict)
     sentences: Sequence[str] = ()
     notes: Sequence[str] = ()
+    conclusion: Sequence[str] = ()
+    tone: str = ""
 
 
 def together(parts: Sequence[Part]) -> Part:
@@ -28,4 +33,6 @@ def together(parts: Sequence[Part]) -> Part:
         summary={key: value for part in parts for key, value in part.summary.items()},
         sentences=[sentence for part in parts for sentence in part.sentences],
         notes=[note for part in parts for note in part.notes],
+        conclusion=[line for part in parts for line in part.conclusion],
+        tone=max((part.tone for part in parts), key=_TONES.index, default=""),
     )

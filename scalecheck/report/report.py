@@ -93,9 +93,9 @@ class Table:
     `rows` are mappings or typed objects, which the columns read. `columns` are the fields of the
     machine formats, in order; `shown` those that people see. `title` stands above the table,
     `notes` below it. `mark` gives the meaning, such as "warning", in whose colour a terminal shows
-    a row's cell of a column by the column's name; empty for none. `is_detail`: a terminal shows it
-    by --verbose only. `order`, where there is one, is
-    the key by which people see the rows sorted; programs get them as they are.
+    a row's cell of a column by the column's name; empty for none. `order`, where there is one, is
+    the key by which people see the rows sorted; programs get them as they are. `is_detail`: a
+    terminal shows it by --verbose only.
     """
 
     name: str
@@ -108,7 +108,7 @@ class Table:
     order: Callable[[Any], Any] | None = None
     is_detail: bool = False
 
-    @property
+    @cached_property
     def seen(self) -> Sequence[Any]:
         """The rows as people see them."""
         if self.order is None:

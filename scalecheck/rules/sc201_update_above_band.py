@@ -17,8 +17,9 @@ where weights are small at the start only; a look at the scale, where one layer 
 
 from collections.abc import Iterator
 
+from scalecheck.recipes.placement import a_step
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number, setting
+from scalecheck.report.formatting import setting
 from scalecheck.rules._published import beyond, beyond_of_adapters
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
 
@@ -36,7 +37,7 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
 def _by_limits(tensor: TensorFacts, lr: float | None, update: float, limits: Limits) -> Finding:
     own = limits.of(tensor)
     at = "" if lr is None else f" at lr {setting(lr)}"
-    message = f"changes by {number(update)} of itself a step{at}"
+    message = f"changes by {a_step(update)}{at}"
     if update >= own["very_high"]:
         return tensor.judged(message, update, own["very_high"])
     is_high = update >= own["high"]

@@ -12,9 +12,9 @@ its own for a layer whose weights are large; whether the layer is meant to stay 
 
 from collections.abc import Iterator
 
-from scalecheck.recipes.placement import percent
+from scalecheck.recipes.placement import a_step, percent
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number, setting
+from scalecheck.report.formatting import setting
 from scalecheck.rules._published import beyond, beyond_of_adapters
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, TensorFacts
 from scalecheck.updates.tensor_forecast import TensorForecast
@@ -36,13 +36,13 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
 
 def _still(forecast: TensorForecast) -> str:
     lr = "" if forecast.lr is None else f" at lr {setting(forecast.lr)}"
-    return f"the whole run moves it by at most {percent(forecast.drift or 0.0)} % of itself{lr}"
+    return f"the whole run changes it by at most {percent(forecast.drift or 0.0)} %{lr}"
 
 
 def _by_limits(tensor: TensorFacts, lr: float | None, update: float, limits: Limits) -> Finding:
     own = limits.of(tensor)
     at = "" if lr is None else f" at lr {setting(lr)}"
-    message = f"changes by {number(update)} of itself a step{at}"
+    message = f"changes by {a_step(update)}{at}"
     if update < own["frozen"]:
         return tensor.judged(message, update, own["frozen"], "error")
     return tensor.judged(message if update < own["low"] else "", update, own["low"])

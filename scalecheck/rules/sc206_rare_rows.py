@@ -13,7 +13,7 @@ weights, where a norm follows the embedding.
 from collections.abc import Iterator
 
 from scalecheck.report.finding import Finding, Severity
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule
 
 
@@ -24,7 +24,8 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
         moved, limit = forecast.rare_row_update, limits.of(tensor)["displacement"]
         if moved is None:
             continue
-        message = f"one gradient moves a rare row by {number(moved)} times its rms"
+        words = f"one gradient moves a rare row by {figure(moved)} times its rms"
+        message = f"{words} (limit {figure(limit)})"
         is_near = moved <= 2 * limit and not limits.are_set(tensor)
         severity: Severity = "note" if is_near else "warning"
         yield tensor.judged(message if moved > limit else "", moved, limit, severity)
@@ -40,6 +41,6 @@ RULE = Rule(
     bad=Example(
         'model["emb.weight"] = noise(64, 64)',
         "--lr 3e-3 --phase finetune",
-        finds="one gradient moves a rare row by 4.765 times its rms",
+        finds="one gradient moves a rare row by 4.76 times its rms (limit 1.6)",
     ),
 )

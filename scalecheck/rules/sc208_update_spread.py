@@ -9,8 +9,9 @@ writes; one initialization for all matrices.
 
 from collections.abc import Iterator
 
+from scalecheck.recipes.placement import a_step
 from scalecheck.report.finding import Finding
-from scalecheck.report.formatting import number
+from scalecheck.report.formatting import figure
 from scalecheck.rules.contract import CheckpointFacts, Example, Limit, Limits, Rule, judged
 
 
@@ -25,8 +26,9 @@ def find(subject: CheckpointFacts, limits: Limits) -> Iterator[Finding]:
     most, least = max(updates, key=updates.__getitem__), min(updates, key=updates.__getitem__)
     factor, limit = updates[most] / updates[least], limits.at("", "")["factor"]
     message = (
-        f"relative updates of {len(updates)} matrices are {number(factor)} times apart: {most} "
-        f"{number(updates[most])}, {least} {number(updates[least])}"
+        f"the fastest of {len(updates)} matrices changes {figure(factor)} times as much as the "
+        f"slowest (limit {figure(limit)}): {most} by {a_step(updates[most])}, {least} by "
+        f"{a_step(updates[least])}"
     )
     yield judged("", message if factor > limit else "", value=factor, limit=limit)
 
@@ -43,7 +45,7 @@ RULE = Rule(
     bad=Example(
         'model["a.weight"] = noise(64, 64)\nmodel["b.weight"] = 200 * noise(64, 64)',
         "--lr 1e-4",
-        finds="relative updates of 2 matrices are 200.0 times apart: a.weight 0.001147, "
-        "b.weight 5.733e-06",
+        finds="the fastest of 2 matrices changes 200 times as much as the slowest (limit 100): "
+        "a.weight by 0.115 % per step, b.weight by 0.000573 % per step",
     ),
 )

@@ -21,7 +21,7 @@ from scalecheck.measure.adapted import (
     made_of,
 )
 from scalecheck.measure.groups import Merge, mean_square
-from scalecheck.report.formatting import number, percent, printable
+from scalecheck.report.formatting import figure, percent, printable, rate
 from scalecheck.report.part import Part
 from scalecheck.report.report import Column, Table
 from scalecheck.updates.adapter_steps import AdapterStep, adapter_step
@@ -187,8 +187,14 @@ def summary(found: AdapterForecasts) -> dict[str, Any]:
         **inspected.summary(found.steps),
         "full_lr_median": median(full) if full else None,
         "relative_update_median": median(relative) if relative else None,
+        "absolute_update_median": _median_update(found.steps),
         "steps_measured": sum(step.measured for step in found.steps),
     }
+
+
+def _median_update(steps: Sequence[AdapterStep]) -> float | None:
+    moved = [step.absolute_update for step in steps if step.absolute_update is not None]
+    return median(moved) if moved else None
 
 
 def sentences(found: AdapterForecasts) -> Iterator[str]:
@@ -200,21 +206,19 @@ def sentences(found: AdapterForecasts) -> Iterator[str]:
     are = counted(len(steps))
     if (full := figures["full_lr_median"]) is not None:
         is_measured = figures["steps_measured"] == len(steps)
-        moves = "the last step moved" if is_measured else "moves"
-        yield f"{moves} W like full fine-tuning at lr {full:.3g} (median of {are})"
+        moves = "The last step moved" if is_measured else "A step moves"
+        yield f"{moves} W like full fine-tuning at lr {rate(full)} (median of {are})."
     if any(step.is_first for step in steps):
         n = sum(step.is_first for step in steps)
-        yield f"before the first step: B·A is zero in {n} of {are}; the step told is the first"
+        yield f"B·A is zero in {n} of {are}, as before the first step; figures are of that step."
     if (share := figures["added_relative_median"]) is not None:
         most = percent(figures["added_relative_max"])
-        yield f"the adapter adds {percent(share)} % to W (median; at most {most} %)"
+        yield f"The adapter adds {percent(share)} % to W (median; at most {most} %)."
     if not found.is_on_base:
-        moved = [s.absolute_update for s in steps if s.absolute_update is not None]
-        if moved:
-            middle = number(median(moved))
-            yield f"a step moves ΔW by RMS {middle} (median of {counted(len(moved))})"
+        if (middle := figures["absolute_update_median"]) is not None:
+            yield f"A step changes ΔW by RMS {figure(middle)} (median of {are})."
         hint = printable(base_hint(found.asked.found))
-        yield f"the halves alone tell no relative update of W: --base {hint} does"
+        yield f"The relative update of W is not known without its weights. Pass --base {hint}."
 
 
 def notes(found: AdapterForecasts) -> Iterator[str]:
@@ -222,7 +226,7 @@ def notes(found: AdapterForecasts) -> Iterator[str]:
     yield from inspected.notes(found.steps, found.asked)
     words = [s.state_reason for s in found.steps if s.state_reason and not s.measured]
     for reason in dict.fromkeys(words):
-        yield printable(f"the step of ΔW is expected, not measured: {reason}")
+        yield printable(f"The step of ΔW is expected, not measured: {reason}.")
 
 
 def _adapted(name: str) -> Callable[[Any], Any]:

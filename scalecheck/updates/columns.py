@@ -35,7 +35,8 @@ def _merged(
 def _extreme(merge: Callable[[str], Any], name: str, title: str, help: str) -> Column:
     """The relative update of a tensor that is the smallest or the largest of a group."""
     one, several = attrgetter("relative_update"), merge("relative_update")
-    return Column(name, title, "number", help, 2, one, several, of_several(name))
+    unit = "percent_per_step"
+    return Column(name, title, unit, help, 2, one, several, of_several(name))
 
 
 def _moving(name: str) -> Callable[[Forecasts], float | None]:
@@ -104,7 +105,7 @@ COLUMNS = (
     ),
     Column(
         "update_rms",
-        "measured",
+        "measured × lr",
         "number",
         "RMS of the last update at lr 1, by the optimizer state; null where none was measured",
         1,
@@ -112,7 +113,7 @@ COLUMNS = (
     ),
     Column(
         "update_rms_measured",
-        "measured",
+        "measured × lr",
         "number",
         "update_rms of the measured tensors of the row alone; null where none was measured",
         get=attrgetter("update_rms"),
@@ -130,7 +131,7 @@ COLUMNS = (
     _merged(
         _moving,
         "update_rms_expected",
-        "theory",
+        "theory × lr",
         "number",
         "RMS of an update at lr 1 by theory, at expected_step; null where it has none",
         2,
@@ -153,7 +154,7 @@ COLUMNS = (
     _merged(
         _moving,
         "update_rms_next",
-        "next",
+        "next × lr",
         "number",
         "RMS at lr 1 to expect of each of the next 20 steps",
         3,
@@ -179,19 +180,19 @@ COLUMNS = (
     ),
     Column(
         "relative_update",
-        "relative",
-        "number",
+        "% per step",
+        "percent_per_step",
         "the change of a step over rms: lr·u/rms, u as `measured` says",
         merge=_over_rms("absolute_update"),
     ),
-    _extreme(smallest, "relative_update_min", "least", "the smallest of a tensor in the group"),
-    _extreme(largest, "relative_update_max", "most", "the largest of a tensor in the group"),
+    _extreme(smallest, "relative_update_min", "least %", "the smallest of a tensor in the group"),
+    _extreme(largest, "relative_update_max", "most %", "the largest of a tensor in the group"),
     Column(
         "nominal_relative_update",
-        "nominal",
-        "number",
+        "nominal %",
+        "percent_per_step",
         "lr/rms: the change where the update is 1, as in a first step",
-        1,
+        3,
         merge=_over_rms("lr"),
     ),
     Column(
@@ -219,30 +220,36 @@ COLUMNS = (
     ),
     Column(
         "published_low",
-        "from",
-        "number",
+        "from %",
+        "percent_per_step",
         "the least relative update that is usual among published recipes",
         get=_first("range.low"),
     ),
-    Column("published_high", "to", "number", "the largest that is", get=_first("range.high")),
+    Column(
+        "published_high",
+        "to %",
+        "percent_per_step",
+        "the largest that is",
+        get=_first("range.high"),
+    ),
     Column(
         "decay_pull",
-        "decay per step",
-        "number",
+        "decay % per step",
+        "percent_per_step",
         "share of the weights that weight decay takes a step: lr·weight_decay",
         7,
     ),
     _merged(
         mean,
         "stalled",
-        "stalled %",
+        "unchanged %",
         "percent",
         "share of the elements that the update is too small to move; in tables in %",
         4,
     ),
     Column(
         "stalled_measured",
-        "stalled by",
+        "unchanged by",
         "sentence",
         "stalled is counted element by element from the state; else it is by the update's RMS",
         merge=lambda forecasts: all(each.stalled_measured for each in forecasts),
@@ -322,8 +329,8 @@ SCHEDULE = (
     _merged(
         mean_square,
         "first_relative_update",
-        "first",
-        "number",
+        "first %",
+        "percent_per_step",
         "relative update of the first step: by the optimizer state where it tells one, else by "
         "theory",
         4,
@@ -332,8 +339,8 @@ SCHEDULE = (
     _merged(
         mean_square,
         "final_relative_update",
-        "final",
-        "number",
+        "final %",
+        "percent_per_step",
         "relative update of the last step, of today's rms, by theory",
         4,
     ),
@@ -387,7 +394,7 @@ STATES = (
     Column("shape", "shape", "shape", "sizes of the dimensions; null where it does not say", 8),
     Column("lr", "lr", "setting", "the lr of its group", 3),
     Column("weight_decay", "decay", "setting", "the weight decay of its group", 4),
-    Column("update_rms", "update", "number", "RMS of its last update at lr 1"),
+    Column("update_rms", "measured × lr", "number", "RMS of its last update at lr 1"),
     *STATE,
 )
 TARGET = (
@@ -395,13 +402,24 @@ TARGET = (
     Column("target_factor", "× lr", "number", "over the lr it has"),
 )
 LIKE = (
-    Column("like_relative_update", "there", "number", "relative update of the other's tensor", 2),
+    Column(
+        "like_relative_update",
+        "there %",
+        "percent_per_step",
+        "relative update of the other's tensor",
+        2,
+    ),
     Column("like_by", "matched by", "text", "name, or family where the other has no such name", 3),
     *TARGET,
 )
 TO = (
     _merged(
-        mean_square, "to_update", "its update", "number", "RMS of Δw at lr 1 of the other optimizer"
+        mean_square,
+        "to_update",
+        "its update × lr",
+        "number",
+        "RMS of Δw at lr 1 of the other optimizer",
+        1,
     ),
     Column(
         "to_lr",

@@ -102,7 +102,7 @@ def traits(checkpoint: Checkpoint, stats: Sequence[TensorStats], pairs: Sequence
         width, width_evidence = _width(stats, config)
     else:
         width = adapter.inputs
-        width_evidence = f"width {width}: the inputs of adapted matrices (median of {len(pairs)})"
+        width_evidence = f"Width {width}: the inputs of adapted matrices (median of {len(pairs)})"
     domain, domain_evidence = _domain(stats, config)
     return Traits(
         width,
@@ -144,16 +144,16 @@ def _width(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[int
         sides.update({*one.shape[-2:]})
     said = next((own for key in _WIDTH_KEYS if isinstance(own := config.get(key), int)), None)
     if not matrices:
-        return None, "width not known: there is no matrix"
+        return None, "Width not known: there is no matrix"
     convs = sum(one.role == "conv" for one in stats)
     if convs > len(matrices) and said is None:
         total = convs + len(matrices)
-        return None, f"width not known: {convs} of {total} weights are convolutions"
+        return None, f"Width not known: {convs} of {total} weights are convolutions"
     most = max(sides.values())
     tables = [one.shape[-1] for one in matrices if _is_of_tokens(one)]
     if len(matrices) == 1 and len(sides) > 1 and said not in sides and not tables:
         rows, columns = matrices[0].shape[-2:]
-        return None, f"width not known: the only matrix, {rows}×{columns}, may have it as either"
+        return None, f"Width not known: the only matrix, {rows}×{columns}, may have it as either"
     alike = [size for size, n in sides.items() if n == most]
     width = said if said in alike else min(alike)
     if tables and sides[tables[0]] >= _TABLE_SHARE * len(matrices):
@@ -161,10 +161,10 @@ def _width(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[int
     count = sides[width]
     words = f"{count} of {len(matrices)} {'matrix' if len(matrices) == 1 else 'matrices'}"
     if count < _SHARE * len(matrices) and width not in tables:
-        return None, f"width not known: the size {width} is a side of no more than {words}"
+        return None, f"Width not known: the size {width} is a side of no more than {words}"
     table = ", as has the table of tokens" if width in tables and len(matrices) > 1 else ""
     confirmed = f", and {_CONFIG} says so" if said == width else ""
-    return width, f"width {width}: {words} with a side of it{table}{confirmed}"
+    return width, f"Width {width}: {words} with a side of it{table}{confirmed}"
 
 
 def _is_of_tokens(one: TensorStats) -> bool:
@@ -203,7 +203,7 @@ def _domain(stats: Sequence[TensorStats], config: Mapping[str, Any]) -> tuple[st
     if image is not None and tokens is None:
         return "vision", f"{excerpt(image, 60)} reads {_COLOURS} colours"
     if image is not None:
-        return None, "kind not known: it reads images and tokens"
+        return None, "Kind of model not known: it reads images and tokens"
     return _of_tokens(names)
 
 
@@ -211,16 +211,16 @@ def _of_tokens(names: Sequence[str]) -> tuple[str | None, str]:
     """A language model or an encoder."""
     encoder, lm = _first(_ENCODER, names), _first(_LM, names)
     if all(_first(_parts(rf"{word}[./].*\d+"), names) for word in ("encoder", "decoder")):
-        return None, "kind not known: it has an encoder and a decoder"
+        return None, "Kind of model not known: it has an encoder and a decoder"
     if encoder:
         return "encoder", _called(encoder)
     if lm:
         return "lm", _called(lm)
-    return None, "kind not known: no name or shape tells it, so recipes of all kinds count"
+    return None, "Kind of model not known: no name or shape tells it, so recipes of all kinds count"
 
 
 def _called(word: str) -> str:
-    return f"a module called {excerpt(word.strip('./'), 40)}"
+    return f"a module is called {excerpt(word.strip('./'), 40)}"
 
 
 def _reads(one: TensorStats, channels: Sequence[int], dimensions: int) -> bool:

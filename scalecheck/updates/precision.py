@@ -12,7 +12,7 @@ from scalecheck.dtypes import DTYPES, WORDS, named
 from scalecheck.errors import unknown
 from scalecheck.measure.groups import mean
 from scalecheck.measure.sketch import Sketch
-from scalecheck.report.formatting import percent, plural, printable, setting
+from scalecheck.report.formatting import figure, plural, printable, rate
 from scalecheck.report.part import Part
 from scalecheck.report.report import Column
 from scalecheck.theory.precision import half_ulp_toward_zero, layout_of
@@ -20,6 +20,8 @@ from scalecheck.updates.moves import MeasuredMoves, Moves, Stalling, cast_values
 
 MOST = 0.5  # share of the weights below which the ledger says what keeps small updates
 STALLED = 0.1  # share of its elements from which on a tensor is said to stall
+MATERIAL = 0.1  # share of all elements from which on this is said first, as a warning
+SHOWN = 0.01  # share of its elements from which on a table keeps the column, however narrow it is
 STILL = 1e-3  # share of its elements up to which a tensor is said not to move
 ROUNDING = 2.0**-50  # of a sum of shares
 SHARES = ("moves_pure", "moves_cast", "moves_stochastic", "decay_acts")
@@ -153,13 +155,19 @@ def _half_lr(moves: Sequence[tuple[int, Stalling]], lr: float | None) -> float |
     return None if lr is None or factor is None else lr * factor
 
 
-def stalled_part(forecasts: Sequence[Any]) -> Part:
-    """What a translation says of the elements that a step leaves as they are."""
-    return Part(
-        summary=stalled_figures(forecasts),
-        sentences=[*stalled_sentence(forecasts)],
-        notes=[*stalled_note(forecasts)],
-    )
+def stalled_part(forecasts: Sequence[Any], cast: str | None) -> Part:
+    """What a translation says of the elements that a step leaves as they are: first of all where
+    these are many, and --cast does not ask the same."""
+    found = stalled_figures(forecasts)
+    if not found:
+        return Part()
+    told = stalled_sentence(forecasts, found)
+    if found["stalled_most"] < STALLED:
+        return Part(summary=found, notes=[told])
+    tone = "warning" if found["stalled"] >= MATERIAL else ""
+    types = {each.trained_in for each in forecasts if each.stalled is not None}
+    first = [told] if types != {cast} else []
+    return Part(summary=found, conclusion=first, notes=[*stalled_notes(found)], tone=tone)
 
 
 def ledger_part(forecasts: Sequence[Any], cast: str | None) -> Part:
@@ -167,7 +175,8 @@ def ledger_part(forecasts: Sequence[Any], cast: str | None) -> Part:
     ledger = Ledger.of(cast, forecasts)
     if ledger is None:
         return Part()
-    return Part(summary={"precision": ledger.figures}, sentences=[*ledger.sentences()])
+    first, *others = ledger.sentences()
+    return Part(summary={"precision": ledger.figures}, conclusion=[first], sentences=others)
 
 
 def stalled_figures(forecasts: Sequence[Any]) -> dict[str, Any]:
@@ -186,37 +195,45 @@ def stalled_figures(forecasts: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def stalled_sentence(forecasts: Sequence[Any]) -> Iterator[str]:
-    """How many elements rounding leaves as they are, and what keeps small updates."""
-    found = stalled_figures(forecasts)
-    if not found:
-        return
-    most, worst = found["stalled_most"], printable(found["stalled_most_in"])
-    types = sorted({spoken(each.trained_in) for each in forecasts if each.stalled is not None})
-    where = f"nothing stalls in {' and '.join(types)}"
-    if not most:
-        yield f"{where}: every element moves"
-        return
-    if most < STALLED:
-        yield f"{where}: at most {percent(most)} % of a tensor does not move"
-        return
-    is_narrow = any(DTYPES[e.trained_in].is_narrow for e in forecasts if e.stalled is not None)
+def stalled_sentence(forecasts: Sequence[Any], found: Mapping[str, Any]) -> str:
+    """In bf16 at lr 1e-5, 98.9 % of the weights round back to their old value each step, and what
+    keeps small updates; found: by `stalled_figures`."""
+    known = [each for each in forecasts if each.stalled is not None]
+    if found["stalled_most"] < STALLED:
+        types = _types(known)
+        if not found["stalled_most"]:
+            return f"Nothing rounds away in {types}: every weight changes each step."
+        most, worst = _percent(found["stalled_most"]), printable(found["stalled_most_in"])
+        return (
+            f"Little rounds away in {types}: at most {most} of a tensor does not change each step "
+            f"({worst})."
+        )
+    lrs = {each.lr for each in known}
+    at = f" at lr {rate(*lrs)}" if len(lrs) == 1 and None not in lrs else ""
+    is_narrow = any(DTYPES[each.trained_in].is_narrow for each in known if each.stalled)
     advice = " Keep fp32 master weights, use stochastic rounding, or raise the lr."
-    yield (
-        f"{_percent(found['stalled'])} of all elements round back to their old value each step, as "
-        f"their update is at most half an ULP of their type; most in {worst}, {_percent(most)}."
-        + (advice if is_narrow else "")
+    return (
+        f"In {_types([each for each in known if each.stalled])}{at}, {_percent(found['stalled'])} "
+        f"of the weights round back to their old value each step.{advice if is_narrow else ''}"
     )
 
 
-def stalled_note(forecasts: Sequence[Any]) -> Iterator[str]:
-    """By what the elements that stall were counted, where some do and a state names tensors."""
-    found = stalled_figures(forecasts)
-    if not found or found["stalled_most"] < STALLED or not found["stalled_measured_tensors"]:
-        return
+def _types(forecasts: Sequence[Any]) -> str:
+    return " and ".join(sorted({spoken(each.trained_in) for each in forecasts}))
+
+
+def stalled_notes(found: Mapping[str, Any]) -> Iterator[str]:
+    """Where most rounds away, and how that was counted where a state names tensors."""
+    most = _percent(found["stalled_most"])
+    worst = printable(found["stalled_most_in"])
+    yield f"Most rounds away in {worst}: {most} of it does not change each step."
     count, every = found["stalled_measured_tensors"], found["stalled_tensors"]
-    others = "" if count == every else ", and expected of normal updates for the others"
-    yield f"stalled is counted element by element for {count} of {every} tensors{others}"
+    if count:
+        others = "" if count == every else "; for the others it assumes normal updates"
+        yield (
+            f"What rounds away is counted element by element for {count} of {every} "
+            f"tensors{others}."
+        )
 
 
 @dataclass(frozen=True)
@@ -245,6 +262,7 @@ class Ledger:
             **{name: mean(name)(self.forecasts) for name in SHARES},
             "half_moves_lr": half_moves_lr(self.forecasts),
             "still_tensors": len(still),
+            "still_share": 1 - STILL,
             "first_still": still[0].name if still else None,
             "decay_per_step": max(decays, default=None),
             "decay_needed": layout_of(self.cast).epsilon / 4,
@@ -261,11 +279,11 @@ class Ledger:
             yield f"What {word} rounds away is not known: no tensor has elements and an update."
             return
         lrs = {each.lr for each in self.forecasts}
-        at = f" at lr {setting(*lrs)}" if len(lrs) == 1 else ""
+        at = f" at lr {rate(*lrs)}" if len(lrs) == 1 else ""
         pure, copied, stochastic, decayed = (found[name] for name in SHARES)
         words = f"In pure {word}{at}, {_percent(pure)} of the weights change per step"
         if found["half_moves_lr"] is not None:
-            words += f"; half of them would at lr {found['half_moves_lr']:.3g}"
+            words += f"; half of them would at lr {rate(found['half_moves_lr'])}"
         advice = " Keep fp32 master weights or round stochastically."
         yield words + "." + (advice if pure < MOST else "")
         if self._still:
@@ -282,7 +300,7 @@ class Ledger:
         )
         yield (
             f"With stochastic rounding in {word}, {_percent(stochastic)} of the weights change "
-            "per step, each by a whole gap: right on average, and the noise stays in the weights."
+            "per step, each by a whole gap; the mean change is exact, and noise is added."
         )
         if DTYPES[self.cast].bits == 8:
             yield f"The {word} cast has no scale here; a scale per tensor changes these shares."
@@ -317,4 +335,4 @@ def cast_type(word: str | None) -> str | None:
 
 def _percent(share: float) -> str:
     is_near_all = 0.9995 <= share < 1
-    return "over 99.9 %" if is_near_all else f"{100 * share:.3g} %"
+    return "over 99.9 %" if is_near_all else f"{figure(100 * share)} %"

@@ -1,29 +1,30 @@
 """What a translation or a check says of its updates beside published ones, in sentences and in the
 figures that these are made of."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from scalecheck.recipes.placement import Placement, a_step, span
-from scalecheck.recipes.ranges import ANY, EXTREMES, RANGES, Place, Range, published
-from scalecheck.recipes.recipe import PHASE_WORDS, PHASES
+from scalecheck.recipes.ranges import ANY, EXTREMES, RANGES, Range, published
+from scalecheck.recipes.recipe import PHASE_WORDS
+from scalecheck.report.formatting import rate
 from scalecheck.report.part import Part
-from scalecheck.updates.band_summary import out_of_band
+from scalecheck.updates.band_summary import banded
 from scalecheck.updates.bands import Bands
-from scalecheck.updates.placed import adapter_placement, family_of, starts_large
+from scalecheck.updates.placed import adapter_placement, starts_large
+from scalecheck.updates.published_lrs import PROPORTIONAL, lr_bounds, span_of_lrs, width_lr
 from scalecheck.updates.situation import Situation
 from scalecheck.updates.tensor_forecast import TensorForecast
+from scalecheck.updates.verdict import among_phases, listed_with_and, verdict
 
 if TYPE_CHECKING:
     from scalecheck.updates.adapter_steps import AdapterStep
 
 Forecasts = Sequence[TensorForecast]
 
-_ALL_PHASES = ("start", "residual_start")
-_PROPORTIONAL = ("start", "residual_start", "mid")  # to the lr
 _WHAT = {
     "start": "matrices",
     "residual_start": "residual outputs",
@@ -39,13 +40,19 @@ def part(
 ) -> Part:
     """What a translation says of updates beside published ones, or in the bands that were given in
     their place; steps: of adapters without a base."""
+    own = figures(forecasts, steps, situation)
+    if bands is not None:
+        given = banded(forecasts, bands)
+        limits = f"Bands of the relative update of a matrix: {bands}."
+        return replace(given, summary={**own, **given.summary}, notes=[limits])
+    judged = verdict(forecasts, steps, situation)
     phase = phase_note(situation)
-    told = sentences(forecasts, steps, situation)
     return Part(
-        summary=figures(forecasts, steps, situation),
-        sentences=[*(told if bands is None else out_of_band(forecasts, bands))],
+        summary={**own, **judged.summary},
+        conclusion=judged.conclusion,
+        tone=judged.tone,
+        sentences=[*sentences(forecasts, steps, situation)],
         notes=[
-            *([] if bands is None else [f"bands of the relative update of a matrix: {bands}"]),
             *([] if phase is None else [phase]),
         ],
     )
@@ -97,62 +104,45 @@ def _record(of: Range, group: Sequence[Placement]) -> dict[str, Any]:
     }
 
 
-def lr_bounds(forecasts: Forecasts) -> tuple[float, float] | None:
-    """The least and the largest lr at which every step lies inside its range; None where tensors
-    have several lrs, or nothing is judged."""
-    lrs = {each.lr for each in forecasts if each.lr is not None and each.placements}
-    judged = [
-        (one, starts_large(each))
-        for each in forecasts
-        for one in each.placements[:1]
-        if one.range.quantity in _PROPORTIONAL and one.value
-    ]
-    if len(lrs) != 1 or not judged:
-        return None
-    (lr,) = lrs
-    floors = [one.range.low / one.value for one, is_large in judged if not is_large]
-    return lr * max(floors, default=0.0), lr * min(o.range.high / o.value for o, _ in judged)
-
-
-def width_lr(forecasts: Forecasts, situation: Situation) -> float | None:
-    """lr·√width at the start of a language model's pretraining by Adam."""
-    lrs = {each.lr for each in forecasts if each.has_band and each.lr is not None}
-    families = {family_of(each.training) for each in forecasts if each.has_band}
-    is_known = situation.phase == "pretrain" and situation.is_peak and situation.width is not None
-    if not is_known or len(lrs) != 1 or families != {"adam"} or situation.width is None:
-        return None
-    return lrs.pop() * math.sqrt(situation.width)
-
-
 def sentences(
     forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Situation
 ) -> Iterator[str]:
-    """Where the updates lie among published ones, the lrs that are inside, and the width's."""
-    groups = places(forecasts, steps, situation)
-    for of, group in groups.items():
-        if situation.phase is not None or of.is_adapter:
-            yield _beside(of, group)
-    if situation.phase is None and (sentence := against_each(forecasts)) is not None:
-        yield sentence
-    yield from unranged(forecasts, situation)
-    is_known = situation.phase is not None
-    if is_known and (bounds := lr_bounds(forecasts)) is not None and bounds[0] < bounds[1]:
-        of_steps = [of for of in groups if of.quantity in _PROPORTIONAL]
-        is_inside = all(one.place == "inside" for of in of_steps for one in groups[of])
-        stay = "stay" if is_inside else "are"
-        has_later = len(of_steps) < len(groups)  # the end of warm-up, or the equilibrium
-        at = " at the start" if has_later else ""
-        span_of = f"{bounds[0]:.3g} to" if bounds[0] else "up to"
-        yield f"All matrices {stay} inside{at} for lr {span_of} {bounds[1]:.3g}."
-    elif is_known and bounds is not None:
-        yield "No single lr brings every matrix inside."
+    """The lrs that are inside where all updates are, and the width's."""
+    found = places(forecasts, steps, situation)
+    of_steps = [one for of in found if of.quantity in PROPORTIONAL for one in found[of]]
+    bounds = lr_bounds(forecasts) if situation.phase is not None else None
+    if bounds is not None and bounds[0] < bounds[1] and _are_inside(of_steps):
+        later = len(of_steps) < sum(map(len, found.values()))  # the end of warm-up, equilibrium
+        at = " at the start" if later else ""
+        yield f"All matrices stay inside{at} for lr {span_of_lrs(bounds)}."
     if (lr := width_lr(forecasts, situation)) is not None:
         of_width = published("width_lr", "pretrain", "adam")
         assert of_width is not None
         yield (
-            f"lr·√width = {lr:.3g} at width {situation.width}, {of_width.place(lr)} what is "
-            f"published for language models, {span(of_width)} ({of_width.recipes} recipes)."
+            f"lr·√width = {lr:.3g} at width {situation.width}: {of_width.place(lr)} the published "
+            f"range of language models, {span(of_width)} ({of_width.recipes} recipes)."
         )
+
+
+def details(
+    forecasts: Forecasts,
+    steps: "Sequence[AdapterStep]",
+    situation: Situation,
+    is_banded: bool = False,
+) -> Iterator[str]:
+    """The median update of each kind beside its range, or where the phase is not known beside the
+    ranges of all phases; nothing where bands were given."""
+    if is_banded:
+        return
+    for of, group in places(forecasts, steps, situation).items():
+        if of != ANY and (situation.phase is not None or of.is_adapter):
+            yield _beside(of, group)
+    if situation.phase is None and (sentence := against_each(forecasts)) is not None:
+        yield sentence
+
+
+def _are_inside(found: Sequence[Placement]) -> bool:
+    return all(one.place == "inside" for one in found)
 
 
 def _beside(of: Range, group: Sequence[Placement]) -> str:
@@ -163,42 +153,30 @@ def _beside(of: Range, group: Sequence[Placement]) -> str:
     if of.quantity == "start" and of.phases == ("pretrain",):
         what = "hidden matrices"
     outside = [each for each in group if each.place != "inside"]
-    words = "all are inside" if not outside else f"{len(outside)} of {len(group)} are outside"
+    words = "inside" if len(group) == 1 else "all are inside"
+    if outside:
+        words = "outside" if len(group) == 1 else f"{len(outside)} of {len(group)} are outside"
     many = f" (median of {len(group)})" if len(group) > 1 else ""
     subject = f"{what[0].upper()}{what[1:]} change by {a_step(middle)}"
     if of.quantity == "lr_equivalent":
-        subject = f"The first step moves W like full fine-tuning at lr {middle:.3g}"
+        subject = f"The first step moves W like full fine-tuning at lr {rate(middle)}"
     return f"{subject}{many}; {group[0].published}: {words}."
 
 
 def against_each(forecasts: Forecasts) -> str | None:
     """0.0229 % per step (median of 16 matrices) is inside published fine-tuning …; None where no
     phase has a range."""
-    judged = [
-        each
-        for each in forecasts
-        for first in each.placements[:1]
-        if first.range.quantity in _ALL_PHASES and not first.range.is_adapter
-        if first.range != ANY
+    found = among_phases(forecasts)
+    if found is None:
+        return None
+    said = [
+        f"{place} published {listed_with_and(f'{PHASE_WORDS[p]} ({span(of)})' for p, of in those)}"
+        for place, those in found.places.items()
     ]
-    families = {family_of(each.training) for each in judged}
-    if not judged or len(families) != 1:
-        return None
-    family = families.pop()
-    value = median(each.placements[0].value for each in judged)
-    words: dict[Place, list[str]] = {"inside": [], "above": [], "below": []}
-    for phase in PHASES:
-        is_mid = phase == "resume"
-        own = published(*(("mid", "pretrain") if is_mid else ("start", phase)), family)
-        if own is not None:
-            words[own.place(value)].append(f"{PHASE_WORDS[phase]} ({span(own)})")
-    said = [f"{place} published {_and(those)}" for place, those in words.items() if those]
-    if not said:
-        return None
-    many = f" (median of {len(judged)} matrices)" if len(judged) > 1 else ""
+    many = f" (median of {found.matrices} matrices)" if found.matrices > 1 else ""
     return (
-        f"The phase of the run is not known: {a_step(value)}{many} is {', '.join(said)}. Pass "
-        "--phase to judge by one."
+        f"The phase of the run is not known: {a_step(found.median)}{many} is {', '.join(said)}. "
+        "Pass --phase to judge by one."
     )
 
 
@@ -217,28 +195,23 @@ def unranged(forecasts: Forecasts, situation: Situation) -> Iterator[str]:
     at = "" if situation.phase is None else f" in {PHASE_WORDS[situation.phase]}"
     for name in sorted(name for name, own in ranges.items() if own <= {ANY}):
         judged = (
-            f"only steps above {span(ANY)} are judged, which no recipe of any optimizer has"
+            f"only updates above {span(ANY)} per step, more than any recipe has, are judged"
             if ranges[name]
-            else "its steps are not judged"
+            else "its updates are not judged"
         )
         yield f"No range is published for {name}{at}, as there are too few recipes: {judged}."
-
-
-def _and(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def phase_note(situation: Situation) -> str | None:
     """What says the phase where it was not given, or that an adapter is judged without one."""
     if situation.is_phase_found:
         return (
-            f"judged as the start of a pretraining, as weights are those of an initialization: "
-            f"{situation.evidence}; --phase says another"
+            "Judged as the start of a pretraining, as the weights are those of an initialization: "
+            f"{situation.evidence}. Pass --phase if it is another."
         )
     if situation.phase is None and situation.is_adapter:
         return (
-            "an adapter, by the names of its halves: judged by published LoRA runs of any phase; "
-            "--phase finetune, preference or rl narrows the range"
+            "Judged by published LoRA runs of any phase, as names of tensors are those of an "
+            "adapter. Pass --phase (finetune, preference or rl) for a narrower range."
         )
     return None

@@ -126,10 +126,10 @@ def _phases(
     trained = [phase for phase in _TRAINED if is_published(phase, model.domain, is_adapter)]
     trained = trained or ["finetune"]
     if is_adapter:
-        return trained, "an adapter; --phase says which"
+        return trained, "as the tensors are those of an adapter"
     if tensors is not None and (signs := signs_of_training(forecasts, tensors)):
-        return trained, f"{signs}; --phase says which"
-    return [*trained, "pretrain"], "not known whether it was trained; --phase says which"
+        return trained, f"but the weights were trained: {signs}"
+    return [*trained, "pretrain"], "nor whether the weights were trained"
 
 
 def _updates(hidden: Sequence[TensorForecast]) -> Iterator[tuple[float, float]]:
@@ -153,7 +153,7 @@ def _suggestion(
     is_adapter, count = model.adapter is not None, model.parameters or None
     asked = Asked(phase, optimizer, model.width, model.domain, is_adapter, size, count)
     if not training.is_known:
-        found = Near(reason="the optimizer is not known, --optimizer says it")
+        found = Near(reason="the optimizer is not known: --optimizer names it")
     elif optimizer is None:
         found = Near(reason=f"no recipe with {training.name} is published")
     else:

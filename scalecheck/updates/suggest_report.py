@@ -161,23 +161,21 @@ def conclusions(found: Suggestions) -> Iterator[str]:
         start += f" with {optimizer}" if found.training.is_known else ""
         start += f" at width {found.traits.width}" if found.traits.width else ""
         nearest = one.way(NEAREST)
-        if nearest is None:
-            yield f"{start}, {one.ways[0].reason}{_instead(one)}."
-            continue
-        yield f"{start}, {_used(nearest, one)}."
+        yield f"{start}, {_instead(one) if nearest is None else _used(nearest, one)}."
 
 
 def _used(nearest: Way, one: Suggestion) -> str:
     low, middle, high = (_rate(x) for x in (nearest.low, nearest.lr, nearest.high))
-    of = _sizes(one)
+    of, word = _sizes(one), "peak lr" if one.phase == "resume" else "lr"
     kind = f" of {DOMAIN_WORDS[one.asked.domain]}" if one.asked.domain else ""
     n = nearest.recipes
     if n == 1:
         name = one.near.recipes[0].name
-        return f"one published recipe{kind} is near and uses lr {middle} ({name}{of})"
+        return f"one published recipe{kind} is near and uses {word} {middle} ({name}{of})"
     if low == high:
-        return f"{n} published recipes{kind}{of} use lr {middle}"
-    return f"published recipes{kind} use lr {low} to {high} (median {middle}, {n} recipes{of})"
+        return f"{n} published recipes{kind}{of} use {word} {middle}"
+    recipes = f"median {middle}, {n} recipes{of}"
+    return f"published recipes{kind} use {word} {low} to {high} ({recipes})"
 
 
 def _sizes(one: Suggestion) -> str:
@@ -196,8 +194,9 @@ def _instead(one: Suggestion) -> str:
     for name in (FITTED, RELATIVE, ON_W):
         if (way := one.way(name)) is not None:
             low, middle, high = (_rate(x) for x in (way.low, way.lr, way.high))
-            return f"; the {name} gives lr {middle} ({low} to {high}, {way.recipes} recipes)"
-    return ""
+            given = f"{low} to {high} (median {middle}, {way.recipes} recipes)"
+            return f"the {name} gives lr {given}; no published recipe is near"
+    return f"no lr can be suggested: {one.ways[0].reason}"
 
 
 def sentences(found: Suggestions, lr: float | None) -> Iterator[str]:
@@ -224,7 +223,7 @@ def _few(one: Suggestion) -> Iterator[str]:
     sources = len({recipe.origin for recipe in one.near.recipes})
     if 0 < count < LEAST:
         found = f"{plural(count, 'recipe')} from {plural(sources, 'source')}"
-        yield f"{found}: too few to tell a usual range"
+        yield f"{found} {'is' if count == 1 else 'are'} too few for a usual range"
 
 
 def _apart(found: Suggestions, one: Suggestion) -> Iterator[str]:
@@ -256,11 +255,11 @@ def _why(found: Suggestions, one: Suggestion, way: Way) -> str:
     if way.name == FITTED:
         low, high = FIT.widths
         if width is not None and not low <= width <= high:
-            return f"width {width} is outside of its {low} to {high}, so that it is a guess here"
+            return f"width {width} is outside its range {low} to {high}, so it is a guess here"
         side = "below" if (way.lr or 0.0) > (one.ways[0].lr or 0.0) else "above"
         return (
-            f"it is of {FIT.recipes} recipes of width {low} to {high}, and those near this width "
-            f"lie {side} it"
+            f"it is fitted to {FIT.recipes} recipes of width {low} to {high}, and those near this "
+            f"width lie {side} it"
         )
     if way.name == ON_W:
         return "recipes keep one lr whatever rank and alpha are, so their first steps on W differ"
@@ -269,12 +268,12 @@ def _why(found: Suggestions, one: Suggestion, way: Way) -> str:
         place = "inside" if gains.p5 <= found.gain <= gains.p95 else "outside"
         return (
             f"its matrices start at rms·√width {found.gain:.3g}, {place} the published "
-            f"{gains.p5:.3g} to {gains.p95:.3g}; published lrs follow width, and not the scale of "
-            "the start"
+            f"{gains.p5:.3g} to {gains.p95:.3g}, and published lrs follow the width, not the scale "
+            "of the start"
         )
     return (
-        f"published relative updates span {way.span:,.0f} times, and rest on an assumed scale of "
-        "the weights"
+        f"published relative updates span a factor of {way.span:,.0f} and rest on an assumed scale "
+        "of the weights"
     )
 
 
@@ -282,42 +281,51 @@ def notes(found: Suggestions) -> Iterator[str]:
     """The evidence that the recipes were chosen by."""
     model = found.traits
     yield printable(model.width_evidence)
-    kind = "" if model.domain is None else f"kind {model.domain}: "
+    kind = "" if model.domain is None else f"Recipes are of {DOMAIN_WORDS[model.domain]}, as "
     yield printable(f"{kind}{model.domain_evidence}")
     layers = f"{plural(model.depth, 'layer')}, " if model.depth else ""
     yield f"{layers}{plural(model.parameters, 'parameter')}"
     if len(found.each) > 1:
-        yield printable(f"phase: {found.phase_evidence}")
+        yield printable(f"The phase is not known, {found.phase_evidence}. Pass --phase for one.")
+    for one in found.each:
+        if one.near.reason:
+            yield printable(
+                f"No published recipe is near for {PHASE_WORDS[one.phase]}: {one.near.reason}."
+            )
     for words in dict.fromkeys(
-        f"no lr by the {way.name}: {way.reason}"
+        f"The {way.name} gives no lr for {PHASE_WORDS[one.phase]}: {way.reason}."
         for one in found.each
         for way in one.ways[1:]
         if way.reason
     ):
         yield printable(words)
     if found.is_default:
-        yield f"optimizer: {found.training.name}, as no state says one; --optimizer chooses another"
+        yield (
+            f"No optimizer state was found, so recipes are of {found.training.name}. Pass "
+            "--optimizer for another."
+        )
     if model.adapter is not None:
         alpha = "not known" if model.adapter.alpha is None else f"{model.adapter.alpha:g}"
-        words = f"rank {model.adapter.rank}, alpha {alpha}"
+        words = f"The adapter has rank {model.adapter.rank} and alpha {alpha}"
         if (factor := model.adapter.equivalence) is not None:
-            words += f": its first step moves W like full fine-tuning at {factor:.3g} times the lr"
-        yield words
+            words += f": its first step moves W like full fine-tuning at {factor:.3g} × its lr"
+        yield f"{words}."
     yield (
-        "published means that it worked for somebody, not that it was tuned: docs/suggest.md has "
-        "the error of each way"
+        "A published lr worked for its authors and may not be the best: docs/suggest.md has the "
+        "error of each way."
     )
 
 
 def with_suggestions(report: Report, found: Suggestions, lr: float | None) -> Report:
-    """A translation that suggests an lr: its own tables are for machines then. lr: the one that was
-    given."""
+    """A translation that suggests an lr: its own tables, and what they come to, are for machines
+    then. lr: the one that was given."""
     hidden = [replace(table, shown=(), title="", notes=()) for table in report.tables]
     return replace(
         report,
         tables=[*tables(found), *hidden],
         summary={**report.summary, **figures(found, lr)},
-        conclusion=[*conclusions(found), *report.conclusion],
+        conclusion=[*conclusions(found)],
+        tone="",
         totals="\n".join(sentences(found, lr)),
         notes=[*notes(found), *(note for note in report.notes if note != WITHOUT_LR)],
     )

@@ -3,60 +3,129 @@ tensors, however its rows are grouped."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
+from typing import Any
 
 from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 from scalecheck.dtypes import DTYPES
-from scalecheck.report.formatting import count, number, percent, plural, printable, setting
-from scalecheck.report.part import Part
+from scalecheck.recipes.placement import percent as shares
+from scalecheck.report.formatting import figure, percent, plural, printable, rate
+from scalecheck.report.part import Part, together
 from scalecheck.updates.assumed import Assumption
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.tensor_forecast import (
     BEFORE_FIRST,
     NO_LR,
     TensorForecast,
-    different_lrs,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Forecasts = Sequence[TensorForecast]
 
 NEAR_EPS = 0.1  # share of its elements near eps from which on a tensor is named
 NAMED = 3
-WITHOUT_LR = "No relative update is shown, as no lr is given: --lr 3e-4 adds it"
+WITHOUT_LR = "No lr was given, so no relative update is shown. Pass --lr, for example --lr 3e-4."
+_BROKEN = {
+    "v_zeros": "v is 0",
+    "v_not_finite": "v is NaN, inf or negative",
+    "m_not_finite": "m is NaN or inf",
+}
 OFF = 2.0  # times the assumed rms, up or down, from which on an assumption is said to be off
 
 
-def headline(checkpoint: Checkpoint, forecasts: Forecasts, states: States) -> str:
-    """The checkpoint, who trains it, and where that was found."""
-    names = {each.training.name for each in forecasts}
-    lrs = different_lrs(forecasts)
-    lr = f"lr {setting(*lrs)}" if len(lrs) == 1 else f"{len(lrs)} lrs" if lrs else "lr not known"
-    lr = lr if any(each.training.has_lr for each in forecasts) else "no lr given"
-    at = "" if states.path is None else f", state of {printable(str(states.path))}"
-    words = f"{printable(str(checkpoint.path))}: {checkpoint.format}, "
-    words += plural(len(forecasts), "tensor")
-    return f"{words}\n{', '.join(sorted(names))}, {lr}{at}"
+def speeds(forecasts: Forecasts) -> Part:
+    """Which tensor and which matrix changes most, and which matrix least."""
+    moved = [each for each in forecasts if each.relative_update is not None]
+    matrices = [each for each in moved if each.has_band]
+    return Part(
+        summary={
+            "tensors_moved": len(moved),
+            **_extreme("fastest", moved, max),
+            "matrices_moved": len(matrices),
+            **_extreme("fastest_matrix", matrices, max),
+            **_extreme("slowest_matrix", matrices, min),
+        },
+        conclusion=[*(_speeds(moved, matrices) if moved else _unknown(forecasts))],
+    )
 
 
-def spread(forecasts: Forecasts) -> Part:
-    """Which matrix changes most and which least."""
-    moved = [each for each in forecasts if each.has_band and each.relative_update is not None]
-    return Part(sentences=[*_spread(moved)])
+def _extreme(word: str, forecasts: Forecasts, which: Callable[..., Any]) -> dict[str, Any]:
+    """The tensor that changes most or least, and by how much."""
+    found = which(forecasts, key=_update, default=None)
+    return {
+        word: None if found is None else found.name,
+        f"{word}_update": None if found is None else found.relative_update,
+    }
+
+
+def _update(forecast: TensorForecast) -> float:
+    return forecast.relative_update or 0.0
+
+
+def _speeds(moved: Forecasts, matrices: Forecasts) -> Iterator[str]:
+    among = matrices or moved
+    first, fast, slow = max(moved, key=_update), max(among, key=_update), min(among, key=_update)
+    words = f"Fastest: {_speed(first)} per step"
+    of = f"{len(among)} {'matrices' if matrices else 'tensors'}"
+    if len(among) == 1:
+        only = fast is not first and bool(matrices)
+        yield f"{words}. The only matrix: {_speed(fast)}." if only else f"{words}."
+    elif fast is first:
+        yield f"{words}; slowest of {of}: {_speed(slow)}."
+    else:
+        yield f"{words}. Fastest of {of}: {_speed(fast)}; slowest: {_speed(slow)}."
+
+
+def _unknown(forecasts: Forecasts) -> Iterator[str]:
+    """Why no update is known, by the reason that most tensors have."""
+    reasons = Counter(each.reason for each in forecasts if each.reason not in (None, NO_LR))
+    for reason, _ in reasons.most_common(1):
+        yield printable(f"No relative update is known: {reason}.")
+
+
+def _speed(forecast: TensorForecast) -> str:
+    return f"{printable(forecast.name)}, {shares(_update(forecast))} %"
+
+
+def to_part(forecasts: Forecasts, other: str | None) -> Part:
+    """The lr of another optimizer that changes the weights as much; nothing where none is asked
+    for."""
+    if other is None:
+        return Part()
+    known = [
+        (each, each.absolute_update / each.to_update)
+        for each in forecasts
+        if each.absolute_update and each.to_update
+    ]
+    matrices = [lr for each, lr in known if each.has_band]
+    lrs = matrices or [lr for _, lr in known]
+    figures = {
+        "lr_min": min(lrs, default=None),
+        "lr_median": median(lrs) if lrs else None,
+        "lr_max": max(lrs, default=None),
+        "matrices" if matrices else "tensors": len(lrs),
+    }
+    if not lrs:
+        return Part(summary={"to": figures}, conclusion=[f"No lr of {other} is known here."])
+    one, several = ("matrix", "matrices") if matrices else ("tensor", "tensors")
+    of = f"{len(lrs)} {one if len(lrs) == 1 else several}"
+    low, middle, high = rate(min(lrs)), rate(median(lrs)), rate(max(lrs))
+    span = f"lr {low}" if low == high else f"lr {low} to {high} (median {middle})"
+    return Part(
+        summary={"to": figures},
+        conclusion=[f"{other} changes {of} as much per step at {span}."],
+    )
 
 
 def eps(forecasts: Forecasts) -> Part:
     """Where eps rules, and where moments are broken."""
-    return Part(sentences=[*_ruled_by_eps(forecasts)])
+    return Part(summary=eps_figures(forecasts), sentences=[*_ruled_by_eps(forecasts)])
 
 
 def rest(forecasts: Forecasts, assumption: Assumption | None) -> Part:
     """The tensors of which an update is no share, and how far an assumption holds."""
-    believed = [] if assumption is None else [_believed(forecasts, assumption)]
-    return Part(sentences=[*_without_ratio(forecasts), *believed])
+    believed = Part() if assumption is None else _believed(forecasts, assumption)
+    return together([_without_ratio(forecasts), believed])
 
 
 def notes(
@@ -69,28 +138,34 @@ def notes(
     if reasons.pop(NO_LR, 0):
         yield WITHOUT_LR
     for reason, n in reasons.items():
-        yield printable(f"no update for {n} of {len(forecasts)} tensors: {reason}")
+        yield printable(f"{n} of {len(forecasts)} tensors have no update: {reason}.")
     unrounded = [e for e in certain if e.absolute_update and e.trained_in not in ("", *DTYPES)]
     if unrounded:
         yield (
-            f"rounding is not known for {plural(len(unrounded), 'quantised weight')}: codes are "
-            "not trained in place; --param-dtype says which type is"
+            f"What rounds away is not known for {plural(len(unrounded), 'quantised weight')}, as "
+            "codes are not trained in place. Pass --param-dtype to name the type that is trained."
         )
     coded = [e for e in forecasts if e.measured and e.is_coded]
     if count_coded := sum(not each.training.optimizer.equal_updates for each in coded):
-        words = "the state keeps its averages as codes"
-        yield f"measured within 1 % for {plural(count_coded, 'tensor')}: {words}"
+        yield (
+            f"Updates are measured within 1 % for {plural(count_coded, 'tensor')}, as the state "
+            "keeps its averages as codes."
+        )
     unread = Counter(each.state_reason for each in forecasts if each.state_reason)
     for reason, n in unread.items():
-        yield printable(f"expected, not measured, for {n} of {len(forecasts)} tensors: {reason}")
+        of = f"{n} of {len(forecasts)} tensors"
+        yield printable(f"The updates of {of} are expected, not measured: {reason}.")
     yield from doubts
     if lr is None and states.lr_note:
         yield states.lr_note
     elif lr is None and states.path is not None:
-        whose = "the optimizer's own at this moment" if states.in_memory else "the state's"
-        yield f"the lr is {whose}, which a scheduler may have moved on after the last update"
+        whose = "optimizer's" if states.in_memory else "state's"
+        yield (
+            f"The lr is the {whose}. A scheduler may have changed it since the last update; --lr "
+            "sets another."
+        )
     for name in sorted({e.training.name for e in forecasts if e.training.optimizer.relative_lr}):
-        yield f"the lr of {name} is relative to the weights already"
+        yield f"The lr of {name} is relative: each step is this share of the weights."
 
 
 def masters_note(checkpoint: Checkpoint, trained: Iterable[Tensor]) -> list[str]:
@@ -100,70 +175,89 @@ def masters_note(checkpoint: Checkpoint, trained: Iterable[Tensor]) -> list[str]
         return []
     types = " and ".join(sorted({one.dtype.name for one in masters}))
     of = plural(len(masters), "tensor")
-    return [f"{of}: the {types} master weights, which the optimizer moves, not their roundings"]
+    return [f"{of}: figures are of the {types} master weights, which the optimizer changes."]
 
 
-def _believed(forecasts: Forecasts, assumption: Assumption) -> str:
+def _believed(forecasts: Forecasts, assumption: Assumption) -> Part:
     """Where an assumed initialization is off, and by how much."""
     known = {each.name: each.assumed_ratio for each in forecasts if each.assumed_ratio}
     logs = {name: abs(math.log(ratio)) for name, ratio in known.items()}
     off = [name for name, log in logs.items() if log > math.log(OFF)]
-    words = f"the assumption {assumption.word} is"
-    if not off:
-        return f"{words} within a factor of 2 for all {len(known)} known"
-    worst = max(off, key=logs.__getitem__)
-    return (
-        f"{words} off by more than a factor of 2 for {len(off)} of {len(known)}; most for "
-        f"{printable(worst)}, whose rms is {number(known[worst])} of it"
-    )
+    worst = max(logs, key=logs.__getitem__, default=None)
+    figures = {
+        "assumed_tensors": len(known),
+        "assumed_off": len(off),
+        "assumed_most": worst,
+        "assumed_most_ratio": None if worst is None else known[worst],
+    }
+    if worst is None:
+        words = f"{assumption.word} says the scale of no tensor here."
+    elif not off:
+        words = f"{assumption.word} is within a factor of 2 of all {plural(len(known), 'tensor')}."
+    else:
+        words = (
+            f"{assumption.word} is off by more than a factor of 2 for {len(off)} of "
+            f"{plural(len(known), 'tensor')}; most for {printable(worst)}, whose rms is "
+            f"{figure(known[worst])} times the assumed one."
+        )
+    return Part(summary=figures, sentences=[f"Assumption: {words}"])
 
 
-def _spread(matrices: Forecasts) -> Iterator[str]:
-    updates = {each.name: each.relative_update or 0.0 for each in matrices}
-    if not updates:
-        return
-    most, least = max(updates, key=updates.__getitem__), min(updates, key=updates.__getitem__)
-    fast, slow = updates[most], updates[least]
-    if len(updates) == 1:
-        yield f"{printable(most)} changes by {number(fast)} of itself a step"
-        return
-    times = f", {number(fast / slow)} times apart" if slow else ""
-    yield (
-        f"of {len(updates)} matrices {printable(most)} changes most, by {number(fast)} of itself a "
-        f"step, {printable(least)} least, by {number(slow)}{times}"
-    )
+def eps_figures(forecasts: Forecasts) -> dict[str, Any]:
+    """The tensors in which √v̂ is near eps, the largest shares first, and counts of broken
+    moments with the tensor that has most of them."""
+    ruled = [each for each in forecasts if _near_eps(each) >= NEAR_EPS]
+    ruled.sort(key=_near_eps, reverse=True)
+    found: dict[str, Any] = {
+        "near_eps_tensors": len(ruled),
+        "near_eps": [{"name": e.name, "share": e.eps_near_share} for e in ruled[:NAMED]],
+    }
+    for name in _BROKEN:
+        counts = {each.name: getattr(each, name) or 0 for each in forecasts}
+        total = sum(counts.values())
+        found[name] = total
+        found[f"{name}_most"] = max(counts, key=counts.__getitem__) if total else None
+    return found
+
+
+def _near_eps(forecast: TensorForecast) -> float:
+    return forecast.eps_near_share or 0.0
 
 
 def _ruled_by_eps(forecasts: Forecasts) -> Iterator[str]:
     """Where √v̂ is so near eps that an update says the gradient's scale, or v or m is broken."""
-    shares = {each.name: each.eps_near_share or 0.0 for each in forecasts}
-    ruled = [name for name, share in shares.items() if share >= NEAR_EPS]
-    if ruled:
-        ruled.sort(key=shares.__getitem__, reverse=True)
-        names = (f"{printable(name)} ({percent(shares[name])} %)" for name in ruled[:NAMED])
-        more = f" and {len(ruled) - NAMED} more" if len(ruled) > NAMED else ""
-        yield f"eps counts: √v̂ is below 100 eps in {', '.join(names)}{more}"
-    for words, field in (
-        ("v is 0", "v_zeros"),
-        ("v is NaN, inf or negative", "v_not_finite"),
-        ("m is NaN or inf", "m_not_finite"),
-    ):
-        counts = {each.name: getattr(each, field) or 0 for each in forecasts}
-        if any(counts.values()):
-            most = max(counts, key=counts.__getitem__)
-            number = plural(sum(counts.values()), "element")
-            yield f"{words} for {number}, most in {printable(most)}"
+    found = eps_figures(forecasts)
+    if ruled := found["near_eps"]:
+        names = (f"{printable(e['name'])} ({percent(e['share'])} %)" for e in ruled)
+        others = found["near_eps_tensors"] - len(ruled)
+        more = f" and {others} more" if others else ""
+        yield f"eps limits updates where √v̂ is below 100 × eps: {', '.join(names)}{more}."
+    for name, words in _BROKEN.items():
+        if found[name]:
+            most = printable(found[f"{name}_most"])
+            yield f"{words} in {plural(found[name], 'element')}, most of them in {most}."
 
 
-def _without_ratio(forecasts: Forecasts) -> Iterator[str]:
+def _without_ratio(forecasts: Forecasts) -> Part:
+    """The tensors that are all zero or not finite, by the reason."""
+    summary: dict[str, Any] = {}
+    sentences = []
     for band, words in (
-        ("zero-init", "all zero, so that there is no ratio"),
-        (BEFORE_FIRST, "all zero, as this half of an adapter starts"),
-        ("not finite", "NaN or inf in it, and no ratio"),
+        ("zero-init", "all zero"),
+        (BEFORE_FIRST, "all zero, as this half of an adapter starts,"),
+        ("not finite", "not finite"),
     ):
         found = [each for each in forecasts if each.band == band]
-        if found:
-            more = f" and {count(len(found) - 1)} more" if len(found) > 1 else ""
-            first = found[0].absolute_update if band != "not finite" else None
-            step = "" if first is None else f"; the first moves by {number(first)} a step"
-            yield f"{band}: {printable(found[0].name)}{more}: {words}{step}"
+        if not found:
+            continue
+        first = found[0].absolute_update if band != "not finite" else None
+        name, n = printable(found[0].name), len(found)
+        which = f"{name} is" if n == 1 else f"{plural(n, 'tensor')}, {name} first, are"
+        step = (
+            "" if first is None else f"; a step changes {'it' if n == 1 else 'the first'} by RMS "
+        )
+        step += "" if first is None else figure(first)
+        none = "has" if n == 1 else "have"
+        sentences.append(f"{which} {words} and {none} no relative update{step}.")
+        summary[band] = {"tensors": len(found), "first": found[0].name, "update": first}
+    return Part(summary={"without_ratio": summary} if summary else {}, sentences=sentences)

@@ -2,10 +2,9 @@
 that are asked back, the states whose tensor is not certain, and the settings for weights K times
 larger."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
-from statistics import median
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 from scalecheck.checkpoint.keys import text_key
 from scalecheck.checkpoint.naming import MATRICES
@@ -28,7 +27,9 @@ from scalecheck.updates.columns import (
     TARGET,
     TO,
 )
+from scalecheck.updates.like import Others
 from scalecheck.updates.precision import COLUMNS as PRECISION
+from scalecheck.updates.precision import MOST, SHOWN
 from scalecheck.updates.saved_state import States
 from scalecheck.updates.target import towards
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
@@ -46,6 +47,7 @@ _HIDDEN = {
 }
 _SPREAD = {"tensors", "tensors_measured", "relative_update_min", "relative_update_max"}
 """Fields of groups."""
+_OF_VERDICT = {"name", "relative_update", "published", "band"}
 _STATE_SHOWN = ("name", "lr", "weight_decay", "update_rms", "step", "grad_rms", "snr", "eps_share")
 
 
@@ -69,33 +71,6 @@ def _of_adapters() -> Sequence[Column]:
     from scalecheck.updates.adapted import ADAPTED
 
     return ADAPTED
-
-
-class Others:
-    """The relative updates of another checkpoint, by name and by family."""
-
-    def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        self._by_name: dict[str, float] = {}
-        families: dict[str, list[float]] = {}
-        for there in rows:
-            if (relative := there["relative_update"]) is not None:
-                self._by_name[there["name"]] = relative
-                if there["family"] is not None:  # it is of a group of several
-                    families.setdefault(there["family"], []).append(relative)
-        self._by_family = {family: median(known) for family, known in families.items()}
-
-    def towards(self, row: Row, members: Sequence[TensorForecast]) -> dict[str, Any]:
-        """The fields of LIKE of a row."""
-        by, known, key = "name", self._by_name, row["name"]
-        if key not in known:
-            by, known, key = "family", self._by_family, row["family"]
-        relative = known.get(key)
-        found = None if relative is None else by
-        return {
-            "like_relative_update": relative,
-            "like_by": found,
-            **towards(row, members, relative),
-        }
 
 
 def rows(
@@ -135,7 +110,7 @@ def row_tables(
     rows = selection.rows(rows)
     are_matrices = [row["role"] in MATRICES for row in rows]
     if not selection.is_whole or len({*are_matrices}) < 2:
-        return [Table("rows", fields, _told(selection, shown, rows), rows)]
+        return [_seen(selection, fields, shown, rows)]
     matrices = rows.at(place for place, is_one in enumerate(are_matrices) if is_one)
     others = rows.at(place for place, is_one in enumerate(are_matrices) if not is_one)
     has_band = any(row["band"] for row in others)
@@ -143,19 +118,82 @@ def row_tables(
     if any(row["rare_row_update"] is not None for row in others):
         rest.append(next(column for column in fields if column.name == "rare_row_update"))
     return [
-        Table("rows", fields, _told(selection, shown, matrices), matrices, "Matrices"),
-        Table(
-            "rows", fields, _told(selection, rest, others), others, "Norms, biases and embeddings"
-        ),
+        _seen(selection, fields, shown, matrices, "Matrices"),
+        _seen(selection, fields, rest, others, "Norms, biases and embeddings"),
     ]
 
 
+def _seen(
+    selection: Selection,
+    fields: Sequence[Column],
+    shown: Sequence[Column],
+    rows: Rows,
+    title: str = "",
+) -> Table:
+    """The table as people see it: the fastest first where no other order is asked for, and machines
+    in the order of the checkpoint."""
+    is_free = selection.sort is None and selection.top is None
+    return Table(
+        "rows",
+        fields,
+        _told(selection, shown, rows),
+        rows,
+        title,
+        mark=Marks(rows),
+        order=_slowest_first if selection.reverse else _fastest_first if is_free else None,
+    )
+
+
+def _fastest_first(row: Row) -> tuple[bool, float]:
+    """The place of a row by its relative update; rows without one come last."""
+    update = row["relative_update"]
+    return update is None, -(update or 0.0)
+
+
+def _slowest_first(row: Row) -> tuple[bool, float]:
+    update = row["relative_update"]
+    return update is None, update or 0.0
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What the cells of a row mean: how far its update lies outside of what is published, that it
+    is the fastest or the slowest, and that most of it rounds away."""
+
+    rows: Rows
+
+    def __call__(self, row: Row, column: str) -> str:
+        if column in _OF_VERDICT and (severity := _severity(row["members"])):
+            return severity
+        if column == "stalled" and (row["stalled"] or 0.0) > MOST:
+            return "warning"
+        is_extreme = column in ("name", "relative_update")
+        return "strong" if is_extreme and row["relative_update"] in self._extremes else ""
+
+    @cached_property
+    def _extremes(self) -> tuple[float, ...]:
+        known = [x for row in self.rows if (x := row["relative_update"]) is not None]
+        return (max(known), min(known)) if len(known) > 2 else ()
+
+
+def _severity(members: Sequence[TensorForecast]) -> str:
+    """The gravest of the places of the members' updates; empty inside."""
+    found = {one.severity for each in members for one in each.placements}
+    return next((word for word in ("error", "warning", "note") if word in found), "")
+
+
 def _told(selection: Selection, shown: Sequence[Column], rows: Rows) -> list[Column]:
-    """The columns without that of the next updates where these are the measured ones."""
-    is_news = any(row["update_rms_next"] not in (None, row["update_rms"]) for row in rows)
-    if is_news or selection.columns:
+    """The columns without that of the next updates where these are the measured ones; that of what
+    rounds away has to be there where some does."""
+    if selection.columns:
         return [*shown]
-    return [column for column in shown if column.name != "update_rms_next"]
+    is_news = any(row["update_rms_next"] not in (None, row["update_rms"]) for row in rows)
+    rounds = any((row["stalled"] or 0.0) >= SHOWN for row in rows)
+    return [
+        replace(column, rank=0) if column.name == "stalled" and rounds else column
+        for column in shown
+        if is_news or column.name != "update_rms_next"
+    ]
 
 
 def factor_tables(halves: Sequence[TensorForecast], states: States) -> list[Table]:

@@ -52,7 +52,8 @@ def _head(report: Report, alike: Mapping[str, str], layout: Layout) -> Iterator[
     for line in report.conclusion:
         yield _painted(wrapped(line, layout.width), report.tone or "strong", layout)
     if report.headline:
-        yield _painted(report.headline, "dim" if report.conclusion else "strong", layout)
+        lines = (wrapped(line, layout.width) for line in report.headline.splitlines())
+        yield _painted("\n".join(lines), "dim" if report.conclusion else "strong", layout)
     if alike:
         words = ", ".join(
             f"{title[:-2]} {cell} %" if title.endswith(" %") else f"{title} {cell}"
