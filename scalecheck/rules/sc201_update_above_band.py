@@ -1,4 +1,4 @@
-"""A matrix that the lr changes by more of itself a step than published recipes do.
+"""A matrix whose update is larger, as a share of its weights, than in published recipes.
 
 The relative update is lr·u/rms: u by theory at the optimizer's settings, or as a saved state says.
 It is judged by the published recipes of the same phase, kind of optimizer and kind of matrix: 0.1

@@ -1,4 +1,4 @@
-"""A matrix that the lr changes by less of itself a step than published recipes do.
+"""A matrix whose update is smaller, as a share of its weights, than in published recipes.
 
 It is judged by the same ranges as SC201. A small lr is slow and breaks nothing: up to 2 times below
 a range is a note, more a warning. It is an error only where nothing moves: where a run of --steps

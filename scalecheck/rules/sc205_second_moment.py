@@ -79,7 +79,7 @@ def _judged(state: StateFacts, limit: float) -> Finding:
 
 def _least_gap(dtype: str) -> float:
     """Half the gap between neighbours of the type, relative to the larger one: an average that
-    loses less of itself a step stays as it is. 0 where the type is not known."""
+    loses a smaller share a step stays as it is. 0 where the type is not known."""
     kind = FLOAT_TYPES.get(dtype)
     return 0.0 if kind is None else float(2.0 ** -(kind.mantissa_bits + 2))
 

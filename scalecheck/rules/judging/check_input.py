@@ -125,7 +125,7 @@ def check_input(
         before = _selected(before, names, settings)
         gone = {name: was for name, was in before.every.items() if name not in roles}
         roles |= {name: was.kind.role for name, was in gone.items()}
-    # A selection of tensors is no selection among states of no certain one.
+    # States without a name cannot be filtered, so they are judged only when all tensors are.
     is_whole = len(wanted) == len(checkpoint.tensors)
     judged = [s for s in states.by_name.values() if s.name in roles]
     judged += states.unnamed if is_whole else []
