@@ -21,7 +21,8 @@ _ALL_PAIRS = 200  # siblings up to which every pair has a say in the slope
 
 @dataclass(frozen=True)
 class Stray:
-    """A sibling out of scale. expected: the rms by the others and their trend over depth. factor: how many times it is larger or smaller, limit: how many it may be."""
+    """A sibling out of scale. expected: the rms by the others and their trend over depth. factor:
+    how many times it is larger or smaller, limit: how many it may be."""
 
     expected: float
     factor: float
