@@ -117,6 +117,7 @@ def inspect(checkpoint: Checkpoint | str | Path, settings: Settings, progress: P
         conclusion=[conclusion(tensors, flags)],
         tone="error" if flags["faults"] else "ok",
         headline=headline(checkpoint),
+        in_headline=("dtype",) if len({one.dtype.name for one in checkpoint.tensors}) == 1 else (),
         totals="\n".join([*adapted.sentences, total_words(totals), *flag_words(flags)]),
         notes=[
             *notes(checkpoint, wanted, len(rows), settings.top),

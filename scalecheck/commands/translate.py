@@ -164,6 +164,7 @@ def translate(
         conclusion=[*target.sentence(shown, figures), *told.conclusion],
         tone=told.tone,
         headline=headline(checkpoint, forecasts, states, settings),
+        in_headline=("lr", "step", "optimizer"),
         totals="\n".join(told.sentences),
         notes=[
             *summary.notes(forecasts, states, unsure, settings.lr),

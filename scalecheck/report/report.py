@@ -1,6 +1,6 @@
 """What a command says, before any formatting: raw numbers in base units, and how to show them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -134,7 +134,8 @@ class Report:
     `settings` how; `skipped` lists what was not analysed, with a reason each; `summary` counts, for
     programs. `conclusion`, which goes first, `headline`, `totals` and `notes`, the most important
     first, are sentences for people. `tone`: the meaning in whose colour a terminal shows the
-    conclusion, "error", "warning" or "ok"; empty for none. `failed`: a check has findings that fail
+    conclusion, "error", "warning" or "ok"; empty for none. `in_headline`: columns whose value the
+    headline says where it is the same in every row. `failed`: a check has findings that fail
     it, a simulation a law that breaks.
     """
 
@@ -150,6 +151,7 @@ class Report:
     notes: Sequence[str] = ()
     failed: bool = False
     tone: str = ""
+    in_headline: Collection[str] = ()
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -25,7 +25,8 @@ def headline(
         _types(checkpoint, forecasts, settings),
         _step(forecasts, settings),
     ]
-    return f"{printable(str(checkpoint.path))}: {', '.join(filter(None, parts))}"
+    path = "--shape" if settings.shape else printable(str(checkpoint.path))
+    return f"{path}: {', '.join(filter(None, parts))}"
 
 
 def _optimizers(

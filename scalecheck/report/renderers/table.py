@@ -1,7 +1,7 @@
 """A table for a terminal: names are shortened and the least telling columns left out to fit it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -27,7 +27,9 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The conclusion and the headline, each table with its title and notes, the first of the totals
     and notes, and what was skipped, as lines of text."""
     shown = [table for table in report.tables if layout.verbose or not table.is_detail]
-    tables, alike = (shown, {}) if layout.quiet or not shown else _without_alike(shown)
+    tables, alike = (
+        (shown, {}) if layout.quiet or not shown else _without_alike(shown, report.in_headline)
+    )
     parts = [] if layout.quiet else ["\n".join(_head(report, alike, layout))]
     prefixes: dict[str, None] = {}
     left_out: dict[str, None] = {}
@@ -49,8 +51,10 @@ def render(report: Report, layout: Layout = UNBOUNDED) -> str:
 
 def _head(report: Report, alike: Mapping[str, str], layout: Layout) -> Iterator[str]:
     """The conclusion, what was looked at, and what is the same in every row."""
-    for line in report.conclusion:
-        yield _painted(wrapped(line, layout.width), report.tone or "strong", layout)
+    is_alarm = report.tone in ("error", "warning")
+    for place, line in enumerate(report.conclusion):
+        meaning = report.tone or "strong" if is_alarm or not place else ""
+        yield _painted(wrapped(line, layout.width), meaning, layout)
     if report.headline:
         lines = (wrapped(line, layout.width) for line in report.headline.splitlines())
         yield _painted("\n".join(lines), "dim" if report.conclusion else "strong", layout)
@@ -87,9 +91,11 @@ def _painted(text: str, meaning: str, layout: Layout) -> str:
     return "\n".join(layout.paint(line, meaning) if line else "" for line in text.split("\n"))
 
 
-def _without_alike(tables: Sequence[Table]) -> tuple[list[Table], dict[str, str]]:
+def _without_alike(
+    tables: Sequence[Table], in_headline: Collection[str]
+) -> tuple[list[Table], dict[str, str]]:
     """The tables without the columns, of those that may be left out, that say the same in every row
-    of all of them; and what these say, by their titles."""
+    of all of them; and what these say, by their titles, but for what the headline says."""
     of_rows = [table for table in tables if table.name == tables[0].name and table.rows]
     if sum(len(table.rows) for table in of_rows) < 2:
         return [*tables], {}
@@ -107,7 +113,8 @@ def _without_alike(tables: Sequence[Table]) -> tuple[list[Table], dict[str, str]
         else table
         for table in tables
     ]
-    return kept, {first[name].title: word for name, word in alike.items()}
+    words = {first[name].title: word for name, word in alike.items() if name not in in_headline}
+    return kept, words
 
 
 def _names(table: Table) -> set[str]:
