@@ -24,11 +24,13 @@ QUICK = [kind for kind in READABLE if kind not in {LARGE, "tensor_of_8_tib"}]
 
 
 def is_one_line(done):
-    """No error, or one printable line of it and no report."""
+    """No error, or one printable line of it, with one of help behind it, and no report."""
     if not done.err:
         return True
-    line = done.err.removesuffix("\n")
-    return line.startswith("scalecheck: ") and line.isprintable() and not done.out
+    line, *help = done.err.removesuffix("\n").split("\n")
+    is_helped = not help or (len(help) == 1 and help[0].startswith("  help: "))
+    are_printable = all(one.isprintable() for one in (line, *help))
+    return line.startswith("scalecheck: ") and is_helped and are_printable and not done.out
 
 
 @every_command

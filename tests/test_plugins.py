@@ -91,6 +91,10 @@ MODULES = {
         def tables(experiment, run):
             claim = Claim("no law", "nothing breaks", experiment.name, experiment.k, 0.0, 0.0, 0.1)
             yield claims_table([claim], "6  Nothing breaks")
+
+
+        def answer(experiment, tables):
+            return "Nothing breaks."
     ''',
     "halves": '''
         """Bytes that stand for their half."""

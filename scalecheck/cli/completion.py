@@ -78,8 +78,11 @@ def _tensors(context: Any) -> Iterator[str]:
     from scalecheck.checkpoint.open import open_checkpoint
 
     # An option without its value ends the reading of a command line before its arguments.
-    given = [*map(context.params.get, ("checkpoint", "before")), *context.args]
-    path = next((path for path in given if path is not None), None)
+    given = [context.params.get(name) for name in ("checkpoint", "before")]
+    many = [
+        path for one in given if one for path in (one if isinstance(one, list | tuple) else [one])
+    ]
+    path = next(iter([*many, *context.args]), None)
     if path is None:
         return
     options = {name: bool(context.params.get(name)) for name in ("recursive", "raw")}

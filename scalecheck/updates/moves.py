@@ -293,7 +293,8 @@ def cell_around(number: float, dtype: str) -> tuple[float, float]:
 def meant(stored: float, dtype: str) -> float:
     """The number of fewest digits that is cast to a value of a type: 0.1 for bf16's 0.1001."""
     tried = (float(f"{stored:.{digits}e}") for digits in range(_DIGITS))
-    return next((each for each in tried if float(rounded(each, dtype)) == stored), stored)
+    near = (each for each in tried if math.isfinite(each))  # the largest numbers round up to inf
+    return next((each for each in near if float(rounded(each, dtype)) == stored), stored)
 
 
 def share_that_leaves(cell: tuple[float, float], update: float) -> float:
