@@ -149,8 +149,8 @@ def test_a_momentum_decay_that_vanishes_is_refused_and_not_waited_for():
 
 @pytest.mark.parametrize("form", ["json", "toml", "torch"])
 def test_an_lr_that_is_not_finite_is_not_emitted(weights, form):
-    path = weights([1e3, -1e3, 1e3, 1e3])
-    done = scalecheck("translate", path, "--lr", 1e300, "--target", 1e308, "--emit", form)
+    path = weights([1.7e308, -1.7e308, 1.7e308, 1.7e308])
+    done = scalecheck("translate", path, "--lr", 1e300, "--target", 0.9, "--emit", form)
     assert (done.code, done.out) == (2, "")
     assert done.err == "scalecheck: --emit: the lr of w.weight is not finite\n"
 

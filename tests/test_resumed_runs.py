@@ -263,7 +263,7 @@ def test_a_constant_schedule_ends_at_its_lr() -> None:
 @pytest.mark.usefixtures("in_project_folder")
 def test_a_run_without_an_lr_is_said_to_be_forecast_nothing() -> None:
     report = api.translate(INIT, target=0.001, steps=100)
-    assert "--steps: no tensor has both a known lr and a size" in report.totals
+    assert "steps: no tensor has both a known lr and a size" in report.totals
     assert report.summary["starts_after_min"] is None
 
 

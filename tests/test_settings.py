@@ -134,7 +134,7 @@ def test_a_value_outside_its_domain_is_refused_before_a_file_is_opened(command, 
     ("text", "problem"),
     [
         ("[optimizer]\nlr = 0", "optimizer.lr 0: must be a positive number"),
-        ("[optimizer]\nname = 'adamww'", "optimizer.name adamww: not known; did you mean adamw …"),
+        ("[optimizer]\nname = 'adamww'", "optimizer.name adamww: not known; did you mean adamw? …"),
         ("[optimizer]\nlr = 1e-3\nbeta2 = 2", "--optimizer adamw: beta2 2 is outside [0, 1)"),
         ("fail_on = 'eror'", "fail_on eror: not known; did you mean error?"),
         ("select = ['SC9']", "select SC9: not known; …"),

@@ -83,7 +83,7 @@ def test_an_lr_that_is_a_tensor_is_read(tmp_path):
 
 
 def test_an_optimizer_that_sets_its_own_lr_needs_none(monkeypatch):
-    with pytest.raises(UsageError, match="--lr: needed"):
+    with pytest.raises(UsageError, match="--lr: no optimizer state with an lr was found"):
         Trainings("adafactor").of("w", {"lr": None})
     monkeypatch.setattr(adafactor.Optimizer, "needs_lr", False)
     assert Trainings("adafactor").of("w", {"lr": None}).lr == 1.0

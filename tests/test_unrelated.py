@@ -40,14 +40,16 @@ def first_line(before, after):
     save_file({n: t.clone() for n, t in after.items()}, "b.safetensors")
     done = scalecheck("diff", "a.safetensors", "b.safetensors")
     assert (done.code, done.err) == (0, "")
-    return done.out.splitlines()[0].removeprefix("a.safetensors → b.safetensors: ")
+    return done.out.splitlines()[0]
 
 
 OTHER = {f"h.{i}.q": noise(4, 4, seed=i) for i in range(6)}
 
 
 def test_diff_says_first_that_no_tensor_is_shared():
-    assert first_line(PLAIN, OTHER) == "no tensor is shared: 4 tensors before, 6 after"
+    assert first_line(PLAIN, OTHER) == (
+        "Nothing is compared: no tensor is shared: 4 tensors before, 6 after."
+    )
     done = scalecheck("diff", "a.safetensors", "b.safetensors", "--format", "json")
     summary = json.loads(done.out)["summary"]
     assert [summary[name] for name in ("tensors_before", "tensors_after", "shared")] == [4, 6, 0]
@@ -65,16 +67,19 @@ def test_diff_says_first_that_no_tensor_is_shared():
 )
 def test_a_prefix_that_makes_all_names_differ_is_named(before, after, said):
     line = first_line(renamed(before), renamed(after))
-    assert line == f"no tensor is shared: 4 tensors before, 4 after; {said}"
+    assert line == (
+        f"Nothing is compared: no tensor is shared: 4 tensors before, 4 after; {said}."
+    )
 
 
 def test_ends_of_names_with_other_shapes_are_no_other_prefix():
     other = {f"model.{name}": noise(3, 3) for name in PLAIN}
-    assert first_line(PLAIN, other).endswith("4 tensors before, 4 after")
+    assert first_line(PLAIN, other).endswith("4 tensors before, 4 after.")
 
 
 def test_one_shared_tensor_is_enough_to_compare():
-    assert first_line(PLAIN, OTHER | {"layers.0.up.weight": noise(8, 4)}) == "10 tensors"
+    line = first_line(PLAIN, OTHER | {"layers.0.up.weight": noise(8, 4)})
+    assert line.startswith("1 of 10 tensors changed, 6 were added, 3 were removed: ")
 
 
 @pytest.mark.parametrize("rule", ["SC301", "SC302"])
@@ -99,7 +104,7 @@ def test_a_wrapper_on_one_side_is_no_difference_and_said(wrapper):
     judged = report(saved(renamed(wrapper)), *options, "--select", "SC3", code=0)
     assert any(note.startswith("baseline: names differ by ") for note in judged["notes"])
     done = scalecheck("diff", "before.safetensors", "model.safetensors")
-    assert "No tensor differs: 0 of 128 elements changed." in done.out
+    assert "Nothing changed: 4 tensors with 128 elements are identical." in done.out
     assert "names differ by " in done.out
 
 

@@ -108,7 +108,7 @@ def planned(settings: Settings, steps: int | None = None) -> Schedule | None:
                 problem, "for example", Fix(str(10 * max(100, warmup)), flag="--steps")
             )
         return None
-    if warmup > steps:
+    if warmup > steps > 0:
         raise OptionError("warmup", f"is more than the {steps} steps of the run", warmup)
     decay = (steps - warmup) // COOLDOWN if shape == "wsd" else 0
     if final not in FLOORS.get(shape, (final,)):
