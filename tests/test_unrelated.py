@@ -67,9 +67,7 @@ def test_diff_says_first_that_no_tensor_is_shared():
 )
 def test_a_prefix_that_makes_all_names_differ_is_named(before, after, said):
     line = first_line(renamed(before), renamed(after))
-    assert line == (
-        f"Nothing is compared: no tensor is shared: 4 tensors before, 4 after; {said}."
-    )
+    assert line == (f"Nothing is compared: no tensor is shared: 4 tensors before, 4 after; {said}.")
 
 
 def test_ends_of_names_with_other_shapes_are_no_other_prefix():

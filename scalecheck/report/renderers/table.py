@@ -26,7 +26,9 @@ def renders(kind: str) -> bool:
 def render(report: Report, layout: Layout = UNBOUNDED) -> str:
     """The conclusion and the headline, each table with its title and notes, the first of the totals
     and notes, and what was skipped, as lines of text."""
-    shown = [table for table in report.tables if layout.verbose or not table.is_detail]
+    shown = [
+        table for table in report.tables if layout.verbose or layout.quiet or not table.is_detail
+    ]
     tables, alike = (
         (shown, {}) if layout.quiet or not shown else _without_alike(shown, report.in_headline)
     )
