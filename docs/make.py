@@ -36,6 +36,7 @@ from scalecheck.updates import (
     cast_change,
     columns,
     displacement,
+    optimizer_pages,
     precision,
     suggest_report,
 )
@@ -86,6 +87,7 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("with `--show-settings`", checking.SETTINGS),
     ],
     "rules": [("`rules`", rule_pages.COLUMNS)],
+    "optimizers": [("`optimizers`", optimizer_pages.COLUMNS)],
     "simulate": [
         ("`claims`", claim.COLUMNS),
         ("`replay`", update_size.COLUMNS),

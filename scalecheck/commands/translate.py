@@ -167,10 +167,10 @@ def translate(
         in_headline=("lr", "step", "optimizer"),
         totals="\n".join(told.sentences),
         notes=[
+            *map(printable, checkpoint.layout),
             *summary.notes(forecasts, states, unsure, settings.lr),
             *told.notes,
             *summary.masters_note(checkpoint, trained),
-            *map(printable, checkpoint.layout),
         ],
     )
     if not settings.suggest:

@@ -15,6 +15,7 @@ _GAP = 2  # blanks between columns
 _NAME_WIDTH = 28  # a name is not shortened below this, nor to what another is shortened to
 _PREFIX = 12  # a beginning that all names share is worth a line of its own from this length on
 _NOTES = 5  # sentences under the tables; the others are counted
+_LEAST_NOTES = 2  # of these, where there are so many notes beside the totals
 _NUMBERS = {"number", "percent_per_step", "percent_of_norm", "measured", "percent", "setting"}
 _NUMBER = re.compile(r"-?\d[\d,]*(\.\d*)?")
 
@@ -71,14 +72,17 @@ def _head(report: Report, alike: Mapping[str, str], layout: Layout) -> Iterator[
 def _below(
     report: Report, prefixes: Sequence[str], left_out: Sequence[str], layout: Layout
 ) -> Iterator[str]:
-    sentences = [*report.totals.splitlines(), *report.notes]
-    shown = sentences if layout.verbose else sentences[:_NOTES]
+    totals, notes = report.totals.splitlines(), report.notes
+    shown = [*totals, *notes]
+    if not layout.verbose:  # both are heard, where both have much to say
+        told = min(len(notes), max(_NOTES - len(totals), _LEAST_NOTES))
+        shown = [*totals[: _NOTES - told], *notes[:told]]
     yield from (wrapped(sentence, layout.width) for sentence in shown)
-    if len(sentences) > len(shown):
-        more = formatting.plural(len(sentences) - len(shown), "more note")
+    if hidden := len(totals) + len(notes) - len(shown):
+        more = formatting.plural(hidden, "more note")
         yield layout.paint(f"{more}: --verbose shows them", "dim")
-    if hidden := 0 if layout.verbose else sum(table.is_detail for table in report.tables):
-        yield layout.paint(f"{formatting.plural(hidden, 'table')}: --verbose shows them", "dim")
+    if details := 0 if layout.verbose else sum(table.is_detail for table in report.tables):
+        yield layout.paint(f"{formatting.plural(details, 'table')}: --verbose shows them", "dim")
     for line in skipped(report.skipped, layout.verbose):
         yield layout.paint(line, "dim")
     for prefix in prefixes:
