@@ -48,7 +48,8 @@ def _bad_value(error: Any) -> UsageError:
     what = "a whole number" if is_whole else "a number"
     example = _EXAMPLES.get(flag, "1000" if is_whole else "0.1")
     meant = whole_number(word) if is_whole else number(word)
-    fix = Fix(meant, word, flag) if meant else None
+    is_far = flag == "--lr" and meant and float(meant) >= 1  # 3x, of which an exponent is missing
+    fix = Fix(meant, word, flag) if meant and not is_far else None
     return UsageError(f"{flag} {word}: expected {what} such as {example}", "", fix)
 
 

@@ -97,9 +97,12 @@ class Output:
 
     def _put(self, texts: Iterable[str]) -> None:
         if self._target is None:
-            for text in _with_end(texts):
-                sys.stdout.write(text)
-            sys.stdout.flush()
+            try:
+                for text in _with_end(texts):
+                    sys.stdout.write(text)
+                sys.stdout.flush()
+            except BrokenPipeError:  # the reader has what it wanted; the exit code is the report's
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         place = self._draft or self._target
         try:

@@ -71,7 +71,8 @@ def translate(
         from scalecheck.measure.adapted import asked_adapters
 
         asked = asked_adapters(checkpoint, () if settings.shape else wanted, settings)
-    others = _others(settings, progress)
+    others = _others(settings, settings.by, progress)
+    by_tensor = others if settings.by == "tensor" else _others(settings, "tensor", progress)
     forecaster = Forecaster(
         trainings,
         states,
@@ -128,7 +129,7 @@ def translate(
     told = together(
         [
             summary.to_part(shown, settings.to),
-            like.part(shown, others, settings.like),
+            like.part(shown, by_tensor, settings.like),
             adapted,
             precision.ledger_part(forecasts, forecaster.cast),
             precision.stalled_part(forecasts, forecaster.cast),
@@ -184,7 +185,7 @@ def translate(
     return with_suggestions(report, suggested, settings.lr)
 
 
-def _others(settings: Settings, progress: Progress) -> Others | None:
+def _others(settings: Settings, by: str, progress: Progress) -> Others | None:
     """The relative updates of the checkpoint of --like. Raises UsageError, CheckpointError."""
     if settings.like is None:
         return None
@@ -202,8 +203,7 @@ def _others(settings: Settings, progress: Progress) -> Others | None:
         "snr",
         "grad_rms",
         "step",
-        "by",
         "jobs",
     )
-    there = translate(settings.like, settings.only(*same, state="none"), progress)
+    there = translate(settings.like, settings.only(*same, by=by, state="none"), progress)
     return Others(there.rows)

@@ -65,7 +65,8 @@ def _update(forecast: TensorForecast) -> float:
 def _speeds(moved: Forecasts, matrices: Forecasts) -> Iterator[str]:
     among = matrices or moved
     first, fast, slow = max(moved, key=_update), max(among, key=_update), min(among, key=_update)
-    words = f"Fastest: {_speed(first)} per step"
+    is_mixed = any(each.measured for each in moved) and not first.measured
+    words = f"Fastest: {_speed(first)} per step{' (expected)' if is_mixed else ''}"
     of = f"{len(among)} {'matrices' if matrices else 'tensors'}"
     if len(among) == 1:
         only = fast is not first and bool(matrices)

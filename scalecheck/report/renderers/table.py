@@ -134,7 +134,7 @@ def _named(table: Table, name: str) -> Column:
 def _grid(table: Table, layout: Layout) -> tuple[str, str, list[str]]:
     """The table as text, empty without rows under a title or without columns to show; the beginning
     taken from its names, and the columns left out to fit."""
-    if (table.title and not table.rows) or not table.shown:
+    if not table.shown or not (table.rows or layout.quiet):
         return "", "", []
     columns = [c for c in table.shown if layout.blocks or c.unit not in GRAPHIC]
     grid = cells(table, columns)
