@@ -315,7 +315,7 @@ def test_base_that_is_missing_is_unreadable(tmp_path):
 
 def test_zero_half_is_before_the_first_step(tmp_path):
     folder = write(tmp_path / "a", peft(A, 0 * B), CONFIG)
-    assert "before the first step: B·A is zero in 1 adapted matrix" in str(api.inspect(folder))
+    assert "B·A is zero in 1 adapted matrix, as before the first step." in str(api.inspect(folder))
 
 
 def test_selection_leaves_other_pairs_out(tmp_path):

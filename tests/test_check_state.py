@@ -132,7 +132,7 @@ def test_a_group_of_lr_0_beside_others_is_not_trained():
     model(noise(16, 32)).square().mean().backward()
     optimizer.step()
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
-    said = "2 of 4 tensors are not trained (its group has lr 0); --state none forecasts all"
+    said = "2 of 4 tensors are not trained (its group has lr 0). Pass --state none to forecast all."
     assert said in report("run.pt")["notes"]
 
 
@@ -148,7 +148,7 @@ def test_a_parameter_that_never_had_a_gradient_has_no_update_to_judge():
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
     judged = report("run.pt", "--select", "SC201", code=1)
     assert {row["where"] for row in judged["findings"]} == {"2.weight"}
-    words = "2 of 4 tensors are not trained (empty state, as it had no gradient)"
+    words = "2 of 4 tensors are not trained (empty state, because it had no gradient)"
     assert any(note.startswith(words) for note in judged["notes"])
 
 

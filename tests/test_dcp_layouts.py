@@ -40,14 +40,16 @@ def test_an_optimizer_that_keeps_nothing_tells_its_lr():
     own, state = get_state_dict(model, optimizer)
     report = api.translate(save({"model": own, "optim": state}))
     assert [row["lr"] for row in report.rows] == [0.05, 0.05]
-    assert "2 of 2 parameters named as saved with the state" in report.notes
+    assert (
+        "2 of 2 optimizer states are matched to tensors by the names saved with them."
+    ) in report.notes
 
 
 def test_an_optimizer_state_is_noted_once():
     state = {"state": {"w": {"exp_avg": torch.ones(2, 2)}}, "param_groups": [{"params": ["w"]}]}
     notes = api.inspect(save({"model": {"w": torch.ones(2, 2)}, "optim": state})).notes
     assert [note for note in notes if "optimizer state" in note] == [
-        "holds an optimizer state of 1 tensor too, not inspected"
+        "It also holds an optimizer state of 1 tensor, which is not inspected."
     ]
 
 

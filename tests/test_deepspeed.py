@@ -136,7 +136,7 @@ def test_weights_with_master_weights_do_not_stall(tmp_path):
 
 def test_weights_that_agree_with_their_masters_are_said_to(tmp_path):
     zero = Zero(2)
-    words = "the BF16 weights are the F32 master weights rounded: 160 elements of 6 tensors agree"
+    words = "The BF16 weights are the rounded F32 master weights: 160 elements of 6 tensors agree."
     for command in ("inspect", "check"):
         assert words in scalecheck(command, zero.save(tmp_path / "run")).out
     for number, universal in enumerate((1, 2)):
@@ -206,7 +206,7 @@ def test_ranks_at_different_steps_are_noted(tmp_path):
             state = tables["optimizer_state_dict"]["base_optimizer_state"]["state"]
             state[0]["step"] = torch.tensor(STEP + 1)
 
-    out = scalecheck("translate", Zero(2, 3, change=change).save(tmp_path / "run")).out
+    out = scalecheck("translate", Zero(2, 3, change=change).save(tmp_path / "run"), "--verbose").out
     assert "ranks have made different numbers of steps: 12, but rank 1 at 13" in out
 
 

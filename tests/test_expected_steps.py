@@ -71,7 +71,7 @@ def test_without_a_state_a_forecast_is_of_a_step_that_a_run_reaches(
     assert found["relative_update"] == pytest.approx(1e-3 * update / found["rms"], rel=1e-3)
     assert report["summary"]["expected_step"] == step
     assert report["summary"]["expected_step_by"] == by
-    [note] = [note for note in report["notes"] if note.startswith("expected for")]
+    [note] = [note for note in report["notes"] if note.startswith("The expected update of")]
     assert ("steady" if step is None else f"step {step:,}") in note
 
 
@@ -121,7 +121,7 @@ def test_a_tensor_of_no_certain_state_moves_like_the_states_of_its_shape(tmp_pat
         )
     assert (rows["b.w"]["measured"], rows["b.w"]["next_by"]) == (True, "measured")
     notes = api.translate(tmp_path).notes
-    assert any(note.startswith("3 tensors: the expected update is the median") for note in notes)
+    assert any(note.startswith("The expected update of 3 tensors is the median") for note in notes)
 
 
 def test_small_tensors_of_a_family_are_told_together(tmp_path):

@@ -46,7 +46,7 @@ def test_names_in_the_order_of_the_optimizer_name_its_states(run, text):
     sizes = {row["name"]: row["grad_rms"] for row in report.rows if row["measured"]}
     assert sizes == pytest.approx({"c.weight": 1, "a.weight": 2, "b.weight": 3})
     assert report.rows_of("states") == []
-    assert f"3 of 3 parameters named by {given(run, text)}" in report.notes
+    assert f"3 of 3 optimizer states are matched to tensors by {given(run, text)}." in report.notes
 
 
 def test_names_of_some_leave_the_others_as_they_are(run):
@@ -97,4 +97,6 @@ def test_a_configuration_gives_the_names_by_a_path_beside_it(run, monkeypatch):
     run.with_name("scalecheck.toml").write_text('param_names = "names.txt"\n')
     monkeypatch.chdir(run.parent.parent)
     done = scalecheck("check", run, "--config", run.with_name("scalecheck.toml"))
-    assert f"3 of 3 parameters named by {run.with_name('names.txt')}" in done.out
+    assert (
+        f"3 of 3 optimizer states are matched to tensors by {run.with_name('names.txt')}"
+    ) in done.out

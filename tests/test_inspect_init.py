@@ -320,7 +320,7 @@ def test_a_ratio_that_is_no_number_is_null(tmp_path):
 
 def test_silence_is_counted_in_a_note():
     done = scalecheck("inspect", BROKEN, "--init", "torch")
-    assert "--init torch says nothing of 3 of 14 tensors\n" in done.out
+    assert "--init torch gives no rms for 3 of 14 tensors.\n" in done.out
     assert "says nothing" not in scalecheck("inspect", START, "--init", "gpt2").out
 
 

@@ -279,7 +279,9 @@ def test_a_state_names_its_parameters_behind_a_wrapper(wrapped):
     state = {names[n]: w for n, w in model().items()}
     torch.save({"model": state, "optimizer": optimizer.state_dict()}, "m.pt")
     done = json.loads(scalecheck("translate", "m.pt", "--format", "json").out)
-    assert "4 of 4 parameters named as saved with the state" in done["notes"]
+    assert ("4 of 4 optimizer states are matched to tensors by the names saved with them.") in done[
+        "notes"
+    ]
     assert all(row["update_rms"] is not None for row in done["rows"])
 
 
@@ -322,7 +324,10 @@ def test_a_state_is_named_whatever_buffers_and_averages_lie_beside_its_parameter
     torch.save(state, "m.ckpt")
     count = sum(1 for _ in net.parameters())
     done = api.translate("m.ckpt")
-    assert f"{count} of {count} parameters named by shape and the model's order" in done.notes
+    assert (
+        f"{count} of {count} optimizer states are matched to tensors "
+        "by shape and the model's order."
+    ) in done.notes
     assert {row["name"] for row in done.rows} == {name for name, _ in net.named_parameters()}
 
 

@@ -251,7 +251,10 @@ def test_a_folder_of_the_trainer_names_each_state_by_the_class_of_its_configurat
     ]
     torch.save({"state": state, "param_groups": param_groups}, tmp_path / "optimizer.pt")
     report = scalecheck.translate(tmp_path)
-    words = f"{len(order)} of {len(order)} parameters named by the module order of {name}"
+    words = (
+        f"{len(order)} of {len(order)} optimizer states are matched "
+        f"to tensors by the module order of {name}"
+    )
     assert any(note.startswith(words) for note in report.notes)
     # At step 1 the update is m̂ over the root of v̂, which tells the entry's number.
     updates = {row["name"]: row["update_rms"] for row in report.rows}

@@ -281,7 +281,9 @@ def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entrie
     words = ", ".join(sorted(word for word, value in entries.items() if value is None))
     said = f"optimizer not known (saved by optax; state {words}): optimizer says which"
     assert any(said in note for note in report.notes)
-    assert "2 of 2 parameters named as saved with the state" in report.notes
+    assert (
+        "2 of 2 optimizer states are matched to tensors by the names saved with them."
+    ) in report.notes
 
 
 def test_what_the_options_leave_out_is_said_to_be_a_default(tmp_path):

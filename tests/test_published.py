@@ -136,7 +136,7 @@ def test_other_families_have_ranges_of_their_own_or_none(old, optimizer, options
     assert said == ({expected} - {"", None})
     status = {rule.rule: rule.status for rule in report.rows_of("rules")}["SC202"]
     note = (
-        f"No range is published for {optimizer} in pretraining, as there are too few recipes: only "
+        f"Too few recipes are published for {optimizer} in pretraining to give a range. Only "
         "updates above 12 % per step, more than any recipe has, are judged."
     )
     assert (status == "not run") == (expected is None) == (note in report.notes)
@@ -318,7 +318,7 @@ def test_where_an_optimizer_has_no_range_only_what_no_recipe_has_is_judged(new):
     (message,) = said
     assert message.startswith("changes by 2,")
     assert "published recipes of any phase and optimizer change matrices by at most 12 %" in message
-    assert any("only updates above 12 % per step" in note for note in report.notes)
+    assert any("Only updates above 12 % per step" in note for note in report.notes)
 
 
 def test_an_eps_as_large_as_gradients_leaves_the_step_unknown(new):
@@ -327,7 +327,7 @@ def test_an_eps_as_large_as_gradients_leaves_the_step_unknown(new):
     assert not found(new, optimizer="adamax", eps=1e-3, **options)
     assert not found(new, optimizer="rmsprop", **options)
     notes = api.check(new, "rmsprop", **options).notes
-    assert any(note.endswith("too few recipes: its updates are not judged.") for note in notes)
+    assert any(note.endswith("to give a range. Its updates are not judged.") for note in notes)
 
 
 def test_residual_outputs_of_an_optimizer_with_a_range_have_none_of_all(new):

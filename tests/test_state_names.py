@@ -68,7 +68,8 @@ def test_frozen_parameters_leave_their_likes_unnamed(save):
     for one, true in zip(state.states, true_names(model, optimizer), strict=True):
         assert one.name == (None if one.shape == (3,) else true)
     assert state.notes[-1] == (
-        "6 of 8 parameters named by shape and the model's order: for 2 another name is possible"
+        "6 of 8 optimizer states are matched to tensors by shape and "
+        "the model's order. 2 could belong to more than one tensor."
     )
 
 
@@ -82,7 +83,9 @@ def test_names_saved_with_the_state_are_used_in_any_order(save, wrapper):
     state = names_in(path)
     assert [one.name for one in state.states] == true_names(model, optimizer)
     assert [one.saved_name for one in state.states] == [name for name, _ in pairs]
-    assert state.notes == ("9 of 9 parameters named as saved with the state",)
+    assert state.notes == (
+        ("9 of 9 optimizer states are matched to tensors by the names saved with them."),
+    )
 
 
 def test_keys_that_are_names_name_their_parameters(save):
@@ -140,7 +143,12 @@ def test_the_state_of_another_model_names_nothing(save):
     path = save({"model": model.state_dict(), "optimizer": optimizer.state_dict()})
     state = names_in(path)
     assert {one.name for one in state.states} == {None}
-    assert state.notes == ("no parameter named: 9 shapes fit those of the model in no order",)
+    assert state.notes == (
+        (
+            "No optimizer state is matched to a tensor: no order of the "
+            "model's tensors gives the shapes of the 9 states."
+        ),
+    )
 
 
 def test_what_may_belong_to_another_part_of_the_file_is_not_named(save):
@@ -267,7 +275,9 @@ def test_the_names_of_a_sample_are_those_its_maker_gave(beside):
     names = [one.name for one in state.states]
     if beside == "tiny-gpt.pt":
         assert names == truth
-        assert state.notes == ("52 of 52 parameters named by shape and the model's order",)
+        assert state.notes == (
+            ("52 of 52 optimizer states are matched to tensors by shape and the model's order."),
+        )
     else:
         assert all(name in (None, true) for name, true in zip(names, truth, strict=True))
         assert names[:18] == truth[:18]

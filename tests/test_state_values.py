@@ -89,7 +89,7 @@ def test_entries_that_are_not_read_are_not_said_to_be_empty(elsewhere):
     made = report(model, state)
     said = "its state keeps exp_avg, exp_avg_sq in a form that is not read"
     rows = [*made.rows, *made.rows_of("states")]
-    unnamed = "which state is its own is not certain"
+    unnamed = "it is not certain which saved state belongs to it"
     assert {row["state_reason"] for row in rows} == {said, unnamed}
     assert any(note.endswith(f"expected, not measured: {unnamed}.") for note in made.notes)
 
@@ -137,7 +137,9 @@ def test_numbers_in_letters_may_be_names(elsewhere):
     state["state"] = {str(2 - key): entry for key, entry in state["state"].items()}
     state["param_groups"][0]["params"] = ["2", "1", "0"]
     made = report(model, state)
-    assert "3 of 3 parameters named as saved with the state" in made.notes
+    assert (
+        "3 of 3 optimizer states are matched to tensors by the names saved with them."
+    ) in made.notes
 
 
 def test_a_whole_run_in_one_flat_table_has_a_state(elsewhere):
@@ -167,7 +169,9 @@ def test_saved_names_of_two_models_alike_name_none(elsewhere):
     both = {f"{part}.{name}": tensor for part in ("a", "b") for name, tensor in model.items()}
     made = report(both, state)
     assert not any(row["measured"] for row in made.rows)
-    assert "0 of 3 parameters named as saved with the state" in made.notes
+    assert (
+        "0 of 3 optimizer states are matched to tensors by the names saved with them."
+    ) in made.notes
 
 
 def test_settings_that_an_optimizer_cannot_have_are_no_wrong_usage(elsewhere):

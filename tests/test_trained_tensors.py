@@ -153,7 +153,7 @@ def test_emitted_groups_count_the_entries_of_no_certain_tensor(form, tmp_path):
         done = scalecheck("translate", layout.path, "--target", 1e-3, "--emit", form)
         if done.code:
             assert (done.code, done.err.count("\n")) == (2, 1)
-            assert " is not known: --weight-decay or --param-names says it" in done.err
+            assert " is not known. Pass --weight-decay or --param-names." in done.err
         else:
             counted = re.findall(r"(\d+) optimizer states? whose tensor is not certain", done.out)
             assert counted == ([str(len(states))] if states else [])
@@ -182,16 +182,16 @@ def moving(path):
 
 def test_how_many_are_trained_is_said_and_no_rule_judges_their_updates(tmp_path):
     path = frozen(tmp_path, LAYERS | {"head.w": (3, 8)}, ["layers.4.w", "layers.5.w", "head.w"])
-    said = "2 of 6 tensors of shape 8×8 are trained; which is not certain"
+    said = "2 of 6 tensors of shape 8×8 are trained, and it is not certain which"
     report = api.translate(path)
     assert {row["reason"] for row in report.rows} == {said, None}
-    assert f"{said}, so 6 have no update: param_names says which" in report.notes
+    assert f"{said}, so 6 have no update. Pass param_names to name them." in report.notes
     assert moving(path) == ["head.w"]
     judged = api.check(path, lr=10.0)
     of_updates = [one.where for one in judged.findings if one.rule.startswith("SC2")]
     assert of_updates
     assert {*of_updates} <= {"head.w"}
-    assert f"{said}, so 6 have no update: param_names says which" in judged.notes
+    assert f"{said}, so 6 have no update. Pass param_names to name them." in judged.notes
 
 
 def test_names_that_are_given_say_which_are_trained(tmp_path):
@@ -200,7 +200,9 @@ def test_names_that_are_given_say_which_are_trained(tmp_path):
     report = api.translate(path, param_names=tmp_path / "names")
     assert [row["name"] for row in report.rows if row["measured"]] == ["layers.4.w", "layers.5.w"]
     assert len(report.rows) == 2
-    assert "4 of 6 tensors are not trained (no state); state='none' forecasts all" in report.notes
+    assert (
+        "4 of 6 tensors are not trained (no state). Pass state='none' to forecast all."
+    ) in report.notes
 
 
 @pytest.mark.parametrize(
@@ -229,14 +231,14 @@ def test_a_parameter_that_had_no_gradient_is_not_trained(tmp_path):
     path = frozen(tmp_path, tensors, [*tensors], idle=["1.w"])
     (entry,) = api.translate(path).skipped
     assert entry["name"] == "1.w"
-    assert entry["reason"] == "empty state, as it had no gradient: not trained"
+    assert entry["reason"] == "empty state, because it had no gradient: not trained"
 
 
 @pytest.mark.parametrize("count", [6, 4])
 def test_an_optimizer_that_keeps_nothing_trains_as_many_as_its_groups_have(count, tmp_path):
     path = frozen(tmp_path, LAYERS, [*LAYERS][:count], torch.optim.SGD)
     reasons = {row["reason"] for row in api.translate(path, grad_rms=1.0).rows}
-    doubt = f"{count} of 6 tensors are trained; which is not certain"
+    doubt = f"{count} of 6 tensors are trained, and it is not certain which"
     assert reasons == ({None} if count == 6 else {doubt})
 
 

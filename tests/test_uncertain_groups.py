@@ -37,8 +37,8 @@ def test_a_setting_that_is_not_certain_is_not_known(tmp_path):
     groups = [([(1, "weight")], {"weight_decay": 0.1}), ([(0, "weight")], {"weight_decay": 0.3})]
     path = saved(groups, (8, 8), tmp_path)
     report = api.translate(path, steps=100)
-    said = "the weight_decay of 2 tensors is not known, as their group is not: "
-    assert said + "weight_decay or param_names says it" in report.notes
+    said = "The weight_decay of 2 tensors is not known, because their group is not known. "
+    assert said + "Pass weight_decay or param_names." in report.notes
     for row in report.rows:
         assert row["weight_decay"] is row["decay_pull"] is row["decay_sum"] is None
         assert row["equilibrium_rms"] is row["memory_steps"] is None
@@ -115,7 +115,9 @@ def test_a_tensor_of_no_group_is_not_trained(tmp_path):
         ("0.weight", reason),
         ("0.bias", reason),
     }
-    assert "2 of 4 tensors are not trained (no state); state='none' forecasts all" in report.notes
+    assert (
+        "2 of 4 tensors are not trained (no state). Pass state='none' to forecast all."
+    ) in report.notes
     judged = api.check(path, select=["SC201"], match=["1.*"])
     assert judged.summary["rules_run"] == 1
     with pytest.raises(UsageError, match="nothing was checked, as no rule could run: SC201"):

@@ -36,6 +36,13 @@ RIDDLES = (
     "is a house of floors",
     "of itself a step",
     "of themselves a step",
+    "what update to expect of it is not solved",
+    "which is not certain, so none has an update",
+    "taken for adamw, --optimizer says otherwise",
+    "as which state is theirs is not certain",
+    "fit those of the model in no order",
+    "carries B·A is not solved",
+    "before the first step: B·A is zero",
 )
 
 

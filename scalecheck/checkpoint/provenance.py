@@ -35,7 +35,7 @@ def notes_on(checkpoint: Checkpoint) -> list[str]:
     notes = [*checkpoint.notes]
     if checkpoint.optimizer:
         held = plural(len(checkpoint.optimizer), "tensor")
-        notes.append(f"holds an optimizer state of {held} too, not inspected")
+        notes.append(f"It also holds an optimizer state of {held}, which is not inspected.")
     if checkpoint.not_understood:
         notes.append(f"optimizer state not read: {checkpoint.not_understood}")
     return [*notes, *checkpoint.layout]

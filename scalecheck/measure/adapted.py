@@ -228,16 +228,16 @@ def sentences(items: Sequence[Added], asked: AskedAdapters) -> Iterator[str]:
     found = summary(items)
     count, share = counted(len(items)), found["added_relative_median"]
     if found["before_first_step"] == len(items):
-        yield f"before the first step: B·A is zero in {count}"
+        yield f"B·A is zero in {count}, as before the first step."
     elif share is not None:
         most = percent(found["added_relative_max"])
-        yield f"the adapter adds {percent(share)} % to W (median of {count}; at most {most} %)"
+        yield f"The adapter adds {percent(share)} % to W (median of {count}; at most {most} %)."
     elif found["added_rms_median"] is not None:
         middle = number(found["added_rms_median"])
-        yield f"the adapter adds ΔW of RMS {middle} (median of {count})"
+        yield f"The adapter adds ΔW of RMS {middle} (median of {count})."
     if asked.base is None:
         hint = printable(base_hint(asked.found))
-        yield f"to compare ΔW with the weights that it is added to: --base {hint}"
+        yield f"Pass --base {hint} to compare ΔW with the weights that it is added to."
 
 
 def notes(items: Sequence[Added], asked: AskedAdapters) -> Iterator[str]:

@@ -148,9 +148,9 @@ class Initialization:
         return {each.name: self.of(each.name, each.role, each.shape, model) for each in measured}
 
     def silence(self, references: Mapping[str, Reference | None]) -> list[str]:
-        """A note with the number of tensors that the scheme says nothing of, if any."""
+        """A note with the number of tensors for which the scheme gives no rms, if any."""
         silent = sum(reference is None for reference in references.values())
-        words = f"--init {self.word} says nothing of {silent} of {len(references)} tensors"
+        words = f"--init {self.word} gives no rms for {silent} of {len(references)} tensors."
         return [words] if silent else []
 
 

@@ -35,14 +35,14 @@ def agreement(
     every = sum(low.numel for low, _ in pairs)
     low, high = (" and ".join(sorted({pair[side].dtype.name for pair in pairs})) for side in (0, 1))
     if not (differing := sum(counts)):
-        are = f"the {low} weights are the {high} master weights rounded"
-        return [f"{are}: {plural(every, 'element')} of {plural(len(pairs), 'tensor')} agree"]
+        are = f"The {low} weights are the rounded {high} master weights"
+        return [f"{are}: {plural(every, 'element')} of {plural(len(pairs), 'tensor')} agree."]
     most = max(range(len(pairs)), key=counts.__getitem__)
     where = f"most in {excerpt(pairs[most][0].name)}, {counts[most]:,} of {pairs[most][0].numel:,}"
     return [
-        f"the {low} weights are not the {high} master weights rounded: {differing:,} of"
+        f"The {low} weights are not the rounded {high} master weights: {differing:,} of"
         f" {plural(every, 'element')} differ, in {sum(map(bool, counts))} of"
-        f" {plural(len(pairs), 'tensor')} ({where}); training goes on from the master weights"
+        f" {plural(len(pairs), 'tensor')} ({where}). Training continues from the master weights."
     ]
 
 

@@ -1,13 +1,13 @@
 """Elements that are NaN or inf.
 
-One NaN in a weight makes every output that it touches NaN, and an inf does on the next subtraction.
-No training step removes it. A checkpoint that overflowed in a narrow type, or a shard that was
-damaged on the way, looks like this. The inf of masks, noise schedules and the ranges of observers
-is meant. Tensors in the file of an optimizer state are judged too: those of parameters' states by
-second-moment, all others by this rule, such as an average in the state or an lr that is a tensor.
-Where the state is not read, this rule judges all of them.
+One NaN in a weight makes every output that depends on it NaN, and an inf does so at the next
+subtraction. No training step removes it: the checkpoint cannot be trained on or served. Typical
+causes are an overflow in a narrow type and a damaged shard. The infs of masks, noise schedules and
+observers' ranges are intended, and are not reported. In an optimizer state file this rule judges
+the tensors that belong to no parameter, such as an average or an lr that is a tensor; second-moment
+judges the states of parameters. Where the state is not read, this rule judges all its tensors.
 
-Try: Go back to the last checkpoint that is finite. Copy the file anew, if it may be damaged. Use
+Try: Go back to the last checkpoint that is finite. Copy the file again if it may be damaged. Use
 loss scaling or bfloat16 where float16 overflowed.
 """
 

@@ -1,9 +1,10 @@
 """A matrix, convolution or embedding whose elements are all zero, or a gain whose siblings are not.
 
-It passes nothing on, and a matrix that feeds another zero one gets no gradient either. Some
-projections start at zero on purpose: the halves of adapters that do, such as LoRA's B, are left
-out; after training none should still be there. Gains can be stored as their distance from one:
-zeros are normal where most of a family are zero.
+A zero weight outputs zero, so the layer does nothing. Two zero matrices in a row get no gradient
+either and never train. Usually the layer was not loaded. Some projections start at zero on purpose:
+the rule leaves out adapter halves that do, such as LoRA's B. After training no projection should
+still be zero. Some norms store the gain minus one: the rule accepts zero gains where most of their
+family are zero.
 
 Try: Check whether the layer was loaded, or was renamed between saving and loading. Where it starts
 at zero on purpose, add an exception with a reason.

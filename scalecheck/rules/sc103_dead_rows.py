@@ -1,11 +1,12 @@
 """Rows or columns of a weight that are all zero.
 
-A zero row is an output that is always the same, a zero column an input that is never looked at, a
-zero row of an embedding a token without a meaning: pruned, masked, or never written. One zero row
-of an embedding is let pass, as padding has it.
+A zero row is an output that never changes, and a zero column is an input that the layer ignores:
+the layer has less capacity than its shape says. A zero row of an embedding is a token without a
+meaning. Such rows were pruned, masked, or never written. The rule allows one zero row in an
+embedding, for padding.
 
-Try: Check whether they are meant: a vocabulary padded to a round number, or a pruning mask. Look at
-the loader, where rows are missing at the end.
+Try: Check whether the rows are zero on purpose: a vocabulary padded to a round number, or a pruning
+mask. Check the loader where the rows at the end are missing.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,10 +1,11 @@
-"""A tensor whose scale is out of line with the same tensor of the other blocks.
+"""A tensor whose scale differs from that of the same tensor in the other blocks.
 
-The siblings of a family, of one shape, are compared on a logarithm: a line over depth is taken
-off, so that scales may grow or shrink from block to block, and what lies far from it by the spread
-of the others stands out. A layer that was scaled twice, loaded from elsewhere, or never trained
-looks so; but first and last blocks can be small or large of their own, and only from sure_factor on
-it is an error.
+One block whose weights are much larger or smaller than its siblings' trains at another relative
+rate at the same lr. Usually it was scaled twice, loaded from elsewhere, or never trained. The rule
+compares the tensors of one family and shape on a logarithmic scale. It fits a line over depth
+first, so scales may grow or shrink from block to block; then it reports the tensors that lie far
+from the line compared with the spread of the others. First and last blocks can differ for good
+reasons, so the finding is an error only from sure_factor on.
 
 Try: Check whether it was frozen, initialized or merged in another way than the other blocks.
 `scalecheck inspect --by family` draws their scales over depth.

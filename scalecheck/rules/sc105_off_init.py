@@ -1,12 +1,14 @@
-"""A scale that is not the one its initialization gives.
+"""A scale that differs from what the initialization gives.
 
-Asked with --init for a checkpoint that was not trained yet. The scheme gives each tensor's rms by
-its shape; chance moves it by an amount that the number of elements tells. What is off by more was
-initialized in another way, or not at all: a scheme applied to some modules only, a fan taken for
-the other one, a dtype that rounded it.
+A wrong initial scale changes the size of activations and gradients from the first step on, and the
+lr that was tuned for the scheme no longer fits. The rule runs with --init, for a checkpoint that is
+not trained yet. The scheme gives the rms of each tensor from its shape; chance moves it by an
+amount that follows from the number of elements. A tensor that differs by more was initialized in
+another way, or not at all: a scheme applied to some modules only, fan-in confused with fan-out, or
+a dtype that rounded the values.
 
-Try: See which scheme fits by `scalecheck inspect --init`. Check whether the initialization ran
-for this module, and before any cast.
+Try: `scalecheck inspect --init` shows which scheme fits. Check whether the initialization ran for
+this module, and ran before any cast.
 """
 
 from collections.abc import Iterator

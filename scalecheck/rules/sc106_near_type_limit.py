@@ -1,12 +1,13 @@
 """A largest element near the limit of the storage type, or of the type it is to be served in.
 
-What exceeds the largest number of a type becomes inf or is clipped when it is cast: 65504 in
-float16, 448 in F8_E4M3, 57344 in F8_E5M2. A weight within a factor of two leaves no room for a
-step of training or for a merge of adapters. Quantised weights, whose codes use the whole range of
-their type on purpose, are judged against the type they are to be served in alone.
+A value above the largest number of a type becomes inf or is clipped when it is cast: 65504 in
+float16, 448 in F8_E4M3, 57344 in F8_E5M2. A weight within a factor of two of that limit has no room
+for further training or for merging an adapter. The codes of quantised weights use the whole range
+of their type on purpose, so the rule judges them only against the type that they are to be served
+in.
 
-Try: Use bfloat16 in place of float16, or scale each tensor or channel before the cast. See how
-many elements are so large with `scalecheck inspect --quantiles`.
+Try: Use bfloat16 in place of float16, or scale each tensor or channel before the cast. `scalecheck
+inspect --quantiles` shows how many elements are that large.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,14 @@
 """A tensor that could not be measured, or a folder of checkpoints that was not read.
 
-What was not looked at is not healthy: a type whose numbers are packed below a byte, complex
-numbers, a view that lies outside of its storage, a numpy array in a pickle, the codes of a
-quantised weight, which are numbers only with their factors; with --base a module whose adapter is
-not computed, or which the base has not; the models in folders of a directory, but for other steps
-of the run, such as checkpoint-500. The tensors of an optimizer state count too. The report says why
-for each.
+An unread tensor can hide any defect: a pass means nothing for it. The rule reports types packed
+below a byte, complex numbers, views that lie outside of their storage, numpy arrays in a pickle,
+and codes of quantised weights without their scale factors. With --base it reports modules whose
+adapter cannot be computed or that the base does not have. In a directory it reports models in
+subfolders, except other steps of the run, such as checkpoint-500. It also covers the tensors of an
+optimizer state. The report gives the reason for each.
 
-Try: Check the checkpoint before quantization; read folders by --recursive, or leave them out by
---exclude 'FOLDER/*'. For what is checked elsewhere, add an exception with a reason.
+Try: Check the checkpoint before quantization. Read folders with --recursive, or leave them out with
+--exclude 'FOLDER/*'. Where another tool checks the tensor, add an exception with a reason.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,10 @@
-"""Rows of a weight that are constant, or equal to one before.
+"""Rows of a weight that are constant, or equal to an earlier row.
 
-Rows that start equal and get equal gradients stay equal: the layer is narrower than it looks. In an
-embedding they are tokens that were added and never trained. Zero rows are the matter of dead-rows.
+Rows that start equal and get equal gradients stay equal, so the layer is narrower than its shape
+says. In an embedding, equal rows are tokens that were added and never trained. Rows of zeros belong
+to dead-rows.
 
-Try: Initialize rows with random numbers; for added tokens take the mean of the others plus noise.
+Try: Initialize rows with random numbers; for added tokens use the mean of the others plus noise.
 Check whether a shard was read twice.
 """
 

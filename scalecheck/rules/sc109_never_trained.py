@@ -1,14 +1,16 @@
-"""A norm's gain or a bias that is still what it started as, in a model that was trained.
+"""A norm's gain or a bias that still has its initial value, in a model that was trained.
 
-Gains start at exactly 1, or at 0 where the norm adds 1, and biases at 0. In float32 the first steps
-move every element. In pure bfloat16 an update below 0.2 % of a gain rounds back to 1, in every
-step: whole models were published so. A name that was missing when weights were loaded leaves its
-tensor at the start too. That a model was trained is taken from its optimizer state, from its other
-norms, or from directions in its matrices that no random start has; where nothing says so, nothing
-is judged. What the optimizer does not hold is frozen and passes, as do BatchNorms without a state.
+A parameter that never changes is not trained, although the run meant to train it. Gains start at
+exactly 1, or at 0 where the norm adds 1, and biases start at 0; in float32 the first steps change
+every element. In pure bfloat16 an update below 0.2 % of a gain rounds back to 1 in every step, and
+whole models were published like that. A name that was missing when weights were loaded has the same
+effect. The rule takes a model as trained when its optimizer state, its other norms, or directions
+in its matrices that no random start has show it; otherwise it judges nothing. Parameters that the
+optimizer does not hold are frozen and pass, and so do BatchNorms where no optimizer state names
+them.
 
-Try: Keep norms in float32, or train with float32 master weights. Look at the missing keys that the
-loader reported, at requires_grad, and whether the module is used in forward.
+Try: Keep norms in float32, or train with float32 master weights. Check the missing keys that the
+loader reported, requires_grad, and whether forward uses the module.
 """
 
 from collections import Counter

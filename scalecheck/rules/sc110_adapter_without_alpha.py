@@ -1,11 +1,12 @@
-"""An adapter whose alpha is not known, so that it is not known what it adds.
+"""An adapter without a known alpha, so what it adds to the weights is not known.
 
-The product of its halves is multiplied by alpha/rank. Programs save alpha beside the halves, in
-adapter_config.json or in the metadata of the file; where it is nowhere, the one that loads the
-adapter takes a value of its own: the rank, which makes the factor 1, or an error.
+The product of the two halves is multiplied by alpha/rank, so a wrong alpha adds too much or too
+little to every weight. Programs save alpha beside the halves, in adapter_config.json or in the
+metadata of the file. Where alpha is missing, each loader does something else: it uses the rank,
+which makes the factor 1, or fails.
 
-Try: Put the adapter_config.json that was saved with it into its folder, or save a tensor NAME.alpha
-beside the halves, as kohya's scripts do.
+Try: Put the adapter_config.json that was saved with the adapter into its folder, or save a tensor
+NAME.alpha beside the halves, as kohya's scripts do.
 """
 
 from collections.abc import Iterator

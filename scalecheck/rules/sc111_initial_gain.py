@@ -1,14 +1,15 @@
 """A hidden matrix that starts far larger for its width than in any published initialization.
 
-Its gain is rms·√width, about what it multiplies the size of an input by; its width is the side that
-it shares with the model's embedding, else the smaller one. 50 published initializations that could
-be read lie at 0.15 to 1.43. The rule rests on one failure: BigScience's 104B model started at std
+A start that is too large can keep the loss high at every lr: BigScience's 104B model started at std
 0.02 and width 11600, a gain of 2.15, and its loss stopped at 6.4 at every lr that was tried; std
-0.006 trained. Weights are judged at the start of a pretraining only: as an initialization leaves
-them, or with --phase pretrain.
+0.006 trained. The rule rests on this one failure. The gain is rms·√width: about the factor by which
+the matrix multiplies the size of its input. The width is the side that the matrix shares with the
+model's embedding, else the smaller side. The 50 published initializations that could be read have
+gains of 0.15 to 1.43. The rule judges weights at the start of a pretraining only: weights that look
+freshly initialized, or any weights with --phase pretrain.
 
 Try: Initialize with std √(2/(5·width)), as small_init does, or 1/√width. `scalecheck inspect
---init` tells which scheme the weights are of.
+--init` shows which scheme the weights have.
 """
 
 import math

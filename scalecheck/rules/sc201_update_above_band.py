@@ -1,18 +1,21 @@
-"""A matrix whose update is larger, as a share of its weights, than in published recipes.
+"""A matrix whose update is larger, relative to its weights, than in published recipes.
 
-The relative update is lr·u/rms: u by theory at the optimizer's settings, or as a saved state says.
-It is judged by the published recipes of the same phase, kind of optimizer and kind of matrix: 0.1
-to 5 % per step for hidden matrices at the start of a pretraining with Adam, to 1.6 % in a
-fine-tuning, to 0.03 % in preference tuning and RL. The end of warm-up and the equilibrium of weight
-decay, where the settings tell them, have ranges of their own. Up to 2 times above a range is a
-note, more a warning; an error is only what no published recipe comes near: 10 % for hidden
-matrices, 20 % for residual outputs, 2 % in a fine-tuning. The phase is told by --phase, or by
-weights that are as an initialization leaves them; where it is not known only what no phase has is
-found, and of an optimizer with too few recipes only what no recipe has: more than 12 % per step.
-docs/recipes.md lists the ranges. Limits, --bands and overrides by name or role go before them.
+Updates that are too large overwrite what the weights hold: training can diverge or forget. The
+relative update is lr·u/rms: the theory at the optimizer's settings or a saved state gives u. The
+rule compares it with published recipes of the same phase, kind of optimizer and kind of matrix:
+with Adam, hidden matrices move 0.1 to 5 % per step at the start of a pretraining, up to 1.6 % in a
+fine-tuning, and up to 0.03 % in preference tuning and RL. The end of warm-up and the equilibrium of
+weight decay have ranges of their own where the settings tell them. An update up to 2 times above
+its range is a note, above that a warning. It is an error only where no published recipe comes near:
+above 10 % for hidden matrices, 20 % for residual outputs, 2 % in a fine-tuning. The phase comes
+from --phase, or from weights that look freshly initialized. Without a phase the rule reports only
+what is outside every phase's range; for an optimizer with too few recipes, only what is outside
+every recipe: more than 12 % per step. docs/recipes.md lists the ranges. Limits, --bands and
+overrides by name or role replace them.
 
-Try: the lr at which all steps are inside, which `scalecheck translate` prints; --phase; warm-up,
-where weights are small at the start only; a look at the scale, where one layer stands out.
+Try: Use the lr at which all steps are inside, which `scalecheck translate` prints. Pass --phase.
+Add a warm-up where the weights are small at the start only. Check the scale where one layer is an
+outlier.
 """
 
 from collections.abc import Iterator

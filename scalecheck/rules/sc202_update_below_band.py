@@ -1,13 +1,14 @@
-"""A matrix whose update is smaller, as a share of its weights, than in published recipes.
+"""A matrix whose update is smaller, relative to its weights, than in published recipes.
 
-It is judged by the same ranges as SC201. A small lr is slow and breaks nothing: up to 2 times below
-a range is a note, more a warning. It is an error only where nothing moves: where a run of --steps
-moves the matrix by less than 1e-4 of itself, were all its gradients to agree. Weights that round
-back to their old value are SC203's. Of a saved state, whose lr may be the end of a schedule,
-nothing is said.
+The matrix learns slowly, so steps are wasted; nothing breaks. The rule uses the ranges of SC201. An
+update up to 2 times below its range is a note, below that a warning. It is an error only where
+nothing moves: a run of --steps moves the matrix by less than 1e-4 of its size even if all its
+gradients agree. SC203 reports weights that round back to their old value. The rule does not judge a
+saved state, because its lr may be the end of a schedule.
 
-Try: the lr at which all steps are inside, which `scalecheck translate` prints; --phase; a group of
-its own for a layer whose weights are large; whether the layer is meant to stay as it is.
+Try: Use the lr at which all steps are inside, which `scalecheck translate` prints. Pass --phase.
+Give a layer with large weights a parameter group of its own. Check whether the layer is meant to
+stay unchanged.
 """
 
 from collections.abc import Iterator

@@ -1,16 +1,17 @@
 """A weight whose update is too small for the type it is stored in.
 
-An element moves only where its update is more than half the gap to its neighbour: in bfloat16
-0.2 to 0.4 % of itself. Elements are counted one by one where the optimizer state names the tensor,
-else for normal updates of the RMS that theory gives. Published runs in pure bfloat16 move 5 % of
-the elements a step (torchtune, lr 2e-5), others had to be repaired at 1.6 %: a warning. It is an
-error where --param-dtype says that a matrix is trained in this type and nothing of it moves. Norm
-weights near 1 do not move in bfloat16 below an lr of about 6e-4: a warning. A bfloat16 file of a
-run that keeps float32 copies shows the same. Quantised weights are not trained in their codes, and
-are judged only where --param-dtype says a type.
+An update below half the gap to the next number rounds away, so the weight does not change and the
+step is lost. In bfloat16 half the gap is 0.2 to 0.4 % of the value. Where the optimizer state names
+the tensor, the rule counts its elements one by one; otherwise it assumes normally distributed
+updates with the RMS that the theory gives. Published runs in pure bfloat16 move 5 % of the elements
+per step (torchtune, lr 2e-5), and others had to be repaired at 1.6 %: fewer is a warning. It is an
+error where --param-dtype says that a matrix is trained in this type and none of it moves. Norm
+weights near 1 do not move in bfloat16 below an lr of about 6e-4: that is a warning. A bfloat16 file
+of a run that keeps float32 copies shows the same warning, although its steps are kept in the
+copies. Quantised weights are not trained as codes, so the rule judges them only with --param-dtype.
 
-Try: Keep float32 master weights, round stochastically, or raise the lr where published runs have a
-larger one.
+Try: Keep float32 master weights, use stochastic rounding, or raise the lr where published runs have
+a larger one.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,11 @@
 """A parameter whose gradients are below eps, by its saved optimizer state.
 
-Adam divides by √v̂ + eps. Where √v̂ is below eps the update is the gradient over eps: it follows the
-gradient's scale, and the lr means less than it says. Small gradients, a loss scaled down, or a mean
-over many tokens lead there. A bias of attention's keys has no gradient but rounding, as softmax
-ignores what all keys share: that is a note.
+Adam divides by √v̂ + eps. Where √v̂ is below eps, the update is gradient/eps: it depends on the
+gradient's scale, is smaller than the lr says, and the parameter learns slowly. Causes are small
+gradients, a loss that was scaled down, and a mean over many tokens. The bias of attention's keys
+gets only rounding errors as gradients, because softmax ignores what all keys share: that is a note.
 
-Try: Lower eps, to 1e-15 for example, or scale the gradients up by a constant.
+Try: Lower eps, for example to 1e-15, or scale the gradients up by a constant.
 """
 
 import re

@@ -1,14 +1,14 @@
 """A state that is not finite, or a second moment that is negative, zero or of a type that cannot
 hold its average.
 
-Where v is inf the update is zero for ever and nothing says so; NaN in any average spreads to the
-weight at the next step. Zeros are parameters without a gradient (rows of an embedding are let
-pass), or squares that the type flushed. In bfloat16 v·beta2 rounds back to v for beta2 above 0.998:
-the average only grows, and updates come out a quarter too small. Tensors that are in no parameter's
-state are judged by non-finite.
+Where v is inf the update is zero for ever, without any message. NaN in an average reaches the
+weight at the next step. Zeros mean that the parameter gets no gradient, or that the type flushed
+the squares to zero; the rule allows zero rows of an embedding. In bfloat16 v·beta2 rounds back to v
+for beta2 above 0.998: the average only grows, and updates are a quarter too small. non-finite
+judges tensors that belong to no parameter's state.
 
-Try: Keep the state in float32; with states in bfloat16 use a beta2 of 0.95. Check whether the
-parameter is used in forward at all.
+Try: Keep the state in float32; with states in bfloat16 use a beta2 of 0.95. Check whether forward
+uses the parameter at all.
 """
 
 from collections.abc import Iterator

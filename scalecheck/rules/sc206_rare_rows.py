@@ -1,13 +1,13 @@
-"""An embedding whose rare rows move far at one step.
+"""An embedding whose rare rows move far in one step.
 
-Adam's second moment of a token that was not seen for long has faded, and the first gradient then
-moves its row by several lr an element: by far more than the average over the table tells. Where
-that is several times the row, rare tokens are rewritten at every appearance. Published fine-tunings
-of language models go up to 1.6 times, so that up to twice that is a note. At the start of a
-pretraining rows hold nothing yet, and nothing is judged.
+Adam's second moment decays while a token is not seen, so the next gradient moves its row by several
+times the lr per element: far more than the average over the table shows. Where that step is several
+times the row itself, every appearance overwrites the token. Published fine-tunings of language
+models reach 1.6 times the row; up to twice that is a note. At the start of a pretraining the rows
+hold nothing yet, so the rule judges nothing.
 
-Try: a smaller lr for the embedding; a smaller beta2, as √(1 − beta2) divides such a step; larger
-weights, where a norm follows the embedding.
+Try: Use a smaller lr for the embedding. Use a smaller beta2, because √(1 − beta2) divides such a
+step. Use larger weights where a norm follows the embedding.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,16 @@
-"""A weight whose scale is far from the equilibrium with weight decay that it had time for.
+"""A weight whose scale is far from its equilibrium with weight decay, after enough steps to reach
+it.
 
-Under AdamW and gradients that are noise the rms of a weight tends to √(lr/(2·weight_decay)) over a
-time scale of 1/(lr·weight_decay) steps, whatever it was at the start. Real runs settle at 0.26 to
-3.8 times it. Where a run lasts several time scales, a weight outside that range was not decayed, or
-not updated, as the settings say: another parameter group, a frozen layer, gradients that agree for
-long. Optimizers without a known equilibrium (SGD, Adam with L2, Muon) are not judged, nor is a run
-that is ahead: its phase is known, and no optimizer state counts steps.
+The run usually did not do what its settings say: the weight was not decayed or not updated. Under
+AdamW, when gradients are mostly noise, the rms of a weight approaches √(lr/(2·weight_decay)) within
+a time scale of 1/(lr·weight_decay) steps, whatever it was at the start. Real runs settle at 0.26 to
+3.8 times that value. A weight outside this range after several time scales is in another parameter
+group, in a frozen layer, or gets gradients that agree for long. The rule does not judge optimizers
+without a known equilibrium (SGD, Adam with L2, Muon), nor a run that has not started: one with a
+known phase and no optimizer state that counts steps.
 
-Try: Look at the parameter groups that the optimizer had. Pass --steps and --schedule of the run,
-where the saved state has only its last lr.
+Try: Check the parameter groups of the optimizer. Pass --steps and --schedule of the run where the
+saved state has only its last lr.
 """
 
 from collections.abc import Iterator

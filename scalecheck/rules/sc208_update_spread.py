@@ -1,10 +1,10 @@
-"""Matrices whose relative updates lie far apart.
+"""Matrices whose relative updates differ widely.
 
-At one lr the layers with small weights are rewritten while those with large ones stand still, and
-no lr suits both. Common where initializations are mixed, or where some layers were scaled by hand.
+One lr then rewrites the layers with small weights while those with large weights hardly move, and
+no lr suits both. Common causes are mixed initializations and layers that were scaled by hand.
 
-Try: parameter groups by layer or role, which `scalecheck translate --target 1e-3 --emit torch`
-writes; one initialization for all matrices.
+Try: Use parameter groups by layer or role, which `scalecheck translate --target 1e-3 --emit torch`
+writes, or one initialization for all matrices.
 """
 
 from collections.abc import Iterator

@@ -1,13 +1,14 @@
 """A pretraining without a warm-up whose first step is larger than published ones.
 
 Adam's first step moves every weight by the whole lr, whatever the gradient: 4 times what later
-steps of noise do. Of 79 published pretrainings with Adam all but one have a warm-up, so that the
-first step, at lr/warm-up, changes hidden matrices by 0.05 % at most; the one without, DiT, changes
-them by 0.54 %. Without a warm-up more than 0.05 % is a note, and more than twice that a warning;
-with one only what is more than 0.54 %. The rule asks about the start of a pretraining of which
---steps are given, or --warmup 0.
+steps move it when gradients are noise. It follows the signs of one batch's gradients, so most of a
+step that large is noise. Of 79 published pretrainings with Adam all but one have a warm-up: their
+first step, at lr/warm-up, changes hidden matrices by at most 0.05 %. DiT has none, and its first
+step changes them by 0.54 %. Without a warm-up, more than 0.05 % is a note and more than twice that
+a warning; with a warm-up the rule reports only more than 0.54 %. It judges only the start of a
+pretraining, with --steps or with --warmup 0.
 
-Try: Warm up over some hundred steps (--warmup), or lower the lr.
+Try: Warm up over a few hundred steps (--warmup), or lower the lr.
 """
 
 from collections.abc import Iterator

@@ -1,11 +1,12 @@
-"""A tensor whose figures are not those of the baseline.
+"""A tensor whose figures differ from the baseline.
 
-The baseline is a report of `scalecheck inspect --format json`, of a checkpoint that was good. Each
-figure has its tolerance: rms and the others relative to their size, the mean relative to the rms,
-zeros as a share of the elements. The first figure that is off is named. A baseline that has none
-of the tensors is a finding too.
+A scale that changes without a reason points to a defect in training, conversion or loading. The
+baseline is a report of `scalecheck inspect --format json` of a good checkpoint. Each figure has a
+tolerance: the rms and most others relative to their size, the mean relative to the rms, zeros as a
+share of the elements. The message names the first figure outside its tolerance. A baseline that has
+none of the tensors is a finding too.
 
-Try: Compare the two with `scalecheck diff`. Where the change is meant, write the baseline anew with
+Try: Compare the two with `scalecheck diff`. Where the change is intended, rewrite the baseline with
 --update-baseline.
 """
 

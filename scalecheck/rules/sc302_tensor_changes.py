@@ -1,11 +1,11 @@
 """A tensor that was added, removed, reshaped or retyped since the baseline.
 
-A name that changed leaves a layer without its weights when the checkpoint is loaded with
-strict=False, a shape that changed is another model, and a type that changed rounds. Where the
-baseline has none of the tensors, a finding without a tensor says so.
+A renamed tensor leaves a layer without its weights when the checkpoint is loaded with strict=False.
+A new shape means another model, and a new type rounds the values. Where the baseline has none of
+the tensors, the rule reports one finding without a tensor.
 
-Try: Look at the code that names modules. Pass the baseline of this model, where it has no tensor in
-common. Where the change is meant, write the baseline anew with --update-baseline.
+Try: Check the code that names modules. Pass the baseline of this model where no tensor is in
+common. Where the change is intended, rewrite the baseline with --update-baseline.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ from scalecheck.updates.adapter_steps import AdapterStep, adapter_step
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 
 NEITHER = "neither half of its adapter is trained"
-NOT_CARRIED = "how far many steps of both halves carry B·A is not solved"
+NOT_CARRIED = "no theory tells how far many steps of both halves move B·A"
 
 
 @dataclass(frozen=True, kw_only=True)

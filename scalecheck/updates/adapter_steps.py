@@ -19,9 +19,10 @@ from scalecheck.updates.saved_state import States
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 from scalecheck.updates.training import Training
 
-BOTH_ZERO = "both halves are zero, so that no step moves their product"
+BOTH_ZERO = "both halves are zero, so no step moves their product"
 AS_INDEPENDENT = (
-    "the state tells no update of each element of both halves: theirs count as independent"
+    "the state does not give the update of every element of both halves, so the two updates "
+    "are taken as independent"
 )
 
 

@@ -196,7 +196,8 @@ def sentences(found: CastChange | None) -> Iterator[str]:
     if found.master_change is None or found.rounding_share is None:
         yield (
             f"How far fp32 weights behind these {word} casts moved is not known: only the smallest "
-            "weights changed, as where the first side is itself what a run started from."
+            "weights changed. This happens when the first side is the file that the run started "
+            "from."
         )
         return
     stored, share = math.sqrt(found.stored / found.before), 100 * found.rounding_share

@@ -29,7 +29,7 @@ _EARLIER_D = "its last update is lr times the d of the step before, which its st
 _ONE_OF = "they save the same names and differ in their formula"
 
 _SCHEDULE_FREE = ("weight_decay", "r", "weight_sum", "lr_max", "weight_lr_power", "train_mode")
-_UNKNOWN_GRADIENT = "its last update is of a gradient that its state does not hold"
+_UNKNOWN_GRADIENT = "its last update uses a gradient that its state does not hold"
 
 
 def _schedule_free(
@@ -70,7 +70,7 @@ def _is_share(setting: object) -> bool:
     return isinstance(setting, int | float) and 0 <= setting < 1
 
 
-_NOT_SOLVED = "what update to expect of it is not solved"
+_NOT_SOLVED = "no formula for its expected update is known"
 _IN_A_BASIS = (*_ADAM, "GG", "Q", "precondition_frequency", "shampoo_beta")
 _SOAP = (
     *("betas", "eps", "weight_decay", "shampoo_beta", "precondition_frequency", "merge_dims"),
@@ -123,7 +123,7 @@ FOREIGN = (
             _ADAM,
             optional_entries=("kahan_comp",),
         ),
-        "its last update is divided by how large its gradient was, which its state does not hold",
+        "its last update is divided by the size of its gradient, which its state does not hold",
         kind=StableAdamW,
     ),
     Foreign(
@@ -217,7 +217,7 @@ FOREIGN = (
             ("step", "exp_avg", "hessian"),
             optional_settings=("maximize", "capturable"),
         ),
-        "their Hessian is updated between steps: whether it was after the last one is not known",
+        "their Hessian is updated between steps, and the state does not tell when",
     ),
     Foreign(
         "Moonlight's Muon",
@@ -232,7 +232,7 @@ FOREIGN = (
                 "nesterov": True,
             },
         ),
-        "nesterov's last update holds a gradient that its state does not",
+        "its last update with nesterov uses a gradient that its state does not hold",
         kind=MoonlightMuon,
     ),
     Foreign(

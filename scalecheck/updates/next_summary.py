@@ -47,10 +47,10 @@ comparison."""
 ADAMS = ("adam", "adamw")  # of whom that range is
 SOURCES = {
     ASKED: "",
-    STATE: ", that of the optimizer state",
-    RUN: ", the last of --steps, as it does not settle before",
-    FIRST: ", as it has not moved yet",
-    ASSUMED: ", as it does not settle before; --step or --steps says another",
+    STATE: " (the step of the optimizer state)",
+    RUN: " (the last of --steps; it does not settle earlier)",
+    FIRST: " (it has not moved yet)",
+    ASSUMED: " (assumed, because it does not settle earlier; --step or --steps sets another)",
 }
 
 Forecasts = Sequence[TensorForecast]
@@ -104,21 +104,23 @@ def sentences(forecasts: Forecasts) -> Iterator[str]:
         return
     count = found["matrices_measured"]
     of = "of 1 matrix" if count == 1 else f"median of {count} matrices"
-    words = f"measured update: {update:.3g} × lr ({of})"
+    words = f"Measured update: {update:.3g} × lr ({of})"
     if expected is not None:
         words += f"; pure noise would give {expected:.3g} × lr"
-    yield words
+    yield f"{words}."
     if (settling := _settling(forecasts)) is not None:
         now, step, later = settling
         yield (
-            f"the next {AHEAD} steps: updates change as a fresh optimizer settles; pure noise "
-            f"would give {now:.3g} × lr at step {step:,}, {later:.3g} × lr at step {step + AHEAD:,}"
+            f"Updates change over the next {AHEAD} steps while the fresh optimizer settles: pure "
+            f"noise would give {now:.3g} × lr at step {step:,}, {later:.3g} × lr at step "
+            f"{step + AHEAD:,}."
         )
         return
-    words = f"the next {AHEAD} steps: expect the measured update{_nearness(forecasts)}"
+    words = f"The next {AHEAD} steps: expect the measured update{_nearness(forecasts)}."
     if (later := found["update_rms_next_200_median"]) is not None:
         words += (
-            f"; the next 200: about {later:.3g} × lr, the geometric mean of measured and theory"
+            f" The next 200 steps: expect about {later:.3g} × lr, the geometric mean of measured "
+            "and theory."
         )
     yield words
 
@@ -140,10 +142,10 @@ def _nearness(forecasts: Forecasts) -> str:
     ]
     words = ""
     if said:
-        large = f"of tensors of {LARGE:,} elements and more"
-        words = f", within {WITHIN} times for {', '.join(said)} {large}"
+        large = f"of tensors of {LARGE:,} elements or more"
+        words = f". It is right within a factor of {WITHIN} for {', '.join(said)} {large}"
     if () in names:
-        words += f" (how near it comes is not known for {', '.join(names[()])})"
+        words += f". Its accuracy is not known for {', '.join(names[()])}"
     return words
 
 
@@ -177,20 +179,21 @@ def notes(forecasts: Forecasts) -> Iterator[str]:
     by = Counter(each.next_by for each in forecasts)
     if by[SHAPE]:
         yield (
-            f"{plural(by[SHAPE], 'tensor')}: the expected update is the median of the states of "
-            f"their shape, as which state is theirs is not certain; within {WITHIN} times for "
-            f"{_share(SHAPE)} of such tensors"
+            f"The expected update of {plural(by[SHAPE], 'tensor')} is the median of the states of "
+            "their shape, because it is not certain which of these states is theirs. It is right "
+            f"within a factor of {WITHIN} for {_share(SHAPE)} of such tensors."
         )
     if by[FAMILY]:
         yield (
-            f"{plural(by[FAMILY], 'tensor')} of fewer than {LARGE:,} elements: the next update is "
-            "that of all small tensors of the family, as one small tensor's last update is noise"
+            f"The expected update of {plural(by[FAMILY], 'tensor')} of fewer than {LARGE:,} "
+            "elements is that of all small tensors of the family together, because the last update "
+            "of one small tensor is mostly noise."
         )
     if by[BUFFER]:
         yield (
-            f"{plural(by[BUFFER], 'tensor')}: the momentum buffer says what update to expect, as "
-            "the state does not hold the gradient that nesterov adds; within "
-            f"{WITHIN} times for {_share(BUFFER)} of tensors"
+            f"The expected update of {plural(by[BUFFER], 'tensor')} comes from the momentum "
+            "buffer, because the state does not hold the gradient that nesterov adds. It is right "
+            f"within a factor of {WITHIN} for {_share(BUFFER)} of tensors."
         )
     yield from _steps(forecasts)
 
@@ -220,10 +223,10 @@ def _steps(forecasts: Forecasts) -> Iterator[str]:
     )
     for (name, (step, by)), count in counts.items():
         when = f"at step {step:,}{SOURCES[by]}" if step is not None else "in the steady state"
-        words = f"expected for {plural(count, 'tensor')}: {name}'s update {when}"
+        words = f"The expected update of {plural(count, 'tensor')} is {name}'s {when}."
         if name in ADAMS and step != 1:
             words += (
-                f"; real ones are within {WITHIN} times of it for {_share(THEORY)} of tensors, and "
-                "down to a tenth of it where the loss vanishes"
+                f" The real update is within a factor of {WITHIN} of it for {_share(THEORY)} of "
+                "tensors; where the loss vanishes it can be a tenth of it."
             )
         yield words

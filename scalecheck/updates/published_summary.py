@@ -195,23 +195,23 @@ def unranged(forecasts: Forecasts, situation: Situation) -> Iterator[str]:
     at = "" if situation.phase is None else f" in {PHASE_WORDS[situation.phase]}"
     for name in sorted(name for name, own in ranges.items() if own <= {ANY}):
         judged = (
-            f"only updates above {span(ANY)} per step, more than any recipe has, are judged"
+            f"Only updates above {span(ANY)} per step, more than any recipe has, are judged."
             if ranges[name]
-            else "its updates are not judged"
+            else "Its updates are not judged."
         )
-        yield f"No range is published for {name}{at}, as there are too few recipes: {judged}."
+        yield f"Too few recipes are published for {name}{at} to give a range. {judged}"
 
 
 def phase_note(situation: Situation) -> str | None:
     """What says the phase where it was not given, or that an adapter is judged without one."""
     if situation.is_phase_found:
         return (
-            "Judged as the start of a pretraining, as the weights are those of an initialization: "
-            f"{situation.evidence}. Pass --phase if it is another."
+            "Judged as the start of a pretraining, because the weights look freshly initialized: "
+            f"{situation.evidence}. Pass --phase if it is another phase."
         )
     if situation.phase is None and situation.is_adapter:
         return (
-            "Judged by published LoRA runs of any phase, as names of tensors are those of an "
-            "adapter. Pass --phase (finetune, preference or rl) for a narrower range."
+            "Judged by published LoRA runs of any phase, because the tensors are named like an "
+            "adapter's. Pass --phase (finetune, preference or rl) for a narrower range."
         )
     return None

@@ -85,7 +85,10 @@ def sentences(forecasts: Forecasts, plan: Schedule, snr: float) -> Iterator[str]
     found = figures(forecasts, plan)
     noun = "matrix" if all(each.has_band for each in tensors) else "tensor"
     if any(each.role in HALVES for each in tensors):
-        yield "How far a run carries B·A is not solved: what follows is of the adapter's halves."
+        yield (
+            "No theory tells how far a run moves B·A: the figures below "
+            "are of the adapter's halves."
+        )
     yield from _start(tensors, plan)
     yield from _arithmetic(found, noun)
     yield from _carried(found, noun, snr)

@@ -30,9 +30,14 @@ from scalecheck.updates.without_formula import NOT_KNOWN, WithoutFormula
 
 NONE = "none"
 _UNKNOWN = text_key(None)  # the shape of states that do not tell it
-GUESSED = "the state does not tell adamw from adam: taken for adamw, --optimizer says otherwise"
+GUESSED = (
+    "The optimizer state does not tell AdamW from Adam, so AdamW is assumed. Pass --optimizer to "
+    "choose."
+)
 
-DIFFERENT = "optimizer not known: the groups that the tensor can be in have different ones"
+DIFFERENT = (
+    "optimizer not known: the tensor can be in several groups, which have different optimizers"
+)
 
 UNCERTAIN: Final = object()
 """The value of a setting in which the groups that a tensor can be in differ."""
@@ -41,8 +46,8 @@ INNER = "optimizer not known: its state lies inside that of another, which may c
 
 
 UNSAVED = (
-    "the state keeps no settings such as betas: with --optimizer, those not given are that "
-    "optimizer's defaults"
+    "The optimizer state does not keep settings such as betas. With --optimizer, settings that are "
+    "not given are that optimizer's defaults."
 )
 
 
@@ -114,7 +119,7 @@ class States:
             return None
         if any(one.saved_name is not None for one in self.unnamed):
             return "no state was saved under its name"
-        return "which state is its own is not certain"
+        return "it is not certain which saved state belongs to it"
 
     def trained_by(self, tensors: Iterable[Tensor]) -> dict[str, bool]:
         """The parameters of which it is certain whether the optimizer holds them: it does though

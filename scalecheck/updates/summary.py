@@ -192,7 +192,7 @@ def _believed(forecasts: Forecasts, assumption: Assumption) -> Part:
         "assumed_most_ratio": None if worst is None else known[worst],
     }
     if worst is None:
-        words = f"{assumption.word} says the scale of no tensor here."
+        words = f"{assumption.word} gives the scale of no tensor here."
     elif not off:
         words = f"{assumption.word} is within a factor of 2 of all {plural(len(known), 'tensor')}."
     else:

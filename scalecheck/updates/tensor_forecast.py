@@ -38,7 +38,7 @@ WITHOUT_RATIO = ("zero-init", BEFORE_FIRST, "not finite", "empty")
 OWN, BUFFER, SHAPE, THEORY = "measured", "buffer", "states of its shape", "theory"
 """What the next steps are forecast by."""
 
-NO_LR = "no lr is given: --lr says it"
+NO_LR = "no lr is given; pass --lr"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from scalecheck.checkpoint.tensor import Checkpoint, Tensor
 
 NO_STATE = "no state"
 NOT_ITS_OWN = "not among the optimizer's parameters"
-EMPTY_STATE = "empty state, as it had no gradient"
+EMPTY_STATE = "empty state, because it had no gradient"
 STILL = "its group has lr 0"
 _UNKNOWN = text_key(None)  # the shape of states that do not tell it
 
@@ -106,4 +106,4 @@ class _Counts:
             what = f"tensors of shape {'×'.join(map(str, shape)) or '()'}"
         if states >= tensors:
             return None
-        return f"{count} of {every} {what} are trained; which is not certain"
+        return f"{count} of {every} {what} are trained, and it is not certain which"

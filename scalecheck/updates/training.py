@@ -302,20 +302,22 @@ def doubts(trainings: Trainings, states: States, tensors: Sequence[Tensor]) -> l
             unsure.update(trainings.uncertain(tensor.name, saved))
     every = len(tensors)
     notes = [
-        f"{count} of {every} tensors are not trained ({why}); --state none forecasts all"
+        f"{count} of {every} tensors are not trained ({why}). Pass --state none to forecast all."
         for why, count in still.items()
     ]
     if len(either) > SHAPES:
         words = f"{either.total()} tensors of {len(either)} shapes are not all trained"
-        notes.append(f"{words}; which is not certain, so none has an update: --param-names says it")
+        notes.append(
+            f"{words}, and it is not certain which are, so none has an update. Pass --param-names."
+        )
     else:
         notes += [
-            f"{why}, so {count} have no update: --param-names says which"
+            f"{why}, so {count} have no update. Pass --param-names to name them."
             for why, count in either.items()
         ]
     return notes + [
-        f"the {name} of {plural(count, 'tensor')} is not known, as their group is not: "
-        f"{flag(name)} or --param-names says it"
+        f"The {name} of {plural(count, 'tensor')} is not known, because their group is not known. "
+        f"Pass {flag(name)} or --param-names."
         for name, count in sorted(unsure.items())
     ]
 

@@ -28,6 +28,7 @@ _COPY = frozenset(
     )
 )
 """Words in the name of a part that holds a copy of the model beside it."""
+_MATCHED = "optimizer states are matched to tensors"
 MAX_CONFIG_NBYTES = 1 << 20  # a config.json has a few kilobytes
 
 
@@ -48,13 +49,13 @@ def named(
     count = len(state.states)
     told = {} if given is None else given_names(given, state.states, checkpoint)
     if given is not None and len(told) == count:
-        names, note = told, f"{count} of {count} parameters named by {given}"
+        names, note = told, f"{count} of {count} {_MATCHED} by {given}."
     else:
         names, note = _found(state, checkpoint)
         if told:
             kept = {place: name for place, name in names.items() if name not in told.values()}
             names = kept | told
-            note = f"{len(told)} of {count} parameters named by {given}; without it {note}"
+            note = f"{len(told)} of {count} {_MATCHED} by {given}. Without it: {note}"
     states = (replace(one, name=names.get(place)) for place, one in enumerate(state.states))
     return replace(state, states=tuple(states), notes=(*state.notes, note))
 
@@ -135,7 +136,7 @@ def _saved(
                 f" {checkpoint.path} has it of shape {[*tensor.shape]}",
             )
         names[place] = tensor.name
-    return names, f"{len(names)} of {len(state.states)} parameters named as saved with the state"
+    return names, f"{len(names)} of {len(state.states)} {_MATCHED} by the names saved with them."
 
 
 def _inside(saved: Iterable[str], tensors: Mapping[str, object]) -> str:
@@ -173,16 +174,19 @@ def _by_order(state: OptimizerState, checkpoint: Checkpoint) -> tuple[dict[int, 
     count = len(state.states)
     if (by_class := _by_class(search.groups, search.shapes, search.config)) is not None:
         class_name = excerpt(str(search.config["architectures"][0]), 40)
-        words = f"parameters named by the module order of {class_name} (config.json)"
+        words = f"{_MATCHED} by the module order of {class_name} (config.json)."
         return by_class, f"{len(by_class)} of {count} {words}"
     names = certain(search.groups, search.shapes, in_order=search.in_order)
     if names is None:
-        return {}, f"no parameter named: {count} shapes fit those of the model in no order"
-    how = "index, as the file does not keep the model's order"
-    note = f"{len(names)} of {count} parameters named by shape and "
-    note += "the model's order" if search.in_order else how
+        return {}, (
+            f"No optimizer state is matched to a tensor: no order of the model's tensors gives the "
+            f"shapes of the {count} states."
+        )
+    how = "index, because the file does not keep the model's order"
+    note = f"{len(names)} of {count} {_MATCHED} by shape and "
+    note += "the model's order." if search.in_order else f"{how}."
     more = count - len(names)
-    return names, note + (f": for {more} another name is possible" if more else "")
+    return names, note + (f" {more} could belong to more than one tensor." if more else "")
 
 
 def configuration(path: Path) -> Mapping[str, Any]:

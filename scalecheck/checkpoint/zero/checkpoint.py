@@ -15,7 +15,7 @@ from scalecheck.checkpoint.zero.states import ModelFile, RankFile, Table, read_m
 from scalecheck.report.formatting import listed, plural
 
 _OFFLOADED = "offloaded_tensors"  # where DeepSpeed copies vectors that lay on NVMe
-MASTERS_ALONE = "stage 3 keeps no whole 16-bit weights: the master weights are shown"
+MASTERS_ALONE = "ZeRO stage 3 saves no whole 16-bit weights, so the master weights are shown."
 
 
 def load_step(folder: Path) -> Checkpoint:
