@@ -34,7 +34,10 @@ class Run:
     def reads(self) -> list[Path]:
         """The files and folders that were given to be read; of FILE::PLACE the file."""
         paths = {name for name, one in options_of(self.function).items() if Path in one.types}
-        given = [str(value) for name, value in self.given.items() if name in paths]
+        values = [value for name, value in self.given.items() if name in paths]
+        given = [
+            str(one) for value in values for one in (value if isinstance(value, list) else [value])
+        ]
         return [Path(each) for value in given for each in {value, value.rpartition("::")[0]} - {""}]
 
     def report(self, quiet: bool, **more: Any) -> Report:
