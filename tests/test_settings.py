@@ -166,7 +166,7 @@ SET = {
 @pytest.mark.parametrize("name", SET)
 def test_any_hyperparameter_is_set_on_the_command_line(name):
     path = saved({"w.weight": noise(8, 8)})
-    paths = dict.fromkeys(("diff", "history"), [path, path]) | {"simulate": []}
+    paths = {"diff": [path, path], "history": [path, path], "simulate": []}
     words = ("--set", "alpha=0.95", "--set", "centered=false", "--eps", "1e-6", "--format", "json")
     done = scalecheck(name, *paths.get(name, [path]), *SET[name], *words)
     assert done.err == ""
