@@ -37,9 +37,9 @@ def growth(steps: Sequence[int], sizes: Sequence[float]) -> Growth | None:
 
 
 def reached(steps: Sequence[int], sizes: Sequence[float], limit: float) -> float | None:
-    """The step by which a growing size is at a limit: at the rate of the second half of the steps,
-    where it does not slow on a logarithmic scale as the exponential that it is. None where it does
-    not grow."""
+    """The step by which a growing size is at a limit, at the rate of the second half of the steps:
+    as an exponential where its logarithm does not slow, else in a line. None where it does not
+    grow."""
     if not _is_judged(steps, sizes) or sizes[-1] >= limit:
         return None
     half = _half(steps)
@@ -48,7 +48,7 @@ def reached(steps: Sequence[int], sizes: Sequence[float], limit: float) -> float
     logs = [math.log(size) for size in sizes]
     late = _rate(steps, logs, half)
     early = (logs[half] - logs[0]) / (steps[half] - steps[0])
-    if late >= early:
+    if late >= STEADY * early:
         return steps[-1] + (math.log(limit) - logs[-1]) / late
     return steps[-1] + (limit - sizes[-1]) / _rate(steps, sizes, half)
 
