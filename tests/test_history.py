@@ -71,6 +71,28 @@ def test_the_exponent_is_the_slope_of_logarithms(run):
     assert f"exponent {slope:.2f} ±" in scalecheck("history", root).out.splitlines()[0]
 
 
+def test_the_exponent_of_noise_is_a_half_whatever_the_lr_does(tmp_path):
+    lrs = np.array([1e-3 * min(1, step / 150) for step in range(1, 401)])
+    generator = torch.Generator().manual_seed(5)
+    w = torch.ones(64, 64, dtype=torch.float64)
+    log = []
+    for step, lr in enumerate(lrs, 1):
+        w = w + float(lr) * torch.randn(64, 64, generator=generator, dtype=torch.float64)
+        log.append({"step": step, "learning_rate": float(lr)})
+        if not step % 50:
+            folder = tmp_path / f"checkpoint-{step}"
+            folder.mkdir()
+            torch.save({"w.weight": w}, folder / "pytorch_model.bin")
+            state = {"global_step": step, "log_history": log}
+            (folder / "trainer_state.json").write_text(json.dumps(state), "utf-8")
+    summary = report(tmp_path)["summary"]
+    assert summary["exponent"] > 0.6
+    assert summary["exponent_by_lr"] == pytest.approx(0.5, abs=0.02)
+    first = " ".join(scalecheck("history", tmp_path).out.split())
+    assert ", like noise (exponent" in first
+    assert f"{summary['exponent_by_lr']:.2f} with the lr's changes taken out" in first
+
+
 def test_three_checkpoints_have_no_exponent(run):
     root, _ = run
     found = report(*(root / f"checkpoint-{step}" for step in STEPS[:3]))

@@ -97,7 +97,7 @@ def test_moments_that_were_reset_at_a_resume_are_found(tmp_path):
     (row,) = [row for row in rows["findings"] if row["rule"] == "moments-reset"]
     assert row["message"] == (
         "moments were reset before step 100: its optimizer state has counted 20 steps, that of "
-        "step 80 80"
+        "step 80 had counted 80"
     )
     assert rows["summary"]["resets"] == ["checkpoint-100"]
     resumed = ("--resumed-from", tmp_path / "run" / "checkpoint-80")

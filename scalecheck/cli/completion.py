@@ -19,7 +19,7 @@ _COLUMNS = {
         "updates.precision:COLUMNS",
     ),
     "diff": tuple(f"updates.displacement:{name}" for name in ("COLUMNS", "AHEAD", "EXPECTED")),
-    "history": ("updates.history.rows:GROUPS", "updates.history.rows:POINTS"),
+    "history": ("updates.history.columns:GROUPS", "updates.history.columns:POINTS"),
 }
 
 

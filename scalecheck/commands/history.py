@@ -20,17 +20,19 @@ from scalecheck.report.finding import FINDINGS
 from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Column, Report, Row, Rows, Table
 from scalecheck.settings import Settings
-from scalecheck.updates.history.findings import findings
+from scalecheck.updates.history.columns import CHECKPOINTS, GROUPS, POINTS
+from scalecheck.updates.history.findings import TOLD, findings, told
 from scalecheck.updates.history.followed import Expectation, Followed, Group
-from scalecheck.updates.history.rows import CHECKPOINTS, GROUPS, POINTS, GroupPoint, GroupRow
-from scalecheck.updates.history.steps import Lrs, Snapshot, lrs_of, snapshots
+from scalecheck.updates.history.rows import GroupPoint, GroupRow
+from scalecheck.updates.history.steps import Lrs, Snapshot, lrs_of, planned_end, snapshots
 from scalecheck.updates.history.summary import conclusion, figures, notes, sentences
 from scalecheck.updates.training import Trainings
 
 Given = Checkpoint | str | Path
 _SHOWN = {
     *("name", "rms_by_checkpoint", "rms", "change_by_checkpoint", "relative_change"),
-    *("relative_change_first", "cosine_first", "exponent", "expected_walk_first"),
+    *("relative_change_first", "cosine_first", "exponent", "exponent_by_lr"),
+    "expected_walk_first",
     *("relative_update", "equilibrium_ratio"),
 }
 _SHOWN_CHECKPOINTS = {
@@ -55,8 +57,8 @@ def history(run: Given | Sequence[Given], settings: Settings, progress: Progress
         except _Damaged as damaged:
             opened = _without(opened, damaged)
     snapshot, tensors = followed.run, followed.tensors
-    last_step = settings.steps or max((s.recorded.last_step or 0 for s in snapshot), default=0)
-    found = findings(snapshot, opened.unread, tensors, last_step or None)
+    end = settings.steps or planned_end(snapshot)
+    found = findings(snapshot, opened.unread, tensors, end)
     summary = figures(snapshot, tensors, found, followed.lrs)
     groups = [Group(*one) for one in grouped(tensors, settings.by).items()]
     return Report(
@@ -64,7 +66,8 @@ def history(run: Given | Sequence[Given], settings: Settings, progress: Progress
         tables=[
             *_family_tables(groups, selection, settings),
             _checkpoint_table(tensors),
-            Table("findings", FINDINGS, [*FINDINGS[1:3], FINDINGS[4]], found, "Findings"),
+            Table("findings", FINDINGS, [], found),
+            Table("findings_by_family", TOLD, TOLD, told(found), "Findings"),
         ],
         source={
             "path": str(opened.path),

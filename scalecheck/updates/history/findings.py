@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from statistics import median
 
 from scalecheck.checkpoint.run.opened import Unopened
 from scalecheck.report.finding import SEVERITIES, Finding
 from scalecheck.report.formatting import figure, printable, rate
+from scalecheck.report.report import Column
+from scalecheck.theory.lr_curve import lr_sums
 from scalecheck.updates.history.followed import Followed, Group
 from scalecheck.updates.history.growth import growth, reached
 from scalecheck.updates.history.rows import STOPPED, GroupPoint, GroupRow, rates
@@ -17,6 +20,7 @@ LAG = 0.1  # share of a run's steps that a state's own count may lack: steps wit
 JUMP = 2.0  # times by which the rate of two stretches differs where the lr was changed
 AGREE = 0.8  # share of the tensors whose rates change in the same way then
 DECAYED = 0.9  # of an average's rms beside the model's at the start
+FASTER = 1.25  # pace from which on growth is more than that of noise
 _MOST = 3  # changes of the lr that are told
 
 
@@ -46,6 +50,36 @@ def _found(
 ) -> Finding:
     where, group = ("", "") if each is None else (each.name, each.family)
     return Finding(where, group, message, value, None, severity, rule)  # type: ignore[arg-type] # a severity
+
+
+@dataclass(frozen=True)
+class Told:
+    """What people see of a finding, or of one of several of a family: its place says how many."""
+
+    severity: str
+    where: str
+    tensors: int
+    message: str
+
+
+TOLD = (
+    Column("severity", "severity", "sentence", "error, warning or note"),
+    Column("where", "where", "text", "the tensor's name; empty for the run as a whole"),
+    Column("tensors", "tensors", "count", "tensors of its family of which the same is found", 1),
+    Column("message", "message", "sentence", "what was found, of the first of them"),
+)
+
+
+def told(found: Sequence[Finding]) -> list[Told]:
+    """The findings, of one kind and family the first."""
+    of_family: dict[tuple[str, str, str], list[Finding]] = {}
+    for place, one in enumerate(found):
+        key = (one.severity, one.rule, one.group or f"{place}")
+        of_family.setdefault(key, []).append(one)
+    return [
+        Told(some[0].severity, some[0].where, len(some), some[0].message)
+        for some in of_family.values()
+    ]
 
 
 def _unread(unread: Sequence[Unopened]) -> Iterator[Finding]:
@@ -96,7 +130,7 @@ def _resets(run: Sequence[Snapshot]) -> Iterator[Finding]:
             before = run[number - 1]
             message = (
                 f"moments were reset before {one.label}: its optimizer state has counted {count:,} "
-                f"steps, that of {before.label} {before.state_step:,}"
+                f"steps, that of {before.label} had counted {before.state_step:,}"
             )
         else:
             message = (
@@ -223,13 +257,24 @@ def _grown(model: Sequence[Followed], last_step: int | None) -> Iterator[Finding
         point = GroupPoint(Group(each.name, [each]), max(each.points))
         if point.equilibrium_ratio is not None and point.equilibrium_ratio < 1:
             continue  # weight decay bounds it
+        by_lr = growth(_noise_times(each, steps), sizes)
+        pace = found.pace if by_lr is None else min(found.pace, by_lr.pace)
         message = (
             f"its rms grew {figure(found.ratio)} times, {figure(found.pace)} times as fast in the "
             "second half of the run as in the first: nothing bounds it"
         )
-        yield _found(
-            "warning" if found.pace > 1 / 0.8 else "note", "growth", message, each, found.ratio
-        )
+        severity = "warning" if pace > FASTER else "note"
+        yield _found(severity, "growth", message, each, found.ratio)
+
+
+def _noise_times(each: Followed, steps: Sequence[int]) -> list[float]:
+    """Σlr² from the first of the steps to each, as noise makes squares grow; none where the lrs are
+    not known."""
+    curve = each.curve(max(each.points))
+    if curve is None:
+        return []
+    sums = [lr_sums(curve, a, b).second for a, b in pairwise(steps)]
+    return [*accumulate(sums, initial=0.0)]
 
 
 def _lr_changes(run: Sequence[Snapshot], model: Sequence[Followed]) -> Iterator[Finding]:

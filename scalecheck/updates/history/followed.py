@@ -15,7 +15,7 @@ from scalecheck.measure.tracks import Track, TrackPoint
 from scalecheck.optimizers.contract import Gradient
 from scalecheck.report.formatting import finite
 from scalecheck.theory.lr_curve import LrCurve, PlannedLrs, RecordedLrs, lr_sums
-from scalecheck.theory.schedule import Schedule
+from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.updates.forecast import displacements, equilibrium
 from scalecheck.updates.history.steps import Lrs, Snapshot, saved_lr
 from scalecheck.updates.state_statistics import figures
@@ -140,6 +140,10 @@ class Followed:
             None if drift is None else unit * drift * sums.first / count,
         )
 
+    def is_trained(self, number: int) -> bool:
+        """No optimizer state says that it is not."""
+        return self.expectation.run[number].states.not_trained(self.name) is None
+
     def update(self, number: int) -> float | None:
         """RMS of the last update by the optimizer state saved with a checkpoint; None where it does
         not tell it."""
@@ -230,9 +234,12 @@ class Group:
         return all(member.is_of_model for member in self.members)
 
     def update(self, number: int) -> float | None:
-        """RMS of the last update over the rms of the weights, of its tensors whose state tells it;
-        None where none does."""
-        known = [(m, x) for m in self.members if (x := m.update(number)) is not None]
+        """RMS of the last update over the rms of the weights; None where the state does not tell it
+        of all its tensors that are trained."""
+        there = [m for m in self.members if number in m.points and m.is_trained(number)]
+        known = [(m, x) for m in there if (x := m.update(number)) is not None]
+        if len(known) < len(there):
+            return None
         moved = math.fsum(m.points[number].numel * x * x for m, x in known)
         size = sum((m.points[number].square for m, _ in known), ScaledFloat())
         return ScaledFloat(moved).root_over(size) if known else None
@@ -266,14 +273,21 @@ class Group:
         found = {None if curve is None else _at(curve, step) for curve in curves}
         return found.pop() if len(found) == 1 else None
 
-    def mean_lr(self, after: int, number: int) -> float | None:
-        """The mean lr of the steps between two checkpoints."""
+    def lr_sums(self, after: int, number: int) -> Sums | None:
+        """Σlr and Σlr² of the steps between two checkpoints; None where they are not known, or not
+        the same for all its tensors."""
         start, end = self.run[after].step, self.run[number].step
         if start is None or end is None or end <= start:
             return None
         curves = {m.curve(number) for m in self.members if number in m.points}
         curve = curves.pop() if len(curves) == 1 else None
-        return None if curve is None else lr_sums(curve, start, end).first / (end - start)
+        return None if curve is None else lr_sums(curve, start, end)
+
+    def mean_lr(self, after: int, number: int) -> float | None:
+        """The mean lr of the steps between two checkpoints."""
+        start, end, sums = self.run[after].step, self.run[number].step, self.lr_sums(after, number)
+        is_known = sums is not None and start is not None and end is not None
+        return sums.first / (end - start) if is_known else None  # type: ignore[union-attr, operator] # known
 
     def held(self, number: int) -> tuple[float, float] | None:
         """The rms at which updates and decay hold it, and the share that decay takes a step; None

@@ -22,7 +22,7 @@ class Growth(NamedTuple):
         return self.ratio >= GROWN and self.pace >= STEADY
 
 
-def growth(steps: Sequence[int], sizes: Sequence[float]) -> Growth | None:
+def growth(steps: Sequence[float], sizes: Sequence[float]) -> Growth | None:
     """How a size grows over steps; None where it does not in each stretch of the second half, and
     of less than LEAST points."""
     if not _is_judged(steps, sizes):
@@ -36,7 +36,7 @@ def growth(steps: Sequence[int], sizes: Sequence[float]) -> Growth | None:
     return Growth(sizes[-1] / sizes[0], _rate(steps, squares, half) / early)
 
 
-def reached(steps: Sequence[int], sizes: Sequence[float], limit: float) -> float | None:
+def reached(steps: Sequence[float], sizes: Sequence[float], limit: float) -> float | None:
     """The step by which a growing size is at a limit, at the rate of the second half of the steps:
     as an exponential where its logarithm does not slow, else in a line. None where it does not
     grow."""
@@ -53,15 +53,15 @@ def reached(steps: Sequence[int], sizes: Sequence[float], limit: float) -> float
     return steps[-1] + (limit - sizes[-1]) / _rate(steps, sizes, half)
 
 
-def _is_judged(steps: Sequence[int], sizes: Sequence[float]) -> bool:
+def _is_judged(steps: Sequence[float], sizes: Sequence[float]) -> bool:
     return len(steps) >= LEAST and min(sizes) > 0 and all(a < b for a, b in pairwise(steps))
 
 
-def _half(steps: Sequence[int]) -> int:
+def _half(steps: Sequence[float]) -> int:
     """The place of the step nearest to the middle, neither the first nor the last."""
     middle = (steps[0] + steps[-1]) / 2
     return min(range(1, len(steps) - 1), key=lambda place: abs(steps[place] - middle))
 
 
-def _rate(steps: Sequence[int], sizes: Sequence[float], half: int) -> float:
+def _rate(steps: Sequence[float], sizes: Sequence[float], half: int) -> float:
     return (sizes[-1] - sizes[half]) / (steps[-1] - steps[half])

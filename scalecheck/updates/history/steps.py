@@ -111,7 +111,7 @@ def lrs_of(run: Sequence[Snapshot], settings: Settings) -> Lrs:
     line between two checkpoints. Raises UsageError where the schedule's options do not fit."""
     last = max((one.step or 0 for one in run), default=0)
     if settings.lr is not None:
-        plan = planned(settings, max(last, 1))
+        plan = planned(settings, max(1, last, planned_end(run) or 0))
         assert plan is not None
         return Lrs(PlannedLrs(plan, settings.lr), "--lr")
     if settings.schedule != "constant" or settings.warmup or settings.final:
@@ -131,6 +131,11 @@ def lrs_of(run: Sequence[Snapshot], settings: Settings) -> Lrs:
         count = plural(len(saved), "optimizer state")
         return Lrs(RecordedLrs(saved), f"the lrs of {count}, in a line between them")
     return Lrs(None, "")
+
+
+def planned_end(run: Sequence[Snapshot]) -> int | None:
+    """The last step of the run by its trainer; None where that is not recorded."""
+    return max((one.recorded.last_step or 0 for one in run), default=0) or None
 
 
 def saved_lr(one: Snapshot, name: str, shape: tuple[int, ...]) -> float | None:

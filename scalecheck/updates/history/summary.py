@@ -17,8 +17,10 @@ _LIKE = (  # the least exponent of each
     (0.85, "like drift"),
     (0.65, "between noise and drift"),
     (0.35, "like noise"),
-    (float("-inf"), "less than noise, as they are held back"),
+    (float("-inf"), "slower than noise"),
 )
+
+_APART = 0.05  # exponents that differ by this are both told
 
 
 def figures(
@@ -57,6 +59,7 @@ def figures(
         "rms_last": None if last is None else last.rms,
         "exponent": None if power is None else power.exponent,
         "exponent_error": None if power is None else power.error,
+        "exponent_by_lr": None if whole is None else whole.exponent_by_lr,
         "exponents": [min(exponents), max(exponents)] if exponents else None,
         "lrs_by": lrs.by or None,
         "over_noise_median": median(over_noise) if over_noise else None,
@@ -82,9 +85,13 @@ def conclusion(summary: Mapping[str, Any]) -> Iterator[str]:
     if summary["relative_change"] is not None:
         words += f": weights moved {_share(summary['relative_change'])} from the start"
         if (exponent := summary["exponent"]) is not None:
-            like = next(name for least, name in _LIKE if exponent >= least)
-            error = summary["exponent_error"]
-            words += f", {like} (exponent {exponent:.2f} ± {error:.2f}; noise 0.5, drift 1)"
+            by_lr, error = summary["exponent_by_lr"], summary["exponent_error"]
+            judged = exponent if by_lr is None else by_lr
+            like = next(name for least, name in _LIKE if judged >= least)
+            words += f", {like} (exponent {exponent:.2f} ± {error:.2f}"
+            if by_lr is not None and abs(by_lr - exponent) >= _APART:
+                words += f", {by_lr:.2f} with the lr's changes taken out"
+            words += "; noise 0.5, drift 1)"
     told = []
     if stopped := summary["stopped"]:
         count = plural(len(stopped), "tensor")
@@ -125,8 +132,10 @@ def sentences(summary: Mapping[str, Any]) -> Iterator[str]:
             f"decay holds at this lr ({plural(count, 'tensor')})"
         )
         if (steps := summary["equilibrium_steps_median"]) is not None:
-            there = summary["at_equilibrium"]
-            words += f"; {there} are there, and half are after {figure(steps)} more steps"
+            there = f"{summary['at_equilibrium']} of them" if summary["at_equilibrium"] else "none"
+            words += (
+                f"; {there} within 10 % of it, and half will be after {figure(steps)} more steps"
+            )
         yield f"{words}."
 
 
