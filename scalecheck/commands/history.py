@@ -16,7 +16,7 @@ from scalecheck.measure.groups import grouped, row
 from scalecheck.measure.pipeline import Progress
 from scalecheck.measure.tracks import Track, Unreadable, follow
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.finding import FINDINGS
+from scalecheck.report.finding import FINDINGS, Finding
 from scalecheck.report.formatting import plural, printable
 from scalecheck.report.report import Column, Report, Row, Rows, Table
 from scalecheck.settings import Settings
@@ -67,7 +67,7 @@ def history(run: Given | Sequence[Given], settings: Settings, progress: Progress
             *_family_tables(groups, selection, settings),
             _checkpoint_table(tensors),
             Table("findings", FINDINGS, [], found),
-            Table("findings_by_family", TOLD, TOLD, told(found), "Findings"),
+            _told_table(found),
         ],
         source={
             "path": str(opened.path),
@@ -238,8 +238,15 @@ def _checkpoint_table(tensors: Sequence[Followed]) -> Table:
     """A row a checkpoint, of all weights of the model."""
     model = [each for each in tensors if each.is_of_model]
     points = GroupRow(Group("model", model)).points if model else []
-    shown: list[Column] = [c for c in POINTS if c.name in _SHOWN_CHECKPOINTS]
+    shown = [column for column in CHECKPOINTS if column.name in _SHOWN_CHECKPOINTS]
     return Table("checkpoints", CHECKPOINTS, shown, points, "Checkpoints")
+
+
+def _told_table(found: Sequence[Finding]) -> Table:
+    """The findings in sentences, those of one kind and family as one."""
+    rows = told(found)
+    lines = [each.line for each in rows]
+    return Table("findings_by_family", TOLD, [], rows, "Findings", notes=lines)
 
 
 def _once(columns: Sequence[Column]) -> list[Column]:

@@ -1,6 +1,7 @@
 """The checkpoints of a run, open: those of a folder, or several that are named."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,13 +57,19 @@ def opened_run(given: Sequence[Checkpoint | str | Path], raw: bool = False) -> R
     checkpoints: list[RunCheckpoint] = []
     unread: list[Unopened] = []
     errors: list[ScalecheckError] = []
+    names = Counter(Path(one).name for one in given if not isinstance(one, Checkpoint))
+    unique = {name for name, count in names.items() if name and count == 1}
     for one in given:
         if isinstance(one, Checkpoint):
             checkpoints.append(RunCheckpoint(str(one.path), one))
             continue
         path = Path(one)
         place = place_of(path.name, path.is_dir())
-        saved = Saved(path, str(path), *(place[:2] if place else (None, "number")))
+        saved = Saved(
+            path,
+            path.name if path.name in unique else str(path),
+            *(place[:2] if place else (None, "number")),
+        )
         try:
             checkpoints.append(_opened(saved, raw))
         except CheckpointError as error:

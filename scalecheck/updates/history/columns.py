@@ -150,27 +150,27 @@ GROUPS = (
         "rms over steps",
         "spark",
         "rms at each checkpoint, in order; drawn on a logarithmic scale",
-        5,
+        1,
     ),
-    _of_last("rms", 1, "rms"),
+    _of_last("rms", 3, "rms"),
     Column("rms_ratio", "× rms", "number", "rms over that of the first checkpoint", 3),
     Column(
         "change_by_checkpoint",
         "change over steps",
         "spark",
         "relative_change at each checkpoint, in order; drawn on a logarithmic scale",
-        6,
+        2,
     ),
-    _of_last("relative_change", 1, "last change %"),
+    _of_last("relative_change", 4, "last %"),
     _of_last("relative_change_first", 0),
-    _of_last("cosine_first", 4),
+    _of_last("cosine_first", 9),
     Column(
         "exponent",
         "exponent",
         "number",
         "p of ‖W − W first‖ ∝ steps^p by least squares of logarithms: 0.5 is noise, 1 is drift; "
         f"null of less than {LEAST} checkpoints",
-        2,
+        3,
     ),
     Column("exponent_error", "±", "number", "its standard error", 3),
     Column(
@@ -179,24 +179,33 @@ GROUPS = (
         "number",
         "the exponent with the changes of the lr taken out, so that √Σlr² is 0.5 and Σlr is 1; "
         "null where the lrs are not known",
-        3,
+        8,
     ),
-    _of_last("expected_walk_first", 3),
+    _of_last("expected_walk_first", 6),
     _of_last("expected_drift_first", 6),
-    _of_last("relative_update", 2),
-    _of_last("equilibrium_ratio", 5),
+    _of_last("relative_update", 5),
+    _of_last("equilibrium_ratio", 7),
     _of_last("equilibrium_steps", 6),
 )
+_RANKS = {  # of the columns of a checkpoint, in their order
+    "checkpoint": 0,
+    "step": 0,
+    "lr": 4,
+    "rms": 2,
+    "relative_change": 1,
+    "relative_change_first": 3,
+    "relative_update": 5,
+    "cosine": 7,
+    "cosine_first": 6,
+    "expected_walk": 8,
+    "expected_drift": 8,
+    "absmax": 8,
+    "not_finite": 8,
+}
 CHECKPOINTS = (
     *(
         replace(column, rank=rank)
-        for rank, name in enumerate(
-            (
-                *("checkpoint", "step", "relative_change", "rms", "lr", "relative_update"),
-                *("relative_change_first", "cosine", "cosine_first", "expected_walk"),
-                *("expected_drift", "absmax", "not_finite"),
-            )
-        )
+        for name, rank in _RANKS.items()
         for column in POINTS
         if column.name == name
     ),

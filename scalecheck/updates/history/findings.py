@@ -57,13 +57,22 @@ class Told:
     """What people see of a finding, or of one of several of a family: its place says how many."""
 
     severity: str
+    rule: str
     where: str
     tensors: int
     message: str
 
+    @property
+    def line(self) -> str:
+        """warning[stopped] w.3, and 2 more of its family: it does not change after step 500."""
+        more = f", and {self.tensors - 1} more of its family" if self.tensors > 1 else ""
+        where = f" {self.where}{more}:" if self.where else ":"
+        return printable(f"{self.severity}[{self.rule}]{where} {self.message}")
+
 
 TOLD = (
     Column("severity", "severity", "sentence", "error, warning or note"),
+    Column("rule", "rule", "text", "the name of what was found"),
     Column("where", "where", "text", "the tensor's name; empty for the run as a whole"),
     Column("tensors", "tensors", "count", "tensors of its family of which the same is found", 1),
     Column("message", "message", "sentence", "what was found, of the first of them"),
@@ -77,7 +86,7 @@ def told(found: Sequence[Finding]) -> list[Told]:
         key = (one.severity, one.rule, one.group or f"{place}")
         of_family.setdefault(key, []).append(one)
     return [
-        Told(some[0].severity, some[0].where, len(some), some[0].message)
+        Told(some[0].severity, some[0].rule, some[0].where, len(some), some[0].message)
         for some in of_family.values()
     ]
 
@@ -158,20 +167,20 @@ def _stopped(model: Sequence[Followed]) -> Iterator[Finding]:
         elif row.status == "stopped" and still:
             number = _since(still)
             label = each.expectation.run[number - 1].label
-            message = f"stopped: it does not change after {label}, while the model does"
+            message = f"does not change after {label}, while the model does"
             yield _found("warning", "stopped", message, each)
         elif still and moving:
             run = each.expectation.run
             first = still[0]
             message = (
-                f"did not move between {run[first - 1].label} and {run[first].label}, while the "
-                "model did"
+                f"does not change between {run[first - 1].label} and {run[first].label}, while the "
+                "model does"
             )
             yield _found("warning", "did-not-move", message, each, len(still))
         elif share := _slowed(rates(row.points), whole):
             label = each.expectation.run[row.last.number - 1].label
             message = (
-                f"all but stopped after {label}: it moves {figure(1 / share)} times less than "
+                f"hardly changes after {label}: it moves {figure(1 / share)} times less than "
                 "usual, beside the rest of the model"
             )
             yield _found("warning", "stopped", message, each, share)
