@@ -214,8 +214,12 @@ def test_columns_and_order_are_those_of_families(run):
     assert exponents == sorted(exponents, reverse=True)
     assert [*found["families"][0]] == ["name", "exponent"]
     assert {row["name"] for row in found["rows"]} == {row["name"] for row in found["families"]}
-    done = scalecheck("history", root, "--columns", "exponennt")
-    assert (done.code, done.out) == (2, "")
+    for wrong in (("--columns", "exponennt"), ("--sort", "step")):
+        done = scalecheck("history", root, *wrong)
+        assert (done.code, done.out) == (2, "")
+        assert "no such column" in done.problem
+    done = scalecheck("history", root, "--columns", "step,name,cosine", "--format", "csv")
+    assert done.out.splitlines()[0] == "step,name,cosine"
 
 
 def test_a_step_without_a_checkpoint_is_refused(run):

@@ -12,6 +12,7 @@ from command import scalecheck
 from dcp_files import dcp_files
 from runs import STEPS, trained
 from safetensors.torch import save_file
+from zero_files import Zero
 
 from scalecheck.checkpoint.run.folder import run_in
 from scalecheck.checkpoint.run.names import place_of
@@ -173,6 +174,32 @@ def test_paths_are_in_the_order_of_their_steps_or_as_given(tmp_path):
     )
 
 
+def test_files_of_folders_have_the_steps_of_these(tmp_path):
+    for step in (30, 20):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        save_file(model(step), folder / "model.safetensors")
+    files = [tmp_path / f"checkpoint-{step}" / "model.safetensors" for step in (30, 20)]
+    assert steps(report(*files)) == [20, 30]
+    state = {"global_step": 10, "log_history": [{"step": 5, "learning_rate": 1e-3, "loss": 1.0}]}
+    text = json.dumps(state).replace("1.0", "NaN")
+    (tmp_path / "checkpoint-30" / "trainer_state.json").write_text(text, "utf-8")
+    found = report(*files)
+    assert steps(found) == [10, 20]
+    assert found["summary"]["lrs_by"] == "1 logged lr of trainer_state.json"
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"global_step": -1}', '{"global_step": "9"}', "\xff"])
+def test_a_damaged_trainer_state_is_said_or_says_nothing(tmp_path, text):
+    for step in (10, 20):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        save_file(model(step), tmp_path / f"checkpoint-{step}" / "model.safetensors")
+    (tmp_path / "checkpoint-20" / "trainer_state.json").write_text(text, "latin-1")
+    found = report(tmp_path)
+    assert steps(found) == [10, 20]
+    assert any("not read" in note for note in found["notes"]) == ("global_step" not in text)
+
+
 def test_a_damaged_checkpoint_is_named_and_the_others_are_shown(tmp_path):
     for step in (1, 2, 3, 4):
         (tmp_path / f"step-{step}").mkdir()
@@ -200,6 +227,38 @@ def test_folders_of_distributed_checkpoints_are_a_run(tmp_path):
     assert steps(found) == [500, 1000, 1500]
     row = found["rows"][2]
     assert row["relative_change"] == pytest.approx(0.1 / 1.1, rel=1e-6)
+
+
+def test_steps_of_deepspeed_are_a_run_though_latest_names_one(tmp_path):
+    for n, step in enumerate((12, 24, 36)):
+        zero = Zero(seed=5)
+        zero.masters = {name: one + n for name, one in zero.masters.items()}
+        zero.save(tmp_path, f"global_step{step}")
+    found = report(tmp_path, "--by", "tensor")
+    assert steps(found) == [12, 24, 36]
+    (name, *_) = zero.masters
+    w = zero.masters[name].double()
+    rows = [row for row in found["rows"] if row["name"] == name]
+    moved = w.numel() ** 0.5 / (w - 1).norm().item()
+    assert rows[-1]["relative_change"] == pytest.approx(moved, rel=0.01)
+
+
+def test_a_distributed_model_below_a_checkpoint_is_that_one(tmp_path):
+    """As accelerate lays out FSDP."""
+    for n, step in enumerate((10, 20)):
+        folder = tmp_path / f"checkpoint-{step}" / "pytorch_model_fsdp_0"
+        folder.mkdir(parents=True)
+        for name, content in dcp_files(model(n / 10), ranks=2).items():
+            (folder / name).write_bytes(content)
+    found = report(tmp_path)
+    assert steps(found) == [10, 20]
+    assert found["rows"][1]["relative_change"] == pytest.approx(0.1, rel=1e-6)
+
+
+def test_a_path_is_needed():
+    done = scalecheck("history")
+    assert (done.code, done.out) == (2, "")
+    assert done.problem == "scalecheck: PATH...: a value is missing"
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")

@@ -154,7 +154,8 @@ def _parameter(option: Option) -> inspect.Parameter:
     is_word = option.parse is not None
     kind = str if is_word else option.types[0]
     kind = list[kind] if option.repeats else kind  # type: ignore[valid-type] # at run time
-    default = None if is_word or option.repeats else option.default
+    is_list = option.repeats and not isinstance(option, Argument)  # an argument is there or not
+    default = None if is_word or is_list else option.default
     kind = kind | None if default is None else kind
     note = (
         typer.Argument(

@@ -48,7 +48,8 @@ def history(run: Given | Sequence[Given], settings: Settings, progress: Progress
         given = [settings.resumed_from, *given]
     trainings = Trainings.asked(settings, needs_lr=False)
     selection = Selection.of(settings)
-    selection.check(_once((*GROUPS, *POINTS)))
+    replace(selection, columns=None).check(GROUPS)
+    replace(selection, sort=None).check(_once((*GROUPS, *POINTS)))
     opened = opened_run(given, settings.raw)
     followed: _Followed | None = None
     while followed is None:
@@ -211,13 +212,13 @@ def _family_tables(
     of_points = [c for c in POINTS if settings.against is not None or "against" not in c.name]
     asked = [*(settings.columns or ())]
     by_group = replace(selection, columns=[n for n in asked if n in own] or None)
-    by_point = [c for c in of_points if c.name in asked or not asked] or of_points
-    sort = settings.sort if settings.sort in own else None
+    by_name = {column.name: column for column in of_points}
+    by_point = [by_name[name] for name in dict.fromkeys(asked) if name in by_name] or of_points
     rows = Rows([GroupRow(group) for group in groups], lambda each: row(GROUPS, each.name, [each]))
-    chosen = replace(by_group, sort=sort).rows(rows)
+    chosen = by_group.rows(rows)
     kept = [each["name"] for each in chosen]
-    by_name = {group.name: group for group in groups}
-    points = [GroupPoint(by_name[name], n) for name in kept for n in by_name[name].numbers]
+    of_name = {group.name: group for group in groups}
+    points = [GroupPoint(of_name[name], n) for name in kept for n in of_name[name].numbers]
     return [
         Table("rows", by_point, [], points),
         Table(

@@ -65,6 +65,9 @@ def opened_run(given: Sequence[Checkpoint | str | Path], raw: bool = False) -> R
             continue
         path = Path(one)
         place = place_of(path.name, path.is_dir())
+        if place is None and path.is_file():  # model.safetensors of checkpoint-500
+            above = place_of(path.absolute().parent.name, True)
+            place = above if above and above.unit == "step" else None
         saved = Saved(
             path,
             path.name if path.name in unique else str(path),

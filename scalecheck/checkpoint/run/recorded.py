@@ -9,6 +9,7 @@ from typing import Any
 
 from scalecheck.checkpoint.files.strict_json import parsed, text_of
 from scalecheck.checkpoint.formats import torch
+from scalecheck.checkpoint.run.names import place_of
 from scalecheck.checkpoint.tensor import Checkpoint
 from scalecheck.errors import CheckpointError
 
@@ -34,10 +35,10 @@ class RecordedRun:
 
 def recorded_run(path: Path, checkpoint: Checkpoint) -> RecordedRun:
     """What is recorded with a checkpoint that was opened at a path."""
-    folder = path if path.is_dir() else path.parent
-    file = folder / TRAINER_STATE
-    # Beside a file it may be that of any of several.
-    if path.is_dir() and file.is_file():
+    is_folder = path.is_dir()
+    file = (path if is_folder else path.parent) / TRAINER_STATE
+    # Beside a file with a number it may be that of any of several.
+    if (is_folder or place_of(path.name, False) is None) and file.is_file():
         found = _of_trainer(file)
         if found.step is not None or found.problem:
             return found
