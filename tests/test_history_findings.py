@@ -1,6 +1,7 @@
 """What `history` finds wrong with a run, each on a run that has it and on one that does not."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from command import scalecheck
 from runs import STEPS, trained, trainer_folder
 from safetensors.torch import save_file
 
+from scalecheck.updates.history.findings import resets
 from scalecheck.updates.history.growth import growth, reached
 
 
@@ -107,6 +109,29 @@ def test_moments_that_were_reset_at_a_resume_are_found(tmp_path):
     kept = ("--resumed-from", tmp_path / "run" / "checkpoint-60")
     names = [row["rule"] for row in report(*kept, tmp_path / "run" / "checkpoint-80")["findings"]]
     assert "moments-reset" not in names
+
+
+@pytest.mark.parametrize(
+    ("steps", "counts", "found"),
+    [
+        ([100, 200, 300], [100, 200, 300], []),
+        ([100, 200, 300], [98, 197, 296], []),  # steps of fp16 that were skipped
+        ([100, 200, 300], [100, 200, 50], [2]),
+        ([100, 200, 300], [100, 200, 100], [2]),
+        ([100, 200, 500], [100, 200, 300], [2]),
+        ([1000, 2000, 3000], [500, 1000, 1500], []),  # each of two optimizers
+        ([600, 700, 800], [100, 200, 300], [0]),
+        ([600, 700, 800], [None, None, 300], []),
+        ([100, 100, 100], [100, 100, 100], []),
+        ([0, 100, 200], [None, 100, 200], []),
+    ],
+)
+def test_a_reset_is_told_from_a_count_of_another_unit(steps, counts, found):
+    run = [
+        SimpleNamespace(step=step, step_by="its name", state_step=count)
+        for step, count in zip(steps, counts, strict=True)
+    ]
+    assert resets(run) == found
 
 
 def test_moments_that_were_kept_are_no_finding(tmp_path):

@@ -258,7 +258,7 @@ def test_a_distributed_model_below_a_checkpoint_is_that_one(tmp_path):
 def test_a_path_is_needed():
     done = scalecheck("history")
     assert (done.code, done.out) == (2, "")
-    assert done.problem == "scalecheck: PATH...: a value is missing"
+    assert done.problem == "scalecheck: PATH...: a run is missing"
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled")

@@ -110,26 +110,25 @@ def _not_finite(followed: Sequence[Followed]) -> Iterator[Finding]:
 
 def resets(run: Sequence[Snapshot]) -> list[int]:
     """The checkpoints before which the optimizer state was begun anew: its count is lower than at
-    the checkpoint before, or no higher than the steps since it; at the first, far below its
-    step."""
+    the checkpoint before, or no higher than the steps since it. Before the first one, if it counts
+    as many steps less than the run at the next one too. A count that is one share of the run's
+    steps throughout, as each of two optimizers has half of them, was not."""
     found = []
-    for number, one in enumerate(run):
-        count = one.state_step
-        is_apart = one.step is not None and one.step_by != BY_STATE
-        if count is None:
+    for number, (before, one) in enumerate(pairwise(run), 1):
+        count, last = one.state_step, before.state_step
+        if count is None or last is None:
             continue
-        if number == 0:
-            if is_apart and one.step and count < (1 - LAG) * one.step:
-                found.append(number)
-            continue
-        before = run[number - 1]
-        if before.state_step is None:
-            continue
-        since = None if before.step is None or one.step is None else one.step - before.step
-        is_anew = is_apart and since is not None and before.state_step > 0 and count <= since
-        if count < before.state_step or (is_anew and before.step):
+        if count < last:
             found.append(number)
-    return found
+        if not (one.step and before.step) or BY_STATE in (one.step_by, before.step_by):
+            continue
+        lag, lag_before, since = one.step - count, before.step - last, one.step - before.step
+        if number == 1 and lag_before > LAG * before.step and abs(lag - lag_before) < LAG * since:
+            found.append(0)
+        is_share = abs(count / one.step - last / before.step) <= LAG * last / before.step
+        if last <= count <= since and not is_share:
+            found.append(number)
+    return sorted(found)
 
 
 def _resets(run: Sequence[Snapshot]) -> Iterator[Finding]:
