@@ -222,6 +222,23 @@ def test_columns_and_order_are_those_of_families(run):
     assert done.out.splitlines()[0] == "step,name,cosine"
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--set", "alpha=0.9"), "--optimizer adamw: has no alpha"),
+        (("--beta1", "2"), "beta1 2.0 is outside [0, 1)"),
+        (("--group", "zz*:lr=1e-3"), "--group zz*: matches none of 6 tensors"),
+        (("--warmup", "9"), "need --lr, the peak lr of the run"),
+        (("--lr", "1e-3", "--warmup", "900"), "--warmup 900: is more than the 200 steps"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(run, options, problem):
+    root, _ = run
+    done = scalecheck("history", root, *options)
+    assert (done.code, done.out) == (2, "")
+    assert problem in done.problem
+
+
 def test_a_step_without_a_checkpoint_is_refused(run):
     root, _ = run
     done = scalecheck("history", root, "--against", "61")

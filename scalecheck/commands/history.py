@@ -120,6 +120,10 @@ class _Followed:
         self.left_out: list[tuple[Tensor, str]] = []
         self.tracks = self._tracks(Selection.of(settings))
         trainings.check([track.name for track in self.tracks])
+        if settings.optimizer or settings.hyperparameters or settings.group:
+            for track in self.tracks:  # what is given fits
+                saved = self.run[-1].states.settings(track.name, track.last.shape)
+                trainings.of(track.name, saved)
         chosen = _against(self.run, settings.against)
         gradient = Gradient(settings.grad_rms, settings.snr)
         expectation = Expectation(self.run, trainings, self.lrs, gradient)

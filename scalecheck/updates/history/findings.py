@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from statistics import median
 
 from scalecheck.checkpoint.run.opened import Unopened
-from scalecheck.report.finding import SEVERITIES, Finding
+from scalecheck.report.finding import SEVERITIES, Finding, Severity
 from scalecheck.report.formatting import figure, printable, rate
 from scalecheck.report.report import Column
 from scalecheck.theory.lr_curve import lr_sums
@@ -46,10 +46,14 @@ def findings(
 
 
 def _found(
-    severity: str, rule: str, message: str, each: Followed | None = None, value: float | None = None
+    severity: Severity,
+    rule: str,
+    message: str,
+    each: Followed | None = None,
+    value: float | None = None,
 ) -> Finding:
     where, group = ("", "") if each is None else (each.name, each.family)
-    return Finding(where, group, message, value, None, severity, rule)  # type: ignore[arg-type] # a severity
+    return Finding(where, group, message, value, severity=severity, rule=rule)
 
 
 @dataclass(frozen=True)
@@ -271,7 +275,7 @@ def _grown(model: Sequence[Followed], last_step: int | None) -> Iterator[Finding
             f"its rms grew {figure(found.ratio)} times, {figure(found.pace)} times as fast in the "
             "second half of the run as in the first: nothing bounds it"
         )
-        severity = "warning" if pace > FASTER else "note"
+        severity: Severity = "warning" if pace > FASTER else "note"
         yield _found(severity, "growth", message, each, found.ratio)
 
 

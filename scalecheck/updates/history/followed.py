@@ -2,7 +2,7 @@
 expected to have done."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +13,6 @@ from scalecheck.errors import CheckpointError, UsageError
 from scalecheck.measure.scaled_float import ScaledFloat
 from scalecheck.measure.tracks import Track, TrackPoint
 from scalecheck.optimizers.contract import Gradient
-from scalecheck.report.formatting import finite
 from scalecheck.theory.lr_curve import LrCurve, PlannedLrs, RecordedLrs, lr_sums
 from scalecheck.theory.schedule import Schedule, Sums
 from scalecheck.updates.forecast import displacements, equilibrium
@@ -245,24 +244,17 @@ class Group:
         return ScaledFloat(moved).root_over(size) if known else None
 
     def expected(self, after: int, number: int, kind: str) -> float | None:
-        """What the steps from one checkpoint to another were expected to move it by, over its rms
+        """The "walk" or the "drift" of the steps from one checkpoint to another, over its rms
         before; None where that is not known of all its tensors."""
-        return self._over_rms(after, number, lambda e: getattr(e, kind))
-
-    def _over_rms(
-        self, after: int, number: int, of: Callable[[Expected], float | None]
-    ) -> float | None:
         there = [m for m in self.members if number in m.points and after in m.points]
-        moved = [of(member.expected(after, number)) for member in there]
-        if not there or any(x is None for x in moved):
-            return None
-        total = math.fsum(
-            m.points[number].numel * x * x
-            for m, x in zip(there, moved, strict=True)
-            if x is not None
-        )
+        squares = []
+        for member in there:
+            moved: float | None = getattr(member.expected(after, number), kind)
+            if moved is None:
+                return None
+            squares.append(member.points[number].numel * moved**2)
         size = sum((m.points[after].square for m in there), ScaledFloat())
-        return finite(ScaledFloat(total).root_over(size))
+        return ScaledFloat(math.fsum(squares)).root_over(size) if there else None
 
     def lr(self, number: int) -> float | None:
         """The lr at a checkpoint; None where it is not known, or not one for all its tensors."""
@@ -285,9 +277,10 @@ class Group:
 
     def mean_lr(self, after: int, number: int) -> float | None:
         """The mean lr of the steps between two checkpoints."""
-        start, end, sums = self.run[after].step, self.run[number].step, self.lr_sums(after, number)
-        is_known = sums is not None and start is not None and end is not None
-        return sums.first / (end - start) if is_known else None  # type: ignore[union-attr, operator] # known
+        sums, start, end = self.lr_sums(after, number), self.run[after].step, self.run[number].step
+        if sums is None or start is None or end is None:
+            return None
+        return sums.first / (end - start)
 
     def held(self, number: int) -> tuple[float, float] | None:
         """The rms at which updates and decay hold it, and the share that decay takes a step; None
