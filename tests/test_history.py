@@ -182,6 +182,12 @@ def test_a_fall_of_the_lr_is_seen(run):
     assert "the lr goes from 0.01 to 1e-3 (means)" in row["message"]
 
 
+def test_without_steps_nothing_is_said_of_the_lr(run):
+    _, weights = run
+    models = [{k: torch.tensor(w) for k, w in weights[s].items()} for s in (20, 100, 120, 140)]
+    assert [one.rule for one in library.history(models).findings] == []
+
+
 def test_the_result_does_not_depend_on_threads(run):
     root, _ = run
     assert report(root, "--jobs", "1") == report(root, "--jobs", "3")

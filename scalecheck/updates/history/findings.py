@@ -290,7 +290,9 @@ def _noise_times(each: Followed, steps: Sequence[int]) -> list[float]:
 
 
 def _lr_changes(run: Sequence[Snapshot], model: Sequence[Followed]) -> Iterator[Finding]:
-    """Checkpoints after which nearly all tensors move by another rate."""
+    """Checkpoints after which nearly all tensors move by another rate a step."""
+    if any(one.step is None for one in run):
+        return
     whole = Group("model", model)
     of_model = rates(GroupRow(whole).points) if model else {}
     of_each = [rates(GroupRow(Group(each.name, [each])).points) for each in model]
