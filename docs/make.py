@@ -42,6 +42,8 @@ from scalecheck.updates import (
 )
 from scalecheck.updates.expected_step import unless_settled
 from scalecheck.updates.forecast import expected_update, schedule_forecast
+from scalecheck.updates.history import columns as history
+from scalecheck.updates.history import findings as history_findings
 from scalecheck.updates.training import Training
 
 FOLDER = Path(__file__).parent
@@ -79,6 +81,13 @@ FIELDS: dict[str, list[tuple[str, Sequence[Column]]]] = {
         ("of two casts to a type of 16 bits or less", cast_change.COLUMNS),
         ("with `--lr` and `--steps`", displacement.EXPECTED),
         ("`adapted`, the matrices that adapters add to", adapted_change.COLUMNS),
+    ],
+    "history": [
+        ("`rows`, a family and checkpoint each", history.POINTS),
+        ("`families`, a family each", history.GROUPS),
+        ("`checkpoints`, all weights of a checkpoint each", history.CHECKPOINTS),
+        ("`findings`", FINDINGS),
+        ("`findings_by_family`, those of one kind and family as one", history_findings.TOLD),
     ],
     "check": [
         ("`findings`", FINDINGS),

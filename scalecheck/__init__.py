@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from scalecheck.api import check, diff, inspect, simulate, translate
+    from scalecheck.api import check, diff, history, inspect, simulate, translate
     from scalecheck.checkpoint.open import open_checkpoint
     from scalecheck.errors import CheckpointError, ScalecheckError, UsageError
     from scalecheck.theory.update_rms import update_rms
@@ -20,6 +20,7 @@ __all__ = [
     "UsageError",
     "check",
     "diff",
+    "history",
     "inspect",
     "open_checkpoint",
     "simulate",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "scalecheck.api": {"check", "diff", "inspect", "simulate", "translate"},
+    "scalecheck.api": {"check", "diff", "history", "inspect", "simulate", "translate"},
     "scalecheck.checkpoint.open": {"open_checkpoint"},
     "scalecheck.errors": {"CheckpointError", "ScalecheckError", "UsageError"},
     "scalecheck.theory.update_rms": {"update_rms"},

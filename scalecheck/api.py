@@ -227,6 +227,48 @@ def diff(
 
 
 @_command
+def history(
+    run: options.RunPaths,
+    *,
+    match: options.Match = (),
+    exclude: options.Exclude = (),
+    raw: options.Raw = False,
+    sort: options.Sort = None,
+    reverse: options.Reverse = False,
+    top: options.Top = None,
+    columns: options.Columns = None,
+    by: options.GroupBy = "family",
+    against: options.Against = None,
+    resumed_from: options.ResumedFrom = None,
+    lr: options.RunPeakLr = None,
+    optimizer: options.RunOptimizer = None,
+    beta1: options.Beta1 = None,
+    beta2: options.Beta2 = None,
+    eps: options.Eps = None,
+    weight_decay: options.WeightDecay = None,
+    momentum: options.Momentum = None,
+    group: options.Group = (),
+    snr: options.Snr = 0.0,
+    grad_rms: options.RunGradRms = None,
+    steps: options.LastStep = None,
+    schedule: options.Schedule = "constant",
+    warmup: options.Warmup = 0,
+    final: options.Final = 0.0,
+    fail_on: options.FailOn = "never",
+    jobs: options.Jobs = None,
+    progress: Progress | None = None,
+    **hyperparameters: options.Hyperparameters,
+) -> None:
+    """Show how a run moved its weights from checkpoint to checkpoint, beside noise and drift.
+
+    The report has one row for each family and checkpoint; printed, one for each family. run: the
+    folder of a run, or a list of two checkpoints or more, each as for inspect. Each file is read
+    once. `failed` says whether a finding is as severe as fail_on. Raises UsageError,
+    CheckpointError.
+    """
+
+
+@_command
 def check(
     checkpoint: options.SomeCheckpoint,
     optimizer: options.Optimizer = None,

@@ -70,6 +70,8 @@ def _taken(name: str, value: Any, options: Mapping[str, Option]) -> Any:
         return None
     if option is None:
         return _others(name, value)
+    if isinstance(option, Argument) and option.repeats and isinstance(value, list | tuple):
+        return [*map(model_of, value)]
     if isinstance(option, Argument) or name in ("like", "base"):
         return model_of(value)
     if name == "state":

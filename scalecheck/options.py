@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from scalecheck.measure.groups import By
 
     AnyCheckpoint = Path | str | Checkpoint | objects.Module | Mapping[str, Any]
+    AnyRun = AnyCheckpoint | Sequence[AnyCheckpoint]
     LiveOptimizer = objects.Optimizer | Sequence[objects.Optimizer] | Mapping[str, Any]
     AnyOptimizer = str | LiveOptimizer
     AnyState = str | Path | LiveOptimizer
 else:
     # What the command line takes; the modules of what Python takes beside import numpy.
     By = AnyOptimizer = str
-    AnyCheckpoint = Path | str
+    AnyCheckpoint = AnyRun = Path | str
     AnyState = str | Path
 
 Number = float | None
@@ -189,6 +190,16 @@ SomeCheckpoint = Annotated[AnyCheckpoint, _PATH]
 OptionalCheckpoint = Annotated[AnyCheckpoint | None, _PATH]
 Before = Annotated[AnyCheckpoint, Argument(_SIDE, "BEFORE")]
 After = Annotated[AnyCheckpoint, Argument(_SIDE, "AFTER")]
+
+RunPaths = Annotated[
+    AnyRun,
+    Argument(
+        "Folder of a run, such as one with checkpoint-500 and checkpoint-1000, or two checkpoints "
+        "or more.",
+        "PATH...",
+        repeats=True,
+    ),
+]
 
 # Which tensors, rows and columns.
 Match = Annotated[
@@ -486,6 +497,38 @@ RunOptimizer = Annotated[
     ),
 ]
 RunGradRms = Annotated[Number, training(_GRAD_RMS.format(""), "RMS", POSITIVE)]
+
+# Of history alone.
+RunPeakLr = Annotated[
+    Number,
+    training(
+        "Peak lr of the run. Default: the lrs that trainer_state.json or the optimizer states have "
+        "recorded.",
+        "LR",
+        POSITIVE,
+    ),
+]
+LastStep = Annotated[
+    Count,
+    run(
+        "Last step of the run: the end of the schedule, and of the growth that is judged. Default: "
+        "that of trainer_state.json, else of the last checkpoint.",
+        "N",
+    ),
+]
+Against = Annotated[
+    Count,
+    run("Compare each checkpoint with that of this step too.", "STEP"),
+]
+ResumedFrom = Annotated[
+    Path | str | None,
+    run(
+        "Checkpoint that the run was resumed from. It comes first, and its moments are compared "
+        "with those of the next one.",
+        "PATH",
+        is_path=True,
+    ),
+]
 
 # What check judges by.
 BandLimits = Annotated[

@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect": lambda path: ("inspect", path),
     "translate": lambda path: ("translate", path, "--lr", "1e-3"),
     "diff": lambda path: ("diff", path, path),
+    "history": lambda path: ("history", path, path),
     "check": lambda path: ("check", path, "--lr", "1e-3"),
 }
 pytestmark = pytest.mark.usefixtures("elsewhere")

@@ -35,6 +35,14 @@ def folder(tmp_path, monkeypatch):
         shutil.copy(source / "model.safetensors", tmp_path / f"{name}.safetensors")
     monkeypatch.chdir(tmp_path)
     Path("ci").mkdir()
+    for place, source in (
+        ("runs/gpt/checkpoint-100", "before"),
+        ("runs/gpt/checkpoint-200", "after"),
+        ("old/checkpoint-900", "before"),
+        ("new/checkpoint-1000", "after"),
+    ):
+        Path(place).mkdir(parents=True)
+        shutil.copy(f"{source}.safetensors", f"{place}/model.safetensors")
     done = scalecheck("inspect", "model.safetensors", "--format", "json")
     Path("baseline.json").write_text(done.out, "utf-8")
 

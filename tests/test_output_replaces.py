@@ -26,6 +26,7 @@ COMMANDS = {
         ("translate", "--assume", "gpt2", "--shape", "w=4x4", "--lr", 1),
     ],
     "diff": [("diff", TINY, BEFORE), ("diff", TINY, BEFORE, "--lr", 1, "--steps", 9)],
+    "history": [("history", TINY, BEFORE), ("history", TINY, BEFORE, "--by", "layer")],
     "check": [("check", TINY), ("check", TINY.parent / "broken.safetensors", "--lr", "1e-3")],
     "simulate": [("simulate", "--steps", 20, "--size", 64, "--sweep")],
 }

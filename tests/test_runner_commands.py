@@ -100,6 +100,7 @@ def commands(folder):
             ("translate", one, "--lr", 1, "--by", "role"),
         ],
         "diff": [("diff", one, other), ("diff", other, one)],
+        "history": [("history", one, other), ("history", one, other, "--by", "tensor")],
         "check": [
             ("check", one),
             ("check", other, "--lr", "1e-3", "--config", folder / "scalecheck.toml"),

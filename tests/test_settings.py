@@ -70,7 +70,7 @@ def test_the_manual_has_every_option_with_its_help(name):
 def test_a_report_records_every_option(name):
     path = saved({"w.weight": noise(8, 8)})
     given = {"inspect": {"init": "kaiming"}, "simulate": RUN}.get(name, {"lr": 1e-3, "steps": 9})
-    paths = {"diff": [path, path], "simulate": []}.get(name, [path])
+    paths = {"diff": [path, path], "simulate": [], "history": [[path, path]]}.get(name, [path])
     recorded = getattr(library, name)(*paths, **given).settings.keys()
     expected = {
         "hyperparameters" if isinstance(option, Hyperparameter) else key
@@ -158,6 +158,7 @@ def test_a_value_of_a_file_is_refused_by_its_key(text, problem):
 SET = {
     "translate": ("--lr", "1e-3", "--optimizer", "rmsprop"),
     "diff": ("--lr", "1e-3", "--steps", "10", "--optimizer", "rmsprop"),
+    "history": ("--lr", "1e-3", "--optimizer", "rmsprop"),
     "check": ("--lr", "1e-3", "--optimizer", "rmsprop"),
     "simulate": ("--optimizer", "rmsprop", "--steps", "20", "--size", "16"),
 }
@@ -166,9 +167,9 @@ SET = {
 @pytest.mark.parametrize("name", SET)
 def test_any_hyperparameter_is_set_on_the_command_line(name):
     path = saved({"w.weight": noise(8, 8)})
-    paths = {"diff": [path, path], "simulate": []}.get(name, [path])
+    paths = {"diff": [path, path], "history": [path, path], "simulate": []}
     words = ("--set", "alpha=0.95", "--set", "centered=false", "--eps", "1e-6", "--format", "json")
-    done = scalecheck(name, *paths, *SET[name], *words)
+    done = scalecheck(name, *paths.get(name, [path]), *SET[name], *words)
     assert done.err == ""
     found = json.loads(done.out)
     held = (found["source"] if name == "simulate" else found["settings"])["hyperparameters"]

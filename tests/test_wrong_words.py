@@ -64,7 +64,7 @@ def test_the_command_line_that_was_meant_is_said(line, works):
         ("inspect x --zzz", "--zzz: no such option of inspect"),
         ("inspect x --lr 1", "--lr: no option of inspect; --lr is one of translate, diff, …"),
         ("inspect x --learning-rate 1", "--learning-rate: no option of inspect; --lr is one of …"),
-        ("zzz", "zzz: no such command; there are inspect, translate, diff, check, simulate, …"),
+        ("zzz", "zzz: no such command; there are inspect, translate, diff, history, check, …"),
         ("--zzz", "--zzz: no such option"),
         (f"inspect x --{'z' * 200}", f"--{'z' * 200}: no such option of inspect"),
     ],

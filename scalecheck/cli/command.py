@@ -34,7 +34,10 @@ class Run:
     def reads(self) -> list[Path]:
         """The files and folders that were given to be read; of FILE::PLACE the file."""
         paths = {name for name, one in options_of(self.function).items() if Path in one.types}
-        given = [str(value) for name, value in self.given.items() if name in paths]
+        values = [value for name, value in self.given.items() if name in paths]
+        given = [
+            str(one) for value in values for one in (value if isinstance(value, list) else [value])
+        ]
         return [Path(each) for value in given for each in {value, value.rpartition("::")[0]} - {""}]
 
     def report(self, quiet: bool, **more: Any) -> Report:
@@ -151,7 +154,8 @@ def _parameter(option: Option) -> inspect.Parameter:
     is_word = option.parse is not None
     kind = str if is_word else option.types[0]
     kind = list[kind] if option.repeats else kind  # type: ignore[valid-type] # at run time
-    default = None if is_word or option.repeats else option.default
+    is_list = option.repeats and not isinstance(option, Argument)  # an argument is there or not
+    default = None if is_word or is_list else option.default
     kind = kind | None if default is None else kind
     note = (
         typer.Argument(

@@ -15,6 +15,7 @@ _BAD_NUMBER = re.compile(r"'(.*)' is not a valid (float|int)(?: range)?\.?", re.
 _NO_COMMAND = re.compile(r"No such command '(.*)'\.", re.DOTALL)
 _EXAMPLES = {"--lr": "3e-4", "--beta1": "0.9", "--beta2": "0.999", "--eps": "1e-8", "--jobs": "4"}
 _ARGUMENTS = {
+    "PATH...": ("a run", "runs/gpt"),
     "PATH": ("a checkpoint", "model.safetensors"),
     "BEFORE": ("the first checkpoint", "before.safetensors after.safetensors"),
     "AFTER": ("the second checkpoint", "after.safetensors"),

@@ -19,6 +19,7 @@ _COLUMNS = {
         "updates.precision:COLUMNS",
     ),
     "diff": tuple(f"updates.displacement:{name}" for name in ("COLUMNS", "AHEAD", "EXPECTED")),
+    "history": ("updates.history.columns:GROUPS", "updates.history.columns:POINTS"),
 }
 
 

@@ -36,6 +36,10 @@ app = typer.Typer(
 )
 _READ = "Exit codes: 0 when it was read, 2 for wrong usage, 3 when it could not be read."
 _BOTH_READ = "Exit codes: 0 when both were read, 2 for wrong usage, 3 when one could not be read."
+_RUN_READ = (
+    "Exit codes: 0 when it was read, 1 when a finding fails by --fail-on, 2 for wrong usage, 3 "
+    "when fewer than two checkpoints could be read."
+)
 _JUDGED = (
     "Exit codes: 0 when nothing fails, 1 when a finding fails, 2 for wrong usage or when no rule "
     "could run, 3 when a checkpoint could not be read; of several checkpoints the largest of these."
@@ -89,6 +93,21 @@ COMMANDS = (
             Example(
                 "scalecheck diff before.safetensors after.safetensors --lr 3e-4 --steps 1000",
                 "The change next to what noise does in 1000 steps",
+            ),
+        ),
+    ),
+    Command(
+        api.history,
+        _RUN_READ,
+        (
+            Example("scalecheck history runs/gpt", "Every family over the checkpoints of a run"),
+            Example(
+                "scalecheck history runs/gpt --by tensor --sort exponent --top 10",
+                "The ten tensors that move most like drift",
+            ),
+            Example(
+                "scalecheck history --resumed-from old/checkpoint-900 new/checkpoint-1000",
+                "Whether a resume kept the moments",
             ),
         ),
     ),

@@ -52,6 +52,7 @@ _COLUMNS = (  # the modules that have the columns of every report
     "updates.assumed",
     "updates.columns",
     "updates.displacement",
+    "updates.history.columns",
     "updates.optimizer_pages",
 )
 

@@ -50,6 +50,7 @@ _COMMANDS = {
     "inspect": "stats show info summary view print ls list scan measure",
     "translate": "lr forecast convert predict updates",
     "diff": "compare delta cmp",
+    "history": "trend evolution timeline track run-history",
     "check": "lint validate verify test judge",
     "simulate": "sim replay run",
     "rules": "rule explain",

@@ -122,20 +122,21 @@ def _compared(stop: Event, portion: Portion, readers: Readers) -> Change:
     for was, now in aligned_words(portion.tensors, readers, portion.start, portion.stop):
         if stop.is_set():
             break
-        whole += _between(was, before.dtype, now, after.dtype)
+        change = between(was, before.dtype, now, after.dtype)
+        if before.dtype == after.dtype and before.dtype.is_float and before.dtype.is_narrow:
+            change = replace(change, path=_path(was, now, before.dtype))
+        whole += change
     return whole
 
 
-def _between(
+def between(
     was: NDArray[np.generic], before: DType, now: NDArray[np.generic], after: DType
 ) -> Change:
-    """The change from words to others; where one side is no float, counted and not summed."""
+    """The change from words to others, without its path; where one side is no float, counted and
+    not summed."""
     if before.is_float and after.is_float:
         kind = _kind(before, after)
-        change = Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
-        if before == after and before.is_narrow:
-            return replace(change, path=_path(was, now, before))
-        return change
+        return Change.of(_numbers(was, before, kind), _numbers(now, after, kind), kind)
     if before != after:  # words of 16 bits and less are those of an unsigned type
         was, now = (
             dtype.decode(words) if dtype.is_narrow else words

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 from scalecheck.checkpoint.evidence.wrappers import matched
 from scalecheck.checkpoint.files.folders import Unread
@@ -28,6 +29,8 @@ from scalecheck.measure.tensor_stats import TensorStats
 from scalecheck.report.formatting import plural
 
 Side = Checkpoint | Recorded
+
+S = TypeVar("S", bound=Tensor | RecordedStats)
 
 STATUSES = ("identical", "alike", "changed", "retyped", "reshaped", "added", "removed")
 
@@ -173,11 +176,11 @@ def pairs_of(before: Side, after: Side, names: Mapping[str, str]) -> list[Pair]:
     """Every name of both, in the order of the first and then of the second; names: what the later
     side's are called in the first, where they differ."""
     first = _named(before)
-    second = {names.get(n, n): _called(side, names) for n, side in _named(after).items()}
+    second = {names.get(n, n): called(side, names) for n, side in _named(after).items()}
     return [Pair(name, first.get(name), second.get(name)) for name in {**first, **second}]
 
 
-def _called(side: Tensor | RecordedStats, names: Mapping[str, str]) -> Tensor | RecordedStats:
+def called(side: S, names: Mapping[str, str]) -> S:
     """The tensor under the other side's name."""
     name = names.get(side.name, side.name)
     if isinstance(side, RecordedStats):

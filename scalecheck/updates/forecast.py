@@ -149,7 +149,7 @@ def schedule_forecast(
         multiples = (math.log(2) if is_relative else unit) / (lr * largest)
         turnover = math.ceil(multiples) if multiples < MAX_STEPS else None
         scheduled = plan.steps_to(multiples)
-    equilibrium, no_equilibrium = _equilibrium(training, gradient)
+    held, no_equilibrium = equilibrium(training, gradient)
     pull = training.decay_pull
     decay = lr * training.optimizer.decay_scale * training.weight_decay
 
@@ -173,8 +173,8 @@ def schedule_forecast(
         drift=drift / unit if drift is not None and rms else None,
         random_walk=walk / unit if walk is not None and rms else None,
         displacement_reason=why or None,
-        equilibrium_rms=equilibrium,
-        equilibrium_ratio=(rms or 0.0) / equilibrium if equilibrium else None,
+        equilibrium_rms=held,
+        equilibrium_ratio=(rms or 0.0) / held if held else None,
         equilibrium_reason=no_equilibrium or None,
         memory_steps=1 / pull if pull else None,
         decay_sum=decay * plan.sums().first if training.is_decay_known else None,
@@ -232,7 +232,7 @@ def _largest_update(
     return None
 
 
-def _equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, str]:
+def equilibrium(training: Training, gradient: Gradient) -> tuple[float | None, str]:
     """The rms at which updates and weight decay hold a tensor; None with the reason, which is empty
     without weight decay."""
     if not training.is_decay_known:
