@@ -129,7 +129,7 @@ def test_the_halves_of_an_adapter_are_told_and_their_product_is_not():
     assert "of a tensor" in alone.totals
     for row in api.translate(lora, base=base, steps=1000).rows:
         assert row["random_walk"] is None
-        assert row["displacement_reason"].startswith("how far many steps of both halves")
+        assert row["displacement_reason"].startswith("no formula is known for how far many steps")
 
 
 def test_a_schedule_without_a_training_is_told_to_forecast_nothing():

@@ -28,7 +28,7 @@ from scalecheck.updates.adapter_steps import AdapterStep, adapter_step
 from scalecheck.updates.tensor_forecast import Forecaster, TensorForecast
 
 NEITHER = "neither half of its adapter is trained"
-NOT_CARRIED = "no theory tells how far many steps of both halves move B·A"
+NOT_CARRIED = "no formula is known for how far many steps of both halves move B·A"
 
 
 @dataclass(frozen=True, kw_only=True)
