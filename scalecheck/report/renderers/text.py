@@ -150,7 +150,9 @@ def _counted(codes: Mapping[str, Sequence[str]], words: str) -> list[str]:
     if not count:
         return []
     needed = _options(codes)
-    need = f" (need {', '.join(needed)})" if needed else ""
+    waiting = sum(len(own) for why, own in codes.items() if why.startswith("needs "))
+    some = "" if waiting == count else f"{waiting} of them "
+    need = f" ({some}need {', '.join(needed)})" if needed else ""
     return [f"{formatting.plural(count, 'rule')} {words}{need}: --verbose says why"]
 
 
