@@ -431,3 +431,14 @@ def test_two_models_without_a_common_name_are_warned_of(tmp_path):
     save_file({"b": torch.ones(3)}, tmp_path / "b.safetensors")
     done = scalecheck("diff", tmp_path / "a.safetensors", tmp_path / "b.safetensors")
     assert done.out.startswith("Nothing is compared: no tensor is shared: 1 tensor before, 1 after")
+
+
+def test_what_changed_shape_or_type_is_shown_with_both(tmp_path):
+    before = {"a": torch.ones(2, 3), "b": torch.ones(4)}
+    after = {"a": torch.ones(3, 2), "b": torch.ones(4, dtype=torch.bfloat16)}
+    save_file(before, tmp_path / "a.safetensors")
+    save_file(after, tmp_path / "b.safetensors")
+    out = scalecheck("diff", tmp_path / "a.safetensors", tmp_path / "b.safetensors", "--quiet").out
+    rows = {line.split()[0]: line.split() for line in out.splitlines()[2:]}
+    assert {"2×3", "3×2"} <= {*rows["a"]}
+    assert {"F32", "BF16"} <= {*rows["b"]}

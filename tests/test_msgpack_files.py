@@ -289,7 +289,9 @@ def test_entries_of_other_optimizers_are_kept_under_their_words(tmp_path, entrie
 def test_what_the_options_leave_out_is_said_to_be_a_default(tmp_path):
     path = written(tmp_path, train_state())
     notes = scalecheck.translate(path, lr=1e-3, optimizer="adamw").notes
-    assert any("settings that are not given are that optimizer's defaults" in note for note in notes)
+    assert any(
+        "settings that are not given are that optimizer's defaults" in note for note in notes
+    )
 
 
 def test_variables_of_nnx_have_their_moments(tmp_path):

@@ -92,6 +92,9 @@ def diff(
     found = figures(tensors, total)
     shown = _SHOWN | ({"tensors"} if settings.by != "tensor" else set())
     shown |= {"apart"} if total.non_finite else set()
+    for status, what in (("reshaped", "shape"), ("retyped", "dtype")):
+        if status in found["statuses"]:
+            shown |= {f"{what}_before", f"{what}_after"}
     return Report(
         kind="diff",
         tables=[
