@@ -53,6 +53,13 @@ REPORTS += [
     ("translate", TINY, "--lr", 1, "--target", "1e-3", "--emit", "toml"),
 ]
 FOREIGN = {
+    "training log": "step,lr\n1,0.1\n",
+    "a list of names": "name\nKim\n",
+    "diary": "My diary\n\nI saw in 3 tensors; 4 rules run\n",
+    "failed training": "training: failed: NaN in 3 tensors\nmy own log\n",
+    "notes with a table": "some notes\nname  step\n----  ----\nx 1\n",
+    "a page that quotes": "# Run\n\n```\nname  rms  std\n----  ---  ---\na     1.0  1.0\n```\n",
+    "a session": "$ scalecheck inspect m\nname  rms  std\n----  ---  ---\na     1.0  1.0\n",
     "notes": "remember the milk\n",
     "one word": "kept",
     "README.md": "# scalecheck\n\n| step | loss |\n|------|------|\n| 1 | 2.5 |\n",

@@ -12,12 +12,17 @@ from scalecheck.toml import OWN_MARK
 
 _HEAD_NBYTES = 1 << 16  # in which a report has shown what it is
 
-# How reports begin, and the sentence that a check comes to.
+# How many of what a check found.
+_COUNTED = (
+    r"(?:no\ findings|nothing\ was\ judged|[\d,]+\ (?:error|warning|note|ignored)[^\n]*)"
+    r"\ in\ [\d,]+\ tensors?"
+)
+# How reports begin.
 _BEGINNING = re.compile(
-    r"""
-    \{\s*"schema":\ "scalecheck\.
-    | \{\s*"\$schema":\ "[^"]*sarif[^"]*",\s*"version":\ "2\.1\.0",\s*
-      "runs":\ \[\s*\{\s*"tool":\ \{\s*"driver":\ \{\s*"name":\ "scalecheck"
+    rf"""
+    \{{\s*"schema":\ "scalecheck\.
+    | \{{\s*"\$schema":\ "[^"]*sarif[^"]*",\s*"version":\ "2\.1\.0",\s*
+      "runs":\ \[\s*\{{\s*"tool":\ \{{\s*"driver":\ \{{\s*"name":\ "scalecheck"
     | <\?xml\ [^>]*\?>\s*<testsuites>\s*<testsuite\ [^>]*>\s*<testcase\ classname="scalecheck\.
     | ::(?:error|warning|notice)\ file=[^:\n]*,title=[^:\n]*::
     | \"""Parameter\ groups\ for\ torch\.optim\.
@@ -28,14 +33,20 @@ _BEGINNING = re.compile(
     | \d+\ optimizers;\ scalecheck\ optimizers
     | [\w\ ]+:\ (?:all\ )?\d+\ (?:of\ \d+\ )?claims\ of\ the\ laws\ (?:hold|breaks?)
     | (?:[^\n]*(?::\ |\n\n))?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
-    | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ [^\n]*\ in\ [\d,]+\ tensors?\n
-    | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*\ in\ [\d,]+\ tensors?\n
+    | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ {_COUNTED}\n
+    | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*:\ {_COUNTED}\n
+    | [^\n]*:\ {_COUNTED};\ [\d,]+\ rules?\ run
+    | \#\#\#\ `[^\n]*`:\ (?:failed|passed)\n\n[^\n]*{_COUNTED};\ [\d,]+\ rules?\ run
+    | Nothing\ stands\ out\ in\ [\d,]+\ tensors?:
+    | [\d,]+\ of\ [\d,]+\ tensors?\ stands?\ out:
     """,
     re.VERBOSE,
 )
-_CONCLUSION = re.compile(r" in [\d,]+ tensors?; [\d,]+ rules? run")
 _TABLE = re.compile(r"^(.*)\n *-+(?:  +-+)*$", re.MULTILINE)
 _GRID = re.compile(r"^\|(.*)\|\n\|[-|:]+\|$", re.MULTILINE)
+_BLOCKS = 8  # at the beginning: the conclusion, a title and the table, or a page of someone else's
+_OF_A_PAGE = re.compile(r"^(?:```|\$ |#{1,6} |[-*] )", re.MULTILINE)  # which quotes a report
+_FEWEST = 3  # columns by which a table is known
 _QUANTILE = re.compile(r"[\d.]+ %|quantiles_[\d.]+")
 _COLUMNS = (  # the modules that have the columns of every report
     "laws.layers",
@@ -78,7 +89,7 @@ def is_own(path: Path) -> bool:
 
 
 def _begins(head: str) -> bool:
-    return _BEGINNING.match(head) is not None or _CONCLUSION.search(head) is not None
+    return _BEGINNING.match(head) is not None
 
 
 def _is_emitted_toml(head: str) -> bool:
@@ -88,15 +99,21 @@ def _is_emitted_toml(head: str) -> bool:
 
 
 def _is_table(head: str) -> bool:
-    found = _TABLE.search(head)
+    found = _near_the_top(_TABLE, head)
     return found is not None and _are_known(re.split(" {2,}", found[1].strip()))
 
 
 def _is_grid(head: str) -> bool:
-    found = _GRID.search(head)
+    found = _near_the_top(_GRID, head)
     return found is not None and _are_known(
         [cell.strip().replace("\\", "") for cell in re.split(r"(?<!\\)\|", found[1])]
     )
+
+
+def _near_the_top(table: re.Pattern[str], head: str) -> re.Match[str] | None:
+    """The head of the first table, where no more than a conclusion and a title stand before it."""
+    found = table.search("\n\n".join(head.split("\n\n")[:_BLOCKS]))
+    return None if found is None or _OF_A_PAGE.search(head[: found.start()]) else found
 
 
 def _is_csv(head: str) -> bool:
@@ -105,8 +122,10 @@ def _is_csv(head: str) -> bool:
 
 
 def _are_known(words: Sequence[str]) -> bool:
-    """Whether all are names or titles of columns; one of quantiles has as many as there are."""
-    return any(words) and all(word in _known() or _QUANTILE.fullmatch(word) for word in words)
+    """Whether they are several, all names or titles of columns; one of quantiles has as many as
+    there are."""
+    are_known = all(word in _known() or _QUANTILE.fullmatch(word) for word in words)
+    return len(words) >= _FEWEST and are_known
 
 
 @cache
