@@ -214,7 +214,7 @@ def test_decay_acts_from_half_a_gap_of_the_weight_on(tmp_path, decay, share):
 
 def test_sentences_say_the_figures_of_the_summary(tmp_path):
     arguments = ("translate", PURE, "--lr", LR, "--weight-decay", 0.1, "--cast", "bf16")
-    said = " ".join(scalecheck(*arguments).out.split())
+    said = " ".join(scalecheck(*arguments, "--verbose").out.split())
     _, figures = ledger(PURE, "--lr", LR, "--weight-decay", 0.1)
     for name in SHARES:
         assert f"{100 * figures[name]:.3g} % of the" in said

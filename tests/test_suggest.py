@@ -153,7 +153,7 @@ def test_the_summary_holds_what_is_said():
     assert phase["lr_over_median"] == pytest.approx(1e-4 / published)
     over = phase["over_published"]
     assert over["fit over width"] == pytest.approx(ways["fit over width"]["lr"] / published)
-    done = scalecheck("translate", INIT, "--suggest", "--lr", 1e-4)
+    done = scalecheck("translate", INIT, "--suggest", "--lr", 1e-4, "--verbose")
     assert "An lr of 1e-4 is below what these recipes use, 10 times below the median" in done.out
     assert f"{over['fit over width']:.3g} times above the median" in done.out
     assert f"rms·√width {own['gain']:.3g}, outside the published" in done.out
