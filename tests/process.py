@@ -142,10 +142,10 @@ def problem_of(read, path):
 
 @contextmanager
 def bounded(nbytes):
-    """Fails what takes more than 10 s of a processor, or allocates more than this at a time."""
+    """Fails what takes more than 20 s of a processor, or allocates more than this at a time."""
     tracemalloc.start()
     try:
-        with at_most(10):
+        with at_most(20):
             yield
         assert tracemalloc.get_traced_memory()[1] < nbytes
     finally:
