@@ -185,3 +185,12 @@ def test_names_are_marked_by_where_their_update_lies():
     inside = api.translate(f"{SAMPLES}/tiny-gpt-init", lr=1e-3).tables[0]
     strong = [row["name"] for row in inside.seen if inside.mark(row, "name") == "strong"]
     assert strong == ["blocks.0.attn.out.weight", "blocks.3.mlp.up.weight"]
+
+
+def test_a_small_step_of_half_an_adapter_is_not_judged():
+    """As `check` does not judge it: how small a step of A may be depends on its width."""
+    path = f"{SAMPLES}/tiny-gpt-lora"
+    report = api.translate(path, lr=1e-7)
+    assert "below" not in " ".join(report.conclusion)
+    assert report.tone not in ("warning", "error")
+    assert api.check(path, lr=1e-7, select=("SC201", "SC202")).findings == []

@@ -30,7 +30,7 @@ _BEGINNING = re.compile(
     | \#\#\ SC\d+\ [\w-]+\n\n\*\*
     | \w+\ \(optimizer\)\n
     | \d+\ rules\ of\ scalecheck\ check;\ scalecheck\ rules
-    | \d+\ optimizers;\ scalecheck\ optimizers
+    | \d+\ optimizers?;\ scalecheck\ optimizers
     | [\w\ ]+:\ (?:all\ )?\d+\ (?:of\ \d+\ )?claims\ of\ the\ laws\ (?:hold|breaks?)
     | (?:[^\n]*(?::\ |\n\n))?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
     | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ {_COUNTED}\n

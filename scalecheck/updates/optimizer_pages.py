@@ -10,6 +10,7 @@ from scalecheck import registry
 from scalecheck.docstring import docstring
 from scalecheck.errors import OptionError
 from scalecheck.optimizers._spellings import resolve, spellings
+from scalecheck.report.formatting import plural
 from scalecheck.report.report import Column, Report, Table
 
 _WIDTH = 80  # of the list where no terminal says another
@@ -86,7 +87,7 @@ def listing(entries: Sequence[Entry], width: int | None) -> str:
 
 
 def _headline(entries: Sequence[Entry]) -> str:
-    return f"{len(entries)} optimizers; scalecheck optimizers adamw shows one"
+    return f"{plural(len(entries), 'optimizer')}; scalecheck optimizers NAME shows one"
 
 
 def text(entry: Entry) -> str:

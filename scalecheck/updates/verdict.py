@@ -68,8 +68,17 @@ def verdict(forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Sit
 def _worst(
     forecasts: Forecasts, steps: "Sequence[AdapterStep]", situation: Situation
 ) -> dict[str, Placement]:
-    """Of each tensor or adapter the place that lies farthest outside, else its first."""
-    found = {each.name: each.placements for each in forecasts if each.placements}
+    """Of each tensor or adapter the place that lies farthest outside, else its first. How small a
+    step of A may be depends on its width, so that a small one is not judged."""
+    places = {
+        each.name: tuple(
+            one
+            for one in each.placements
+            if not (one.place == "below" and one.range.quantity == "adapter_half")
+        )
+        for each in forecasts
+    }
+    found = {name: own for name, own in places.items() if own}
     for step in steps:
         if (place := adapter_placement(step, situation)) is not None:
             found[step.matrix.pair.name] = (place,)
