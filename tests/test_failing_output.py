@@ -98,16 +98,16 @@ def test_output_without_permission_fails_before_the_checkpoint_is_looked_at(tmp_
 
 @pytest.mark.parametrize("kind", ["empty", "zip_that_ends_early", "tensors_overlap"])
 def test_failure_leaves_the_report_of_before_and_no_half_of_a_new_one(kind, tmp_path):
-    (tmp_path / "report").write_text("name,rms\nkept,1\n")
+    (tmp_path / "report").write_text("name,numel,rms\nkept,1,1\n")
     path = UNREADABLE[kind].build(tmp_path)
     assert scalecheck("inspect", path, "--output", tmp_path / "report").code == 3
-    assert (tmp_path / "report").read_text() == "name,rms\nkept,1\n"
+    assert (tmp_path / "report").read_text() == "name,numel,rms\nkept,1,1\n"
     assert sorted(tmp_path.iterdir()) == sorted([path, tmp_path / "report"])
 
 
 def test_report_takes_the_place_and_the_permissions_of_the_one_before(tmp_path):
     path = sound(tmp_path / "model.safetensors", "w")
-    (tmp_path / "report").write_text("name,rms\nold,1\n")
+    (tmp_path / "report").write_text("name,numel,rms\nold,1,1\n")
     (tmp_path / "report").chmod(0o604)
     (tmp_path / "link").symlink_to("report")
     assert scalecheck("inspect", path, "--output", tmp_path / "link") == Done(0, "", "")

@@ -34,7 +34,7 @@ _BEGINNING = re.compile(
     | [\w\ ]+:\ (?:all\ )?\d+\ (?:of\ \d+\ )?claims\ of\ the\ laws\ (?:hold|breaks?)
     | (?:[^\n]*(?::\ |\n\n))?(?:error|warning|note)\[SC\d+\]\ [\w-]+:\ \S
     | [^\n]*:\ (?:failed|passed[\w\ ,]*):\ {_COUNTED}\n
-    | [\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*:\ {_COUNTED}\n
+    | (?:\#\#\#\ )?[\d,]+\ (?:of\ [\d,]+\ )?checkpoints?\ (?:failed|passed)[^\n]*:\ {_COUNTED}\n
     | [^\n]*:\ {_COUNTED};\ [\d,]+\ rules?\ run
     | \#\#\#\ `[^\n]*`:\ (?:failed|passed)\n\n[^\n]*{_COUNTED};\ [\d,]+\ rules?\ run
     | Nothing\ stands\ out\ in\ [\d,]+\ tensors?:
