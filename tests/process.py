@@ -141,11 +141,12 @@ def problem_of(read, path):
 
 
 @contextmanager
-def bounded(nbytes):
-    """Fails what takes more than 20 s of a processor, or allocates more than this at a time."""
+def bounded(nbytes, seconds=10):
+    """Fails what takes more than so many seconds of a processor, or allocates more than this at
+    a time."""
     tracemalloc.start()
     try:
-        with at_most(20):
+        with at_most(seconds):
             yield
         assert tracemalloc.get_traced_memory()[1] < nbytes
     finally:

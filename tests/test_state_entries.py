@@ -135,6 +135,6 @@ def of_lists(tmp_path, count):
 
 def test_a_list_that_is_there_too_often_is_refused(tmp_path):
     assert len(open_state(of_lists(tmp_path, 8)).states[0].numbers) == 8 * 1000
-    with bounded(512 << 20):
+    with bounded(512 << 20, seconds=20):
         said = problem_of(open_state, of_lists(tmp_path, 2000))
     assert said == f"its states have more than {MAX_ENTRIES} entries"

@@ -29,7 +29,8 @@ def text_of(path: Path, limit: int) -> bytearray | None:
     there are. Raises OSError."""
     text = bytearray()
     with path.open("rb") as file:
-        while len(text) <= limit and (more := file.read(_CHUNK_NBYTES)):
+        # read1, as read waits for all of a pipe in one call, in which no signal is heard.
+        while len(text) <= limit and (more := file.read1(_CHUNK_NBYTES)):
             text += more
     return text if len(text) <= limit else None
 
